@@ -1,0 +1,41 @@
+# make demo   train on real handwritten digits, from nothing, and say what to look at
+# make test   install and run the tests      (make test PYTHON=python3.13 for another Python)
+# make slow   the longer proofs              make lint   ruff and pyright
+PYTHON ?= python3
+ifeq ($(origin PYTHON), file)
+  VENV ?= .venv
+else
+  # Another Python gets an environment of its own, so that one never stands in for the other.
+  VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
+BIN := $(VENV)/bin
+
+.PHONY: demo test slow lint install dev clean
+
+demo: install
+	$(BIN)/gan-jax train configs/digits.py --workdir runs/digits
+
+test: dev
+	$(BIN)/python -m pytest
+
+slow: dev
+	$(BIN)/python -m pytest -m slow
+
+lint: dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+
+install: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-* .pytest_cache .ruff_cache
