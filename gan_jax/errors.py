@@ -1,0 +1,13 @@
+"""The errors that a person is meant to read: one sentence each, and the exit code of the command line."""
+
+
+class UserError(Exception):
+    """Input that cannot be used. The message is one sentence: what, where, and what to do. Exit code 2."""
+
+    exit_code = 2
+
+
+class NonFiniteError(UserError):
+    """A loss, a gradient or a parameter stopped being finite. Exit code 3."""
+
+    exit_code = 3
