@@ -1,0 +1,5 @@
+"""Convolutions whose derivatives, of any order, are fast on the backend at hand."""
+
+from .backend import compiler_options as compiler_options
+from .conv import conv as conv
+from .conv import conv_transpose as conv_transpose

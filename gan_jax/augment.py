@@ -1,0 +1,44 @@
+"""Differentiable augmentation in front of the discriminator, on real and generated images alike.
+
+An `Augment` is three pure functions; its state (such as ADA's probability) lives in `GANState.augment`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .types import Images, Key, Logits, PyTree
+
+
+class Augment(NamedTuple):
+    """Attributes:
+    init: `() -> state`.
+    apply: `(state, images [B, *S], keys [B]) -> images [B, *S]`; differentiable in the images, twice.
+    update: `(state, real_logits, images) -> state`, once a step, with the logits of the whole global
+        batch of reals and the number of images of a step.
+    """
+
+    init: Callable[[], PyTree]
+    apply: Callable[[PyTree, Images, Key], Images]
+    update: Callable[[PyTree, Logits, int], PyTree]
+
+
+def _still(state: PyTree, real_logits: Logits, images: int) -> PyTree:
+    return state
+
+
+def identity() -> Augment:
+    """No augmentation."""
+    return Augment(init=lambda: (), apply=lambda state, images, keys: images, update=_still)
+
+
+def mirror(probability: float = 0.5) -> Augment:
+    """Each image flipped left to right with `probability`. Images are `[B, H, W, C]`."""
+
+    def apply(state: PyTree, images: Images, keys: Key) -> Images:
+        flip = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
+        return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
+
+    return Augment(init=lambda: (), apply=apply, update=_still)

@@ -1,0 +1,352 @@
+"""What a run is: frozen dataclasses, read from a Python file, overridden by `a.b=v`, kept as JSON.
+
+A field marked free may change on resume and moves no bits; any other is part of the run's identity.
+"""
+
+import dataclasses
+import difflib
+import math
+import runpy
+import traceback
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from . import overrides
+from .errors import UserError
+from .overrides import Call as Call
+from .overrides import Home as Home
+from .overrides import choices as choices
+from .overrides import describe, leaves, near
+from .overrides import resolve as resolve
+
+HOMES: dict[str, Home] = {
+    "data.source": Home("gan_jax.data"),
+    "generator": Home("gan_jax.models", "Generator"),
+    "discriminator": Home("gan_jax.models", "Discriminator"),
+    "latent": Home("gan_jax.latents"),
+    "loss": Home("gan_jax.losses"),
+    "generator_penalties.call": Home("gan_jax.penalties"),
+    "discriminator_penalties.call": Home("gan_jax.penalties"),
+    "generator_optimizer": Home("gan_jax.optimizers"),
+    "discriminator_optimizer": Home("gan_jax.optimizers"),
+    "augment": Home("gan_jax.augment"),
+    "schedule": Home("gan_jax.schedules"),  # a penalty's weight, and a Call among another one's keywords
+}
+"""Where the short names of each field live, by the field's path without indices."""
+
+
+def setting(default: Any, *, free: bool = False, least: float | None = None) -> Any:
+    """A field with its default; `free` on resume, and not below `least`."""
+    return field(default=default, metadata={"free": free, "least": least})
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A penalty in a player's loss.
+
+    call: the penalty, a name in `gan_jax.penalties`.
+    weight: what it is multiplied by; a Call is a schedule over images seen.
+    every: apply it in every so many steps (lazy regularization).
+    """
+
+    call: Call
+    weight: float | Call = 1.0
+    every: int = setting(1, least=1)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the real images come from.
+
+    source: a name in `gan_jax.data`.
+    resident: keep the whole set on the device ("auto": where it fits). The batches are the same either way.
+    workers: threads that decode. prefetch: batches prepared ahead.
+    """
+
+    source: Call = field(default=Call("digits"))
+    resident: bool | Literal["auto"] = setting("auto", free=True)
+    workers: int = setting(2, free=True, least=0)
+    prefetch: int = setting(2, free=True, least=0)
+
+
+@dataclass(frozen=True)
+class Ema:
+    """The exponential moving average of the generator.
+
+    half_life: in images. ramp_up: at most this share of the images seen so far; None for no such limit.
+    """
+
+    half_life: float = setting(10_000.0, least=0)
+    ramp_up: float | None = setting(0.05, least=0)
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """How the step is spread. Another layout agrees to rounding only.
+
+    mode: one device or a sharded jit ("jit", "shard"), or "pmap"; "auto" chooses by the devices.
+    devices: how many; 0 for all. fuse: steps in one dispatch; part of the run's identity.
+    """
+
+    mode: Literal["auto", "jit", "shard", "pmap"] = setting("auto", free=True)
+    devices: int = setting(0, free=True, least=0)
+    fuse: int = setting(1, least=1)
+
+
+@dataclass(frozen=True)
+class Log:
+    """every: steps between two lines of metrics. tensorboard: write TensorBoard events as well."""
+
+    every: int = setting(50, free=True, least=1)
+    tensorboard: bool = setting(True, free=True)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Pictures of samples during the run.
+
+    every: steps between two. count: images in one. truncation: 1.0 for none. gif: a film of them at the end.
+    """
+
+    every: int = setting(500, free=True, least=1)
+    count: int = setting(64, free=True, least=1)
+    truncation: float = setting(1.0, free=True, least=0)
+    gif: bool = setting(True, free=True)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """every: steps between two checkpoints. keep: how many of the newest stay."""
+
+    every: int = setting(1000, free=True, least=1)
+    keep: int = setting(2, free=True, least=1)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run. With its seed and the number of steps it says everything about the result.
+
+    name: of the run, in reports. seed: of every random draw. steps: where to stop; may grow on resume.
+    batch: images in a step, over all devices. conditional: give both players the labels.
+    generator, discriminator: names in `gan_jax.models`. latent, loss, augment: names in the modules so named.
+    generator_penalties, discriminator_penalties: added to the players' losses.
+    generator_optimizer, discriminator_optimizer: names in `gan_jax.optimizers`.
+    disc_steps: turns of the discriminator in a step. share_latents: the generator's turn reuses the last
+    discriminator turn's latents and reals. microbatches: parts a turn's batch is cut into to save memory.
+    precision: of the networks' computations; parameters stay float32.
+    deterministic: the same bits on every run on a GPU too, at a cost in speed.
+    data, ema, parallel, log, sample, checkpoint: groups of their own.
+    """
+
+    name: str
+    seed: int = setting(0, least=0)
+    steps: int = setting(1000, free=True, least=0)
+    batch: int = setting(64, least=1)
+    data: Data = Data()
+    generator: Call = field(default=Call("dcgan"))
+    discriminator: Call = field(default=Call("dcgan"))
+    conditional: bool = False
+    latent: Call = field(default=Call("normal", size=100))
+    loss: Call = field(default=Call("non_saturating"))
+    generator_penalties: tuple[Penalty, ...] = ()
+    discriminator_penalties: tuple[Penalty, ...] = ()
+    generator_optimizer: Call = field(default=Call("adam", learning_rate=2e-4, b1=0.5))
+    discriminator_optimizer: Call = field(default=Call("adam", learning_rate=2e-4, b1=0.5))
+    augment: Call = field(default=Call("identity"))
+    ema: Ema = Ema()
+    disc_steps: int = setting(1, least=1)
+    share_latents: bool = True
+    microbatches: int = setting(1, least=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    deterministic: bool = False
+    parallel: Parallel = Parallel()
+    log: Log = Log()
+    sample: Sample = Sample()
+    checkpoint: Checkpoint = Checkpoint()
+
+
+# ---- checks
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in args)
+    if origin is Literal:
+        return value in args and type(value) in map(type, args)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
+    if hint is float:
+        return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _check(node: Any, path: str) -> None:
+    hints = typing.get_type_hints(type(node))
+    for item in dataclasses.fields(node):
+        value, hint, below = getattr(node, item.name), hints[item.name], path + item.name
+        least = item.metadata.get("least")
+        if not _fits(value, hint):
+            group = f"a {getattr(hint, '__name__', '')}" if isinstance(hint, type) else "a tuple of Penalty"
+            wanted = group if typing.get_origin(hint) is tuple else describe(hint) or group
+            raise UserError(f"{below} wants {wanted}, got {value!r}")
+        if least is not None and value is not None and value < least:
+            raise UserError(f"{below} must be at least {least}, got {value!r}")
+        if isinstance(value, Call):
+            _plain(value, below)
+        elif dataclasses.is_dataclass(value):
+            _check(value, below + ".")
+        elif isinstance(value, tuple):
+            for index, one in enumerate(value):
+                _check(one, f"{below}.{index}.")
+
+
+def validate(config: Config) -> None:
+    """Raises UserError at the first field of the wrong type or out of its range."""
+    _check(config, "")
+    if not config.name:
+        raise UserError("name must not be empty")
+    if not config.ema.half_life > 0:
+        raise UserError(f"ema.half_life must be above 0 images, got {config.ema.half_life!r}")
+    if config.batch % config.microbatches:
+        raise UserError(
+            f"microbatches must divide batch: {config.microbatches} does not divide {config.batch}"
+        )
+
+
+# ---- files and text
+
+
+def load(path: str | Path) -> Config:
+    """The Config that `get_config()` in a Python file returns. Raises UserError where there is none."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        folder = path.parent if path.parent.is_dir() else Path()
+        names = [str(other) for other in sorted(folder.glob("*.py"))]
+        close = difflib.get_close_matches(path.stem, [Path(name).stem for name in names], n=3, cutoff=0.5)
+        found = [name for name in names if Path(name).stem in close]
+        raise UserError(
+            f"no config file {str(path)!r}" + (f": did you mean {' or '.join(found)}?" if found else "")
+        )
+    try:
+        get_config = runpy.run_path(str(path), run_name="gan_jax_config").get("get_config")
+        config = get_config() if callable(get_config) else None
+    except UserError:
+        raise
+    except Exception as error:  # the file is the user's: any mistake in it is theirs to read
+        raise UserError(_mistake(path, error)) from error
+    if not callable(get_config):
+        raise UserError(f"{path} has no function get_config()")
+    if not isinstance(config, Config):
+        raise UserError(
+            f"get_config() in {path} must return a gan_jax.config.Config, got {type(config).__name__}"
+        )
+    return config
+
+
+def _mistake(path: Path, error: Exception) -> str:
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{path}{f' line {line}' if line else ''}: {type(error).__name__}: {' '.join(text.split())}"
+
+
+def override(config: Config, items: Iterable[str], *, allow: Iterable[str] | None = None) -> Config:
+    """`config` with each `"a.b=v"` applied in turn, typed by the field or by the named function's signature.
+
+    `loss=hinge` names another function and drops the keywords of the old one; `generator.width=32` sets one.
+    Raises UserError at the first that cannot be applied. `allow`: see `resolve`.
+    """
+    return overrides.override(config, items, HOMES, allow)
+
+
+def _plain(value: Any, path: str) -> Any:
+    if isinstance(value, Call):
+        return {"call": value.name, "with": {k: _plain(v, f"{path}.{k}") for k, v in value.items}}
+    if dataclasses.is_dataclass(value):
+        names = [item.name for item in dataclasses.fields(value)]
+        return {name: _plain(getattr(value, name), f"{path}.{name}".lstrip(".")) for name in names}
+    if isinstance(value, tuple):
+        return [_plain(item, f"{path}.{index}") for index, item in enumerate(value)]
+    if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
+        return value
+    raise UserError(
+        f"{path} cannot be kept in a file: wants a finite number, text, None or a Call, got {value!r}"
+    )
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """What `json.dumps` takes; a Call is `{"call": name, "with": {...}}`. Raises UserError on the rest."""
+    return _plain(config, "")
+
+
+def _built(value: Any, hint: Any, path: str) -> Any:
+    dot = f"{path}." if path else ""
+    if isinstance(value, list):
+        inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else Any
+        return tuple(_built(item, inner, f"{dot}{index}") for index, item in enumerate(value))
+    if not isinstance(value, Mapping):
+        return value
+    if isinstance(value.get("call"), str) and isinstance(value.get("with"), Mapping):
+        return Call(value["call"], **{k: _built(v, Any, dot + k) for k, v in value["with"].items()})
+    if not (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
+        return value
+    hints = typing.get_type_hints(hint)
+    for name in value:
+        if name not in hints:
+            raise UserError(
+                f"unknown field {dot + name!r}{near(dot + name, [dot + known for known in hints])}"
+            )
+    for item in dataclasses.fields(hint):
+        if item.default is dataclasses.MISSING and item.name not in value:
+            raise UserError(f"the field {dot + item.name!r} is missing")
+    return hint(**{name: _built(one, hints[name], dot + name) for name, one in value.items()})
+
+
+def from_json(tree: Mapping[str, Any]) -> Config:
+    """The Config that `to_json` wrote, defaults where it has none. Raises UserError on an unknown field."""
+    config = _built(tree, Config, "")
+    if not isinstance(config, Config):
+        raise UserError(f"a config is a JSON object, got {type(tree).__name__}")
+    return config
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"({', '.join(map(_shown, value))})" if isinstance(value, tuple) else str(value)
+
+
+def to_text(config: Config) -> str:
+    """One line `a.b = v` a field, in the form that overrides take."""
+    return "".join(f"{path} = {_shown(value)}\n" for path, value, _ in leaves(config))
+
+
+# ---- resuming
+
+NOT_SET = "not set"
+
+
+def differences(a: Config, b: Config) -> list[tuple[str, Any, Any, bool]]:
+    """`(field, value in a, value in b, free)` of every field that differs; `NOT_SET` where one has none."""
+    old, new = ({path: value for path, value, _ in leaves(tree)} for tree in (a, b))
+    free = {path: is_free for tree in (a, b) for path, _, is_free in leaves(tree)}
+    pairs = [(path, old.get(path, NOT_SET), new.get(path, NOT_SET)) for path in free]
+    return [(path, was, now, free[path]) for path, was, now in pairs if was != now]
+
+
+def check_resume(saved: Config, new: Config) -> None:
+    """Raises UserError naming every field that makes `new` another run than `saved`, the workdir's own."""
+    bound = [(path, old, now) for path, old, now, free in differences(saved, new) if not free]
+    if bound:
+        changed = ", ".join(f"{path} was {_shown(old)} and is now {_shown(now)}" for path, old, now in bound)
+        them = "it" if len(bound) == 1 else "them"
+        raise UserError(
+            f"this workdir holds another run: {changed}; use another --workdir, or set {them} back"
+        )

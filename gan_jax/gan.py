@@ -1,0 +1,266 @@
+"""What a GAN is, and one training step of it. Read this file first.
+
+    state = gan_jax.init(gan, key, batch)
+    step = gan_jax.jit_step(gan_jax.make_train_step(gan))
+    state, metrics = step(state, batch)
+
+A step is `disc_steps` turns of the discriminator, then one of the generator against the new discriminator,
+then the moving average. The functions of a turn are in `turns.py`, the draws in `draws.py`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from .augment import Augment, identity
+from .draws import deal, global_index
+from .losses import Loss
+from .networks import accepted, init_network, join_variables, sample_network
+from .penalties import Penalty
+from .schedules import decay, half_life
+from .state import GANState, PlayerState
+from .turns import Game
+from .types import Batch, Images, Key, Labels, Latents, Metrics, Network, Schedule, Variables
+
+_PenaltyEntry = tuple[float | Schedule, Penalty, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class GAN:
+    """A generative adversarial network: networks, losses and how they are trained. Holds functions, no arrays.
+
+    Attributes:
+        generator: latents `[B, ...]` to images `[B, *S]`.
+        discriminator: images to logits, `[B]` or `[B, 1]`.
+        loss: what each player minimises.
+        generator_tx, discriminator_tx: Optax optimizers; one for each player.
+        latent: one key to one latent.
+        generator_penalties, discriminator_penalties: tuples of `(weight or schedule, penalty, every)`.
+        augment: what the discriminator sees images through.
+        fake_labels: one key to one label for generated samples; None: the labels of the batch's reals.
+        ema: images seen to the half-life, in images, of the average of the generator's variables.
+        disc_steps: turns of the discriminator in a step.
+        share_latents: the generator's turn takes the latents and reals of the discriminator's last turn, so
+            that the generator runs forward once (where `disc_steps` and `microbatches` are 1).
+        microbatches: each turn's gradient is summed over this many parts of the batch. Statistics over the
+            batch (batch norm) are then those of a part.
+    """
+
+    generator: Network
+    discriminator: Network
+    loss: Loss
+    generator_tx: optax.GradientTransformation
+    discriminator_tx: optax.GradientTransformation
+    latent: Callable[[Key], Latents]
+    generator_penalties: tuple[_PenaltyEntry, ...] = ()
+    discriminator_penalties: tuple[_PenaltyEntry, ...] = ()
+    augment: Augment = dataclasses.field(default_factory=identity)
+    fake_labels: Callable[[Key], jax.Array] | None = None
+    ema: Schedule = dataclasses.field(default_factory=lambda: half_life(10_000.0, ramp_up=0.05))
+    disc_steps: int = 1
+    share_latents: bool = True
+    microbatches: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("disc_steps", "microbatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for entries in (self.generator_penalties, self.discriminator_penalties):
+            names = [penalty.name for _, penalty, _ in entries]
+            if len(set(names)) < len(names):
+                raise ValueError(f"a player's penalties must have different names, got {names}")
+            for _, penalty, every in entries:
+                if every < 1:
+                    raise ValueError(f"penalty {penalty.name}: every must be at least 1, got {every}")
+
+    @property
+    def rows(self) -> int:
+        """Batches that one step eats: the leading axis of a batch where it is above 1."""
+        return self.disc_steps + (0 if self.share_latents else 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A training step, `(state, batch, *shared) -> (state, metrics)`, and what a wrapper needs to place it.
+
+    Attributes:
+        function: the pure function.
+        batch_axis: which axis of the batch's leaves is the samples'.
+        axis_name: the device axis it reduces over (under `pmap`), or None.
+    """
+
+    function: Callable[..., Any]
+    batch_axis: int = 0
+    axis_name: str | None = None
+
+    def __call__(self, state: Any, batch: Any, *shared: Any) -> Any:
+        return self.function(state, batch, *shared)
+
+
+def init(gan: GAN, key: Key, batch: Batch) -> GANState:
+    """The state at step 0.
+
+    Pure: it can be traced by `jax.eval_shape`, or jitted with `out_shardings`.
+
+    Args:
+        gan: the game.
+        key: a typed key, `jax.random.key(seed)`; everything random in the run follows from it.
+        batch: a batch, or the `jax.ShapeDtypeStruct`s of one; only its shapes are read.
+
+    Raises:
+        ValueError: the generator's samples have another shape than the batch's.
+        TypeError: a network's `init` does not return a mapping with "params".
+    """
+    for_generator, for_discriminator, for_run = jax.random.split(key, 3)
+    shape = batch["image"].shape[1 if gan.rows == 1 else 2 :]
+    image = jnp.zeros((1, *shape))
+    label = jnp.zeros((1,), jnp.int32) if batch.get("label") is not None else None
+    keys = jax.random.split(for_run, 1)
+    latents = jax.vmap(gan.latent)(keys)
+    extra = {"label": label, "train": False, "axis_name": None, "keys": keys}
+
+    params, model_state = init_network(gan.generator, for_generator, latents, **extra)
+    generator = _player(gan.generator_tx, gan.generator_penalties, params, model_state)
+    sample = jax.eval_shape(
+        lambda variables: sample_network(gan.generator, variables, latents, **{**extra, "train": False}),
+        generator.variables,
+    )
+    if sample.shape[1:] != tuple(shape):
+        raise ValueError(
+            f"the generator makes samples of shape {sample.shape[1:]}, but the batch's are {tuple(shape)}: "
+            "give it the shape of the data"
+        )
+    params, model_state = init_network(gan.discriminator, for_discriminator, image, **extra)
+    return GANState(
+        step=jnp.zeros((), jnp.int32),
+        key=for_run,
+        generator=generator,
+        discriminator=_player(gan.discriminator_tx, gan.discriminator_penalties, params, model_state),
+        ema=jax.tree.map(jnp.copy, generator.variables),  # buffers of its own: the state is donated
+        augment=gan.augment.init(),
+    )
+
+
+def _player(
+    tx: optax.GradientTransformation, penalties: tuple, params: Any, model_state: dict
+) -> PlayerState:
+    states = tuple(penalty.init() for _, penalty, _ in penalties)
+    return PlayerState(params=params, model_state=model_state, opt_state=tx.init(params), penalties=states)
+
+
+def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
+    """One step of training, a pure function `(state, batch) -> (state, metrics)`.
+
+    `batch["image"]` is `[B, *S]`, uint8 (read as [-1, 1]) or floating; `batch["label"]`, where the game has
+    labels, `[B]`. With `gan.rows > 1` both have that many rows in front: the discriminator's turn i takes
+    row i, the generator's own turn the last.
+
+    Metrics are scalars, means over the global batch: `loss/generator`, `loss/discriminator`, `logits/real`,
+    `logits/fake`, `penalty/<name>`, `grad_norm/generator`, `grad_norm/discriminator`, and `nonfinite`, the
+    number of these that are not finite.
+
+    Args:
+        gan: the game; closed over.
+        axis_name: the name of the device axis if the step will run under `pmap`.
+    """
+    game = Game(gan, axis_name)
+
+    def step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
+        rows = (
+            [batch] if gan.rows == 1 else [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(gan.rows)]
+        )
+        images = [to_float(row["image"]) for row in rows]
+        labels = [row.get("label") for row in rows]
+        index = global_index(images[0].shape[0], axis_name)
+        batch_size = index.shape[0] * (1 if axis_name is None else lax.axis_size(axis_name))
+        seen = state.step.astype(float) * batch_size
+
+        def dealt(turn: int, row: int) -> Any:
+            return deal(gan, state.key, state.step, turn, labels[row], index)
+
+        discriminator, augment, metrics = state.discriminator, state.augment, {}
+        forward, state = None, state.replace(generator=game.refresh_generator(state.generator))
+        for turn in range(gan.disc_steps):
+            draws = dealt(turn, turn)
+            last = turn == gan.disc_steps - 1
+            if last and gan.share_latents and gan.microbatches == 1:
+                forward = game.generate_once(state, seen, images[turn], labels[turn], draws)
+            discriminator, augment, metrics = game.discriminator_turn(
+                state.replace(discriminator=discriminator, augment=augment),
+                seen, images[turn], labels[turn], draws, forward,
+            )  # fmt: skip
+        own = dealt(gan.disc_steps, -1)  # draws of its own, but for what it shares
+        if gan.share_latents:
+            own = own._replace(latents=draws.latents, label=draws.label, generator=draws.generator)
+        generator, more = game.generator_turn(
+            state.replace(discriminator=discriminator, augment=augment),
+            seen, images[-1], labels[-1], own, forward,
+        )  # fmt: skip
+        metrics = {**metrics, **more}
+        metrics["nonfinite"] = sum(jnp.sum(~jnp.isfinite(value)) for value in metrics.values())
+        return GANState(
+            step=state.step + 1,
+            key=state.key,
+            generator=generator,
+            discriminator=discriminator,
+            ema=average(state.ema, generator, decay(gan.ema(seen), batch_size)),
+            augment=augment,
+        ), metrics
+
+    return Step(step, batch_axis=0 if gan.rows == 1 else 1, axis_name=axis_name)
+
+
+def to_float(image: jax.Array) -> Images:
+    """uint8 `[0, 255]` to float32 `[-1, 1]`; floating images pass as they are."""
+    return image.astype(jnp.float32) / 127.5 - 1.0 if image.dtype == jnp.uint8 else image
+
+
+def average(ema: dict[str, Any], generator: PlayerState, keep: jax.Array) -> dict[str, Any]:
+    """The moving average after a step: `keep * old + (1 - keep) * new` of parameters and batch statistics.
+
+    Other collections are taken over as they are: the vectors of spectral norm and mean latents are
+    averages, or directions, already.
+    """
+    averaged = {"params", "batch_stats"}
+    return {
+        name: jax.tree.map(lambda old, new: old + (1 - keep).astype(new.dtype) * (new - old), ema[name], new)
+        if name in averaged
+        else new
+        for name, new in generator.variables.items()
+    }
+
+
+def make_sampler(gan: GAN) -> Callable[..., Images]:
+    """`sample(variables, latents, labels=None, key=None, *, truncation=1.0) -> images [B, *S]`.
+
+    `variables` is `state.ema`, or `state.generator.variables`. `key` is needed only by generators with noise
+    of their own; sample i draws from `fold_in(key, i)`.
+    """
+
+    def sample(
+        variables: Variables,
+        latents: Latents,
+        labels: Labels | None = None,
+        key: Key | None = None,
+        *,
+        truncation: float = 1.0,
+    ) -> Images:
+        size = jax.tree.leaves(latents)[0].shape[0]
+        keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(size))
+        extra = {"label": labels, "axis_name": None, "keys": keys}
+        if truncation != 1.0:
+            if not accepted(gan.generator, "apply", {"truncation": truncation}):
+                raise ValueError(
+                    f"truncation={truncation}, but {type(gan.generator).__name__} defines none: "
+                    "leave it at 1.0 for this generator"
+                )
+            extra["truncation"] = truncation
+        return sample_network(gan.generator, variables, latents, **extra)
+
+    return sample

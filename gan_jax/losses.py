@@ -1,0 +1,102 @@
+"""The two losses of the game, as pairs of functions of logits.
+
+Each function takes `(real_logits, fake_logits)` and returns a scalar to be minimised, a mean over the batch.
+`r` and `f` below are the discriminator's logits on real and generated samples, `s` is the logistic sigmoid.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax.nn import relu, softplus
+
+from .types import Logits, Scalar
+
+
+class Loss(NamedTuple):
+    """What each player minimises, as functions of `(real_logits, fake_logits)`."""
+
+    generator: Callable[[Logits, Logits], Scalar]
+    discriminator: Callable[[Logits, Logits], Scalar]
+
+
+def _cross_entropy(real: Logits, fake: Logits, real_label: float) -> Scalar:
+    # -log s(r) = softplus(-r), and -log(1 - s(r)) = softplus(r): finite for any logit.
+    on_real = real_label * softplus(-real) + (1 - real_label) * softplus(real)
+    return jnp.mean(on_real) + jnp.mean(softplus(fake))
+
+
+def minimax(real_label: float = 1.0) -> Loss:
+    """The zero-sum game: D minimises `-E log s(r) - E log(1 - s(f))`, G minimises `E log(1 - s(f))`.
+
+    At the optimum of the game both logits are 0: D's loss is `2 log 2`, G's `-log 2`. G's gradient vanishes
+    where D wins; `non_saturating` is what one trains with.
+
+    Args:
+        real_label: D's target on real samples; below 1 is one-sided label smoothing (Salimans et al., 2016).
+
+    Goodfellow et al., "Generative Adversarial Nets", 2014, equation 1.
+    """
+    return Loss(
+        generator=lambda real, fake: -jnp.mean(softplus(fake)),
+        discriminator=lambda real, fake: _cross_entropy(real, fake, real_label),
+    )
+
+
+def non_saturating(real_label: float = 1.0) -> Loss:
+    """Binary cross-entropy for both players: D as in `minimax`, G minimises `-E log s(f)`.
+
+    Args:
+        real_label: D's target on real samples; below 1 is one-sided label smoothing.
+
+    Goodfellow et al., 2014, section 3.
+    """
+    return Loss(
+        generator=lambda real, fake: jnp.mean(softplus(-fake)),
+        discriminator=lambda real, fake: _cross_entropy(real, fake, real_label),
+    )
+
+
+def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Loss:
+    """D minimises `E(r - b)^2 / 2 + E(f - a)^2 / 2`, G minimises `E(f - c)^2 / 2`.
+
+    Mao et al., "Least Squares Generative Adversarial Networks", 2017, equation 2.
+    """
+    return Loss(
+        generator=lambda real, fake: jnp.mean((fake - c) ** 2) / 2,
+        discriminator=lambda real, fake: jnp.mean((real - b) ** 2) / 2 + jnp.mean((fake - a) ** 2) / 2,
+    )
+
+
+def hinge() -> Loss:
+    """D minimises `E max(0, 1 - r) + E max(0, 1 + f)`, G minimises `-E f`.
+
+    Lim and Ye, "Geometric GAN", 2017; Miyato et al., 2018, equations 16 and 17.
+    """
+    return Loss(
+        generator=lambda real, fake: -jnp.mean(fake),
+        discriminator=lambda real, fake: jnp.mean(relu(1 - real)) + jnp.mean(relu(1 + fake)),
+    )
+
+
+def wasserstein() -> Loss:
+    """D minimises `E f - E r`, G minimises `-E f`; D has to be kept Lipschitz (`penalties.wgan_gp`).
+
+    Arjovsky et al., "Wasserstein GAN", 2017.
+    """
+    return Loss(
+        generator=lambda real, fake: -jnp.mean(fake),
+        discriminator=lambda real, fake: jnp.mean(fake) - jnp.mean(real),
+    )
+
+
+def relativistic() -> Loss:
+    """Real against fake in pairs: D minimises `E softplus(f - r)`, G minimises `E softplus(r - f)`.
+
+    Both are `log 2` where D can't tell the two apart. Jolicoeur-Martineau, "The relativistic discriminator",
+    2018 (RpGAN); Huang et al., "The GAN is dead; long live the GAN!", 2024, equation 2.
+    """
+    return Loss(
+        generator=lambda real, fake: jnp.mean(softplus(real - fake)),
+        discriminator=lambda real, fake: jnp.mean(softplus(fake - real)),
+    )

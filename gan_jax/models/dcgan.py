@@ -1,0 +1,148 @@
+"""DCGAN: transposed convolutions up from a small map, strided convolutions down to one.
+
+Radford et al., "Unsupervised representation learning with deep convolutional generative adversarial
+networks", 2015, with the layer list and initial values of PyTorch's example: 4 x 4 kernels, N(0, 0.02)
+weights, no biases, no norm on the discriminator's first layer. At 64 pixels, 100 latents and width 64 the
+players have 3,576,704 and 2,765,568 parameters, as there.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from ..types import Images, Labels
+from .layers import BatchNorm, Conv, ConvTranspose, Dense, Norm, SpectralNormed, embed_label
+
+_WEIGHTS = nn.initializers.normal(0.02)
+
+
+def _ones_ish(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+def doublings(size: int, base: int | None = None) -> tuple[int, int]:
+    """`(base, times)` with `size == base * 2 ** times`; the largest base up to 7 where none is given.
+
+    Raises:
+        ValueError: no base from 2 to 7 doubles into `size`, or `size` is not in 8..128.
+    """
+    for candidate in [base] if base else range(7, 1, -1):
+        times = round(math.log2(size / candidate)) if size > 0 else 0
+        if times >= 1 and candidate * 2**times == size and 2 <= candidate <= 7 and 8 <= size <= 128:
+            return candidate, times
+    what = f"base {base}" if base else "a base of 2 to 7"
+    raise ValueError(
+        f"dcgan makes square images of 8 to 128 pixels that {what} doubles into (8, 12, 16, 28, 32, 64, ...), "
+        f"not {size}: resize the data, as with data.source.size=32"
+    )
+
+
+def _side(shape: tuple[int, ...]) -> int:
+    if len(shape) != 3 or shape[0] != shape[1]:
+        raise ValueError(f"dcgan needs square images [H, W, C], not samples of shape {tuple(shape)}: use mlp")
+    return shape[0]
+
+
+class _Normed(nn.Module):
+    """What follows a convolution: batch norm or nothing, then the activation (spectral norm is the kernel's)."""
+
+    norm: Norm
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool, axis_name: str | None) -> jax.Array:
+        if self.norm != "batch":
+            return x
+        return BatchNorm(self.dtype, scale_init=_ones_ish, name="batch")(x, train=train, axis_name=axis_name)
+
+
+class Generator(SpectralNormed):
+    """Latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
+
+    Attributes:
+        shape: shape of one image, `(H, W, C)`, square.
+        width: channels of the last hidden map; each map before it has twice as many.
+        base: side of the first map; None: the largest up to 7 that doubles into H.
+        norm: "batch", "spectral" or "none".
+        classes: number of labels it is conditioned on (an embedding beside the latents), or None.
+        dtype: what it computes in; images are float32.
+    """
+
+    shape: tuple[int, ...]
+    width: int = 64
+    base: int | None = None
+    norm: Norm = "batch"
+    classes: int | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
+    ) -> Images:
+        base, times = doublings(_side(self.shape), self.base)
+        common = {
+            "use_bias": self.norm != "batch",
+            "spectral": self.norm == "spectral",
+            "kernel_init": _WEIGHTS,
+            "dtype": self.dtype,
+        }
+        x = latents
+        embedded = embed_label(label, self.classes, latents.shape[-1], "embed")
+        if embedded is not None:
+            x = jnp.concatenate([x, embedded], axis=-1)
+        features = self.width * 2 ** (times - 1)
+        # On a 1 x 1 map a transposed convolution is a matrix product.
+        x = Dense(base * base * features, **{**common, "use_bias": False}, name="project")(x)
+        x = x.reshape(-1, base, base, features)
+        x = nn.relu(_Normed(self.norm, self.dtype, name="norm_0")(x, train, axis_name))
+        for i in range(1, times):
+            features //= 2
+            x = ConvTranspose(features, **common, name=f"up_{i}")(x)
+            x = nn.relu(_Normed(self.norm, self.dtype, name=f"norm_{i}")(x, train, axis_name))
+        last = {**common, "use_bias": False, "spectral": False}
+        x = ConvTranspose(self.shape[-1], **last, name="image")(x)
+        return jnp.tanh(x.astype(jnp.float32))
+
+
+class Discriminator(SpectralNormed):
+    """Images `[B, H, W, C]` to logits `[B]`.
+
+    With `classes` the logit gains the inner product of a label's vector and the last map's channel means.
+    Miyato and Koyama, "cGANs with projection discriminator", 2018.
+
+    Attributes:
+        width: channels of the first map; each map after it has twice as many.
+        base, norm, classes, dtype: as in `Generator`.
+    """
+
+    width: int = 64
+    base: int | None = None
+    norm: Norm = "batch"
+    classes: int | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, image: Images, label: Labels | None = None, *, train: bool, axis_name: str | None = None
+    ) -> jax.Array:
+        _, times = doublings(_side(image.shape[1:]), self.base)
+        common = {"spectral": self.norm == "spectral", "kernel_init": _WEIGHTS, "dtype": self.dtype}
+        x, features = image, self.width
+        for i in range(times):
+            bias = self.norm != "batch"
+            x = Conv(features, size=4, stride=2, padding=1, use_bias=bias, **common, name=f"down_{i}")(x)
+            if i > 0:
+                x = _Normed(self.norm, self.dtype, name=f"norm_{i}")(x, train, axis_name)
+            x = nn.leaky_relu(x, 0.2)
+            features *= 2
+        embedded = embed_label(label, self.classes, x.shape[-1], "embed")
+        flat = x.reshape(x.shape[0], -1)
+        logits = Dense(1, use_bias=self.norm != "batch", **common, name="logit")(flat)[:, 0].astype(
+            jnp.float32
+        )
+        if embedded is not None:
+            logits = logits + jnp.sum(embedded * jnp.mean(x, axis=(1, 2)), axis=-1)
+        return logits

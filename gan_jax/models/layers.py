@@ -1,0 +1,157 @@
+"""Blocks that the architectures share. Parameters are float32; `dtype` is what the layer computes in."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from ..ops import conv, conv_transpose
+from ..types import Labels
+
+Norm = Literal["batch", "spectral", "none"]
+Initializer = Any
+
+_SPECTRAL = "spectral"
+
+
+def _direction(vector: jax.Array) -> jax.Array:
+    return vector / (jnp.linalg.norm(vector) + 1e-12)
+
+
+def _matrix(kernel: jax.Array) -> jax.Array:
+    """A kernel `[..., O]` as the matrix `[fan in, O]` whose largest singular value is meant."""
+    return kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
+
+
+def spectral_refresh(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """One power iteration for every spectrally normalised kernel: u <- W^T v / ||.||, v = W u / ||W u||."""
+    if _SPECTRAL not in variables:
+        return dict(variables)
+
+    def walk(params: Mapping[str, Any], vectors: Mapping[str, Any]) -> dict[str, Any]:
+        def iterate(name: str) -> Any:
+            if name != "u":
+                return walk(params[name], vectors[name])
+            matrix = _matrix(params["kernel"])
+            return _direction(matrix.T @ _direction(matrix @ vectors["u"]))
+
+        return {name: iterate(name) for name in vectors}
+
+    return {**variables, _SPECTRAL: lax.stop_gradient(walk(variables["params"], variables[_SPECTRAL]))}
+
+
+class SpectralNormed(nn.Module):
+    """A network whose spectrally normalised layers iterate once at the start of its own turn."""
+
+    @nn.nowrap
+    def refresh(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        return spectral_refresh(variables)
+
+
+class _Layer(nn.Module):
+    """A kernel, divided by its largest singular value where `spectral`, and a bias where `use_bias`.
+
+    The singular value is `v . W u` with u, v held constant, u kept in the collection "spectral". Miyato et
+    al., "Spectral normalization for generative adversarial networks", 2018, algorithm 1.
+    """
+
+    features: int
+    use_bias: bool = True
+    spectral: bool = False
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    dtype: Any = jnp.float32
+
+    def _kernel(self, shape: tuple[int, ...]) -> jax.Array:
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        if self.spectral:
+            kernel = kernel / self._singular_value(kernel)
+        return kernel.astype(self.dtype)
+
+    def _singular_value(self, kernel: jax.Array) -> jax.Array:
+        def start() -> jax.Array:
+            return _direction(jax.random.normal(self.make_rng("params"), (kernel.shape[-1],), jnp.float32))
+
+        u = lax.stop_gradient(self.variable(_SPECTRAL, "u", start).value)
+        image = _matrix(kernel) @ u
+        return lax.stop_gradient(_direction(image)) @ image
+
+    def _finish(self, x: jax.Array, features: int) -> jax.Array:
+        if self.use_bias:
+            x = x + self.param("bias", nn.initializers.zeros, (features,), jnp.float32).astype(self.dtype)
+        return x
+
+
+class Dense(_Layer):
+    """`[..., I]` to `[..., features]`."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self._kernel((x.shape[-1], self.features))
+        return self._finish(x.astype(self.dtype) @ kernel, self.features)
+
+
+class Conv(_Layer):
+    """`[N, H, W, I]` to `[N, H', W', features]`; see `ops.conv`."""
+
+    size: int = 3
+    stride: int = 1
+    padding: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self._kernel((self.size, self.size, x.shape[-1], self.features))
+        x = conv(x.astype(self.dtype), kernel, stride=self.stride, padding=self.padding)
+        return self._finish(x, self.features)
+
+
+class ConvTranspose(_Layer):
+    """`[N, h, w, I]` to `[N, H, W, features]`; see `ops.conv_transpose`. The kernel is `[k, k, I, features]`."""
+
+    size: int = 4
+    stride: int = 2
+    padding: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = jnp.swapaxes(self._kernel((self.size, self.size, x.shape[-1], self.features)), 2, 3)
+        x = conv_transpose(x.astype(self.dtype), kernel, stride=self.stride, padding=self.padding)
+        return self._finish(x, self.features)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over the global batch: under `pmap` the statistics are reduced over `axis_name`.
+
+    Statistics are computed and kept in float32. Ioffe and Szegedy, 2015.
+    """
+
+    dtype: Any = jnp.float32
+    scale_init: Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool, axis_name: str | None) -> jax.Array:
+        norm = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            axis_name=axis_name,
+            dtype=self.dtype,
+            scale_init=self.scale_init,
+            name="norm",
+        )
+        return norm(x)
+
+
+def embed_label(label: Labels | None, classes: int | None, features: int, name: str) -> jax.Array | None:
+    """A learned vector for each label, `[B, features]`; None where the network is unconditional.
+
+    Raises:
+        ValueError: the network has classes, but no labels were given.
+    """
+    if classes is None:
+        return None
+    if label is None:
+        raise ValueError(f"a network with {classes} classes needs labels: pass `label`, integers [B]")
+    return nn.Embed(classes, features, embedding_init=nn.initializers.normal(1.0), name=name)(label)

@@ -1,0 +1,76 @@
+"""How a network of any kind is called: keywords it does not name are not passed, state is taken apart."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from flax import linen as nn
+
+from .types import Network, PyTree, Variables
+
+
+@functools.lru_cache(maxsize=256)
+def _named(function: Any) -> tuple[frozenset[str], bool]:
+    parameters = inspect.signature(function).parameters.values()
+    named = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def accepted(network: Network, method: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords that `network` names in its signature; all of them where it takes `**anything`."""
+    if isinstance(network, nn.Module):  # apply and init hand their keywords on to __call__
+        named, anything = _named(type(network).__call__)
+        named |= {"mutable"} if method == "apply" else frozenset()
+    else:
+        function = getattr(network, method)
+        named, anything = _named(getattr(function, "__func__", function))
+    return {k: v for k, v in keywords.items() if anything or k in named}
+
+
+def split_variables(variables: Any, network: Network) -> tuple[PyTree, dict[str, Any]]:
+    """`(params, model_state)` of what a network's `init` returned.
+
+    Raises:
+        TypeError: `variables` is not a mapping with `"params"`.
+    """
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        raise TypeError(
+            f"{type(network).__name__}.init must return a mapping with 'params' (and, if the network keeps "
+            f"state, other collections), but it returned {type(variables).__name__}"
+        )
+    return variables["params"], {k: v for k, v in variables.items() if k != "params"}
+
+
+def join_variables(params: PyTree, model_state: Mapping[str, Any]) -> dict[str, Any]:
+    return {"params": params, **model_state}
+
+
+def init_network(network: Network, key: Any, *args: Any, **keywords: Any) -> tuple[PyTree, dict[str, Any]]:
+    """Initialise `network` on example inputs; `(params, model_state)`."""
+    return split_variables(network.init(key, *args, **accepted(network, "init", keywords)), network)
+
+
+def call_network(
+    network: Network, params: PyTree, model_state: Mapping[str, Any], *args: Any, **keywords: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Run `network` in training mode: `(output, model_state)`, the state as the pass left it."""
+    extra = accepted(network, "apply", {"mutable": list(model_state), "train": True, **keywords})
+    if not model_state or "mutable" not in extra:
+        extra.pop("mutable", None)
+        return network.apply(join_variables(params, model_state), *args, **extra), dict(model_state)
+    output, changed = network.apply(join_variables(params, model_state), *args, **extra)
+    return output, {**model_state, **changed}
+
+
+def sample_network(network: Network, variables: Variables, *args: Any, **keywords: Any) -> Any:
+    """Run `network` for its output alone, `train=False`."""
+    extra = accepted(network, "apply", {"train": False, **keywords})
+    return network.apply(variables, *args, **extra)
+
+
+def refresh(network: Network, params: PyTree, model_state: Mapping[str, Any]) -> dict[str, Any]:
+    """The model state at the start of the network's own turn (see `Network.refresh`)."""
+    if not hasattr(network, "refresh"):
+        return dict(model_state)
+    return split_variables(network.refresh(join_variables(params, model_state)), network)[1]  # type: ignore[attr-defined]

@@ -1,0 +1,149 @@
+"""Where a step runs: one device, a mesh, `pmap`, K steps fused in one program. Wrappers `step -> step`.
+
+All have one signature, `(state, batch, *shared) -> (state, metrics)`: the batch is the global one, the state
+is whole (no leading device axis) and donated; `shared` is anything more the step reads, the same on every
+device and not donated (a resident data set). On the CPU platform with several devices, have at most one step
+in flight: collectives that queue up there can deadlock.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from .gan import Step
+from .ops import compiler_options
+from .types import PyTree
+
+AXIS = "data"
+
+
+def make_mesh(devices: Sequence[Any] | int | None = None) -> Mesh:
+    """A one-dimensional mesh with the axis "data".
+
+    Args:
+        devices: the devices, or how many of those there are; None: all.
+
+    Raises:
+        ValueError: more devices are asked for than there are.
+    """
+    if devices is None or isinstance(devices, int):
+        there = jax.devices()
+        if devices is not None and devices > len(there):
+            raise ValueError(
+                f"{devices} devices are asked for, but there are {len(there)} ({there[0].platform})"
+            )
+        devices = there[:devices]
+    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def _axis(step: Callable) -> int:
+    return getattr(step, "batch_axis", 0)
+
+
+def _spec(axis: int) -> P:
+    return P(*([None] * axis), AXIS)
+
+
+def _lazily(make: Callable[[int], Callable]) -> Callable:
+    """A step compiled by the number of its shared arguments, which only the first call tells."""
+    made = functools.lru_cache(maxsize=None)(make)
+
+    def call(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        return made(len(shared))(state, batch, *shared)
+
+    call.made = made  # type: ignore[attr-defined]
+    return call
+
+
+def jit_step(step: Callable) -> Step:
+    """`step` compiled for one device, its state donated."""
+    compiled = jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
+    return Step(compiled, _axis(step))
+
+
+def shard_step(step: Callable, mesh: Mesh) -> Step:
+    """`step` compiled over `mesh`: the batch split over it, the state whole on every device."""
+    whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, _spec(_axis(step)))
+
+    def make(shared: int) -> Callable:
+        return jax.jit(
+            step,
+            in_shardings=(whole, split, *[whole] * shared),
+            out_shardings=(whole, whole),
+            donate_argnums=0,
+            compiler_options=compiler_options(),
+        )
+
+    return Step(_lazily(make), _axis(step))
+
+
+def pmap_step(step: Callable, axis_name: str, devices: Sequence[Any] | None = None) -> Step:
+    """`step` under `jax.pmap`. It must have been made with the same `axis_name`.
+
+    The state keeps its shape (`in_axes=None`); the batch is the global one of this process, cut here.
+
+    Raises:
+        ValueError: the step reduces over another axis, or the devices don't divide the batch.
+    """
+    own = getattr(step, "axis_name", axis_name)
+    if own != axis_name:
+        raise ValueError(f"pmap_step over {axis_name!r}, but the step was made with axis_name={own!r}")
+    devices = list(jax.local_devices() if devices is None else devices)
+    axis = _axis(step)
+
+    def cut(x: Any) -> Any:
+        if x.shape[axis] % len(devices):
+            raise ValueError(f"a batch of {x.shape[axis]} can't be divided over {len(devices)} devices")
+        return x.reshape(*x.shape[:axis], len(devices), x.shape[axis] // len(devices), *x.shape[axis + 1 :])
+
+    def make(shared: int) -> Callable:
+        return jax.pmap(
+            step,
+            axis_name,
+            in_axes=(None, axis, *[None] * shared),
+            out_axes=(None, None),
+            donate_argnums=0,
+            devices=devices,
+        )
+
+    mapped = _lazily(make)
+
+    def call(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        return mapped(state, jax.tree.map(cut, batch), *shared)
+
+    return Step(call, axis)
+
+
+def fuse_steps(step: Callable, k: int) -> Step:
+    """`k` steps in one program. The batch has a leading `[k]`, and so have the metrics.
+
+    The innermost wrapper: `shard_step(fuse_steps(step, k), mesh)`.
+    """
+
+    def fused(state: PyTree, batches: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        return lax.scan(lambda state, batch: step(state, batch, *shared), state, batches, length=k)
+
+    return Step(fused, _axis(step) + 1, getattr(step, "axis_name", None))
+
+
+def place_batch(batch: PyTree, mesh: Mesh, axis: int = 0) -> PyTree:
+    """A host batch split over `mesh` along `axis` (`Step.batch_axis`).
+
+    Raises:
+        ValueError: the devices don't divide the batch.
+    """
+    for leaf in jax.tree.leaves(batch):
+        if leaf.shape[axis] % mesh.size:
+            raise ValueError(f"a batch of {leaf.shape[axis]} can't be divided over {mesh.size} devices")
+    return jax.device_put(batch, NamedSharding(mesh, _spec(axis)))
+
+
+def place_state(state: PyTree, mesh: Mesh) -> PyTree:
+    """A state (or a data set) whole on every device of `mesh`."""
+    return jax.device_put(state, NamedSharding(mesh, P()))
