@@ -213,9 +213,7 @@ def validate(config: Config) -> None:
     if not config.ema.half_life > 0:
         raise UserError(f"ema.half_life must be above 0 images, got {config.ema.half_life!r}")
     if config.batch % config.microbatches:
-        raise UserError(
-            f"microbatches must divide batch: {config.microbatches} does not divide {config.batch}"
-        )
+        raise UserError(f"microbatches must divide batch: {config.microbatches} does not divide {config.batch}")
 
 
 # ---- files and text
@@ -242,16 +240,12 @@ def load(path: str | Path) -> Config:
     if not callable(get_config):
         raise UserError(f"{path} has no function get_config()")
     if not isinstance(config, Config):
-        raise UserError(
-            f"get_config() in {path} must return a gan_jax.config.Config, got {type(config).__name__}"
-        )
+        raise UserError(f"get_config() in {path} must return a gan_jax.config.Config, got {type(config).__name__}")
     return config
 
 
 def _mistake(path: Path, error: Exception) -> str:
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
-    ]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{path}{f' line {line}' if line else ''}: {type(error).__name__}: {' '.join(text.split())}"
@@ -276,9 +270,7 @@ def _plain(value: Any, path: str) -> Any:
         return [_plain(item, f"{path}.{index}") for index, item in enumerate(value)]
     if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
         return value
-    raise UserError(
-        f"{path} cannot be kept in a file: wants a finite number, text, None or a Call, got {value!r}"
-    )
+    raise UserError(f"{path} cannot be kept in a file: wants a finite number, text, None or a Call, got {value!r}")
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -300,9 +292,7 @@ def _built(value: Any, hint: Any, path: str) -> Any:
     hints = typing.get_type_hints(hint)
     for name in value:
         if name not in hints:
-            raise UserError(
-                f"unknown field {dot + name!r}{near(dot + name, [dot + known for known in hints])}"
-            )
+            raise UserError(f"unknown field {dot + name!r}{near(dot + name, [dot + known for known in hints])}")
     for item in dataclasses.fields(hint):
         if item.default is dataclasses.MISSING and item.name not in value:
             raise UserError(f"the field {dot + item.name!r} is missing")
@@ -347,6 +337,4 @@ def check_resume(saved: Config, new: Config) -> None:
     if bound:
         changed = ", ".join(f"{path} was {_shown(old)} and is now {_shown(now)}" for path, old, now in bound)
         them = "it" if len(bound) == 1 else "them"
-        raise UserError(
-            f"this workdir holds another run: {changed}; use another --workdir, or set {them} back"
-        )
+        raise UserError(f"this workdir holds another run: {changed}; use another --workdir, or set {them} back")

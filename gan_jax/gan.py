@@ -9,7 +9,6 @@ then the moving average. The functions of a turn are in `turns.py`, the draws in
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +20,7 @@ from jax import lax
 from .augment import Augment, identity
 from .draws import deal, global_index
 from .losses import Loss
-from .networks import accepted, init_network, join_variables, sample_network
+from .networks import accepted, init_network, sample_network
 from .penalties import Penalty
 from .schedules import decay, half_life
 from .state import GANState, PlayerState
@@ -147,9 +146,7 @@ def init(gan: GAN, key: Key, batch: Batch) -> GANState:
     )
 
 
-def _player(
-    tx: optax.GradientTransformation, penalties: tuple, params: Any, model_state: dict
-) -> PlayerState:
+def _player(tx: optax.GradientTransformation, penalties: tuple, params: Any, model_state: dict) -> PlayerState:
     states = tuple(penalty.init() for _, penalty, _ in penalties)
     return PlayerState(params=params, model_state=model_state, opt_state=tx.init(params), penalties=states)
 
@@ -172,9 +169,7 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
     game = Game(gan, axis_name)
 
     def step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
-        rows = (
-            [batch] if gan.rows == 1 else [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(gan.rows)]
-        )
+        rows = [batch] if gan.rows == 1 else [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(gan.rows)]
         images = [to_float(row["image"]) for row in rows]
         labels = [row.get("label") for row in rows]
         index = global_index(images[0].shape[0], axis_name)

@@ -12,9 +12,7 @@ def adam(
     return optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
-def sgd(
-    learning_rate: float | Callable = 1e-2, momentum: float | None = None
-) -> optax.GradientTransformation:
+def sgd(learning_rate: float | Callable = 1e-2, momentum: float | None = None) -> optax.GradientTransformation:
     """Stochastic gradient descent."""
     return optax.sgd(learning_rate, momentum=momentum)
 

@@ -122,9 +122,7 @@ def resolve(
         top = module_name.partition(".")[0]
         at_home = module_name == home or module_name.startswith(home + ".")
         if allow is not None and not at_home and top not in set(allow):
-            raise UserError(
-                f"{name!r} was read from a workdir and is not part of {home}: add `--allow {top}`"
-            )
+            raise UserError(f"{name!r} was read from a workdir and is not part of {home}: add `--allow {top}`")
         owner = _import(module_name, name)
     else:
         package = hasattr(_import(home, name), "__path__")
@@ -189,9 +187,7 @@ def parse(text: str, hint: Any) -> Any:
     if hint in (None, types.NoneType):
         return None if text.lower() == "none" else _no(text)
     if hint is bool:
-        return (
-            {"true": True, "false": False}[text.lower()] if text.lower() in ("true", "false") else _no(text)
-        )
+        return {"true": True, "false": False}[text.lower()] if text.lower() in ("true", "false") else _no(text)
     if hint is float:
         return float(text) if math.isfinite(float(text)) else _no(text)
     if hint in (int, str):

@@ -11,7 +11,7 @@ from typing import Any
 from . import writer
 
 WIDTH, HEIGHT = 560, 260
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 44  # margins of a chart, for its labels
+LEFT, RIGHT, TOP, BOTTOM = 64, 30, 12, 44  # margins of a chart, for its labels
 POINTS = 400  # more than that on a line cannot be told apart
 
 STYLE = """
@@ -52,9 +52,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    return [
-        round(n * step, 12) for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
-    ]
+    return [round(n * step, 12) for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def _thin(points: Points) -> Points:
@@ -90,7 +88,7 @@ def line_chart(lines: Mapping[str, Points], x_label: str, y_label: str) -> str:
 
     label = f"{escape(y_label)} over {escape(x_label)}"
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">']
-    for y in ticks(y0, y1):
+    for y in ticks(y0, y1, 7):
         down = at(x0, y)[1]
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{right}" y1="{down}" y2="{down}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{down + 4}" text-anchor="end">{y:.4g}</text>')
@@ -99,9 +97,7 @@ def line_chart(lines: Mapping[str, Points], x_label: str, y_label: str) -> str:
         parts.append(f'<line class="rule" x1="{across}" x2="{across}" y1="{bottom}" y2="{bottom + 5}"/>')
         parts.append(f'<text x="{across}" y="{bottom + 19}" text-anchor="middle">{x:.6g}</text>')
     middle = (TOP + bottom) / 2
-    parts.append(
-        f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
-    )
+    parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     turned = f'transform="rotate(-90 14 {middle})" x="14" y="{middle}" text-anchor="middle"'
     parts.append(f"<text {turned}>{escape(y_label)}</text>")
     for index, (name, points) in enumerate(lines.items()):
@@ -119,9 +115,7 @@ def _curve(name: str, points: Points, colour: str, x_label: str, at: Any) -> str
         path.append(f"{pen}{across} {down}")
         pen = "L"
         title = f"{escape(name)} {y:.5g} at {escape(x_label)} {x:.10g}"
-        dots.append(
-            f'<circle cx="{across}" cy="{down}" r="4" fill="transparent"><title>{title}</title></circle>'
-        )
+        dots.append(f'<circle cx="{across}" cy="{down}" r="4" fill="transparent"><title>{title}</title></circle>')
     return f'<path class="curve" style="stroke:{colour}" d="{"".join(path)}"/>\n' + "\n".join(dots)
 
 
@@ -228,9 +222,8 @@ def page(workdir: str | Path) -> Path:
             heading = f"<h2>{title}</h2>" if title else ""
             sections.append(f'{heading}<div class="row">\n' + "\n".join(figures) + "\n</div>")
     if rows:
-        sections.append(
-            "<h2>Last line of metrics</h2>" + _table([(k, _text(v)) for k, v in rows[-1].items()])
-        )
+        last = [(k, f"{v:.6g}" if isinstance(v, float) else _text(v)) for k, v in rows[-1].items()]
+        sections.append("<h2>Last line of metrics</h2>" + _table(last))
     if config:
         sections.append("<h2>Config</h2>" + _table(_flat(config)))
     head = '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'

@@ -35,9 +35,7 @@ def make_mesh(devices: Sequence[Any] | int | None = None) -> Mesh:
     if devices is None or isinstance(devices, int):
         there = jax.devices()
         if devices is not None and devices > len(there):
-            raise ValueError(
-                f"{devices} devices are asked for, but there are {len(there)} ({there[0].platform})"
-            )
+            raise ValueError(f"{devices} devices are asked for, but there are {len(there)} ({there[0].platform})")
         devices = there[:devices]
     return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 

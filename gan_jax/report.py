@@ -73,9 +73,7 @@ def _extent(points: np.ndarray, centers: np.ndarray | None) -> Extent:
     return -reach, reach, -reach, reach
 
 
-def scatter(
-    points: np.ndarray, extent: Extent | None = None, centers: np.ndarray | None = None
-) -> np.ndarray:
+def scatter(points: np.ndarray, extent: Extent | None = None, centers: np.ndarray | None = None) -> np.ndarray:
     """Points `[N, 2]` as translucent dots in a box with axes, uint8 `[512, 512, 3]`; denser is darker.
 
     `extent`: left, right, bottom, top; by default around `centers` `[K, 2]`, drawn as crosses, or the points.
@@ -193,16 +191,16 @@ def save_gif(
     durations = [duration] * len(rest) + [max(2000, duration)]
     path = Path(path)
     temporary = _temporary(path)
-    first.save(
-        temporary, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False
-    )
+    first.save(temporary, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
     os.replace(temporary, path)
 
 
 def _palette(frames: Sequence["Image.Image"]) -> "Image.Image":
-    """One palette for up to eight frames spread over the film."""
+    """One palette for them all, of a sample of their pixels."""
     from PIL import Image
 
-    picks = np.unique(np.linspace(0, len(frames) - 1, min(8, len(frames))).round().astype(int))
-    strip = np.concatenate([np.asarray(frames[index]) for index in picks])
-    return Image.fromarray(strip).quantize(256)
+    width, height = frames[0].size
+    stride = math.ceil(math.sqrt(len(frames) * width * height / 2_000_000))  # enough for 256 colours
+    return Image.fromarray(np.concatenate([np.asarray(frame)[::stride, ::stride] for frame in frames])).quantize(
+        256
+    )

@@ -76,9 +76,7 @@ def over_microbatches(function: Callable, carry: PyTree, inputs: PyTree, count: 
         return function(carry, inputs)
     size = jax.tree.leaves(inputs)[0].shape[0]
     if size % count:
-        raise ValueError(
-            f"a batch of {size} (per device) can't be cut into {count} microbatches: change either"
-        )
+        raise ValueError(f"a batch of {size} (per device) can't be cut into {count} microbatches: change either")
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(size // count, count, *x.shape[1:]), 1, 0), inputs)
     shapes = jax.eval_shape(function, carry, jax.tree.map(lambda x: x[0], parts))[0]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)

@@ -61,9 +61,7 @@ class Writer:
         self._line = ""  # the progress line now on the terminal
         self._began = self._last_time = clock()
         self._last_step = start_step
-        self._first: tuple[int, float] | None = (
-            None  # the first line: what comes after is without compilation
-        )
+        self._first: tuple[int, float] | None = None  # the first line: what comes after is without compilation
         self._file = open(workdir / METRICS, "a", encoding="utf-8")  # noqa: SIM115
         self._events: Any = None
         if tensorboard:

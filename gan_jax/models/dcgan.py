@@ -140,9 +140,7 @@ class Discriminator(SpectralNormed):
             features *= 2
         embedded = embed_label(label, self.classes, x.shape[-1], "embed")
         flat = x.reshape(x.shape[0], -1)
-        logits = Dense(1, use_bias=self.norm != "batch", **common, name="logit")(flat)[:, 0].astype(
-            jnp.float32
-        )
+        logits = Dense(1, use_bias=self.norm != "batch", **common, name="logit")(flat)[:, 0].astype(jnp.float32)
         if embedded is not None:
             logits = logits + jnp.sum(embedded * jnp.mean(x, axis=(1, 2)), axis=-1)
         return logits

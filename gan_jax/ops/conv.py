@@ -91,9 +91,7 @@ def _native(x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
 def _native_transpose(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     # What the strided convolution never read at the far edge has to be given back as zeros.
-    far = [
-        n + sum(p) - k - (out - 1) * g.stride for n, p, k, out in zip(g.size, g.padding, g.kernel, g.output)
-    ]
+    far = [n + sum(p) - k - (out - 1) * g.stride for n, p, k, out in zip(g.size, g.padding, g.kernel, g.output)]
     padding = [(k - 1 - low, k - 1 - high + f) for k, (low, high), f in zip(g.kernel, g.padding, far)]
     return lax.conv_general_dilated(
         y, flipped, (1, 1), padding, lhs_dilation=(g.stride, g.stride), dimension_numbers=_DIMENSIONS
@@ -131,7 +129,7 @@ def _kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     return jnp.transpose(out, (1, 2, 0, 3))  # [I, kh, kw, O] to [kh, kw, I, O]
 
 
-def _saved(function):  # noqa: ANN001, ANN202
+def _saved(function):
     return lambda a, b, g: (function(a, b, g), (a, b))
 
 
@@ -185,9 +183,7 @@ def _columns_to_image(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array
         for b in range(taps[1]):
             shift = ((0, 0), (a, taps[0] - 1 - a), (b, taps[1] - 1 - b), (0, 0), (0, 0), (0, 0))
             total = total + jnp.pad(patches[:, :, :, a, :, b], shift)  # [N, h + t - 1, w + t - 1, s, s, I]
-    full = jnp.transpose(total, (0, 1, 3, 2, 4, 5)).reshape(
-        n, (h + taps[0] - 1) * s, (w + taps[1] - 1) * s, i
-    )
+    full = jnp.transpose(total, (0, 1, 3, 2, 4, 5)).reshape(n, (h + taps[0] - 1) * s, (w + taps[1] - 1) * s, i)
     (top, _), (left, _) = g.padding
     full = full[:, top : top + g.size[0], left : left + g.size[1]]
     missing = [want - have for want, have in zip(g.size, full.shape[1:3])]

@@ -1,0 +1,116 @@
+"""The command line: `gan-jax train | sample | digest | prepare | doctor`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0, 2 for what the user can mend, 3 for a run that left finite numbers."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return parsed.command(parsed) or 0
+    except UserError as error:
+        print(f"gan-jax: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\ngan-jax: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gan-jax", description="Train generative adversarial networks in JAX.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a config; the same command resumes it")
+    train.add_argument("config", help="a Python file with get_config(), such as configs/digits.py")
+    train.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="such as steps=600 or data.resident=false"
+    )
+    train.add_argument("--workdir", type=Path, help="where the run lives; runs/<config name> if not given")
+    train.add_argument("--dry-run", action="store_true", help="say what would be trained, and what it costs")
+    train.set_defaults(command=_train)
+
+    sample = commands.add_parser("sample", help="draw samples from a run")
+    _add_workdir(sample)
+    sample.add_argument("--count", type=int, default=64, help="how many (64)")
+    sample.add_argument("--seed", type=int, default=0, help="of the latents (0)")
+    sample.add_argument("--truncation", type=float, default=1.0, help="1.0 for none")
+    sample.add_argument("--out", type=Path, help="a PNG for a grid, or a folder for single images")
+    sample.set_defaults(command=_sample)
+
+    digest = commands.add_parser("digest", help="print the digest of a run's state, read back from disk")
+    _add_workdir(digest)
+    digest.set_defaults(command=_digest)
+
+    prepare = commands.add_parser("prepare", help="make a TFDS data set as array_record")
+    prepare.add_argument("name", help="as TFDS calls it, such as fashion_mnist")
+    prepare.add_argument("--data-dir", help="TFDS's folder; TFDS_DATA_DIR or ~/tensorflow_datasets if not given")
+    prepare.add_argument("--manual-dir", help="a folder with the files that TFDS would download")
+    prepare.set_defaults(command=_prepare)
+
+    doctor = commands.add_parser("doctor", help="say what this machine offers")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _add_workdir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdir", type=Path)
+    parser.add_argument("--step", type=int, help="which checkpoint; the newest good one if not given")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="let the run's names come from here too",
+    )
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from . import config as configs
+
+    config = configs.override(configs.load(arguments.config), arguments.overrides)
+    configs.validate(config)
+    if config.deterministic:  # read when the backend starts, so before anything touches a device
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if arguments.dry_run:
+        from .dry_run import describe
+
+        print(describe(config))
+        return
+    from .train import train
+
+    train(config, arguments.workdir or Path("runs") / config.name)
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from .inspect_run import sample
+
+    for path in sample(
+        arguments.workdir, count=arguments.count, seed=arguments.seed, step=arguments.step,
+        truncation=arguments.truncation, out=arguments.out, allow=arguments.allow,
+    ):  # fmt: skip
+        print(path)
+
+
+def _digest(arguments: argparse.Namespace) -> None:
+    from .inspect_run import digest
+
+    print(digest(arguments.workdir, step=arguments.step, allow=arguments.allow))
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from .data.prepare import prepare
+
+    print(prepare(arguments.name, data_dir=arguments.data_dir, manual_dir=arguments.manual_dir))
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from .doctor import examine
+
+    print(examine())

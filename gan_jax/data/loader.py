@@ -1,0 +1,179 @@
+"""From a source and an order to host batches: streamed by threads, or indices into arrays on the device."""
+
+import math
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..errors import UserError
+from .order import Order
+from .source import Source
+
+Rows = dict[str, np.ndarray]
+_BLOCK = 256
+
+
+def choose_resident(setting: Literal["auto"] | bool, source: Source, memory_bytes: int | None) -> bool:
+    """Whether the decoded set is to live on the device.
+
+    "auto" says yes to a set under 1/8 of `memory_bytes`, one device's memory; None stands for a device that
+    does not tell (the CPU), and takes the host's memory.
+    """
+    if isinstance(setting, bool):
+        return setting
+    if setting != "auto":
+        raise UserError(f"resident must be auto, true or false, not '{setting}'")
+    sample = math.prod(source.shape) * source.dtype.itemsize + (0 if source.classes is None else 4)
+    available = _host_memory_bytes() if memory_bytes is None else memory_bytes
+    return len(source) * sample < available / 8
+
+
+def _host_memory_bytes() -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")  # a container may have less than the machine
+    text = limit.read_text().strip() if limit.is_file() else ""
+    return min(total, int(text)) if text.isdigit() else total
+
+
+def read_all(source: Source) -> Rows:
+    """Every row of the source in order, decoded once by all cores: "image" [N, ...], "label" [N] if any."""
+    count = len(source)
+    rows: Rows = {"image": np.empty((count, *source.shape), source.dtype)}
+    if source.classes is not None:
+        rows["label"] = np.empty(count, np.int32)
+
+    def read_block(start: int) -> None:
+        indices = np.arange(start, min(start + _BLOCK, count))
+        for name, values in read_rows(source, indices).items():
+            rows[name][indices[0] : indices[-1] + 1] = values
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        futures = [pool.submit(read_block, start) for start in range(0, count, _BLOCK)]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+    return rows
+
+
+def read_rows(source: Source, indices: np.ndarray) -> Rows:
+    """`source.read`, whose failure names the record that failed.
+
+    A UserError or OSError becomes a UserError with the record's number; any other exception keeps its type
+    and gets the number as a note, since it is a fault of the source's code.
+    """
+    try:
+        return source.read(indices)
+    except Exception as failure:
+        index, error = _first_failure(source, indices) or (None, failure)
+        where = f"record {index} of {source.fingerprint()}" if index is not None else source.fingerprint()
+        if isinstance(error, UserError | OSError):
+            raise UserError(f"{where}: {error}") from error
+        error.add_note(f"while reading {where}")
+        raise error from None
+
+
+def _first_failure(source: Source, indices: np.ndarray) -> tuple[int, Exception] | None:
+    for index in indices:
+        try:
+            source.read(np.array([index]))
+        except Exception as error:
+            return int(index), error
+    return None
+
+
+class Loader:
+    """Host batches for ever, one for each chunk of `fuse` steps, from `start_step` on; a context manager.
+
+    Every leaf has the leading axes [fuse] if fuse > 1, [turns] if turns > 1, then [batch]. Resident:
+    {"index": int32}, rows of `read_all`'s arrays, to be gathered on the device. Streamed: {"image", "label"}
+    read by `workers` threads, `prefetch` chunks ahead, handed out in order. Both are the same batches, bit
+    for bit.
+
+    batch:  the global batch.
+    turns:  batches that one step takes (`GAN.turns`).
+    local:  this process's columns of the global batch; all of them if None.
+
+    A record that cannot be read raises in the consumer, when its chunk's turn comes (see `read_rows`).
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        seed: int,
+        batch: int,
+        turns: int = 1,
+        fuse: int = 1,
+        start_step: int = 0,
+        resident: bool,
+        workers: int = 2,
+        prefetch: int = 2,
+        local: slice | None = None,
+    ):
+        if min(batch, turns, fuse, workers, prefetch) < 1:
+            raise ValueError("batch, turns, fuse, workers and prefetch are at least 1")
+        if start_step % fuse:
+            raise ValueError(f"step {start_step} is not on the border of a chunk of {fuse} steps")
+        if resident and len(source) > np.iinfo(np.int32).max:
+            raise UserError(f"a resident set has fewer than 2**31 rows, not {len(source)}: pass resident=false")
+        self._source, self._order = source, Order(seed, len(source))
+        self._batch, self._turns, self._fuse = batch, turns, fuse
+        self._local = local or slice(None)
+        self._next_step = start_step
+        self._pending: deque[Future[Rows]] = deque()
+        self._closed = False
+        self._pool = None if resident else ThreadPoolExecutor(workers, thread_name_prefix="gan_jax-data")
+        self._prefetch = prefetch
+        self._submit()
+
+    def __iter__(self) -> "Loader":
+        return self
+
+    def __next__(self) -> Rows:
+        if self._closed:
+            raise StopIteration
+        if self._pool is None:
+            self._next_step += self._fuse
+            return {"index": self._indices(self._next_step - self._fuse).astype(np.int32)}
+        try:
+            rows = self._pending.popleft().result()
+        except BaseException:
+            self.close()
+            raise
+        self._submit()
+        return rows
+
+    def close(self) -> None:
+        """Ends the worker threads and waits for them; the iteration is over."""
+        self._closed = True
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pending.clear()
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _submit(self) -> None:
+        while self._pool is not None and len(self._pending) < self._prefetch:
+            self._pending.append(self._pool.submit(self._read, self._next_step))
+            self._next_step += self._fuse
+
+    def _indices(self, first_step: int) -> np.ndarray:
+        steps = range(first_step, first_step + self._fuse)
+        rows = np.stack([self._order.step_rows(step, self._batch, self._turns) for step in steps])
+        return (rows if self._fuse > 1 else rows[0])[..., self._local]
+
+    def _read(self, first_step: int) -> Rows:
+        indices = self._indices(first_step)
+        rows = read_rows(self._source, indices.reshape(-1))
+        return {name: values.reshape(*indices.shape, *values.shape[1:]) for name, values in rows.items()}

@@ -1,0 +1,97 @@
+"""Images or vectors from a NumPy .npz file."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from .arrays import Arrays
+from .images import Channels, Crop, Filter, Transform
+from .source import Mirrored, Source
+
+
+def npz(
+    path: str,
+    image_key: str = "image",
+    label_key: str = "label",
+    size: int | None = None,
+    crop: Crop = "center",
+    filter: Filter = "lanczos",
+    channels: Channels | None = None,
+    mirror: bool = False,
+) -> Source:
+    """uint8 images [N, H, W] or [N, H, W, C] with C = 1, 3 or 4, or float32 vectors [N, D], held in memory.
+
+    The samples are the array `image_key`, or the only array of the file; labels are the integers of
+    `label_key` from 0 on, if the file has it ("" ignores them). The image options do not apply to vectors.
+    Raises UserError where the file cannot be used.
+    """
+    file = Path(path).expanduser()
+    arrays = _load(file, image_key, label_key)
+    image = _checked_samples(file, *arrays["image"])
+    label, classes = None, None
+    if "label" in arrays:
+        label = _checked_labels(file, *arrays["label"], len(image))
+        classes = int(label.max()) + 1
+    transform = Transform(size, crop, filter, channels)
+    if image.ndim == 2 and (transform != Transform() or mirror):
+        raise UserError(f"'{file}' holds vectors: size, crop, filter, channels and mirror are for images")
+    source = Arrays("npz", image, label, classes, transform)
+    return Mirrored(source) if mirror else source
+
+
+def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np.ndarray]]:
+    """The arrays in use, each with its name in the file, under "image" and "label"."""
+    if not file.is_file():
+        raise UserError(f"there is no file '{file}'")
+    if not zipfile.is_zipfile(file):
+        raise UserError(f"'{file}' is not a whole .npz file: save one with np.savez(path, image=...)")
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            keys = {"label": label_key} if label_key in stored.files else {}
+            samples = [name for name in stored.files if name != label_key]
+            if image_key in stored.files:
+                keys["image"] = image_key
+            elif len(samples) == 1 and image_key == "image":
+                keys["image"] = samples[0]
+            else:
+                raise UserError(f"'{file}' has no array '{image_key}': it has {', '.join(stored.files) or 'none'}")
+            if "label" not in keys and label_key not in ("", "label"):
+                raise UserError(f"'{file}' has no array '{label_key}': it has {', '.join(stored.files)}")
+            return {use: (key, stored[key]) for use, key in keys.items()}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        if "allow_pickle" in str(error):
+            reason = "it holds pickled Python objects, which are never loaded"
+        raise UserError(f"'{file}' cannot be read as an .npz file: {reason}") from error
+
+
+def _checked_samples(file: Path, key: str, samples: np.ndarray) -> np.ndarray:
+    what = f"array '{key}' of '{file}' ({samples.dtype} {list(samples.shape)})"
+    if samples.ndim == 0 or samples.size == 0:
+        raise UserError(f"{what} is empty")
+    if samples.ndim == 2:
+        if samples.dtype != np.float32:
+            raise UserError(f"{what} must be float32 to serve as vectors: convert it with .astype('float32')")
+        if not np.isfinite(samples).all():
+            raise UserError(f"{what} holds values that are not finite")
+        return samples
+    if samples.ndim not in (3, 4):
+        raise UserError(f"{what} is neither images [N, H, W], [N, H, W, C] nor vectors [N, D]")
+    if samples.dtype != np.uint8:
+        raise UserError(f"{what} must be uint8 to serve as images: convert it to 0 to 255 and uint8")
+    samples = samples[..., None] if samples.ndim == 3 else samples
+    if samples.shape[-1] not in (1, 3, 4):
+        hint = " (channels come last: transpose it)" if samples.shape[1] in (1, 3, 4) else ""
+        raise UserError(f"{what} must have 1, 3 or 4 channels in its last axis{hint}")
+    return samples
+
+
+def _checked_labels(file: Path, key: str, label: np.ndarray, count: int) -> np.ndarray:
+    what = f"array '{key}' of '{file}' ({label.dtype} {list(label.shape)})"
+    if label.shape != (count,):
+        raise UserError(f"{what} must hold one label for each of the {count} samples")
+    if not np.issubdtype(label.dtype, np.integer) or label.min() < 0 or label.max() >= 2**31 - 1:
+        raise UserError(f"{what} must hold the integers 0 to classes - 1: pass label_key='' to ignore it")
+    return label.astype(np.int32)

@@ -1,0 +1,97 @@
+"""What can be asked of a run afterwards: samples and digests, from its workdir alone."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from . import report
+from .checkpoint import Checkpoints
+from .config import Config
+from .digest import leaf_digests, state_digest
+from .errors import UserError
+from .gan import GAN
+from .recipe import Allow, SampleSpec, make_gan
+from .sampling import Sampler
+from .state import GANState
+from .train import carry_shapes, read_config
+
+
+def _open(workdir: Path, step: int | None, allow: Allow) -> tuple[Config, SampleSpec, GAN, int, GANState]:
+    """A run's config, game and state. Names in its files resolve inside gan_jax, and in what is allowed."""
+    config = read_config(workdir)
+    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+        steps = checkpoints.steps()
+        if not steps:
+            raise UserError(f"{workdir} holds no checkpoint yet: train it first")
+        known = checkpoints.manifest(steps[-1])["record"]["sample"]
+        spec = SampleSpec(tuple(known["shape"]), known["dtype"], known["classes"])
+        gan = make_gan(config, spec, allow)
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), carry_shapes(config, gan, spec)
+        )
+        restored = checkpoints.restore(target, step)
+    if restored is None:
+        raise UserError(f"{workdir} holds no checkpoint yet: train it first")
+    return config, spec, gan, restored.step, restored.state.state
+
+
+def digest(workdir: str | os.PathLike, *, step: int | None = None, allow: Allow = ()) -> str:
+    """The digest of a run's state, recomputed from what is on disk; training prints the same at its end.
+
+    Raises:
+        UserError: there is no run, no such checkpoint, or none that verifies.
+    """
+    return state_digest(leaf_digests(_open(Path(workdir), step, allow)[-1]))
+
+
+def sample(
+    workdir: str | os.PathLike,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    step: int | None = None,
+    truncation: float = 1.0,
+    out: str | os.PathLike | None = None,
+    allow: Allow = (),
+) -> list[Path]:
+    """Write `count` samples of a run's averaged generator: one grid, or single images in a folder.
+
+    Args:
+        workdir: the run's.
+        count: how many.
+        seed: of the latents.
+        step: which checkpoint; None: the newest good one.
+        truncation: 1.0 for none; only for generators that define it.
+        out: a path ending in .png for a grid (default: `<workdir>/samples_<step>.png`), .npz for the samples
+            as an array `image` (uint8 images as the data's, or float32 vectors), else a folder for
+            `00000.png`, `00001.png`, ...
+
+    Raises:
+        UserError: there is no run, no such checkpoint, or the generator defines no truncation.
+    """
+    workdir = Path(workdir)
+    if count < 1:
+        raise UserError(f"--count must be at least 1, got {count}")
+    config, spec, gan, step, state = _open(workdir, step, allow)
+    sampler = Sampler(gan, seed, spec.classes if config.conditional else None, truncation)
+    try:
+        values = sampler(state.ema, count)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    path = Path(out) if out is not None else workdir / f"samples_{step:08d}.png"
+    if path.suffix == ".png":
+        report.save_png(path, report.picture(values))
+        return [path]
+    if path.suffix == ".npz":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, image=report.to_uint8(values) if values.ndim == 4 else values)
+        return [path]
+    if values.ndim != 4:
+        raise UserError(f"samples of shape {spec.shape} are no images: give --out a .png or .npz file")
+    paths = [path / f"{i:05d}.png" for i in range(count)]
+    for one, image in zip(paths, report.to_uint8(values)):
+        report.save_png(one, image)
+    return paths

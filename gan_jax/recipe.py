@@ -1,0 +1,136 @@
+"""From a `Config` to what plays: the only place where names become functions, and models meet the game."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .augment import Augment
+from .config import HOMES, Call, Config, Penalty, resolve
+from .data.source import Source
+from .errors import UserError
+from .gan import GAN
+from .overrides import keywords
+from .schedules import half_life, per_update
+from .types import Key
+
+
+class SampleSpec(NamedTuple):
+    """What a game has to know of its data: the shape and type of a sample, and the number of labels."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    classes: int | None
+
+    @staticmethod
+    def of(source: Source) -> "SampleSpec":
+        return SampleSpec(tuple(source.shape), np.dtype(source.dtype).name, source.classes)
+
+
+Allow = Iterable[str] | None  # top-level packages that names may come from beside gan_jax; None: any
+
+
+def build(call: Call, home: str, allow: Allow = None, **offered: Any) -> Any:
+    """What `call` makes. Keywords in `offered` are passed where the function takes them and `call` doesn't.
+
+    Raises:
+        UserError: there is no such function, or it refuses its keywords.
+    """
+    function = resolve(call.name, HOMES[home].module, HOMES[home].attribute, allow=allow)
+    known, _ = keywords(function)
+    given = call.kwargs
+    for name in given:
+        if known and name not in known:
+            raise UserError(f"{call.name} takes no keyword {name!r}: it takes {', '.join(sorted(known))}")
+    try:
+        return function(**{k: v for k, v in offered.items() if k in known and k not in given}, **given)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{home}={call.name}: {error}") from error
+
+
+def make_source(config: Config, allow: Allow = None) -> Source:
+    """The data set of a run."""
+    source = build(config.data.source, "data.source", allow)
+    if config.conditional and source.classes is None:
+        raise UserError(
+            f"conditional=true, but {config.data.source.name} has no labels: give it some, or set it to false"
+        )
+    return source
+
+
+def _schedule(value: Any, allow: Allow) -> Any:
+    return build(value, "schedule", allow) if isinstance(value, Call) else value
+
+
+def _optimizer(call: Call, home: str, images_per_update: float, allow: Allow) -> Any:
+    """An optimizer; a schedule among its keywords is one of images seen, and Optax counts updates."""
+    made = {
+        name: per_update(_schedule(value, allow), images_per_update) if isinstance(value, Call) else value
+        for name, value in call.items
+    }
+    function = resolve(call.name, HOMES[home].module, HOMES[home].attribute, allow=allow)
+    try:
+        return function(**made)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{home}={call.name}: {error}") from error
+
+
+def _penalties(entries: tuple[Penalty, ...], home: str, allow: Allow) -> tuple:
+    return tuple((_schedule(p.weight, allow), build(p.call, home, allow), p.every) for p in entries)
+
+
+def _latent(call: Call, allow: Allow) -> Callable[[Key], Any]:
+    return build(call, "latent", allow)
+
+
+def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
+    """The game that `config` describes, on samples of that shape.
+
+    Networks are offered `shape`, `classes` (where the run is conditional) and `dtype`.
+
+    Raises:
+        UserError: a name, a keyword, or networks that don't fit the data.
+    """
+    offered = {
+        "shape": tuple(spec.shape),
+        "classes": spec.classes if config.conditional else None,
+        "dtype": jnp.bfloat16 if config.precision == "bfloat16" else jnp.float32,
+    }
+    augment: Augment = build(config.augment, "augment", allow)
+    try:
+        return GAN(
+            generator=build(config.generator, "generator", allow, **offered),
+            discriminator=build(config.discriminator, "discriminator", allow, **offered),
+            loss=build(config.loss, "loss", allow),
+            generator_tx=_optimizer(config.generator_optimizer, "generator_optimizer", config.batch, allow),
+            discriminator_tx=_optimizer(
+                config.discriminator_optimizer, "discriminator_optimizer",
+                config.batch / config.disc_steps, allow,
+            ),
+            latent=_latent(config.latent, allow),
+            generator_penalties=_penalties(
+                config.generator_penalties, "generator_penalties.call", allow
+            ),
+            discriminator_penalties=_penalties(
+                config.discriminator_penalties, "discriminator_penalties.call", allow
+            ),
+            augment=augment,
+            ema=half_life(config.ema.half_life, config.ema.ramp_up),
+            disc_steps=config.disc_steps,
+            share_latents=config.share_latents,
+            microbatches=config.microbatches,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"{config.name}: {error}") from error
+
+
+def batch_spec(config: Config, spec: SampleSpec) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of one step's batch; labels only where the run is conditional."""
+    turns = config.disc_steps + (not config.share_latents)
+    lead = (config.batch,) if turns == 1 else (turns, config.batch)
+    batch = {"image": jax.ShapeDtypeStruct((*lead, *spec.shape), spec.dtype)}
+    if config.conditional:
+        batch["label"] = jax.ShapeDtypeStruct(lead, jnp.int32)
+    return batch

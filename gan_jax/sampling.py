@@ -1,0 +1,48 @@
+"""Samples of a run: the same latents each time, so that pictures of different steps can be compared."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .draws import Purpose, sample_keys
+from .gan import GAN, make_sampler
+from .types import Variables
+
+_BLOCK = 256
+
+
+class Sampler:
+    """Draws samples of a game: sample i is a function of the seed, i and the variables.
+
+    Labels, in a conditional game, go round: sample i has label i mod classes.
+    """
+
+    def __init__(self, gan: GAN, seed: int, classes: int | None = None, truncation: float = 1.0):
+        self._key, self._classes = jax.random.key(seed), classes
+        sample = make_sampler(gan)
+
+        def block(variables: Variables, index: jax.Array) -> jax.Array:
+            latents = jax.vmap(gan.latent)(sample_keys(self._key, jnp.int32(0), Purpose.LATENT, index))
+            labels = None if classes is None else index % classes
+            noise = jax.random.fold_in(self._key, Purpose.GENERATOR)
+            return sample(variables, latents, labels, noise, truncation=truncation)
+
+        self._block: Callable[..., Any] = jax.jit(block)
+
+    def __call__(self, variables: Variables, count: int, first: int = 0) -> np.ndarray:
+        """Samples `first` to `first + count - 1`, float32 `[count, *S]`, on the host."""
+        # One device is enough, and on several a program of its own could meet the step's collectives.
+        variables = jax.tree.map(_one_device, variables)
+        size = min(count, _BLOCK)
+        blocks = []
+        for start in range(0, count, size):
+            index = np.arange(first + start, first + start + size, dtype=np.int32)  # one shape, one program
+            blocks.append(np.asarray(self._block(variables, index))[: count - start])
+        return np.concatenate(blocks)
+
+
+def _one_device(x: Any) -> Any:
+    return x.addressable_data(0) if isinstance(x, jax.Array) and len(x.sharding.device_set) > 1 else x

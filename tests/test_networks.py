@@ -1,0 +1,358 @@
+"""Networks of any kind play the same game: by hand, in Linen, in Flax NNX, in Equinox."""
+
+import equinox as eqx
+import games
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
+from games import LATENT, SHAPE, WIDTH
+
+import gan_jax
+
+# One small game in four libraries. Each has `kernel`, `bias` and `out`; `load` puts the hand-written weights in.
+
+
+class LinenGenerator(nn.Module):
+    @nn.compact
+    def __call__(self, latents):
+        hidden = jnp.tanh(nn.Dense(WIDTH)(latents))
+        return jnp.tanh(nn.Dense(4, use_bias=False)(hidden)).reshape(-1, *SHAPE)
+
+
+class LinenDiscriminator(nn.Module):
+    @nn.compact
+    def __call__(self, image):
+        hidden = jnp.tanh(nn.Dense(WIDTH)(image.reshape(-1, 4)))
+        return nn.Dense(1, use_bias=False)(hidden)
+
+
+def load_linen(params, weights):
+    return {
+        "Dense_0": {"kernel": weights["kernel"], "bias": weights["bias"]},
+        "Dense_1": {"kernel": weights["out"].reshape(params["Dense_1"]["kernel"].shape)},
+    }
+
+
+class NNXPlayer(nnx.Module):
+    def __init__(self, inputs, outputs, rngs):
+        self.hidden = nnx.Linear(inputs, WIDTH, rngs=rngs)
+        self.out = nnx.Linear(WIDTH, outputs, use_bias=False, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(jnp.tanh(self.hidden(x.reshape(x.shape[0], -1))))
+
+
+class NNX:
+    """An NNX module as a network: split into its graph and its parameters, and merged for each call."""
+
+    def __init__(self, make, finish):
+        self.make, self.finish = make, finish
+
+    def init(self, key, x):
+        return {"params": nnx.split(self.make(nnx.Rngs(params=key)))[1]}
+
+    def apply(self, variables, x):
+        graph, _ = nnx.split(nnx.eval_shape(lambda: self.make(nnx.Rngs(params=0))))
+        return self.finish(nnx.merge(graph, variables["params"])(x))
+
+
+def load_nnx(params, weights):
+    out = params["out"]["kernel"]
+    params = jax.tree.map(lambda x: x, params)
+    params["hidden"]["kernel"].set_value(weights["kernel"])
+    params["hidden"]["bias"].set_value(weights["bias"])
+    params["out"]["kernel"].set_value(weights["out"].reshape(out.get_value().shape))
+    return params
+
+
+class EquinoxPlayer(eqx.Module):
+    hidden: eqx.nn.Linear
+    out: eqx.nn.Linear
+
+    def __init__(self, inputs, outputs, key):
+        first, second = jax.random.split(key)
+        self.hidden = eqx.nn.Linear(inputs, WIDTH, key=first)
+        self.out = eqx.nn.Linear(WIDTH, outputs, use_bias=False, key=second)
+
+    def __call__(self, x):
+        return self.out(jnp.tanh(self.hidden(x.reshape(-1))))
+
+
+class Equinox:
+    """An Equinox module as a network: its arrays are the parameters, the rest is known from its making."""
+
+    def __init__(self, make, finish):
+        self.make, self.finish = make, finish
+
+    def init(self, key, x):
+        return {"params": eqx.filter(self.make(key), eqx.is_array)}
+
+    def apply(self, variables, x):
+        abstract = eqx.filter_eval_shape(self.make, jax.random.key(0))
+        static = eqx.filter(abstract, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), inverse=True)
+        return self.finish(jax.vmap(eqx.combine(variables["params"], static))(x))
+
+
+def load_equinox(params, weights):
+    where = lambda p: (p.hidden.weight, p.hidden.bias, p.out.weight)  # noqa: E731
+    out = weights["out"].reshape(WIDTH, -1).T
+    return eqx.tree_at(where, params, (weights["kernel"].T, weights["bias"], out))
+
+
+def to_image(x):
+    return jnp.tanh(x).reshape(-1, *SHAPE)
+
+
+def squeeze(x):
+    return x[:, 0]
+
+
+KINDS = {
+    "hand": (games.Generator(), games.Discriminator(), lambda params, weights: weights),
+    "linen": (LinenGenerator(), LinenDiscriminator(), load_linen),
+    "nnx": (
+        NNX(lambda rngs: NNXPlayer(LATENT, 4, rngs), to_image),
+        NNX(lambda rngs: NNXPlayer(4, 1, rngs), squeeze),
+        load_nnx,
+    ),
+    "equinox": (
+        Equinox(lambda key: EquinoxPlayer(LATENT, 4, key), to_image),
+        Equinox(lambda key: EquinoxPlayer(4, 1, key), squeeze),
+        load_equinox,
+    ),
+}
+BATCH = games.batches(8)
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    gan = games.make(discriminator_penalties=((0.5, gan_jax.penalties.r1(), 1),))
+    weights = gan_jax.init(gan, jax.random.key(5), BATCH)
+    return weights, games.play(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, weights))[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_network_plays_the_same_game(kind, by_hand):
+    weights, expected = by_hand
+    generator, discriminator, load = KINDS[kind]
+    gan = games.make(
+        generator=generator,
+        discriminator=discriminator,
+        discriminator_penalties=((0.5, gan_jax.penalties.r1(), 1),),
+    )
+    state = gan_jax.init(gan, weights.key, BATCH)
+    _, own = games.play(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, state))
+    assert all(np.isfinite(value) for metrics in own for value in metrics.values())
+
+    def with_weights(player, weights):
+        return player.replace(params=jax.tree.map(jnp.copy, load(player.params, weights)))
+
+    state = state.replace(
+        key=jnp.copy(weights.key),
+        generator=with_weights(state.generator, weights.generator.params),
+        discriminator=with_weights(state.discriminator, weights.discriminator.params),
+    )
+    _, metrics = games.play(gan, BATCH, steps=3, state=state)
+    for ours, theirs in zip(metrics, expected):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, err_msg=name)
+
+
+# Keywords.
+
+
+class Recording:
+    """A hand-written pair that names every keyword, and notes what it was called with."""
+
+    def __init__(self, network):
+        self.network, self.seen = network, []
+
+    def init(self, key, x, *, label, train, axis_name, keys):
+        return self.network.init(key, x)
+
+    def apply(self, variables, x, *, label, train, axis_name, keys, mutable=None):
+        shapes = label if label is None else label.shape, keys if keys is None else keys.shape
+        self.seen.append((*shapes, train, axis_name, mutable))
+        return self.network.apply(variables, x) + (0.0 if label is None else 0.0 * jnp.sum(label))
+
+
+def test_networks_get_what_they_name():
+    gan = games.make(generator=Recording(games.Generator()), discriminator=Recording(games.Discriminator()))
+    batch = games.batches(8, label=True)
+    state = gan_jax.init(gan, jax.random.key(0), batch)
+    gan.generator.seen.clear()
+    games.play(gan, batch, state=state)
+    # No `mutable` for a network without state: it would have to return a pair.
+    assert set(gan.generator.seen) == {((8,), (8,), True, None, None)}
+    assert set(gan.discriminator.seen) == {((8,), (8,), True, None, None)}
+    gan_jax.make_sampler(gan)(gan_jax.init(gan, jax.random.key(0), batch).ema, jnp.zeros((2, LATENT)))
+    assert gan.generator.seen[-1] == (None, None, False, None, None)
+
+
+def test_a_network_with_any_keyword_gets_all():
+    class Open(games.Generator):
+        def apply(self, variables, latents, **keywords):
+            self.seen = keywords
+            return super().apply(variables, latents)
+
+    gan = games.make(generator=Open())
+    games.play(gan, BATCH)
+    assert {"label", "train", "axis_name", "keys"} <= set(gan.generator.seen)
+
+
+def test_labels_reach_both_networks():
+    """Networks that answer with their label: the reals' from the batch, the fakes' from `fake_labels`."""
+
+    class Label:
+        def init(self, key, x, label):
+            return {"params": jnp.zeros(())}
+
+    class LabelImage(Label):
+        def apply(self, variables, latents, label):
+            return jnp.ones((label.shape[0], *SHAPE)) * label[:, None, None, None] + variables["params"]
+
+    class LabelLogit(Label):
+        def apply(self, variables, image, label):
+            return 10 * label + jnp.mean(image, axis=(1, 2, 3)) + variables["params"]
+
+    batch = {"image": jnp.zeros((4, *SHAPE)), "label": jnp.asarray([0, 1, 2, 5])}
+    players = {"generator": LabelImage(), "discriminator": LabelLogit(), "loss": gan_jax.losses.wasserstein()}
+    _, (metrics,) = games.play(games.make(**players), batch)
+    assert metrics["logits/real"] == 20  # 10 times the mean label, on images of 0
+    assert metrics["logits/fake"] == 22
+    _, (metrics,) = games.play(games.make(**players, fake_labels=lambda key: jnp.asarray(3)), batch)
+    assert metrics["logits/real"] == 20
+    assert metrics["logits/fake"] == 33
+
+
+class Noisy(games.Generator):
+    """A generator with noise of its own, one key a sample."""
+
+    def apply(self, variables, latents, keys):
+        noise = jax.vmap(lambda key: jax.random.normal(key, (LATENT,)))(keys)
+        return super().apply(variables, latents + 0.5 * noise)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_noise_does_not_depend_on_how_the_batch_is_split(share):
+    batch = games.batches(8) if share else games.batches(2, 8)
+    whole, first = games.play(games.make(generator=Noisy(), share_latents=share), batch)
+    parts, second = games.play(games.make(generator=Noisy(), share_latents=share, microbatches=4), batch)
+    _, plain = games.play(games.make(share_latents=share), batch)
+    for name, value in first[0].items():
+        np.testing.assert_allclose(second[0][name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        (whole.generator.params, whole.discriminator.params),
+        (parts.generator.params, parts.discriminator.params),
+    )
+    assert abs(plain[0]["logits/fake"] - first[0]["logits/fake"]) > 1e-4  # the noise does something
+
+
+def test_sampler_gives_each_sample_a_key_of_its_own():
+    gan = games.make(generator=Noisy())
+    state = gan_jax.init(gan, jax.random.key(0), BATCH)
+    sample = gan_jax.make_sampler(gan)
+    latents = jnp.zeros((6, LATENT))
+    images = sample(state.ema, latents, key=jax.random.key(1))
+    assert len(np.unique(np.asarray(images)[:, 0, 0, 0])) == 6
+    np.testing.assert_allclose(
+        images[:2], sample(state.ema, latents[:2], key=jax.random.key(1)), rtol=1e-6
+    )  # the first samples of a longer list are the same
+    np.testing.assert_array_equal(
+        gan_jax.make_sampler(games.make())(state.ema, latents), games.generate(state.ema["params"], latents)
+    )
+
+
+def test_truncation_needs_a_generator_that_defines_one():
+    sample = gan_jax.make_sampler(games.make())
+    variables = games.Generator().init(jax.random.key(0), jnp.zeros((1, LATENT)))
+    with pytest.raises(ValueError, match=r"truncation=0.5, but Generator defines none"):
+        sample(variables, jnp.zeros((1, LATENT)), truncation=0.5)
+
+    class Truncated(games.Generator):
+        def apply(self, variables, latents, truncation=1.0):
+            return super().apply(variables, truncation * latents)
+
+    latents = jnp.ones((2, LATENT))
+    np.testing.assert_array_equal(
+        gan_jax.make_sampler(games.make(generator=Truncated()))(variables, latents, truncation=0.5),
+        sample(variables, 0.5 * latents),
+    )
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_a_network_without_params_is_refused(player):
+    class Bare:
+        def init(self, key, x):
+            return [jnp.zeros(3)]
+
+        def apply(self, variables, x):
+            return variables[0]
+
+    with pytest.raises(TypeError, match=r"Bare\.init must return a mapping with 'params'.*returned list"):
+        gan_jax.init(games.make(**{player: Bare()}), jax.random.key(0), BATCH)
+
+
+def test_a_generator_of_the_wrong_shape_is_refused():
+    with pytest.raises(ValueError, match=r"samples of shape \(2, 2, 1\), but the batch's are \(3, 3, 1\)"):
+        gan_jax.init(games.make(), jax.random.key(0), {"image": jnp.zeros((4, 3, 3, 1))})
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"disc_steps": 0}, "disc_steps must be at least 1, got 0"),
+        ({"microbatches": 0}, "microbatches must be at least 1, got 0"),
+        ({"discriminator_penalties": ((1.0, gan_jax.penalties.r1(), 0),)}, "penalty r1: every must be at least 1"),
+        ({"generator_penalties": ((1.0, gan_jax.penalties.reconstruction(), 1),) * 2}, "different names"),
+    ],
+)
+def test_a_game_that_makes_no_sense_is_refused(keywords, message):
+    with pytest.raises(ValueError, match=message):
+        games.make(**keywords)
+
+
+def test_init_reads_shapes_only():
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), BATCH)
+    gan, key = games.make(), jax.random.key(0)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        gan_jax.init(gan, key, shapes).generator,
+        gan_jax.init(gan, key, BATCH).generator,
+    )
+    assert jax.eval_shape(lambda: gan_jax.init(gan, key, shapes)).step.dtype == jnp.int32
+
+
+# A population.
+
+
+def test_a_population_is_a_vmap_over_games_built_from_traced_numbers():
+    def run(rates, weight):
+        gan = games.make(
+            generator_tx=gan_jax.optimizers.sgd(rates[0]),
+            discriminator_tx=gan_jax.optimizers.adam(rates[1]),
+            discriminator_penalties=((weight, gan_jax.penalties.r1(), 1),),
+        )
+        state, step = gan_jax.init(gan, jax.random.key(0), BATCH), gan_jax.make_train_step(gan)
+        for _ in range(2):
+            state, metrics = step(state, BATCH)
+        return state.generator.params, state.discriminator.params, metrics
+
+    rates, weights = jnp.asarray([[0.1, 0.01], [0.3, 0.003]]), jnp.asarray([0.1, 1.0])
+    together = jax.jit(jax.vmap(run))(rates, weights)
+    alone = jax.jit(run)
+    for i in range(2):
+        jax.tree.map(
+            lambda many, one, i=i: np.testing.assert_allclose(many[i], one, rtol=1e-5, atol=1e-7),
+            together,
+            alone(rates[i], weights[i]),
+        )
+    assert abs(together[2]["logits/real"][0] - together[2]["logits/real"][1]) > 1e-4
