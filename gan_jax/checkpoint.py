@@ -249,6 +249,7 @@ class Checkpoints:
             self._good.discard(step)
             try:
                 home.mkdir(parents=True, exist_ok=True)
+                self._check_space(step, snapshot)
                 _write_leaves(home / manifest["state"], snapshot)
                 manifest["files"] = settle_files(home, manifest["state"])
                 write_manifest(home, manifest)
@@ -258,6 +259,15 @@ class Checkpoints:
                     shutil.rmtree(home, ignore_errors=True)  # a full disk would stay full
             tidy(home, manifest["state"])
         self._good.add(step)
+
+    def _check_space(self, step: int, snapshot: dict[str, Any]) -> None:
+        """Beforehand, because Orbax meets a full disk with pages of tracebacks from threads it left behind."""
+        needed, free = sum(leaf.nbytes for leaf in snapshot.values()), shutil.disk_usage(self.directory).free
+        if free < needed + 2**20:
+            raise UserError(
+                f"the checkpoint of step {step} needs {needed / 1e6:.0f} MB and {self.directory} has "
+                f"{free / 1e6:.0f} MB left: make room, then start the same command again"
+            )
 
     def _make_room(self, home: Path, manifest: dict[str, Any]) -> bool:
         """Prepares `home` for a new checkpoint; False if it already holds this state, whole."""

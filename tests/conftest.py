@@ -6,7 +6,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-_CHECKED = ["latents", "losses", "networks", "parallel", "schedules", "state"]
+_CHECKED = ["latents", "losses", "networks", "parallel", "schedules"]
 _CHECKED += ["ops.conv", "models.layers", "models.mlp"]
 install_import_hook([f"gan_jax.{name}" for name in _CHECKED], "checking.checked")
 
@@ -16,3 +16,11 @@ def strict_ranks() -> Iterator[None]:
     """No array grows an axis by itself: [B] against [B, 1] is an error, not a [B, B] table."""
     with jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture
+def quick_compile() -> Iterator[None]:
+    """Programs compiled without most optimisations: a small game compiles faster than it could ever win back."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

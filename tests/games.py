@@ -70,7 +70,7 @@ def batches(*rows: int, seed: int = 7, label: bool = False) -> dict[str, jax.Arr
 def play(gan: gan_jax.GAN, batch: Any, steps: int = 1, state: Any = None) -> tuple[gan_jax.GANState, list[dict]]:
     """`steps` steps on the same batch: the state and each step's metrics."""
     if state is None:
-        state = jax.jit(lambda: gan_jax.init(gan, jax.random.key(0), batch))()
+        state = gan_jax.init(gan, jax.random.key(0), batch)
     step = gan_jax.jit_step(gan_jax.make_train_step(gan))
     history = []
     for _ in range(steps):

@@ -9,7 +9,7 @@ import pytest
 import gan_jax
 from gan_jax import augment
 
-pytestmark = pytest.mark.usefixtures("strict_ranks")
+pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
 
 KEYS = jax.random.split(jax.random.key(3), 64)
 IMAGES = jax.random.normal(jax.random.key(4), (64, 3, 4, 2))

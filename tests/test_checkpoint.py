@@ -1,6 +1,7 @@
 """Checkpoints: exact bits, whole or not there, and never the last good one lost. Every test has real files."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,9 @@ def test_keep(tmp_path):
 def test_a_damaged_checkpoint_does_not_count_as_kept(tmp_path):
     save_all(tmp_path, 10, 20)
     next((tmp_path / "20" / "state" / "d").iterdir()).unlink()
+    shutil.copytree(tmp_path, tmp_path.with_name("further"))
+    save_all(tmp_path.with_name("further"), 30)
+    assert Checkpoints(tmp_path.with_name("further")).steps() == [10, 20, 30]
     save_all(tmp_path, 15, keep=1)  # taken up again from 10; 20 is damaged, and newer
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         assert checkpoints.steps() == [15, 20]
@@ -276,6 +280,16 @@ def test_an_error_of_writing_is_one_sentence(tmp_path):
         checkpoints.save(7, make_game(), {})
         raise interrupted
     assert "thesis.tex" in interrupted.__notes__[0]
+
+
+def test_a_full_disk_is_met_before_anything_is_written(tmp_path, monkeypatch):
+    save_all(tmp_path, 1)
+    usage = shutil.disk_usage(tmp_path)._replace(free=2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"step 2 needs 0 MB and .* has 1 MB left"):
+        save_all(tmp_path, 2)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
+    assert Checkpoints(tmp_path).verify(1) is None
 
 
 def test_the_same_step_again(tmp_path):

@@ -342,9 +342,7 @@ def test_validate(change, wanted):
 
 def test_load(tmp_path):
     path = tmp_path / "digits_dcgan.py"
-    path.write_text(
-        "from gan_jax.config import Config\ndef get_config():\n    return Config(name='d', batch=8)\n"
-    )
+    path.write_text("from gan_jax.config import Config\ndef get_config():\n    return Config(name='d', batch=8)\n")
     assert load(path) == Config(name="d", batch=8)
     message = error_of(load, tmp_path / "digit_dcgan.py")
     assert message.startswith("no config file")

@@ -12,6 +12,8 @@ from games import LATENT, SHAPE, WIDTH
 
 import gan_jax
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 # One small game in four libraries. Each has `kernel`, `bias` and `out`; `load` puts the hand-written weights in.
 
 

@@ -9,7 +9,7 @@ import gan_jax
 from gan_jax import penalties, schedules
 from gan_jax.types import Samples
 
-pytestmark = pytest.mark.usefixtures("strict_ranks")
+pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
 
 B, SHAPE = 3, (2, 2, 1)
 draw = np.random.default_rng(0)
@@ -257,11 +257,12 @@ def test_reconstruction_value():
 def test_reconstruction_with_unpaired_latents_asks_for_the_median():
     """`G(z) = a + b z`, every latent with every sample: the best is a = median, b = 0."""
     data, z = np.meshgrid([0.0, 0.1, 0.3, 2.0, 9.0], [-1.0, 1.0])
-    real = Samples(jnp.asarray(data.reshape(-1, 1)), None, None)
+    keys = jax.random.split(jax.random.key(0), 10)
+    real = Samples(jnp.asarray(data.reshape(-1, 1)), None, keys)
     latents = jnp.asarray(z.reshape(-1, 1))
 
     def value(a, b):
-        return penalties.reconstruction().apply((), lambda z: a + b * z, latents, real, None)[0]
+        return penalties.reconstruction().apply((), lambda z: a + b * z, latents, real, keys)[0]
 
     a, b = np.meshgrid(np.linspace(-1, 4, 51), np.linspace(-2, 2, 41))
     table = np.asarray(jax.vmap(value)(jnp.asarray(a.ravel()), jnp.asarray(b.ravel())))

@@ -66,10 +66,7 @@ def test_scatter_draws_points_where_they_are():
     assert all(blue[row, column] for row, column in at)
     assert blue.sum() == 2 * 21  # a dot of radius 2 each: what lies outside or isn't finite is left out
     twice = report.scatter(np.repeat(points[:1], 2, axis=0), extent=(-2, 2, -2, 2))
-    assert (
-        twice[36 + inner // 4, 36 + inner * 3 // 4].sum()
-        < picture[36 + inner // 4, 36 + inner * 3 // 4].sum()
-    )
+    assert twice[36 + inner // 4, 36 + inner * 3 // 4].sum() < picture[36 + inner // 4, 36 + inner * 3 // 4].sum()
 
 
 def test_scatter_extent_and_centers():
@@ -205,9 +202,7 @@ def run_in(workdir):
     config = Config(name="rings <&>", discriminator_penalties=(Penalty(Call("r1"), 10.0),))
     (workdir / "config.json").write_text(json.dumps(to_json(config)))
     with open(workdir / "log.txt", "w") as stream:
-        log = Writer(
-            workdir, start_step=0, total_steps=90, images_per_step=64, tensorboard=False, stream=stream
-        )
+        log = Writer(workdir, start_step=0, total_steps=90, images_per_step=64, tensorboard=False, stream=stream)
         for step in range(10, 100, 10):
             values = {
                 "loss/generator": 1 / step,
@@ -216,9 +211,7 @@ def run_in(workdir):
                 "nonfinite": 0,
             }
             penalty = float("nan") if step == 50 else 0.1
-            log.write(
-                step, {**values, "logits/fake": -0.3, "penalty/r1": penalty, "grad_norm/generator": 1.0}
-            )
+            log.write(step, {**values, "logits/fake": -0.3, "penalty/r1": penalty, "grad_norm/generator": 1.0})
         log.close()
     report.save_gif(workdir / "samples.gif", save_frames(workdir, [0, 90, 180]), 0.1)
 

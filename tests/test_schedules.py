@@ -10,7 +10,7 @@ import pytest
 import gan_jax
 from gan_jax import optimizers, schedules
 
-pytestmark = pytest.mark.usefixtures("strict_ranks")
+pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
 
 IMAGES = np.array([0.0, 100.0, 250.0, 400.0, 1000.0, 5000.0])
 

@@ -1,0 +1,27 @@
+"""Fashion-MNIST at its own 28 x 28 pixels.
+
+Source    DCGAN (Radford et al., 2015), with the settings of PyTorch's example.
+Data      TFDS's fashion_mnist as array_record; where you have none: gan-jax prepare fashion_mnist
+Command   gan-jax train configs/fashion_mnist_dcgan.py
+Expected  recognisable garments after some 2,000 steps. No score is claimed.
+Cost      see the README for images a second on 2 CPU cores.
+"""
+
+from gan_jax.config import Call, Checkpoint, Config, Data, Log, Sample
+
+
+def get_config() -> Config:
+    return Config(
+        name="fashion_mnist_dcgan",
+        steps=10_000,
+        batch=64,
+        data=Data(source=Call("tfds", name="fashion_mnist")),
+        generator=Call("dcgan", width=64),
+        discriminator=Call("dcgan", width=64),
+        latent=Call("normal", size=100),
+        generator_optimizer=Call("adam", learning_rate=2e-4, b1=0.5),
+        discriminator_optimizer=Call("adam", learning_rate=2e-4, b1=0.5),
+        log=Log(every=50),
+        sample=Sample(every=500),
+        checkpoint=Checkpoint(every=500),
+    )
