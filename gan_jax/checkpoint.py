@@ -237,11 +237,7 @@ class Checkpoints:
         except UserError:
             raise
         except Exception as error:
-            what = (
-                f"older checkpoints than step {step}" if step in self._good else f"the checkpoint of step {step}"
-            )
-            did = "removed from" if step in self._good else "written to"
-            raise UserError(f"{what} could not be {did} {self.directory}: {_first_line(error)}") from error
+            raise UserError(f"saving step {step} in {self.directory} failed: {_first_line(error)}") from error
 
     def _put(self, step: int, snapshot: dict[str, Any], manifest: dict[str, Any]) -> None:
         home = self._home(step)

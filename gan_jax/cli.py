@@ -11,15 +11,26 @@ from .errors import UserError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, 2 for what the user can mend, 3 for a run that left finite numbers."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parse(arguments)
     try:
         return parsed.command(parsed) or 0
     except UserError as error:
-        print(f"gan-jax: {error}", file=sys.stderr)
+        print(f"gan-jax: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\ngan-jax: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    # argparse hands out positionals in one go, so overrides that stand after an option are left over.
+    if rest and (not hasattr(parsed, "overrides") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        parsed.overrides = [*parsed.overrides, *rest]
+    return parsed
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,8 +25,7 @@ def _open(workdir: Path, step: int | None, allow: Allow) -> tuple[Config, Sample
         steps = checkpoints.steps()
         if not steps:
             raise UserError(f"{workdir} holds no checkpoint yet: train it first")
-        known = checkpoints.manifest(steps[-1])["record"]["sample"]
-        spec = SampleSpec(tuple(known["shape"]), known["dtype"], known["classes"])
+        spec = _sample_spec(checkpoints, steps)
         gan = make_gan(config, spec, allow)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         target = jax.tree.map(
@@ -36,6 +35,17 @@ def _open(workdir: Path, step: int | None, allow: Allow) -> tuple[Config, Sample
     if restored is None:
         raise UserError(f"{workdir} holds no checkpoint yet: train it first")
     return config, spec, gan, restored.step, restored.state.state
+
+
+def _sample_spec(checkpoints: Checkpoints, steps: list[int]) -> SampleSpec:
+    """What the samples of a run are, from the newest manifest that can be read; the last error if none can."""
+    while True:
+        try:
+            known = checkpoints.manifest(steps.pop())["record"]["sample"]
+            return SampleSpec(tuple(known["shape"]), known["dtype"], known["classes"])
+        except UserError:
+            if not steps:
+                raise
 
 
 def digest(workdir: str | os.PathLike, *, step: int | None = None, allow: Allow = ()) -> str:
@@ -77,11 +87,17 @@ def sample(
         raise UserError(f"--count must be at least 1, got {count}")
     config, spec, gan, step, state = _open(workdir, step, allow)
     sampler = Sampler(gan, seed, spec.classes if config.conditional else None, truncation)
-    try:
-        values = sampler(state.ema, count)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    values = sampler(state.ema, count)
     path = Path(out) if out is not None else workdir / f"samples_{step:08d}.png"
+    if values.ndim != 4 and path.suffix not in (".png", ".npz"):
+        raise UserError(f"samples of shape {spec.shape} are no images: give --out a .png or .npz file")
+    try:
+        return _write(values, path)
+    except OSError as error:
+        raise UserError(f"can't write to {path} ({error.strerror}): give another --out") from error
+
+
+def _write(values: np.ndarray, path: Path) -> list[Path]:
     if path.suffix == ".png":
         report.save_png(path, report.picture(values))
         return [path]
@@ -89,9 +105,7 @@ def sample(
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, image=report.to_uint8(values) if values.ndim == 4 else values)
         return [path]
-    if values.ndim != 4:
-        raise UserError(f"samples of shape {spec.shape} are no images: give --out a .png or .npz file")
-    paths = [path / f"{i:05d}.png" for i in range(count)]
+    paths = [path / f"{i:05d}.png" for i in range(len(values))]
     for one, image in zip(paths, report.to_uint8(values)):
         report.save_png(one, image)
     return paths

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .draws import Purpose, sample_keys
+from .errors import UserError
 from .gan import GAN, make_sampler
+from .networks import accepted
 from .types import Variables
 
 _BLOCK = 256
@@ -18,9 +20,17 @@ class Sampler:
     """Draws samples of a game: sample i is a function of the seed, i and the variables.
 
     Labels, in a conditional game, go round: sample i has label i mod classes.
+
+    Raises:
+        UserError: truncation is asked of a generator that defines none.
     """
 
     def __init__(self, gan: GAN, seed: int, classes: int | None = None, truncation: float = 1.0):
+        if truncation != 1.0 and not accepted(gan.generator, "apply", {"truncation": truncation}):
+            raise UserError(
+                f"truncation={truncation}, but {type(gan.generator).__name__} of "
+                f"{type(gan.generator).__module__} defines none: leave it at 1.0"
+            )
         self._key, self._classes = jax.random.key(seed), classes
         sample = make_sampler(gan)
 

@@ -113,7 +113,7 @@ def read_config(workdir: Path, *, allow: Allow = ()) -> Config:
     path = Path(workdir) / "config.json"
     try:
         return configs.from_json(json.loads(path.read_text()))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{workdir} holds no run (there is no {path.name}): train one there first") from error
     except ValueError as error:
         raise UserError(f"{path} is not a JSON file: restore it, or use another workdir") from error
@@ -122,6 +122,9 @@ def read_config(workdir: Path, *, allow: Allow = ()) -> Config:
 def _check_workdir(workdir: Path, config: Config) -> None:
     if (workdir / "config.json").exists():
         configs.check_resume(read_config(workdir), config)
+
+
+def _keep_config(workdir: Path, config: Config) -> None:
     temporary = workdir / "config.json.tmp"
     temporary.write_text(json.dumps(configs.to_json(config), indent=1) + "\n")
     temporary.replace(workdir / "config.json")
@@ -159,6 +162,7 @@ class _Run:
         config = self.config
         with self.checkpoints:
             step, carry = self._start()
+            _keep_config(self.workdir, config)  # not before: a run that can't begin leaves the workdir as it was
             rewind(self.workdir, step)
             self.writer = Writer(
                 self.workdir, start_step=step, total_steps=config.steps, images_per_step=config.batch,
@@ -215,7 +219,7 @@ class _Run:
         with loader:
             while step < config.steps:
                 batch = self._fields(next(loader))
-                carry, token = self.step_function(carry, self.placement.put_batch(batch, axis), *shared)
+                carry, token = self.step_function(tuple(carry), self.placement.put_batch(batch, axis), *shared)
                 carry = Carry(*carry)
                 if previous is not None:
                     jax.block_until_ready(previous)

@@ -18,7 +18,7 @@ def strict_ranks() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def quick_compile() -> Iterator[None]:
     """Programs compiled without most optimisations: a small game compiles faster than it could ever win back."""
     jax.config.update("jax_disable_most_optimizations", True)

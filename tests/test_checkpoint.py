@@ -268,7 +268,7 @@ def test_an_error_of_writing_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     checkpoints = Checkpoints(tmp_path / "file" / "below")
     checkpoints.save(1, make_game(), {})
-    with pytest.raises(UserError, match=r"step 1 could not be written to .*below: .*Not a directory"):
+    with pytest.raises(UserError, match=r"saving step 1 in .*below failed: .*Not a directory"):
         checkpoints.wait()
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "thesis.tex").write_text("")

@@ -1,0 +1,183 @@
+"""One step, every mode: jit, a mesh, pmap and fused steps run the same function; broken copies are caught.
+
+All cases run in one process with four virtual devices (`main` below), which prints its comparisons as JSON.
+"""
+
+import contextlib
+import functools
+import json
+import types
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from devices import run_json
+
+import gan_jax
+import gan_jax.gan
+import gan_jax.turns
+from gan_jax.models import dcgan, layers
+
+B, STEPS, AXIS = 16, 8, "devices"
+LATENT, SHAPE = 4, (8, 8, 1)
+TOLERANCE, FIRST_GRADIENT = 1e-6, 1e-5
+
+GAMES = {
+    "batch norm": {},
+    # The hardest: a gradient of a gradient through statistics of the whole batch.
+    "r1": {"discriminator_penalties": ((1.0, gan_jax.penalties.r1(), 1),)},
+    "spectral norm": {"norm": "spectral"},
+    "two turns": {"disc_steps": 2},
+}
+BREAKS = ["no pmean", "local statistics", "latents by device", "n times the gradients"]
+
+
+def make(norm="batch", tx=None, **keywords):
+    tx = tx or gan_jax.optimizers.sgd(0.1, momentum=0.9)
+    return gan_jax.GAN(
+        generator=dcgan.Generator(SHAPE, width=8, norm="batch"),
+        discriminator=dcgan.Discriminator(width=8, norm=norm),
+        loss=gan_jax.losses.non_saturating(),
+        generator_tx=tx,
+        discriminator_tx=tx,
+        latent=gan_jax.latents.normal(LATENT),
+        **keywords,
+    )
+
+
+def data(gan, steps=STEPS):
+    """`[steps, (rows,) B, 8, 8, 1]`: bars, with rows of their own for every turn."""
+    rows = () if gan.rows == 1 else (gan.rows,)
+    noise = np.random.default_rng(0).normal(size=(steps, *rows, B, *SHAPE))
+    return {"image": np.tanh(noise + np.linspace(-2, 2, 8)[:, None]).astype(np.float32)}
+
+
+@functools.cache
+def start(gan):
+    return gan_jax.init(gan, jax.random.key(0), jax.tree.map(lambda x: x[0], data(gan)))
+
+
+def run(gan, mode, steps=STEPS):
+    """The state after `steps` steps; each is waited for, as CPU devices need it."""
+    batches, state, fused = data(gan, steps), jax.tree.map(jnp.copy, start(gan)), 1
+    step = gan_jax.make_train_step(gan, axis_name=AXIS if mode == "pmap" else None)
+    if mode == "jit":
+        step = gan_jax.jit_step(step)
+    elif mode == "shard":
+        step = gan_jax.shard_step(step, gan_jax.make_mesh())
+    elif mode == "pmap":
+        step = gan_jax.pmap_step(step, AXIS)
+    else:
+        fused = 4
+        step = gan_jax.jit_step(gan_jax.fuse_steps(step, fused))
+    for i in range(0, steps, fused):
+        batch = jax.tree.map(lambda x, i=i: x[i] if fused == 1 else x[i : i + fused], batches)
+        state, metrics = step(state, batch)
+        jax.block_until_ready((state, metrics))
+    return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
+
+
+def difference(one, other):
+    """The largest `|a - b| / (1 + |b|)` over parameters, model state, optimizer state, EMA and all else."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return max(float(np.max(np.abs(a - b) / (1 + np.abs(b)), initial=0.0)) for a, b in pairs)
+
+
+def keep_gradients():
+    """Adam, with the gradients it was given in its state."""
+    keep = optax.GradientTransformation(lambda params: params, lambda grads, state, params=None: (grads, grads))
+    return optax.chain(keep, gan_jax.optimizers.adam())
+
+
+def gradients(state):
+    return [np.concatenate([x.ravel() for x in jax.tree.leaves(player.opt_state[0])]) for player in
+            (state.discriminator, state.generator)]  # fmt: skip
+
+
+def relative(one, other):
+    return max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in zip(gradients(one), gradients(other)))
+
+
+@contextlib.contextmanager
+def broken(how):
+    """The step with one deliberate mistake in what it does over devices."""
+    linen = types.SimpleNamespace(**vars(layers.nn))
+    norm = layers.nn.BatchNorm
+    linen.BatchNorm = lambda **keywords: norm(**{**keywords, "axis_name": None})
+    mistakes = {
+        "no pmean": (gan_jax.turns, "pmean", lambda tree, axis: tree),
+        "local statistics": (layers, "nn", linen),
+        "latents by device": (gan_jax.gan, "global_index", lambda size, axis: jnp.arange(size)),
+        "n times the gradients": (gan_jax.turns, "pmean", lambda tree, axis: jax.lax.psum(tree, axis)),
+    }
+    place, name, mistake = mistakes[how]
+    with mock.patch.object(place, name, mistake):
+        yield
+
+
+def main(optimised):
+    """Every comparison, as JSON."""
+    if not optimised:
+        jax.config.update("jax_disable_most_optimizations", True)
+    found = {"games": {}, "first gradient": {}, "broken": {}}
+    for name, keywords in GAMES.items():
+        gan = make(**keywords)
+        reference = run(gan, "jit")
+        compared = {mode: difference(run(gan, mode), reference) for mode in ("shard", "pmap", "fused")}
+        compared["moved"] = difference(reference.ema["params"], jax.device_get(start(gan).ema["params"]))
+        found["games"][name] = compared
+        if name == "batch norm":
+            for how in BREAKS:
+                with broken(how):
+                    found["broken"][how] = difference(run(gan, "pmap"), reference)
+    gan = make(tx=keep_gradients(), **GAMES["r1"])
+    reference = run(gan, "jit", steps=1)
+    found["first gradient"] = {mode: relative(run(gan, mode, steps=1), reference) for mode in ("shard", "pmap")}
+    print(json.dumps(found))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return run_json("import test_modes; test_modes.main(optimised=False)", devices=4, timeout=280)
+
+
+@pytest.mark.parametrize("mode", ["shard", "pmap", "fused"])
+@pytest.mark.parametrize("name", GAMES)
+def test_every_mode_is_the_same_step(found, name, mode):
+    assert found["games"][name]["moved"] > 1e-2  # else agreement would mean nothing
+    assert found["games"][name][mode] <= TOLERANCE
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_broken_step_is_caught(found, how):
+    assert found["broken"][how] > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("mode", ["shard", "pmap"])
+def test_first_gradients_with_adam(found, mode):
+    assert found["first gradient"][mode] <= FIRST_GRADIENT
+
+
+# What the wrappers refuse, in this process with its one device.
+
+
+def test_more_devices_than_there_are():
+    with pytest.raises(ValueError, match=r"9999 devices are asked for, but there are \d+ \(cpu\)"):
+        gan_jax.make_mesh(9999)
+
+
+def test_pmap_over_another_axis():
+    step = gan_jax.make_train_step(make(), axis_name="one")
+    with pytest.raises(ValueError, match="pmap_step over 'two', but the step was made with axis_name='one'"):
+        gan_jax.pmap_step(step, "two")
+
+
+@pytest.mark.parametrize(("rows", "axis"), [(1, 0), (2, 1)])
+def test_a_step_knows_its_batch_axis(rows, axis):
+    step = gan_jax.make_train_step(make(disc_steps=rows), axis_name="devices")
+    assert (step.batch_axis, step.axis_name) == (axis, "devices")
+    fused = gan_jax.fuse_steps(gan_jax.fuse_steps(step, 2), 3)
+    assert (fused.batch_axis, fused.axis_name) == (axis + 2, "devices")
