@@ -68,8 +68,6 @@ def _size(count: float) -> str:
 
 def _bytes(tree: PyTree) -> str:
     def one(leaf: Any) -> int:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return 8
         return math.prod(leaf.shape) * leaf.dtype.itemsize
 
     return _size(sum(one(leaf) for leaf in jax.tree.leaves(tree)))

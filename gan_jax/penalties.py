@@ -179,6 +179,6 @@ def total(
             value, state = lax.cond(due, run, rest, state)
             metrics[f"applied/{penalty.name}"] = due.astype(jnp.float32)
         metrics[f"penalty/{penalty.name}"] = value
-        weighted = weighted + (weight(images) if callable(weight) else weight) * every * value
+        weighted = weighted + jnp.asarray(weight(images) if callable(weight) else weight) * every * value
         new_states.append(state)
     return weighted, tuple(new_states), metrics

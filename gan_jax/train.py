@@ -28,12 +28,13 @@ from .errors import NonFiniteError, UserError
 from .gan import GAN, init, make_train_step
 from .meter import Meter, make_meter, read
 from .metrics.modes import mode_coverage
+from .ops import compiler_options
 from .page import page
 from .placement import Placement
 from .recipe import Allow, SampleSpec, batch_spec, make_gan, make_source
 from .sampling import Sampler
 from .state import GANState
-from .types import PyTree
+from .types import Key, PyTree
 from .writer import Writer, rewind
 
 _MODE_SAMPLES = 10_000
@@ -46,10 +47,10 @@ class Carry(NamedTuple):
     meter: Meter
 
 
-def make_carry(config: Config, gan: GAN, spec: SampleSpec) -> Carry:
+def make_carry(key: Key, config: Config, gan: GAN, spec: SampleSpec) -> Carry:
     """The carry at step 0; pure, so that `jax.eval_shape` gives its shapes and `jax.jit` makes it fast."""
     batch = batch_spec(config, spec)
-    state = init(gan, jax.random.key(config.seed), batch)
+    state = init(gan, key, batch)
     metrics = jax.eval_shape(make_train_step(gan), state, batch)[1]
     return Carry(state, make_meter(metrics))
 
@@ -61,7 +62,7 @@ def carry_shapes(config: Config, gan: GAN, spec: SampleSpec) -> Carry:
         UserError: as `gan_jax.init` and the networks say.
     """
     try:
-        return jax.eval_shape(lambda: make_carry(config, gan, spec))
+        return jax.eval_shape(lambda key: make_carry(key, config, gan, spec), jax.random.key(config.seed))
     except (ValueError, TypeError) as error:
         raise UserError(f"{config.name}: {str(error).splitlines()[0]}") from error
 
@@ -80,10 +81,10 @@ def train(
         NonFiniteError: training left the finite numbers.
     """
     configs.validate(config)
-    workdir, stream = Path(workdir), stream or sys.stderr
+    workdir = Path(workdir)
     with _locked(workdir):
         _check_workdir(workdir, config)
-        return _Run(config, workdir, allow, stream).go()
+        return _Run(config, workdir, allow, stream or sys.stderr).go()
 
 
 @contextlib.contextmanager
@@ -184,10 +185,13 @@ class _Run:
         )
         restored = self.checkpoints.restore(target)
         if restored is None:
+            # The key is an argument: of a constant, the compiler would work out the weights itself, slowly.
             make = jax.jit(
-                lambda: make_carry(self.config, self.gan, self.spec), out_shardings=self.placement.whole
+                lambda key: make_carry(key, self.config, self.gan, self.spec),
+                out_shardings=self.placement.whole,
+                compiler_options=compiler_options(once=True),
             )
-            return 0, make()
+            return 0, make(jax.random.key(self.config.seed))
         for step, why in restored.passed_over:
             self._say(f"checkpoint {step} is passed over: {why}")
         self._compare(restored.record)

@@ -258,4 +258,4 @@ class Game:
             model_state=model_state,
             opt_state=opt_state,
             penalties=penalty_states,
-        ), {**metrics, norm: optax.global_norm(grads)}
+        ), {**metrics, norm: optax.tree.norm(grads)}

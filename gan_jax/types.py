@@ -18,7 +18,7 @@ Latents: TypeAlias = PyTree  # what `GAN.latent` gives for one key, with a leadi
 Logits: TypeAlias = PyTree  # [B] or [B, 1] as a rule; a pytree where the loss knows it
 Metrics: TypeAlias = dict[str, jax.Array]
 Variables: TypeAlias = Mapping[str, Any]  # {"params": ..., and the collections of the model state}
-Batch: TypeAlias = Mapping[str, jax.Array]  # {"image": [B, *S] uint8 or float32, "label": [B]}
+Batch: TypeAlias = Mapping[str, Any]  # {"image": [B, *S] uint8 or float32, "label": [B]}
 Schedule: TypeAlias = Callable[[jax.Array], jax.Array]  # of images seen: step times global batch
 
 

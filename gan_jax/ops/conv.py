@@ -39,6 +39,11 @@ class Geometry(NamedTuple):
         return height, width
 
 
+def _geometry(kernel: jax.Array, stride: int, padding: int, size: tuple[int, int]) -> Geometry:
+    pad = (padding, padding)
+    return Geometry(stride, (pad, pad), size, (kernel.shape[0], kernel.shape[1]))
+
+
 def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) -> jax.Array:
     """Cross-correlation, as `lax.conv_general_dilated` in NHWC/HWIO.
 
@@ -53,8 +58,7 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) 
     """
     if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
         return x @ kernel[0, 0]  # a matrix product in every derivative
-    pad = (padding, padding)
-    geometry = Geometry(stride, (pad, pad), x.shape[1:3], kernel.shape[:2])
+    geometry = _geometry(kernel, stride, padding, (x.shape[1], x.shape[2]))
     if not explicit_derivatives():
         return _native(x, kernel, geometry)
     if geometry.output == (1, 1) and padding == 0 and kernel.shape[:2] == x.shape[1:3]:
@@ -75,9 +79,8 @@ def conv_transpose(y: jax.Array, kernel: jax.Array, *, stride: int = 1, padding:
     Returns:
         `[N, (h - 1) stride - 2 padding + kh, ..., I]`.
     """
-    pad = (padding, padding)
     height, width = ((n - 1) * stride - 2 * padding + k for n, k in zip(y.shape[1:3], kernel.shape[:2]))
-    geometry = Geometry(stride, (pad, pad), (height, width), kernel.shape[:2])
+    geometry = _geometry(kernel, stride, padding, (height, width))
     if not explicit_derivatives():
         return _native_transpose(y, kernel, geometry)
     return _transpose(y, kernel, geometry)

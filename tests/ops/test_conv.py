@@ -1,0 +1,167 @@
+"""Convolutions against `lax.conv_general_dilated` in float64, to the second derivative; and what XLA is given."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import gan_jax
+from gan_jax.models import dcgan
+from gan_jax.ops import conv, conv_transpose
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+# (kernel, stride, padding, height, width, input channels, output channels); one line a formulation.
+TABLE = {
+    "1x1": (1, 1, 0, 4, 4, 3, 5),
+    "1x1 strided": (1, 2, 0, 5, 4, 3, 2),
+    "k3s1": (3, 1, 1, 5, 6, 3, 4),
+    "k3s1 unpadded": (3, 1, 0, 5, 5, 2, 3),
+    "k3s1 few channels": (3, 1, 1, 4, 4, 1, 1),
+    "k4s2": (4, 2, 1, 12, 12, 6, 3),  # its transpose has y of 6 and more than 4 channels: sub-pixel
+    "k4s2 small map": (4, 2, 1, 8, 8, 6, 3),  # y of 4: patches
+    "k4s2 few channels": (4, 2, 1, 12, 12, 2, 3),  # patches, by channels
+    "k4s2 odd": (4, 2, 1, 13, 11, 5, 2),  # rows that no window reaches
+    "k3s2": (3, 2, 1, 13, 11, 5, 2),
+    "k2s2": (2, 2, 0, 10, 12, 5, 2),
+    "k5s3": (5, 3, 1, 16, 19, 5, 2),
+    "k5s3 cut": (5, 3, 2, 17, 15, 6, 2),
+    "k3s4 gaps": (3, 4, 0, 20, 21, 5, 2),  # a kernel smaller than its stride
+    "whole map": (4, 1, 0, 4, 4, 3, 2),  # a matrix product
+    "whole map, padded": (4, 1, 1, 4, 4, 3, 2),
+}
+ALL = pytest.mark.parametrize("case", TABLE)
+
+
+def reference(x, kernel, stride, padding):
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def both(case):
+    """`conv` and the reference, with inputs `x`, `kernel` in float64."""
+    k, stride, padding, height, width, i, o = TABLE[case]
+    draw = np.random.default_rng(0)
+    inputs = draw.normal(size=(2, height, width, i)), draw.normal(size=(k, k, i, o))
+    ours = lambda x, w: conv(x, w, stride=stride, padding=padding)  # noqa: E731
+    return ours, lambda x, w: reference(x, w, stride, padding), inputs
+
+
+def both_transposed(case):
+    """`conv_transpose` and the transpose that JAX derives, with inputs `y`, `kernel`."""
+    k, stride, padding, height, width, i, o = TABLE[case]
+    out = [(n + 2 * padding - k) // stride + 1 for n in (height, width)]
+    size = [(n - 1) * stride - 2 * padding + k for n in out]  # the smallest x with that y
+    draw = np.random.default_rng(1)
+    inputs = draw.normal(size=(2, *out, o)), draw.normal(size=(k, k, i, o))
+
+    def theirs(y, w):
+        x = jax.ShapeDtypeStruct((2, *size, i), y.dtype)
+        (image,) = jax.linear_transpose(lambda x: reference(x, w, stride, padding), x)(y)
+        return image
+
+    return lambda y, w: conv_transpose(y, w, stride=stride, padding=padding), theirs, inputs
+
+
+def orders(function, inputs):
+    """Value, gradients by both inputs, and the gradients of those gradients' squared norms, as in a penalty."""
+    out = jax.eval_shape(function, *inputs)
+    weights = np.random.default_rng(2).normal(size=out.shape)
+
+    def scalar(a, b):
+        return jnp.sum(weights * jnp.tanh(function(a, b)))
+
+    def penalty(a, b):
+        return sum(jnp.sum(g**2) for g in jax.grad(scalar, argnums=(0, 1))(a, b))
+
+    return function(*inputs), jax.grad(scalar, argnums=(0, 1))(*inputs), jax.grad(penalty, argnums=(0, 1))(*inputs)
+
+
+def compare(ours, theirs, inputs):
+    found, expected = jax.jit(lambda *inputs: (orders(ours, inputs), orders(theirs, inputs)))(*inputs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), found, expected)
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, expected)
+
+
+@ALL
+@pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])
+def test_value_gradient_and_its_gradient(pair, case):
+    with jax.enable_x64(True):
+        compare(*pair(case))
+
+
+@pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])
+@pytest.mark.parametrize("case", ["k3s1", "k4s2", "k4s2 small map"])
+def test_inside_a_loop(pair, case):
+    """Three steps of gradient descent on the kernel by `lax.scan`, against the reference's, unrolled."""
+    with jax.enable_x64(True):
+        ours, theirs, (x, kernel) = pair(case)
+
+        def step(kernel, x, function):
+            return kernel - 0.01 * jax.grad(lambda w: jnp.sum(jnp.tanh(function(x, w)) ** 2))(kernel)
+
+        def loop(kernel):
+            return lax.scan(lambda w, x: (step(w, x, ours), None), kernel, jnp.stack([x, -x, 2 * x]))[0]
+
+        expected = kernel
+        for part in (x, -x, 2 * x):
+            expected = jax.jit(step, static_argnums=2)(expected, part, theirs)
+        np.testing.assert_allclose(jax.jit(loop)(kernel), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.1)])
+def test_other_precisions_keep_their_type(dtype, tolerance):
+    ours, theirs, inputs = both("k4s2")
+    low = [jnp.asarray(x, dtype) for x in inputs]
+    assert ours(*low).dtype == dtype
+    exact = theirs(*(x.astype(jnp.float32) for x in low))
+    np.testing.assert_allclose(ours(*low).astype(jnp.float32), exact, rtol=tolerance, atol=10 * tolerance)
+
+
+# What XLA on the CPU is given.
+
+
+def convolutions(text):
+    """`(dim_labels, window)` of each convolution of an HLO text."""
+    lines = [line for line in text.splitlines() if re.search(r" convolution\(|custom_call_target=.*[cC]onv", line)]
+    return [
+        (re.search(r"dim_labels=(\S+?)[,\s]", line + " ").group(1), re.search(r"window={([^}]*)}", line).group(1))
+        for line in lines
+    ]  # fmt: skip
+
+
+def naive(text):
+    """Convolutions that XLA on the CPU runs naively: unusual dimension orders, and dilated inputs."""
+    return [c for c in convolutions(text) if c[0] != "b01f_01io->b01f" or "lhs_dilate" in c[1]]
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the formulations are the CPU's")
+def test_a_dcgan_step_in_a_loop_has_only_plain_convolutions():
+    gan = gan_jax.GAN(
+        dcgan.Generator((32, 32, 3), width=8), dcgan.Discriminator(width=8), gan_jax.losses.non_saturating(),
+        gan_jax.optimizers.adam(), gan_jax.optimizers.adam(), gan_jax.latents.normal(8),
+        discriminator_penalties=((1.0, gan_jax.penalties.r1(), 1),),
+    )  # fmt: skip
+    batches = {"image": jax.ShapeDtypeStruct((2, 4, 32, 32, 3), jnp.uint8)}
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
+    state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), one))
+    step = gan_jax.jit_step(gan_jax.fuse_steps(gan_jax.make_train_step(gan), 2))
+    text = step.function.lower(state, batches).compile().as_text()
+    assert len(convolutions(text)) > 10
+    assert naive(text) == []
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the formulations are the CPU's")
+def test_the_guard_sees_what_jax_would_derive():
+    """The derivatives of the plain convolution and of its transpose, in a loop: both kinds are there and found."""
+    kernel, x = jnp.ones((4, 4, 6, 6)), jnp.ones((2, 12, 12, 6))
+
+    def step(w, x):
+        return w - jax.grad(lambda w: jnp.sum(reference(jnp.tanh(reference(x, w, 2, 1)), w, 2, 1) ** 2))(w), None
+
+    text = jax.jit(lambda w: lax.scan(step, w, jnp.stack([x, x]))[0]).lower(kernel).compile().as_text()
+    assert naive(text)

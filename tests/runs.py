@@ -1,0 +1,187 @@
+"""Whole runs for tests: small configs, the command line here or in a process of its own, and what a run left.
+
+Compiling is nearly all the work of a run this small, so `programs_kept` keeps what was compiled.
+"""
+
+import contextlib
+import fcntl
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+from gan_jax import cli, writer
+from gan_jax.manifest import MANIFEST
+
+ROOT = Path(__file__).resolve().parent.parent
+
+TINY = '''"""The digits at their own 8 pixels, and both players as small as they get."""
+
+from gan_jax.config import Call, Checkpoint, Config, Data, Log, Sample
+
+
+def get_config():
+    return Config(
+        name="tiny",
+        steps=60,
+        batch=16,
+        data=Data(source=Call("digits")),
+        generator=Call("dcgan", width=8),
+        discriminator=Call("dcgan", width=8),
+        latent=Call("normal", size=8),
+        log=Log(every=1, tensorboard=False),
+        sample=Sample(every=10, count=9, gif=False),
+        checkpoint=Checkpoint(every=10, keep=10),
+    )
+'''
+
+_CACHE = {
+    "jax_compilation_cache_dir": None,
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+_VOLATILE = ("time", "images_per_second")
+
+
+class Stopped(NamedTuple):
+    """How a process ended that a signal stopped: the last step it had logged, and what it wrote to the end."""
+
+    code: int
+    step: int
+    err: str
+
+
+class Outcome(NamedTuple):
+    """How a command ended, and what it wrote to standard output and error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def digest(self) -> str:
+        """The digest that training prints at its end."""
+        found = re.findall(r"state digest ([0-9a-f]{32})$", self.err, re.MULTILINE)
+        assert len(found) == 1, self.err
+        return found[0]
+
+
+def write_config(folder: Path, text: str = TINY, name: str = "tiny.py") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def call(*arguments: Any) -> Outcome:
+    """`gan-jax ARGUMENTS` in this process."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = cli.main([str(word) for word in arguments])
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def spawn(*arguments: Any, timeout: float = 120.0, **environment: str) -> Outcome:
+    """`python -m gan_jax ARGUMENTS` in a process of its own, killed with its children after `timeout` seconds."""
+    process = _start(arguments, environment, stderr=subprocess.PIPE)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        raise AssertionError(f"killed after {timeout} s\n{out[-2000:]}\n{err[-4000:]}") from None
+    return Outcome(process.returncode, out, err)
+
+
+def _start(arguments: Any, environment: dict[str, str], stderr: int) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "gan_jax", *map(str, arguments)]
+    variables = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=stderr, text=True, env=variables, cwd=ROOT, start_new_session=True
+    )
+
+
+def stop(
+    workdir: Path,
+    *arguments: Any,
+    lines: int,
+    least: int,
+    how: signal.Signals = signal.SIGKILL,
+    timeout: float = 120.0,
+    **environment: str,
+) -> Stopped:
+    """Trains in `workdir` and ends the process by a signal, about `lines` progress lines after its start.
+
+    A tiny run would be over before anyone could look. So its standard error is a pipe with room for `lines`
+    lines and nobody reads it: at the next line the process stands still, in the middle of its work, and gets the
+    signal there, once it has logged `least` steps.
+    """
+    reading, writing = os.pipe()
+    try:
+        room = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)  # at least a page
+        os.write(writing, b"\n" * (room - 56 * lines))
+        process = _start(["train", *arguments, "--workdir", workdir], environment, stderr=writing)
+    finally:
+        os.close(writing)
+    with process, open(reading, errors="replace") as err:
+        try:
+            give_up = time.monotonic() + timeout
+            while (logged := last_step(workdir)) < least:
+                said = "" if process.poll() is None else err.read().strip()
+                assert process.poll() is None, f"ended before it could be stopped: {said[-4000:]}"
+                assert time.monotonic() < give_up, f"at step {logged} after {timeout} s"
+                time.sleep(0.02)
+            process.send_signal(how)
+            said = err.read().lstrip()
+            code = process.wait(timeout)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    return Stopped(code, last_step(workdir), said)
+
+
+def last_step(workdir: Path) -> int:
+    rows = writer.read(workdir)
+    return rows[-1]["step"] if rows else -1
+
+
+def checkpoints(workdir: Path) -> list[int]:
+    """The steps with a whole checkpoint."""
+    return sorted(int(path.parent.name) for path in (workdir / "checkpoints").glob(f"*/{MANIFEST}"))
+
+
+def rows(workdir: Path) -> list[dict[str, Any]]:
+    """The log without what no two runs have in common: the time."""
+    return [{k: v for k, v in row.items() if k not in _VOLATILE} for row in writer.read(workdir)]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder` but the lock, by its path."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@contextlib.contextmanager
+def programs_kept(folder: Path) -> Iterator[None]:
+    """Meanwhile this process and those it starts compile each program once: by its text, flags and devices."""
+    before = {name: getattr(jax.config, name) for name in _CACHE}
+    variables = {name.upper(): os.environ.get(name.upper()) for name in _CACHE}
+    for name, value in {**_CACHE, "jax_compilation_cache_dir": str(folder)}.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        for name, value in variables.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        compilation_cache.reset_cache()
