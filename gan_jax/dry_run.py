@@ -66,6 +66,11 @@ def _size(count: float) -> str:
     return f"{count / 2**20:,.1f} MiB"
 
 
+def _flops(count: float) -> str:
+    unit, scale = next(((u, s) for u, s in (("T", 1e12), ("G", 1e9), ("M", 1e6)) if count >= s), ("k", 1e3))
+    return f"{count / scale:,.2f} {unit}FLOP"
+
+
 def _bytes(tree: PyTree) -> str:
     def one(leaf: Any) -> int:
         return math.prod(leaf.shape) * leaf.dtype.itemsize
@@ -78,7 +83,7 @@ def _cost(compiled: Any, batch: int) -> list[str]:
     memory = compiled.memory_analysis()
     lines = []
     if flops:
-        lines.append(f"a step: {flops / 1e9:,.2f} GFLOP, {flops / batch / 1e6:,.1f} MFLOP an image")
+        lines.append(f"a step: {_flops(flops)}, {_flops(flops / batch)} an image")
     if memory is not None:
         needed = (
             memory.argument_size_in_bytes

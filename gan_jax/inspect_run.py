@@ -89,7 +89,7 @@ def sample(
     sampler = Sampler(gan, seed, spec.classes if config.conditional else None, truncation)
     values = sampler(state.ema, count)
     path = Path(out) if out is not None else workdir / f"samples_{step:08d}.png"
-    if values.ndim != 4 and path.suffix not in (".png", ".npz"):
+    if path.suffix not in (".png", ".npz") and (values.ndim != 4 or values.shape[-1] not in (1, 3, 4)):
         raise UserError(f"samples of shape {spec.shape} are no images: give --out a .png or .npz file")
     try:
         return _write(values, path)
@@ -107,5 +107,5 @@ def _write(values: np.ndarray, path: Path) -> list[Path]:
         return [path]
     paths = [path / f"{i:05d}.png" for i in range(len(values))]
     for one, image in zip(paths, report.to_uint8(values)):
-        report.save_png(one, image)
+        report.save_png(one, image[..., 0] if image.shape[-1] == 1 else image)
     return paths

@@ -9,8 +9,8 @@ import numpy as np
 
 from .draws import Purpose, sample_keys
 from .errors import UserError
-from .gan import GAN, make_sampler
-from .networks import accepted
+from .gan import GAN
+from .networks import accepted, sample_network
 from .types import Variables
 
 _BLOCK = 256
@@ -32,13 +32,14 @@ class Sampler:
                 f"{type(gan.generator).__module__} defines none: leave it at 1.0"
             )
         self._key, self._classes = jax.random.key(seed), classes
-        sample = make_sampler(gan)
+        chosen = {} if truncation == 1.0 else {"truncation": truncation}
 
         def block(variables: Variables, index: jax.Array) -> jax.Array:
             latents = jax.vmap(gan.latent)(sample_keys(self._key, jnp.int32(0), Purpose.LATENT, index))
             labels = None if classes is None else index % classes
-            noise = jax.random.fold_in(self._key, Purpose.GENERATOR)
-            return sample(variables, latents, labels, noise, truncation=truncation)
+            keys = sample_keys(self._key, jnp.int32(0), Purpose.GENERATOR, index)
+            extra = {"label": labels, "axis_name": None, "keys": keys, **chosen}
+            return sample_network(gan.generator, variables, latents, **extra)
 
         self._block: Callable[..., Any] = jax.jit(block)
 

@@ -20,7 +20,8 @@ def strict_ranks() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def quick_compile() -> Iterator[None]:
-    """Programs compiled without most optimisations: a small game compiles faster than it could ever win back."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    """See `games.quick_compile`; imported here, after the hook above."""
+    import games
+
+    with games.quick_compile():
+        yield

@@ -1,13 +1,41 @@
 """A small game written by hand, with plain functions that a test can differentiate on its own."""
 
+import contextlib
+import functools
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 
 import gan_jax
+import gan_jax.parallel
 
 LATENT, WIDTH, SHAPE = 3, 5, (2, 2, 1)
+
+
+@functools.cache
+def _quick() -> dict[str, str] | None:
+    """Compiler options that make XLA's CPU compiler quick, where it knows them."""
+    options = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
+    except Exception:
+        return gan_jax.parallel.compiler_options()
+    return {**(gan_jax.parallel.compiler_options() or {}), **options}
+
+
+@contextlib.contextmanager
+def quick_compile() -> Iterator[None]:
+    """Compile without most optimisations: a small game compiles for longer than it ever runs."""
+    quick = _quick()
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        with mock.patch.object(gan_jax.parallel, "compiler_options", return_value=quick):
+            yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def draw(key: Any, *shapes: tuple[int, ...]) -> dict[str, jax.Array]:
@@ -47,17 +75,27 @@ class Discriminator:
         return discriminate(variables["params"], image)
 
 
+DEFAULTS = {
+    "generator": Generator(),
+    "discriminator": Discriminator(),
+    "loss": gan_jax.losses.non_saturating(),
+    "generator_tx": gan_jax.optimizers.sgd(0.2),
+    "discriminator_tx": gan_jax.optimizers.sgd(0.3),
+    "latent": gan_jax.latents.normal(LATENT),
+    "augment": gan_jax.augment.identity(),
+    "ema": gan_jax.schedules.half_life(100.0, ramp_up=0.05),
+}
+
+
 def make(**keywords: Any) -> gan_jax.GAN:
     """The game with plain SGD, or with whatever `keywords` put in its place."""
-    defaults = {
-        "generator": Generator(),
-        "discriminator": Discriminator(),
-        "loss": gan_jax.losses.non_saturating(),
-        "generator_tx": gan_jax.optimizers.sgd(0.2),
-        "discriminator_tx": gan_jax.optimizers.sgd(0.3),
-        "latent": gan_jax.latents.normal(LATENT),
-    }
-    return gan_jax.GAN(**{**defaults, **keywords})
+    return gan_jax.GAN(**{**DEFAULTS, **keywords})
+
+
+@functools.cache
+def compiled(gan: gan_jax.GAN) -> gan_jax.Step:
+    """The game's step, compiled once for all the tests that play it."""
+    return gan_jax.jit_step(gan_jax.make_train_step(gan))
 
 
 def batches(*rows: int, seed: int = 7, label: bool = False) -> dict[str, jax.Array]:
@@ -71,7 +109,7 @@ def play(gan: gan_jax.GAN, batch: Any, steps: int = 1, state: Any = None) -> tup
     """`steps` steps on the same batch: the state and each step's metrics."""
     if state is None:
         state = gan_jax.init(gan, jax.random.key(0), batch)
-    step = gan_jax.jit_step(gan_jax.make_train_step(gan))
+    step = compiled(gan)
     history = []
     for _ in range(steps):
         state, metrics = step(state, batch)

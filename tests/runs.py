@@ -75,6 +75,15 @@ class Outcome(NamedTuple):
         return found[0]
 
 
+def sentence(outcome: Outcome, *words: str, code: int = 2) -> None:
+    """It ended with the code, and with one line on standard error that has these words."""
+    assert outcome.code == code, outcome.err
+    assert outcome.out == ""
+    assert re.fullmatch(r"gan-jax: \S[^\n]*\n", outcome.err), outcome.err
+    for word in words:
+        assert word in outcome.err
+
+
 def write_config(folder: Path, text: str = TINY, name: str = "tiny.py") -> Path:
     path = folder / name
     path.write_text(text)

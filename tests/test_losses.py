@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from gan_jax import losses
 
-pytestmark = pytest.mark.usefixtures("strict_ranks")
+pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
 
 REAL = np.array([-2.5, -0.1, 0.0, 0.7, 3.0])
 FAKE = np.array([1.5, -0.9, 0.2, -4.0, 0.6])

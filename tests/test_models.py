@@ -7,6 +7,7 @@ import pytest
 
 import gan_jax
 from gan_jax.models import dcgan, mlp
+from gan_jax.models.layers import Dense, spectral_refresh
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -26,6 +27,17 @@ def shapes(network, *inputs, **keywords):
     return variables, jax.eval_shape(apply, variables)
 
 
+def run(network, *inputs, **keywords):
+    """The variables of a network and what it makes of its inputs, in training mode."""
+
+    def both():
+        variables = network.init(KEY, *inputs, **keywords)
+        mutable = [name for name in variables if name != "params"]
+        return variables, network.apply(variables, *inputs, **keywords, mutable=mutable)[0]
+
+    return jax.jit(both)()
+
+
 def test_parameters_of_dcgan_64_are_those_of_pytorch_s_example():
     generator, image = shapes(dcgan.Generator((64, 64, 3), width=64), jnp.zeros((2, 100)), **KEYWORDS)
     discriminator, logits = shapes(dcgan.Discriminator(width=64), jnp.zeros((2, 64, 64, 3)), **KEYWORDS)
@@ -33,8 +45,13 @@ def test_parameters_of_dcgan_64_are_those_of_pytorch_s_example():
     assert (image.shape, logits.shape) == ((2, 64, 64, 3), (2,))
 
 
-@pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
-@pytest.mark.parametrize("size", [8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128])
+SIZES = [8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128]
+
+
+@pytest.mark.parametrize(
+    ("size", "norm"),
+    [(size, "batch") for size in SIZES] + [(size, norm) for size in (8, 28, 128) for norm in ("spectral", "none")],
+)
 def test_dcgan_makes_and_reads_every_size_it_promises(size, norm):
     channels = 1 + size // 4 % 4  # 1 to 4
     generator = dcgan.Generator((size, size, channels), width=8, norm=norm)
@@ -53,10 +70,7 @@ def test_dcgan_makes_and_reads_every_size_it_promises(size, norm):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_dcgan_channels(channels):
     generator = dcgan.Generator((8, 8, channels), width=4)
-    latents = jax.random.normal(KEY, (3, 5))
-    image = generator.apply(
-        generator.init(KEY, latents, **KEYWORDS), latents, **KEYWORDS, mutable=["batch_stats"]
-    )[0]
+    _, image = run(generator, jax.random.normal(KEY, (3, 5)), **KEYWORDS)
     assert image.shape == (3, 8, 8, channels)
     assert np.abs(image).max() <= 1
     assert np.std(image, axis=0).min() > 0  # every pixel depends on the latents
@@ -120,8 +134,7 @@ def test_labels_matter_and_are_asked_for(kind):
     labels = jnp.asarray([0, 1, 2, 2])
     extra = {} if kind == "mlp" else {"train": False, "axis_name": None}
     for network, inputs in ((generator, jnp.ones((4, 5))), (discriminator, jnp.ones((4, *shape)))):
-        variables = network.init(KEY, inputs, labels, **extra)
-        out = np.asarray(network.apply(variables, inputs, labels, **extra))
+        _, out = jax.device_get(run(network, inputs, labels, **extra))
         np.testing.assert_allclose(out[2], out[3], rtol=1e-5, atol=1e-6)  # same input, same label
         assert np.abs(out[0] - out[1]).max() > 1e-6
         with pytest.raises(ValueError, match="a network with 3 classes needs labels"):
@@ -131,8 +144,8 @@ def test_labels_matter_and_are_asked_for(kind):
 def test_unconditional_networks_leave_labels_aside():
     generator, discriminator, shape = pairs()["dcgan"]
     batch = {"image": jnp.zeros((4, *shape)), "label": jnp.asarray([0, 1, 2, 3])}
-    one = gan_jax.init(game(generator, discriminator), KEY, batch)
-    other = gan_jax.init(game(generator, discriminator), KEY, {"image": batch["image"]})
+    gan, unlabelled = game(generator, discriminator), {"image": batch["image"]}
+    one, other = (jax.eval_shape(lambda b=b: gan_jax.init(gan, KEY, b)) for b in (batch, unlabelled))
     assert jax.tree.structure(one) == jax.tree.structure(other)
 
 
@@ -142,7 +155,7 @@ def test_bfloat16_computes_and_float32_keeps(kind, norm):
     generator, discriminator, shape = pairs(norm=norm, dtype=jnp.bfloat16)[kind]
     gan = game(generator, discriminator)
     batch = {"image": jax.random.uniform(KEY, (4, *shape), minval=-1.0)}
-    state = gan_jax.init(gan, KEY, batch)
+    state = jax.eval_shape(lambda: gan_jax.init(gan, KEY, batch))
     assert {x.dtype for x in jax.tree.leaves((state.generator, state.discriminator))} == {np.dtype(np.float32)}
     step = gan_jax.make_train_step(gan)
     text = str(jax.make_jaxpr(step.function)(state, batch))
@@ -158,8 +171,7 @@ def test_bfloat16_computes_and_float32_keeps(kind, norm):
 def test_bfloat16_is_near_float32():
     network, wide = (pairs(dtype=dtype)["dcgan"][0] for dtype in (jnp.bfloat16, jnp.float32))
     latents = jax.random.normal(KEY, (8, 5))
-    variables = wide.init(KEY, latents, **KEYWORDS)
-    near, exact = (n.apply(variables, latents, **KEYWORDS, mutable=["batch_stats"])[0] for n in (network, wide))
+    (_, near), (_, exact) = (run(n, latents, **KEYWORDS) for n in (network, wide))  # the same parameters: one key
     np.testing.assert_allclose(near, exact, atol=0.03)
     assert np.abs(near - exact).max() > 0
 
@@ -170,7 +182,7 @@ def test_spectral_norm_is_that_of_numpy(kind, player):
     """After many power iterations the kernel that is used, kernel / (v . W u), has largest singular value 1."""
     *networks, shape = pairs(norm="spectral")[kind]
     network, inputs = networks[player], jnp.ones((2, *((5,) if player == 0 else shape)))
-    variables = network.init(KEY, inputs, **({} if kind == "mlp" else KEYWORDS))
+    variables, _ = run(network, inputs, **({} if kind == "mlp" else KEYWORDS))
     refresh = jax.jit(network.refresh)
     before = variables
     for _ in range(300):
@@ -191,14 +203,13 @@ def test_spectral_norm_is_that_of_numpy(kind, player):
 
 def test_spectral_norm_is_what_the_layer_computes_with():
     """A dense layer of known weights: output = x W / sigma, and the gradient holds u and v constant."""
-    from gan_jax.models.layers import Dense, spectral_refresh
-
     layer = Dense(4, use_bias=False, spectral=True)
     x = jax.random.normal(KEY, (3, 6))
     variables = layer.init(KEY, x)
     kernel = np.asarray(variables["params"]["kernel"], np.float64)
+    refresh = jax.jit(lambda v: {**v, "spectral": spectral_refresh(nest(v))["spectral"]["layer"]})
     for _ in range(200):
-        variables = {**variables, "spectral": spectral_refresh(nest(variables))["spectral"]["layer"]}
+        variables = refresh(variables)
     left, sigma, right = np.linalg.svd(kernel)
     np.testing.assert_allclose(layer.apply(variables, x), np.asarray(x) @ kernel / sigma[0], rtol=1e-4, atol=1e-5)
     # d sum(x W / s) / dW = a / s - <a, W> / s^2 v u^T, where a = x^T 1 (Miyato et al., 2018, equation 12).
@@ -221,7 +232,7 @@ def test_mlp_on_vectors():
     generator, discriminator = mlp.Generator((2,), width=8, tanh=False), mlp.Discriminator(width=8)
     gan = game(generator, discriminator)
     batch = {"image": 3.0 * jax.random.normal(KEY, (16, 2))}
-    state = gan_jax.init(gan, KEY, batch)
+    state = jax.jit(lambda: gan_jax.init(gan, KEY, batch))()
     before = jax.tree.map(np.asarray, (state.generator.params, state.discriminator.params))
     state, metrics = gan_jax.jit_step(gan_jax.make_train_step(gan))(state, batch)
     assert metrics["nonfinite"] == 0

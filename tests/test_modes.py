@@ -9,6 +9,7 @@ import json
 import types
 from unittest import mock
 
+import games
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -120,10 +121,9 @@ def broken(how):
         yield
 
 
-def main(optimised):
+@games.quick_compile()
+def main():
     """Every comparison, as JSON."""
-    if not optimised:
-        jax.config.update("jax_disable_most_optimizations", True)
     found = {"games": {}, "first gradient": {}, "broken": {}}
     for name, keywords in GAMES.items():
         gan = make(**keywords)
@@ -143,7 +143,7 @@ def main(optimised):
 
 @pytest.fixture(scope="module")
 def found():
-    return run_json("import test_modes; test_modes.main(optimised=False)", devices=4, timeout=280)
+    return run_json("import test_modes; test_modes.main()", devices=4, timeout=280)
 
 
 @pytest.mark.parametrize("mode", ["shard", "pmap", "fused"])

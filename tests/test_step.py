@@ -196,8 +196,7 @@ class RefreshedDiscriminator(Refreshed, games.Discriminator):
         return games.Discriminator.apply(self, variables, image)
 
 
-@pytest.mark.parametrize("disc_steps", [1, 3])
-@pytest.mark.parametrize("microbatches", [1, 2])
+@pytest.mark.parametrize(("disc_steps", "microbatches"), [(1, 1), (3, 2)])
 def test_refresh_is_once_a_turn(disc_steps, microbatches):
     gan = games.make(
         generator=Refreshed(),

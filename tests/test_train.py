@@ -1,0 +1,220 @@
+"""Runs: what they leave, on one device and on two; what refuses to start again loses nothing; NaN."""
+
+import fcntl
+import io
+import re
+import shutil
+
+import numpy as np
+import pytest
+import runs
+from devices import run_json
+from runs import call, sentence, spawn
+
+import gan_jax.train
+from gan_jax import config as configs
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.data.gaussians import centers
+from gan_jax.metrics.modes import mode_coverage
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs(tmp_path_factory):
+    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return runs.write_config(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory):
+    """A workdir with checkpoints at steps 10 and 20. Tests copy it, or leave it as it is."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    outcome = call("train", config, "steps=20", "--workdir", workdir)
+    assert outcome.code == 0, outcome.err
+    return workdir
+
+
+@pytest.fixture
+def kept(trained, tmp_path):
+    """A copy of the run; afterwards every file of it must still be what it was."""
+    workdir = shutil.copytree(trained, tmp_path / "kept")
+    before = runs.files(workdir)
+    yield workdir
+    assert runs.files(workdir) == before
+
+
+# ---- what a run leaves
+
+
+def test_from_python(config, trained, tmp_path):
+    """`train` is what the command calls: the same digest, and it says the same."""
+    said = io.StringIO()
+    wanted = configs.override(configs.load(config), ["steps=20", "log.tensorboard=true", "sample.gif=true"])
+    digest = gan_jax.train.train(wanted, tmp_path / "run", stream=said)
+    assert digest == call("digest", trained).out.strip()
+    lines = said.getvalue().splitlines()
+    assert lines[-1] == f"step 20, state digest {digest}"
+    look = [line.strip() for line in lines[lines.index("look at:") + 1 : -1]]
+    workdir = tmp_path / "run"
+    wanted_files = ["samples/step_00000020.png", "samples.gif", "report.html"]
+    assert look == [str(workdir / name) for name in wanted_files]
+    assert all((workdir / name).stat().st_size > 0 for name in wanted_files)
+    assert list((workdir / "tensorboard").iterdir())
+    assert gan_jax.train.read_config(workdir) == wanted
+
+
+def test_no_steps_at_all(config, tmp_path):
+    outcome = call("train", config, "steps=0", "--workdir", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    assert call("digest", tmp_path / "run").out.strip() == outcome.digest
+    assert list(runs.files(tmp_path / "run" / "samples")) == ["step_00000000.png"]
+
+
+def test_modes_of_a_mixture_are_counted_on_the_way(tmp_path):
+    """Said at every picture, of 10,000 samples that the picture doesn't show."""
+    source = 'Call("gaussians", count=1000, sigma=0.5)'
+    text = runs.TINY.replace('Call("digits")', source).replace('"dcgan", width=8', '"mlp", width=8')
+    text = text.replace('Call("mlp", width=8),\n        discr', 'Call("mlp", width=8, tanh=False),\n        discr')
+    outcome = call("train", runs.write_config(tmp_path, text), "steps=20", "--workdir", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    said = re.findall(r"^step (\d+): (\d+) of 25 modes, ([\d.]+)% of samples", outcome.err, re.MULTILINE)
+    assert [step for step, *_ in said] == ["10", "20"]
+    out = tmp_path / "samples.npz"
+    assert call("sample", tmp_path / "run", "--count", 10_009, "--out", out).code == 0
+    with np.load(out, allow_pickle=False) as arrays:
+        modes = mode_coverage(arrays["image"][9:], centers("grid"), 0.5)
+    assert int(said[-1][1]) == modes.found
+    assert float(said[-1][2]) == pytest.approx(100 * modes.share, abs=0.1)
+    assert 0 < modes.found < 25
+
+
+# ---- on two devices
+
+
+TWO = """
+import json, sys
+from pathlib import Path
+import runs
+
+config, folder, mode = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+
+def train(name, *overrides):
+    return runs.call("train", config, f"parallel.mode={mode}", *overrides, "--workdir", folder / name)
+
+whole, half, rest = train("whole", "steps=20"), train("parts", "steps=10"), train("parts", "steps=20")
+assert (whole.code, half.code, rest.code) == (0, 0, 0), (whole.err, half.err, rest.err)
+assert runs.rows(folder / "whole") == runs.rows(folder / "parts")
+assert runs.files(folder / "whole" / "samples") == runs.files(folder / "parts" / "samples")
+on_one = runs.call("digest", folder / "parts")
+print(json.dumps([whole.digest, rest.digest, on_one.out.strip(), rest.err]))
+"""
+
+
+@pytest.mark.parametrize("mode", ["shard", "pmap"])
+def test_a_run_on_two_devices_repeats_and_resumes(mode, config, tmp_path):
+    arguments = ["", str(config), str(tmp_path), mode]
+    program = f"import sys; sys.argv[:] = {arguments!r}\n{TWO}"
+    whole, parts, on_disk, said = run_json(program, devices=2)
+    assert whole == parts == on_disk
+    assert "resuming at step 10" in said
+    assert "elsewhere" not in said
+    if mode == "shard":  # and once on another layout: it goes on, and says what that means
+        arguments = ["steps=24", "parallel.mode=jit", "--workdir", tmp_path / "parts"]
+        elsewhere = call("train", config, *arguments)
+        assert elsewhere.code == 0, elsewhere.err
+        assert "resumed elsewhere (devices 2 -> 1, mode shard -> jit): results agree to rounding" in elsewhere.err
+        assert [row["step"] for row in runs.rows(tmp_path / "parts")] == list(range(1, 25))
+
+
+# ---- what the user can mend, in a run that is there: it stays as it was
+
+
+def test_another_batch_is_another_run(config, kept):
+    outcome = call("train", config, "batch=32", "generator.width=4", "steps=40", "--workdir", kept)
+    sentence(outcome, "batch was 16 and is now 32", "generator.width was 8 and is now 4", "another --workdir")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["stesp=40"], ["steps=30", "parallel.fuse=4"], ["sample.truncation=0.5"], ["parallel.devices=64"]],
+)
+def test_a_mistake_on_resume_loses_nothing(overrides, config, kept):
+    sentence(call("train", config, "log.every=7", *overrides, "--workdir", kept))
+
+
+def test_other_data_under_the_same_name(tmp_path):
+    """The config is the same, but a file was exchanged since."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "set.npz", image=image)
+    source = f"""Call("npz", path={str(tmp_path / "set.npz")!r})"""
+    path = runs.write_config(tmp_path, runs.TINY.replace('Call("digits")', source).replace('"dcgan"', '"mlp"'))
+    assert call("train", path, "steps=4", "--workdir", tmp_path / "run").code == 0
+    before = runs.files(tmp_path / "run")
+    np.savez(tmp_path / "set.npz", image=255 - image)
+    sentence(call("train", path, "steps=8", "--workdir", tmp_path / "run"), "not the one this run began with")
+    assert runs.files(tmp_path / "run") == before
+
+
+def test_a_second_run_in_the_same_workdir(config, kept):
+    with open(kept / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = spawn("train", config, "steps=40", "--workdir", kept)
+    sentence(outcome, f"another run is training in {kept}")
+
+
+def test_no_checkpoint_that_can_be_used(config, trained, tmp_path):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    for manifest in workdir.glob("checkpoints/*/manifest.json"):
+        manifest.write_text(manifest.read_text()[:-20])
+    before = runs.files(workdir)
+    for command in (["train", config, "steps=40", "--workdir", workdir], ["digest", workdir], ["sample", workdir]):
+        sentence(call(*command), "cannot be" if command[0] != "train" else "no checkpoint", "manifest.json")
+    assert runs.files(workdir) == before
+
+
+def test_batch_that_three_devices_cannot_share(config, kept):
+    flags = "--xla_force_host_platform_device_count=3"
+    outcome = spawn("train", config, "steps=30", "--workdir", kept, XLA_FLAGS=flags)
+    sentence(outcome, "batch=16 can't be divided over 3 devices", "multiple of 3", "parallel.devices")
+
+
+# ---- a run that leaves the finite numbers
+
+
+def diverging(tmp_path):
+    """Sound for 12 steps of 16 images; then a learning rate of 1e30."""
+    rate = 'Call("sgd", learning_rate=Call("linear", start=0.01, end=1e30, images=1, delay=192))'
+    text = runs.TINY.replace("log=Log", f"generator_optimizer={rate},\n        log=Log")
+    return runs.write_config(tmp_path, text)
+
+
+@pytest.mark.parametrize("log_every", [1, 50])
+def test_a_loss_that_is_not_finite(log_every, tmp_path):
+    """Found at the next line of the log, or where a checkpoint would be saved, whichever comes first."""
+    workdir = tmp_path / "run"
+    arguments = ["checkpoint.every=5", f"log.every={log_every}", "--workdir", workdir]
+    outcome = call("train", diverging(tmp_path), *arguments)
+    assert outcome.code == 3
+    last = outcome.err.splitlines()[-1]
+    found = re.match(r"gan-jax: (\S+) is not finite at step (\d+); the last good checkpoint is step (\d+): ", last)
+    assert found, last
+    metric, step, good = found[1], int(found[2]), int(found[3])
+    assert metric in {"grad_norm/generator", "grad_norm/discriminator", "logits/fake", "loss/discriminator"}
+    assert 13 <= step <= 15
+    assert good == 10
+    assert "Traceback" not in outcome.err
+    assert runs.checkpoints(workdir) == [5, 10]
+    with Checkpoints(workdir / "checkpoints", keep=10) as checkpoints:
+        assert [checkpoints.verify(step) for step in (5, 10)] == [None, None]
+    if log_every == 1:  # JSON has no NaN: the line says null, and is there to be looked at
+        row = runs.rows(workdir)[-1]
+        assert (row["step"], row[metric]) == (step, None)
+    assert call("digest", workdir).code == 0
+    if log_every == 50:  # it would come to the same again
+        assert call("train", diverging(tmp_path), *arguments).err.splitlines()[-1] == last
