@@ -8,10 +8,8 @@ from . import penalties as penalties
 from . import schedules as schedules
 from .augment import Augment as Augment
 from .gan import GAN as GAN
-from .gan import Step as Step
 from .gan import init as init
 from .gan import make_sampler as make_sampler
-from .gan import make_train_step as make_train_step
 from .losses import Loss as Loss
 from .optimizers import lazy_adam as lazy_adam
 from .parallel import fuse_steps as fuse_steps
@@ -25,6 +23,8 @@ from .penalties import Penalty as Penalty
 from .penalties import Weighted as Weighted
 from .state import GANState as GANState
 from .state import PlayerState as PlayerState
+from .step import Step as Step
+from .step import make_train_step as make_train_step
 from .types import Network as Network
 from .types import Samples as Samples
 

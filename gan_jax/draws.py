@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .gan import GAN
 from .types import Key, Labels, Latents
 
 
@@ -53,7 +54,7 @@ def sample_keys(key: Key, step: jax.Array, purpose: int, index: jax.Array) -> Ke
     return jax.vmap(lambda i: jax.random.fold_in(base, i))(index)
 
 
-def deal(gan, key: Key, step: jax.Array, turn: int, label: Labels | None, index: jax.Array) -> Draws:
+def deal(gan: GAN, key: Key, step: jax.Array, turn: int, label: Labels | None, index: jax.Array) -> Draws:
     """The draws of turn `turn` of a step; turns have purposes of their own."""
 
     def keys(purpose: Purpose) -> Key:

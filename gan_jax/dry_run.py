@@ -8,10 +8,10 @@ import jax
 
 from . import config as configs
 from .config import Config
-from .gan import make_train_step
 from .ops import compiler_options
 from .placement import Placement
 from .recipe import SampleSpec, batch_spec, make_gan, make_source
+from .step import make_train_step
 from .train import carry_shapes
 from .types import PyTree
 

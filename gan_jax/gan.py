@@ -1,11 +1,8 @@
-"""What a GAN is, and one training step of it. Read this file first.
+"""What a GAN is, how its state begins, how it is sampled. Read this file first, then `step.py`.
 
-    state = gan_jax.init(gan, key, batch)
-    step = gan_jax.jit_step(gan_jax.make_train_step(gan))
-    state, metrics = step(state, batch)
-
-A step is `disc_steps` turns of the discriminator, then one of the generator against the new discriminator,
-then the moving average. The functions of a turn are in `turns.py`, the draws in `draws.py`.
+state = gan_jax.init(gan, key, batch)
+step = gan_jax.jit_step(gan_jax.make_train_step(gan))
+state, metrics = step(state, batch)
 """
 
 import dataclasses
@@ -15,17 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from .augment import Augment, identity
-from .draws import deal, global_index
 from .losses import Loss
 from .networks import accepted, init_network, sample_network
 from .penalties import Penalty
-from .schedules import decay, half_life
+from .schedules import half_life
 from .state import GANState, PlayerState
-from .turns import Game
-from .types import Batch, Images, Key, Labels, Latents, Metrics, Network, Schedule, Variables
+from .types import Batch, Images, Key, Labels, Latents, Network, Schedule, Variables
 
 _PenaltyEntry = tuple[float | Schedule, Penalty, int]
 
@@ -84,24 +78,6 @@ class GAN:
         return self.disc_steps + (0 if self.share_latents else 1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """A training step, `(state, batch, *shared) -> (state, metrics)`, and what a wrapper needs to place it.
-
-    Attributes:
-        function: the pure function.
-        batch_axis: which axis of the batch's leaves is the samples'.
-        axis_name: the device axis it reduces over (under `pmap`), or None.
-    """
-
-    function: Callable[..., Any]
-    batch_axis: int = 0
-    axis_name: str | None = None
-
-    def __call__(self, state: Any, batch: Any, *shared: Any) -> Any:
-        return self.function(state, batch, *shared)
-
-
 def init(gan: GAN, key: Key, batch: Batch) -> GANState:
     """The state at step 0.
 
@@ -149,86 +125,6 @@ def init(gan: GAN, key: Key, batch: Batch) -> GANState:
 def _player(tx: optax.GradientTransformation, penalties: tuple, params: Any, model_state: dict) -> PlayerState:
     states = tuple(penalty.init() for _, penalty, _ in penalties)
     return PlayerState(params=params, model_state=model_state, opt_state=tx.init(params), penalties=states)
-
-
-def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
-    """One step of training, a pure function `(state, batch) -> (state, metrics)`.
-
-    `batch["image"]` is `[B, *S]`, uint8 (read as [-1, 1]) or floating; `batch["label"]`, where the game has
-    labels, `[B]`. With `gan.rows > 1` both have that many rows in front: the discriminator's turn i takes
-    row i, the generator's own turn the last.
-
-    Metrics are scalars, means over the global batch: `loss/generator`, `loss/discriminator`, `logits/real`,
-    `logits/fake`, `penalty/<name>`, `grad_norm/generator`, `grad_norm/discriminator`, and `nonfinite`, the
-    number of these that are not finite.
-
-    Args:
-        gan: the game; closed over.
-        axis_name: the name of the device axis if the step will run under `pmap`.
-    """
-    game = Game(gan, axis_name)
-
-    def step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
-        rows = [batch] if gan.rows == 1 else [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(gan.rows)]
-        images = [to_float(row["image"]) for row in rows]
-        labels = [row.get("label") for row in rows]
-        index = global_index(images[0].shape[0], axis_name)
-        batch_size = index.shape[0] * (1 if axis_name is None else lax.axis_size(axis_name))
-        seen = state.step.astype(float) * batch_size
-
-        def dealt(turn: int, row: int) -> Any:
-            return deal(gan, state.key, state.step, turn, labels[row], index)
-
-        discriminator, augment, metrics = state.discriminator, state.augment, {}
-        forward, state = None, state.replace(generator=game.refresh_generator(state.generator))
-        for turn in range(gan.disc_steps):
-            draws = dealt(turn, turn)
-            last = turn == gan.disc_steps - 1
-            if last and gan.share_latents and gan.microbatches == 1:
-                forward = game.generate_once(state, seen, images[turn], labels[turn], draws)
-            discriminator, augment, metrics = game.discriminator_turn(
-                state.replace(discriminator=discriminator, augment=augment),
-                seen, images[turn], labels[turn], draws, forward,
-            )  # fmt: skip
-        own = dealt(gan.disc_steps, -1)  # draws of its own, but for what it shares
-        if gan.share_latents:
-            own = own._replace(latents=draws.latents, label=draws.label, generator=draws.generator)
-        generator, more = game.generator_turn(
-            state.replace(discriminator=discriminator, augment=augment),
-            seen, images[-1], labels[-1], own, forward,
-        )  # fmt: skip
-        metrics = {**metrics, **more}
-        metrics["nonfinite"] = sum(jnp.sum(~jnp.isfinite(value)) for value in metrics.values())
-        return GANState(
-            step=state.step + 1,
-            key=state.key,
-            generator=generator,
-            discriminator=discriminator,
-            ema=average(state.ema, generator, decay(gan.ema(seen), batch_size)),
-            augment=augment,
-        ), metrics
-
-    return Step(step, batch_axis=0 if gan.rows == 1 else 1, axis_name=axis_name)
-
-
-def to_float(image: jax.Array) -> Images:
-    """uint8 `[0, 255]` to float32 `[-1, 1]`; floating images pass as they are."""
-    return image.astype(jnp.float32) / 127.5 - 1.0 if image.dtype == jnp.uint8 else image
-
-
-def average(ema: dict[str, Any], generator: PlayerState, keep: jax.Array) -> dict[str, Any]:
-    """The moving average after a step: `keep * old + (1 - keep) * new` of parameters and batch statistics.
-
-    Other collections are taken over as they are: the vectors of spectral norm and mean latents are
-    averages, or directions, already.
-    """
-    averaged = {"params", "batch_stats"}
-    return {
-        name: jax.tree.map(lambda old, new: old + (1 - keep).astype(new.dtype) * (new - old), ema[name], new)
-        if name in averaged
-        else new
-        for name, new in generator.variables.items()
-    }
 
 
 def make_sampler(gan: GAN) -> Callable[..., Images]:

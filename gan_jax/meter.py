@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from .gan import Step
+from .step import Step
 from .types import Metrics
 
 

@@ -16,8 +16,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from .gan import Step
 from .ops import compiler_options
+from .step import Step
 from .types import PyTree
 
 AXIS = "data"

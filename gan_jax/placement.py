@@ -9,9 +9,10 @@ from jax.sharding import PartitionSpec as P
 
 from .config import Config
 from .errors import UserError
-from .gan import GAN, Step, make_train_step
+from .gan import GAN
 from .meter import metered
 from .parallel import AXIS, fuse_steps, jit_step, make_mesh, place_batch, pmap_step, shard_step
+from .step import Step, make_train_step
 from .types import PyTree
 
 

@@ -25,7 +25,7 @@ from .data.loader import Loader, choose_resident, read_all
 from .data.source import Source
 from .digest import leaf_digests, state_digest
 from .errors import NonFiniteError, UserError
-from .gan import GAN, init, make_train_step
+from .gan import GAN, init
 from .meter import Meter, make_meter, read
 from .metrics.modes import mode_coverage
 from .ops import compiler_options
@@ -34,6 +34,7 @@ from .placement import Placement
 from .recipe import Allow, SampleSpec, batch_spec, make_gan, make_source
 from .sampling import Sampler
 from .state import GANState
+from .step import make_train_step
 from .types import Key, PyTree
 from .writer import Writer, rewind
 

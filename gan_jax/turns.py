@@ -1,4 +1,4 @@
-"""The turns of a step: the discriminator's, then the generator's. `gan.make_train_step` strings them together.
+"""The turns of a step: the discriminator's, then the generator's. `step.make_train_step` strings them together.
 
 Every turn is: gradients of the player's loss on its batch (over microbatches where asked), their mean over
 devices, one optimizer step. A network's model state changes in its own turn only; the other's turn reads it.
@@ -6,7 +6,7 @@ devices, one optimizer step. A network's model state changes in its own turn onl
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,10 @@ from jax import lax
 
 from . import penalties
 from .draws import Draws
+from .gan import GAN
 from .networks import call_network, refresh
 from .state import GANState, PlayerState
 from .types import Images, Labels, Latents, Logits, Metrics, PyTree, Samples
-
-if TYPE_CHECKING:
-    from .gan import GAN
 
 
 class Forward(NamedTuple):
@@ -100,7 +98,7 @@ def over_microbatches(function: Callable, carry: PyTree, inputs: PyTree, count: 
 class Game:
     """A `GAN` on a device axis: the functions that a step is made of."""
 
-    gan: "GAN"
+    gan: GAN
     axis_name: str | None
 
     def refresh_generator(self, player: PlayerState) -> PlayerState:

@@ -1,10 +1,18 @@
-"""Before the core is imported: the shapes in its signatures are checked while tests run."""
+"""Before JAX starts: a compiler in a hurry. Before the core is imported: shapes in its signatures are checked."""
 
+import os
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import jax
 import pytest
 from jaxtyping import install_import_hook
+
+# The tests compile hundreds of small programs and run each a few times: with these XLA takes a third of the time.
+# A flag that XLA doesn't know ends the process, hence the version; elsewhere the tests are slower, no more.
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+if version("jaxlib").startswith("0.10."):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 
 _CHECKED = ["latents", "losses", "networks", "parallel", "schedules"]
 _CHECKED += ["ops.conv", "models.layers", "models.mlp"]
@@ -20,8 +28,7 @@ def strict_ranks() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def quick_compile() -> Iterator[None]:
-    """See `games.quick_compile`; imported here, after the hook above."""
-    import games
-
-    with games.quick_compile():
-        yield
+    """Compile without most optimisations, for modules that play many small games."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -30,8 +30,9 @@ def run_python(source: str, *, devices: int = 1, timeout: float = 120.0, **envir
         AssertionError: it failed or ran into the timeout; the message has the end of what it printed.
     """
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}".strip()
-    variables = {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **environment}
+    variables = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", **environment}
+    flags = variables.get("XLA_FLAGS", "").split() + [f"--xla_force_host_platform_device_count={devices}"]
+    variables["XLA_FLAGS"] = " ".join(flags)
     process = subprocess.Popen(
         [sys.executable, "-c", source],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -1,41 +1,14 @@
 """A small game written by hand, with plain functions that a test can differentiate on its own."""
 
-import contextlib
 import functools
-from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
 
 import gan_jax
-import gan_jax.parallel
 
 LATENT, WIDTH, SHAPE = 3, 5, (2, 2, 1)
-
-
-@functools.cache
-def _quick() -> dict[str, str] | None:
-    """Compiler options that make XLA's CPU compiler quick, where it knows them."""
-    options = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
-    try:
-        jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
-    except Exception:
-        return gan_jax.parallel.compiler_options()
-    return {**(gan_jax.parallel.compiler_options() or {}), **options}
-
-
-@contextlib.contextmanager
-def quick_compile() -> Iterator[None]:
-    """Compile without most optimisations: a small game compiles for longer than it ever runs."""
-    quick = _quick()
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        with mock.patch.object(gan_jax.parallel, "compiler_options", return_value=quick):
-            yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def draw(key: Any, *shapes: tuple[int, ...]) -> dict[str, jax.Array]:

@@ -9,7 +9,6 @@ import json
 import types
 from unittest import mock
 
-import games
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +17,7 @@ import pytest
 from devices import run_json
 
 import gan_jax
-import gan_jax.gan
+import gan_jax.step
 import gan_jax.turns
 from gan_jax.models import dcgan, layers
 
@@ -113,7 +112,7 @@ def broken(how):
     mistakes = {
         "no pmean": (gan_jax.turns, "pmean", lambda tree, axis: tree),
         "local statistics": (layers, "nn", linen),
-        "latents by device": (gan_jax.gan, "global_index", lambda size, axis: jnp.arange(size)),
+        "latents by device": (gan_jax.step, "global_index", lambda size, axis: jnp.arange(size)),
         "n times the gradients": (gan_jax.turns, "pmean", lambda tree, axis: jax.lax.psum(tree, axis)),
     }
     place, name, mistake = mistakes[how]
@@ -121,9 +120,9 @@ def broken(how):
         yield
 
 
-@games.quick_compile()
-def main():
+def main(optimised):
     """Every comparison, as JSON."""
+    jax.config.update("jax_disable_most_optimizations", not optimised)
     found = {"games": {}, "first gradient": {}, "broken": {}}
     for name, keywords in GAMES.items():
         gan = make(**keywords)
@@ -141,9 +140,13 @@ def main():
     print(json.dumps(found))
 
 
-@pytest.fixture(scope="module")
-def found():
-    return run_json("import test_modes; test_modes.main()", devices=4, timeout=280)
+@pytest.fixture(
+    scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["quick", "shipped"]
+)
+def found(request):
+    """Compiled quickly, as the other tests are; and, slowly, as a run is."""
+    flags = {"XLA_FLAGS": ""} if request.param else {}
+    return run_json(f"import test_modes; test_modes.main({request.param})", devices=4, timeout=280, **flags)
 
 
 @pytest.mark.parametrize("mode", ["shard", "pmap", "fused"])

@@ -264,6 +264,9 @@ def test_samples_have_their_labels_in_turn(shades):
 class Noise:
     """A generator that is all noise of its own: nothing learned, nothing of the latents."""
 
+    def init(self, key, latents):
+        return {"params": {}}
+
     def apply(self, variables, latents, keys):
         return jax.vmap(lambda key: jax.random.uniform(key, (2, 2, 1)))(keys)
 

@@ -241,7 +241,7 @@ def test_bytes_and_floats_agree():
     other, second = games.play(games.make(), {"image": jnp.asarray(floats)})
     close(one.replace(key=0), other.replace(key=0))
     close(first, second)
-    np.testing.assert_array_equal(gan_jax.gan.to_float(jnp.asarray([0, 255], jnp.uint8)), [-1.0, 1.0])
+    np.testing.assert_array_equal(gan_jax.step.to_float(jnp.asarray([0, 255], jnp.uint8)), [-1.0, 1.0])
 
 
 @pytest.mark.parametrize(
