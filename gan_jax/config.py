@@ -69,8 +69,8 @@ class Data:
 
     source: Call = field(default=Call("digits"))
     resident: bool | Literal["auto"] = setting("auto", free=True)
-    workers: int = setting(2, free=True, least=0)
-    prefetch: int = setting(2, free=True, least=0)
+    workers: int = setting(2, free=True, least=1)
+    prefetch: int = setting(2, free=True, least=1)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ state, metrics = step(state, batch)
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,9 +19,9 @@ from .networks import accepted, init_network, sample_network
 from .penalties import Penalty
 from .schedules import half_life
 from .state import GANState, PlayerState
-from .types import Batch, Images, Key, Labels, Latents, Network, Schedule, Variables
+from .types import Images, Key, Labels, Latents, Network, Schedule, Variables
 
-_PenaltyEntry = tuple[float | Schedule, Penalty, int]
+_PenaltyEntry = tuple[float | jax.Array | Schedule, Penalty, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ class GAN:
         return self.disc_steps + (0 if self.share_latents else 1)
 
 
-def init(gan: GAN, key: Key, batch: Batch) -> GANState:
+def init(gan: GAN, key: Key, batch: Mapping[str, Any]) -> GANState:
     """The state at step 0.
 
     Pure: it can be traced by `jax.eval_shape`, or jitted with `out_shardings`.

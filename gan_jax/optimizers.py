@@ -2,30 +2,33 @@
 
 from collections.abc import Callable
 
+import jax
 import optax
 
 
 def adam(
-    learning_rate: float | Callable = 2e-4, b1: float = 0.5, b2: float = 0.999, eps: float = 1e-8
+    learning_rate: float | jax.Array | Callable = 2e-4, b1: float = 0.5, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
     """Adam, by default as in Radford et al., "DCGAN", 2015. Two time scales: give each player its own rate."""
     return optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
-def sgd(learning_rate: float | Callable = 1e-2, momentum: float | None = None) -> optax.GradientTransformation:
+def sgd(
+    learning_rate: float | jax.Array | Callable = 1e-2, momentum: float | None = None
+) -> optax.GradientTransformation:
     """Stochastic gradient descent."""
     return optax.sgd(learning_rate, momentum=momentum)
 
 
 def rmsprop(
-    learning_rate: float | Callable = 5e-5, decay: float = 0.99, eps: float = 1e-8
+    learning_rate: float | jax.Array | Callable = 5e-5, decay: float = 0.99, eps: float = 1e-8
 ) -> optax.GradientTransformation:
     """RMSProp, by default at the rate of Arjovsky et al., "Wasserstein GAN", 2017."""
     return optax.rmsprop(learning_rate, decay=decay, eps=eps)
 
 
 def lazy_adam(
-    lr: float, betas: tuple[float, float] = (0.0, 0.99), k: int = 16, eps: float = 1e-8
+    lr: float | jax.Array, betas: tuple[float, float] = (0.0, 0.99), k: int = 16, eps: float = 1e-8
 ) -> optax.GradientTransformation:
     """Adam corrected for a penalty applied every `k` steps with weight times `k`.
 

@@ -111,8 +111,13 @@ def pmap_step(step: Callable, axis_name: str, devices: Sequence[Any] | None = No
         )
 
     mapped = _lazily(make)
+    whole = NamedSharding(Mesh(np.asarray(devices), (axis_name,), axis_types=(AxisType.Auto,)), P())
 
     def call(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        # A state that lies elsewhere is placed first: as it is, it would be compiled for, and not donated.
+        first = jax.tree.leaves(state)[0]
+        if not isinstance(first, jax.Array) or not first.sharding.is_equivalent_to(whole, first.ndim):
+            state = jax.device_put(state, whole)
         return mapped(state, jax.tree.map(cut, batch), *shared)
 
     return Step(call, axis)

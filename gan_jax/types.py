@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+import jaxtyping
+from jaxtyping import Array, Float, Int
 
 PyTree: TypeAlias = Any
 Scalar: TypeAlias = Float[Array, ""]
 Images: TypeAlias = Float[Array, "B *S"]
 Labels: TypeAlias = Int[Array, " B"]
-Key: TypeAlias = PRNGKeyArray
+Key: TypeAlias = jaxtyping.Key[Array, "..."]  # one key, or [B] of them
 Latents: TypeAlias = PyTree  # what `GAN.latent` gives for one key, with a leading [B]
 Logits: TypeAlias = PyTree  # [B] or [B, 1] as a rule; a pytree where the loss knows it
 Metrics: TypeAlias = dict[str, jax.Array]

@@ -15,7 +15,19 @@ if version("jaxlib").startswith("0.10."):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 
 _CHECKED = ["latents", "losses", "networks", "parallel", "schedules"]
-_CHECKED += ["ops.conv", "models.layers", "models.mlp"]
+_CHECKED += [
+    "augment",
+    "draws",
+    "step",
+    "turns",
+    "penalties",
+    "gan",
+    "optimizers",
+    "models.dcgan",
+    "ops.conv",
+    "models.layers",
+    "models.mlp",
+]
 install_import_hook([f"gan_jax.{name}" for name in _CHECKED], "checking.checked")
 
 

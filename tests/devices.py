@@ -31,7 +31,7 @@ def run_python(source: str, *, devices: int = 1, timeout: float = 120.0, **envir
     """
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     variables = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", **environment}
-    flags = variables.get("XLA_FLAGS", "").split() + [f"--xla_force_host_platform_device_count={devices}"]
+    flags = [*variables.get("XLA_FLAGS", "").split(), f"--xla_force_host_platform_device_count={devices}"]
     variables["XLA_FLAGS"] = " ".join(flags)
     process = subprocess.Popen(
         [sys.executable, "-c", source],

@@ -57,6 +57,8 @@ def kept(trained, tmp_path):
         (["steps=many"], ["steps wants an int, got 'many'"]),
         (["steps"], ["the override 'steps' is not of the form field=value"]),
         (["batch=0"], ["batch must be at least 1"]),
+        (["data.workers=0"], ["data.workers must be at least 1"]),
+        (["data.prefetch=0"], ["data.prefetch must be at least 1"]),
         (["loss=hindge"], ["no 'hindge' in gan_jax.losses", "'hinge'"]),
         (["generator=dcgam"], ["no 'dcgam' in gan_jax.models", "'dcgan'"]),
         (["data.source=digit"], ["no 'digit' in gan_jax.data", "'digits'"]),

@@ -153,7 +153,7 @@ def test_other_data_under_the_same_name(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     np.savez(tmp_path / "set.npz", image=image)
     source = f"""Call("npz", path={str(tmp_path / "set.npz")!r})"""
-    path = runs.write_config(tmp_path, runs.TINY.replace('Call("digits")', source).replace('"dcgan"', '"mlp"'))
+    path = runs.write_config(tmp_path, runs.TINY.replace('Call("digits")', f"{source}, resident=False"))
     assert call("train", path, "steps=4", "--workdir", tmp_path / "run").code == 0
     before = runs.files(tmp_path / "run")
     np.savez(tmp_path / "set.npz", image=255 - image)

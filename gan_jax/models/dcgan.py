@@ -7,6 +7,7 @@ players have 3,576,704 and 2,765,568 parameters, as there.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from .layers import BatchNorm, Conv, ConvTranspose, Dense, Norm, SpectralNormed,
 _WEIGHTS = nn.initializers.normal(0.02)
 
 
-def _ones_ish(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+def _ones_ish(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
 
 

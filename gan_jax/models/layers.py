@@ -80,7 +80,8 @@ class _Layer(nn.Module):
 
     def _finish(self, x: jax.Array, features: int) -> jax.Array:
         if self.use_bias:
-            x = x + self.param("bias", nn.initializers.zeros, (features,), jnp.float32).astype(self.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32).astype(self.dtype)
+            x = x + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
         return x
 
 
