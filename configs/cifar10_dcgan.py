@@ -3,8 +3,8 @@
 Source    DCGAN (Radford et al., 2015), with the settings of PyTorch's example.
 Data      TFDS's cifar10 as array_record; where you have none: gan-jax prepare cifar10 (needs the `prepare` extra)
 Command   gan-jax train configs/cifar10_dcgan.py
-Expected  animals and vehicles in outline after some 10,000 steps. No score is claimed.
-Cost      see the README for images a second on 2 CPU cores.
+Expected  coloured shapes after 600 steps, as far as it was run here. No score is claimed.
+Cost      450 images a second on 2 CPU cores: 47 minutes for 20,000 steps.
 """
 
 from gan_jax.config import Call, Checkpoint, Config, Data, Log, Sample

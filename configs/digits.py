@@ -6,7 +6,7 @@ Source    Radford et al., "DCGAN", 2015, with labels by projection (Miyato and K
           this package), at 16 pixels.
 Command   gan-jax train configs/digits.py
 Expected  a grid with one digit a column that a person can read. No score is claimed.
-Cost      about a minute on 2 CPU cores.
+Cost      under a minute on 2 CPU cores.
 """
 
 from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Penalty, Sample

@@ -3,8 +3,8 @@
 Source    DCGAN (Radford et al., 2015), with the settings of PyTorch's example.
 Data      TFDS's fashion_mnist as array_record; where you have none: gan-jax prepare fashion_mnist
 Command   gan-jax train configs/fashion_mnist_dcgan.py
-Expected  recognisable garments after some 2,000 steps. No score is claimed.
-Cost      see the README for images a second on 2 CPU cores.
+Expected  garments in outline after 600 steps, as far as it was run here. No score is claimed.
+Cost      950 images a second on 2 CPU cores: 11 minutes for 10,000 steps.
 """
 
 from gan_jax.config import Call, Checkpoint, Config, Data, Log, Sample
