@@ -17,11 +17,12 @@ from typing import Any, Literal
 
 from . import overrides
 from .errors import UserError
-from .overrides import Call as Call
-from .overrides import Home as Home
-from .overrides import choices as choices
-from .overrides import describe, leaves, near
-from .overrides import resolve as resolve
+from .names import Call as Call
+from .names import Home as Home
+from .names import choices as choices
+from .names import near
+from .names import resolve as resolve
+from .overrides import describe, leaves
 
 HOMES: dict[str, Home] = {
     "data.source": Home("gan_jax.data"),

@@ -15,7 +15,8 @@ from .gan import GAN
 from .recipe import Allow, SampleSpec, make_gan
 from .sampling import Sampler
 from .state import GANState
-from .train import carry_shapes, read_config
+from .train import carry_shapes
+from .workdir import read_config
 
 
 def _open(workdir: Path, step: int | None, allow: Allow) -> tuple[Config, SampleSpec, GAN, int, GANState]:

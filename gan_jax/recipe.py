@@ -12,7 +12,7 @@ from .config import HOMES, Call, Config, Penalty, resolve
 from .data.source import Source
 from .errors import UserError
 from .gan import GAN
-from .overrides import keywords
+from .names import keywords
 from .schedules import half_life, per_update
 from .types import Key
 

@@ -5,12 +5,8 @@ The workdir holds `config.json`, `metrics.jsonl`, `tensorboard/`, `samples/`, `c
 whatever lies before a checkpoint is on disk when the checkpoint counts.
 """
 
-import contextlib
-import fcntl
-import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -36,6 +32,7 @@ from .sampling import Sampler
 from .state import GANState
 from .step import make_train_step
 from .types import Key, PyTree
+from .workdir import check_config, keep_config, locked
 from .writer import Writer, rewind
 
 _MODE_SAMPLES = 10_000
@@ -83,53 +80,9 @@ def train(
     """
     configs.validate(config)
     workdir = Path(workdir)
-    with _locked(workdir):
-        _check_workdir(workdir, config)
+    with locked(workdir):
+        check_config(workdir, config)
         return _Run(config, workdir, allow, stream or sys.stderr).go()
-
-
-@contextlib.contextmanager
-def _locked(workdir: Path) -> Iterator[None]:
-    """One run at a time in a workdir; the lock goes with the process, however it ends."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        file = open(workdir / ".lock", "w")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(f"can't write to the workdir {workdir} ({error.strerror}): choose another") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"another run is training in {workdir}: wait for it, or use another --workdir"
-            ) from error
-        yield
-
-
-def read_config(workdir: Path, *, allow: Allow = ()) -> Config:
-    """The config that a workdir's run was started with.
-
-    Raises:
-        UserError: the folder holds no run.
-    """
-    path = Path(workdir) / "config.json"
-    try:
-        return configs.from_json(json.loads(path.read_text()))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{workdir} holds no run (there is no {path.name}): train one there first") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not a JSON file: restore it, or use another workdir") from error
-
-
-def _check_workdir(workdir: Path, config: Config) -> None:
-    if (workdir / "config.json").exists():
-        configs.check_resume(read_config(workdir), config)
-
-
-def _keep_config(workdir: Path, config: Config) -> None:
-    temporary = workdir / "config.json.tmp"
-    temporary.write_text(json.dumps(configs.to_json(config), indent=1) + "\n")
-    temporary.replace(workdir / "config.json")
 
 
 def _crossed(before: int, step: int, every: int) -> bool:
@@ -142,6 +95,7 @@ class _Run:
     def __init__(self, config: Config, workdir: Path, allow: Allow, stream: TextIO):
         self.config, self.workdir = config, workdir
         self.source: Source = make_source(config, allow)
+        self.fingerprint = self.source.fingerprint()
         self.spec = SampleSpec.of(self.source)
         self.gan = make_gan(config, self.spec, allow)
         self.placement = Placement(config)
@@ -164,7 +118,7 @@ class _Run:
         config = self.config
         with self.checkpoints:
             step, carry = self._start()
-            _keep_config(self.workdir, config)  # not before: a run that can't begin leaves the workdir as it was
+            keep_config(self.workdir, config)  # not before: a run that can't begin leaves the workdir as it was
             rewind(self.workdir, step)
             self.writer = Writer(
                 self.workdir, start_step=step, total_steps=config.steps, images_per_step=config.batch,
@@ -201,10 +155,10 @@ class _Run:
 
     def _compare(self, record: Any) -> None:
         """Refuse other data than the run began with; say where the device differs."""
-        if record["data"] != self.source.fingerprint():
+        if record["data"] != self.fingerprint:
             raise UserError(
                 f"the data set is not the one this run began with (it was {record['data']}, it is "
-                f"{self.source.fingerprint()}): restore it, or use another --workdir"
+                f"{self.fingerprint}): restore it, or use another --workdir"
             )
         now, then = self.placement.environment(), record["environment"]
         changed = [f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name]]
@@ -297,7 +251,7 @@ class _Run:
         record = {
             "config": configs.to_json(self.config),
             "sample": self.spec._asdict(),
-            "data": self.source.fingerprint(),
+            "data": self.fingerprint,
             "environment": self.placement.environment(),
         }
         self.checkpoints.save(step, carry, record)

@@ -8,7 +8,7 @@ import pytest
 from gan_jax import config as configs
 from gan_jax.config import HOMES, Call, Config, Home, Penalty, load, override, resolve
 from gan_jax.errors import UserError
-from gan_jax.overrides import keywords
+from gan_jax.names import keywords
 
 CONFIG = Config(
     name="trial",

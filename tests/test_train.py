@@ -12,6 +12,7 @@ from devices import run_json
 from runs import call, sentence, spawn
 
 import gan_jax.train
+import gan_jax.workdir
 from gan_jax import config as configs
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.data.gaussians import centers
@@ -66,7 +67,7 @@ def test_from_python(config, trained, tmp_path):
     assert look == [str(workdir / name) for name in wanted_files]
     assert all((workdir / name).stat().st_size > 0 for name in wanted_files)
     assert list((workdir / "tensorboard").iterdir())
-    assert gan_jax.train.read_config(workdir) == wanted
+    assert gan_jax.workdir.read_config(workdir) == wanted
 
 
 def test_no_steps_at_all(config, tmp_path):
