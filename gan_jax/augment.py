@@ -38,6 +38,8 @@ def mirror(probability: float = 0.5) -> Augment:
     """Each image flipped left to right with `probability`. Images are `[B, H, W, C]`."""
 
     def apply(state: PyTree, images: Images, keys: Key) -> Images:
+        if images.ndim != 4:
+            raise ValueError(f"mirror flips images [B, H, W, C], not samples of shape {images.shape[1:]}")
         flip = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
         return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
 

@@ -18,7 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gan-jax: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("\ngan-jax: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(
+            "\ngan-jax: stopped; the same command goes on from the last checkpoint, if there is one",
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -138,7 +138,8 @@ class Config:
     generator_optimizer, discriminator_optimizer: names in `gan_jax.optimizers`.
     disc_steps: turns of the discriminator in a step. share_latents: the generator's turn reuses the last
     discriminator turn's latents and reals. microbatches: parts a turn's batch is cut into to save memory.
-    precision: of the networks' computations; parameters stay float32.
+    precision: of the networks' computations; parameters stay float32. On GPUs and TPUs float32 products follow
+    `jax_default_matmul_precision` (TF32 or bfloat16 passes unless it says otherwise).
     deterministic: the same bits on every run on a GPU too, at a cost in speed.
     data, ema, parallel, log, sample, checkpoint: groups of their own.
     """
@@ -213,6 +214,8 @@ def validate(config: Config) -> None:
         raise UserError("name must not be empty")
     if not config.ema.half_life > 0:
         raise UserError(f"ema.half_life must be above 0 images, got {config.ema.half_life!r}")
+    if config.seed >= 2**32:
+        raise UserError(f"seed must be below 2**32, got {config.seed}")
     if config.batch % config.microbatches:
         raise UserError(f"microbatches must divide batch: {config.microbatches} does not divide {config.batch}")
 
@@ -336,6 +339,8 @@ def check_resume(saved: Config, new: Config) -> None:
     """Raises UserError naming every field that makes `new` another run than `saved`, the workdir's own."""
     bound = [(path, old, now) for path, old, now, free in differences(saved, new) if not free]
     if bound:
-        changed = ", ".join(f"{path} was {_shown(old)} and is now {_shown(now)}" for path, old, now in bound)
+        most = 5
+        changed = ", ".join(f"{p} was {_shown(old)} and is now {_shown(now)}" for p, old, now in bound[:most])
+        changed += f" and {len(bound) - most} fields more" if len(bound) > most else ""
         them = "it" if len(bound) == 1 else "them"
         raise UserError(f"this workdir holds another run: {changed}; use another --workdir, or set {them} back")

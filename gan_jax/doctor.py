@@ -8,7 +8,7 @@ from importlib import metadata
 import jax
 
 from .ops import compiler_options
-from .placement import cpu_threads
+from .placement import cpu_threads, matmul_precision
 
 _PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 _FLAGS = ("XLA_FLAGS", "JAX_PLATFORMS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "TFDS_DATA_DIR",
@@ -30,6 +30,7 @@ def examine() -> str:
             lines.append(f"{name:22}{metadata.version(name)}")
         except metadata.PackageNotFoundError:
             lines.append(f"{name:22}not installed")
+    lines.append(f"float32   products in {matmul_precision()} precision")
     lines += [f"{name}={os.environ[name]}" for name in _FLAGS if name in os.environ]
     options = compiler_options()
     lines.append(f"compiler  {options or 'no options of ours'}")

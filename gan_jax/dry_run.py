@@ -1,5 +1,6 @@
 """What a config would train, and what it costs, without training it."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 
 from . import config as configs
 from .config import Config
+from .gan import GAN
 from .ops import compiler_options
 from .placement import Placement
 from .recipe import SampleSpec, batch_spec, make_gan, make_source
@@ -19,7 +21,8 @@ from .types import PyTree
 def describe(config: Config) -> str:
     """The resolved config, both networks as tables, the FLOPs of a step and the memory it needs.
 
-    FLOPs and memory are the compiler's figures for the step on one device with the whole batch.
+    FLOPs and memory are the compiler's figures for the step on one device with the whole batch; a resident data
+    set comes on top.
 
     Raises:
         UserError: as training it would.
@@ -28,8 +31,14 @@ def describe(config: Config) -> str:
     spec = SampleSpec.of(source)
     gan, placement = make_gan(config, spec), Placement(config)
     state = carry_shapes(config, gan, spec).state
-    step = jax.jit(make_train_step(gan), donate_argnums=0, compiler_options=compiler_options())
-    compiled = step.lower(state, batch_spec(config, spec)).compile()
+
+    def compiled(gan: GAN) -> Any:
+        step = jax.jit(make_train_step(gan), donate_argnums=0, compiler_options=compiler_options())
+        return step.lower(state, batch_spec(config, spec)).compile()
+
+    program = compiled(gan)
+    # The compiler counts a loop's body once, so FLOPs are read off the step without microbatches.
+    whole = program if gan.microbatches == 1 else compiled(dataclasses.replace(gan, microbatches=1))
     where = f"{len(placement.devices)} x {placement.devices[0].device_kind} ({placement.mode})"
     return "\n".join([
         configs.to_text(config),
@@ -40,7 +49,7 @@ def describe(config: Config) -> str:
         *_table("discriminator", state.discriminator.params),
         "",
         f"state: {_bytes(state)}",
-        *_cost(compiled, config.batch),
+        *_cost(program, whole, config.batch),
         f"devices: {where}",
     ])  # fmt: skip
 
@@ -78,8 +87,8 @@ def _bytes(tree: PyTree) -> str:
     return _size(sum(one(leaf) for leaf in jax.tree.leaves(tree)))
 
 
-def _cost(compiled: Any, batch: int) -> list[str]:
-    flops = (compiled.cost_analysis() or {}).get("flops")
+def _cost(compiled: Any, whole: Any, batch: int) -> list[str]:
+    flops = (whole.cost_analysis() or {}).get("flops")
     memory = compiled.memory_analysis()
     lines = []
     if flops:

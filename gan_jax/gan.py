@@ -64,13 +64,13 @@ class GAN:
         for name in ("disc_steps", "microbatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for entries in (self.generator_penalties, self.discriminator_penalties):
-            names = [penalty.name for _, penalty, _ in entries]
-            if len(set(names)) < len(names):
-                raise ValueError(f"a player's penalties must have different names, got {names}")
-            for _, penalty, every in entries:
-                if every < 1:
-                    raise ValueError(f"penalty {penalty.name}: every must be at least 1, got {every}")
+        entries = self.generator_penalties + self.discriminator_penalties
+        names = [penalty.name for _, penalty, _ in entries]
+        if len(set(names)) < len(names):  # their metrics would have one name
+            raise ValueError(f"penalties must have different names, got {names}")
+        for _, penalty, every in entries:
+            if every < 1:
+                raise ValueError(f"penalty {penalty.name}: every must be at least 1, got {every}")
 
     @property
     def rows(self) -> int:
@@ -103,7 +103,7 @@ def init(gan: GAN, key: Key, batch: Mapping[str, Any]) -> GANState:
     params, model_state = init_network(gan.generator, for_generator, latents, **extra)
     generator = _player(gan.generator_tx, gan.generator_penalties, params, model_state)
     sample = jax.eval_shape(
-        lambda variables: sample_network(gan.generator, variables, latents, **{**extra, "train": False}),
+        lambda variables: sample_network(gan.generator, variables, latents, **extra),
         generator.variables,
     )
     if sample.shape[1:] != tuple(shape):

@@ -93,14 +93,14 @@ def sample(
     if path.suffix not in (".png", ".npz") and (values.ndim != 4 or values.shape[-1] not in (1, 3, 4)):
         raise UserError(f"samples of shape {spec.shape} are no images: give --out a .png or .npz file")
     try:
-        return _write(values, path)
+        return _write(values, path, sampler.columns(count))
     except OSError as error:
         raise UserError(f"can't write to {path} ({error.strerror}): give another --out") from error
 
 
-def _write(values: np.ndarray, path: Path) -> list[Path]:
+def _write(values: np.ndarray, path: Path, columns: int | None) -> list[Path]:
     if path.suffix == ".png":
-        report.save_png(path, report.picture(values))
+        report.save_png(path, report.picture(values, columns=columns))
         return [path]
     if path.suffix == ".npz":
         path.parent.mkdir(parents=True, exist_ok=True)

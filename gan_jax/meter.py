@@ -54,7 +54,10 @@ def read(meter: Meter) -> tuple[dict[str, float], tuple[int, str] | None]:
     means = {n: float(s / host.counts[n]) for n, s in host.sums.items() if host.counts[n] > 0}
     if host.first_bad < 0:
         return means, None
-    return means, (int(host.first_bad), next((n for n, bad in host.bad.items() if bad), "a metric"))
+    # Where a loss is bad its gradient is too: the cause is the one to name.
+    cause = ("loss/", "logits/", "penalty/", "grad_norm/")
+    named = sorted((n for n, bad in host.bad.items() if bad), key=lambda n: cause.index(n.split("/")[0] + "/"))
+    return means, (int(host.first_bad), named[0] if named else "a metric")
 
 
 def metered(step: Callable[..., Any], gather: bool = False) -> Step:

@@ -3,7 +3,7 @@
 All have one signature, `(state, batch, *shared) -> (state, metrics)`: the batch is the global one, the state
 is whole (no leading device axis) and donated; `shared` is anything more the step reads, the same on every
 device and not donated (a resident data set). On the CPU platform with several devices, have at most one step
-in flight: collectives that queue up there can deadlock.
+in flight beyond the one that is waited for: collectives that queue up there can deadlock.
 """
 
 import functools

@@ -1,6 +1,8 @@
 """Where a run takes place: its devices, the compiled step on them, and how host data gets there."""
 
 import os
+import platform
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -15,6 +17,8 @@ from .parallel import AXIS, fuse_steps, jit_step, make_mesh, place_batch, pmap_s
 from .step import Step, make_train_step
 from .types import PyTree
 
+_DETERMINISTIC = "--xla_gpu_deterministic_ops"
+
 
 class Placement:
     """The devices of a run and its mode, "jit", "shard" or "pmap".
@@ -25,6 +29,20 @@ class Placement:
 
     def __init__(self, config: Config):
         wanted, there = config.parallel.devices, jax.devices()
+        if jax.process_count() > 1:
+            raise UserError(
+                f"gan-jax train runs on one host, and this is one of {jax.process_count()} processes: start it "
+                "without jax.distributed, or import the step into a loop of your own"
+            )
+        if (
+            config.deterministic
+            and there[0].platform == "gpu"
+            and _DETERMINISTIC not in os.environ.get("XLA_FLAGS", "")
+        ):
+            raise UserError(
+                f"deterministic=true needs {_DETERMINISTIC}=true in XLA_FLAGS before JAX starts: set it, or use "
+                "gan-jax train, which does"
+            )
         if wanted > len(there):
             raise UserError(
                 f"parallel.devices={wanted}, but there are {len(there)} ({there[0].platform}): lower it, or "
@@ -79,8 +97,27 @@ class Placement:
             "devices": len(self.devices),
             "mode": self.mode,
             "cpu_threads": cpu_threads(),
+            "cpu": cpu_model(),
+            "x64": jax.config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
+            "matmul_precision": matmul_precision(),
+            "xla_flags": os.environ.get("XLA_FLAGS", ""),
             "jax": jax.__version__,
+            "jaxlib": metadata.version("jaxlib"),
         }
+
+
+def matmul_precision() -> str:
+    """What precision float32 products have, as far as it was said."""
+    return jax.config.jax_default_matmul_precision or "default"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def cpu_model() -> str:
+    """The processor's name, where the system tells: other instructions are other sums."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()
 
 
 def cpu_threads() -> int:

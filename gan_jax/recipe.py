@@ -1,6 +1,7 @@
 """From a `Config` to what plays: the only place where names become functions, and models meet the game."""
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,6 @@ from .errors import UserError
 from .gan import GAN
 from .names import keywords
 from .schedules import half_life, per_update
-from .types import Key
 
 
 class SampleSpec(NamedTuple):
@@ -44,8 +44,13 @@ def build(call: Call, home: str, allow: Allow = None, **offered: Any) -> Any:
     for name in given:
         if known and name not in known:
             raise UserError(f"{call.name} takes no keyword {name!r}: it takes {', '.join(sorted(known))}")
+    passed = {**{k: v for k, v in offered.items() if k in known and k not in given}, **given}
+    parameters = inspect.signature(function).parameters.values()
+    missing = [p.name for p in parameters if p.name in known and p.default is p.empty and p.name not in passed]
+    if missing:
+        raise UserError(f"{home}={call.name} needs {missing[0]}: say {home}.{missing[0]}=...")
     try:
-        return function(**{k: v for k, v in offered.items() if k in known and k not in given}, **given)
+        return function(**passed)
     except (TypeError, ValueError) as error:
         raise UserError(f"{home}={call.name}: {error}") from error
 
@@ -81,10 +86,6 @@ def _penalties(entries: tuple[Penalty, ...], home: str, allow: Allow) -> tuple:
     return tuple((_schedule(p.weight, allow), build(p.call, home, allow), p.every) for p in entries)
 
 
-def _latent(call: Call, allow: Allow) -> Callable[[Key], Any]:
-    return build(call, "latent", allow)
-
-
 def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
     """The game that `config` describes, on samples of that shape.
 
@@ -109,7 +110,7 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
                 config.discriminator_optimizer, "discriminator_optimizer",
                 config.batch / config.disc_steps, allow,
             ),
-            latent=_latent(config.latent, allow),
+            latent=build(config.latent, "latent", allow),
             generator_penalties=_penalties(
                 config.generator_penalties, "generator_penalties.call", allow
             ),

@@ -43,6 +43,10 @@ class Sampler:
 
         self._block: Callable[..., Any] = jax.jit(block)
 
+    def columns(self, count: int) -> int | None:
+        """Columns for a picture of `count` samples: one a class where there are labels and it fits, else None."""
+        return self._classes if self._classes is not None and self._classes <= min(count, 32) else None
+
     def __call__(self, variables: Variables, count: int, first: int = 0) -> np.ndarray:
         """Samples `first` to `first + count - 1`, float32 `[count, *S]`, on the host."""
         # One device is enough, and on several a program of its own could meet the step's collectives.

@@ -46,8 +46,9 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
     row i, the generator's own turn the last.
 
     Metrics are scalars, means over the global batch: `loss/generator`, `loss/discriminator`, `logits/real`,
-    `logits/fake`, `penalty/<name>`, `grad_norm/generator`, `grad_norm/discriminator`, and `nonfinite`, the
-    number of these that are not finite.
+    `logits/fake`, `penalty/<name>` (and `applied/<name>`, 1 or 0, of a lazy one), `grad_norm/generator`,
+    `grad_norm/discriminator`, and `nonfinite`, the number of these that are not finite. The discriminator's
+    are those of its last turn.
 
     Args:
         gan: the game; closed over.
@@ -56,6 +57,11 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
     game = Game(gan, axis_name)
 
     def step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
+        if gan.rows > 1 and batch["image"].shape[0] != gan.rows:
+            raise ValueError(
+                f"a step of this game eats {gan.rows} rows, so a batch is [{gan.rows}, B, ...], "
+                f"but its shape is {batch['image'].shape}"
+            )
         rows = [batch] if gan.rows == 1 else [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(gan.rows)]
         images = [to_float(row["image"]) for row in rows]
         labels = [row.get("label") for row in rows]
@@ -66,20 +72,19 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
         def dealt(turn: int, row: int) -> Any:
             return deal(gan, state.key, state.step, turn, labels[row], index)
 
-        discriminator, augment, metrics = state.discriminator, state.augment, {}
+        discriminator, logits, metrics = state.discriminator, None, {}
         forward, state = None, state.replace(generator=game.refresh_generator(state.generator))
+        own = dealt(gan.disc_steps, -1)  # the generator's turn: draws of its own, but for what it shares
         for turn in range(gan.disc_steps):
             draws = dealt(turn, turn)
-            last = turn == gan.disc_steps - 1
-            if last and gan.share_latents and gan.microbatches == 1:
-                forward = game.generate_once(state, seen, images[turn], labels[turn], draws)
-            discriminator, augment, metrics = game.discriminator_turn(
-                state.replace(discriminator=discriminator, augment=augment),
-                seen, images[turn], labels[turn], draws, forward,
-            )  # fmt: skip
-        own = dealt(gan.disc_steps, -1)  # draws of its own, but for what it shares
-        if gan.share_latents:
-            own = own._replace(latents=draws.latents, label=draws.label, generator=draws.generator)
+            if turn == gan.disc_steps - 1 and gan.share_latents:
+                own = own._replace(latents=draws.latents, label=draws.label, generator=draws.generator)
+                if gan.microbatches == 1:
+                    forward = game.generate_once(state, seen, images[-1], labels[-1], own)
+            discriminator, logits, metrics = game.discriminator_turn(
+                state.replace(discriminator=discriminator), seen, images[turn], labels[turn], draws, forward
+            )
+        augment = gan.augment.update(state.augment, lax.stop_gradient(logits), batch_size)
         generator, more = game.generator_turn(
             state.replace(discriminator=discriminator, augment=augment),
             seen, images[-1], labels[-1], own, forward,
@@ -110,10 +115,14 @@ def average(ema: dict[str, Any], generator: PlayerState, keep: jax.Array) -> dic
     Other collections are taken over as they are: the vectors of spectral norm and mean latents are
     averages, or directions, already.
     """
+
+    def mix(old: jax.Array, new: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(new.dtype, jnp.floating):
+            return new  # a counter
+        return old + (1 - keep).astype(new.dtype) * (new - old)
+
     averaged = {"params", "batch_stats"}
     return {
-        name: jax.tree.map(lambda old, new: old + (1 - keep).astype(new.dtype) * (new - old), ema[name], new)
-        if name in averaged
-        else new
+        name: jax.tree.map(mix, ema[name], new) if name in averaged else new
         for name, new in generator.variables.items()
     }

@@ -1,8 +1,8 @@
 """A run: from a config and a workdir to a trained state, through any number of stops. Read `train` first.
 
 The workdir holds `config.json`, `metrics.jsonl`, `tensorboard/`, `samples/`, `checkpoints/` and, at the end,
-`samples.gif` and `report.html`. At a border, in this order: the log line, the sample, the checkpoint; so that
-whatever lies before a checkpoint is on disk when the checkpoint counts.
+`samples.gif` and `report.html`. At a border, in this order: the log line, the sample, the checkpoint; so that a
+process killed at any instant has written whatever lies before a checkpoint that counts.
 """
 
 import os
@@ -61,7 +61,7 @@ def carry_shapes(config: Config, gan: GAN, spec: SampleSpec) -> Carry:
     """
     try:
         return jax.eval_shape(lambda key: make_carry(key, config, gan, spec), jax.random.key(config.seed))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
         raise UserError(f"{config.name}: {str(error).splitlines()[0]}") from error
 
 
@@ -111,6 +111,9 @@ class _Run:
         classes = self.spec.classes if config.conditional else None
         self.sampler = Sampler(self.gan, config.seed, classes, config.sample.truncation)
         self.stream = stream
+        players = (self.shapes.state.generator, self.shapes.state.discriminator)
+        if config.microbatches > 1 and any("batch_stats" in player.model_state for player in players):
+            self._say("note: with microbatches, batch norm's statistics are those of a microbatch")
 
     # -- the story
 
@@ -118,8 +121,16 @@ class _Run:
         config = self.config
         with self.checkpoints:
             step, carry = self._start()
-            keep_config(self.workdir, config)  # not before: a run that can't begin leaves the workdir as it was
+            if step < config.steps or step == 0:
+                keep_config(
+                    self.workdir, config
+                )  # not before: a run that can't begin leaves the workdir as it was
             rewind(self.workdir, step)
+            if step > config.steps:
+                self._say(f"this run is at step {step} already: steps={config.steps} adds none")
+            if step and not _crossed(step - config.parallel.fuse, step, config.sample.every):
+                # The picture at the end of an earlier stop: off the grid, an undisturbed run has none there.
+                (self.workdir / "samples" / f"step_{step:08d}.png").unlink(missing_ok=True)
             self.writer = Writer(
                 self.workdir, start_step=step, total_steps=config.steps, images_per_step=config.batch,
                 tensorboard=config.log.tensorboard, stream=self.stream,
@@ -127,8 +138,10 @@ class _Run:
             with self.writer:
                 if step == 0:
                     self._sample(0, carry.state)
+                begun = step
                 step, carry = self._steps(step, carry)
-                self._sample(step, carry.state)
+                self._sample(step, carry.state, new=step > begun)
+                self._rest(step, carry.meter)
                 self._save(step, carry)
                 self.checkpoints.wait()
         return self._finish(step, carry.state)
@@ -154,7 +167,8 @@ class _Run:
         return restored.step, restored.state
 
     def _compare(self, record: Any) -> None:
-        """Refuse other data than the run began with; say where the device differs."""
+        """Refuse another config or other data than the run began with; say where the device differs."""
+        configs.check_resume(configs.from_json(record["config"]), self.config)
         if record["data"] != self.fingerprint:
             raise UserError(
                 f"the data set is not the one this run began with (it was {record['data']}, it is "
@@ -232,12 +246,20 @@ class _Run:
         self.writer.write(step, means)
         self._check(bad)
 
-    def _sample(self, step: int, state: GANState) -> None:
+    def _rest(self, step: int, meter: Meter) -> None:
+        """Say, but don't write, the means since the last line: where a run stops is no part of its log."""
+        means, _ = read(meter)
+        if "loss/generator" in means:
+            losses = f"G {means['loss/generator']:.2f} D {means['loss/discriminator']:.2f}"
+            self.writer.message(f"step {step}: loss {losses} since the last line")
+
+    def _sample(self, step: int, state: GANState, new: bool = True) -> None:
         values = self.sampler(state.ema, self.config.sample.count)
-        picture = report.picture(values, centers=getattr(self.source, "centers", None))
-        report.save_png(self.workdir / "samples" / f"step_{step:08d}.png", picture)
-        self.writer.image(step, "samples", picture)
         centers = getattr(self.source, "centers", None)
+        picture = report.picture(values, centers=centers, columns=self.sampler.columns(len(values)))
+        report.save_png(self.workdir / "samples" / f"step_{step:08d}.png", picture)
+        if new:
+            self.writer.image(step, "samples", picture)
         if centers is not None and step:
             many = self.sampler(state.ema, _MODE_SAMPLES, first=self.config.sample.count)
             modes = mode_coverage(many, centers, self.source.sigma)  # type: ignore[attr-defined]

@@ -150,7 +150,7 @@ class Game:
     def generate_once(
         self, state: GANState, seen: jax.Array, image: Images, label: Labels | None, draws: Draws
     ) -> Forward:
-        """The generator's pass that the discriminator's last turn and the generator's own share."""
+        """The generator's pass that the discriminator's last turn and the generator's own share; its own draws."""
         carry = (state.generator.model_state, state.generator.penalties)
         return self._forward(state, seen, carry, _Inputs(image, label, draws))
 
@@ -162,8 +162,8 @@ class Game:
         label: Labels | None,
         draws: Draws,
         forward: Forward | None,
-    ) -> tuple[PlayerState, PyTree, Metrics]:
-        """One optimizer step of the discriminator: `(player, augment state, metrics)`."""
+    ) -> tuple[PlayerState, Logits, Metrics]:
+        """One optimizer step of the discriminator: `(player, logits on the global batch of reals, metrics)`."""
         gan, player, generator = self.gan, state.discriminator, state.generator
 
         def gradients(carry: tuple, inputs: _Inputs) -> tuple:
@@ -200,8 +200,7 @@ class Game:
         )
         if self.axis_name is not None:
             logits = lax.all_gather(logits, self.axis_name, tiled=True)
-        images = jax.tree.leaves(logits)[0].shape[0]
-        return player, gan.augment.update(state.augment, lax.stop_gradient(logits), images), metrics
+        return player, logits, metrics
 
     def generator_turn(
         self,

@@ -56,8 +56,9 @@ class Network(Protocol):
     - `truncation`: a float, when sampling.
 
     `init` returns a mapping with `"params"` and, where the network keeps state, other collections. A network
-    with a method `refresh(variables) -> variables` has it called once before each of its own turns (the
-    power iteration of spectral normalisation).
+    with a method `refresh(variables) -> variables` has it called once before its own turn (the
+    power iteration of spectral normalisation). Linen's own Dropout is not served: it wants one key for a batch,
+    and a draw here belongs to a sample; make it from `keys`.
     """
 
     def init(self, key: Any, *args: Any, **keywords: Any) -> Any: ...

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +23,12 @@ def locked(workdir: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(
                 f"another run is training in {workdir}: wait for it, or use another --workdir"
             ) from error
+        except OSError:  # a file system without locks: nothing guards the workdir there
+            pass
         yield
 
 
@@ -52,5 +55,8 @@ def check_config(workdir: Path, config: Config) -> None:
 
 def keep_config(workdir: Path, config: Config) -> None:
     temporary = workdir / "config.json.tmp"
-    temporary.write_text(json.dumps(configs.to_json(config), indent=1) + "\n")
+    with open(temporary, "w") as file:
+        file.write(json.dumps(configs.to_json(config), indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(workdir / "config.json")

@@ -1,11 +1,11 @@
 """Augmentations: what they do to a sample, and that gradients, of second order too, go through them."""
 
-import games
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import games
 import gan_jax
 from gan_jax import augment
 
@@ -67,6 +67,17 @@ def test_update_sees_the_reals_logits_of_the_whole_batch_and_its_size():
     gan = games.make(augment=follow, discriminator=always, microbatches=2)
     state, _ = games.play(gan, games.batches(8), steps=3)
     assert state.augment == 3 * (8 + 1)
+
+
+def test_update_is_once_a_step_however_many_turns():
+    counting = gan_jax.Augment(
+        lambda: jnp.zeros(()), lambda state, images, keys: images, lambda state, logits, images: state + images
+    )
+    gan = games.make(augment=counting, disc_steps=3)
+    batch = {"image": jnp.zeros((3, 8, *games.SHAPE))}
+    step = gan_jax.make_train_step(gan)
+    state, _ = step(gan_jax.init(gan, jax.random.key(0), batch), batch)
+    assert state.augment == 8
 
 
 def test_reals_and_fakes_are_both_augmented():

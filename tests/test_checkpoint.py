@@ -12,9 +12,9 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 from absl import logging as absl_logging
-from devices import run_python
 from flax import struct
 
+from devices import run_python
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.digest import leaf_digests, state_digest
 from gan_jax.errors import NonFiniteError, UserError

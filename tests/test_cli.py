@@ -8,11 +8,11 @@ import time
 
 import numpy as np
 import pytest
-import runs
 from PIL import Image
-from runs import call, sentence, spawn
 
+import runs
 from gan_jax import report
+from runs import call, sentence, spawn
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from devices import run_python
 from flax import struct
 
+from devices import run_python
 from gan_jax.digest import describe, leaf_digests, named_leaves, parse_description, state_digest
 
 

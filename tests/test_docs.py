@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from snippets import DOCUMENTS, ROOT, Block, blocks, commands, links, repo_files, run
 
 from gan_jax import cli, config, recipe
 from gan_jax.config import Config
+from snippets import DOCUMENTS, ROOT, Block, blocks, commands, links, repo_files, run
 
 FIRST_GAN = ROOT / "docs" / "first_gan.md"
 LOOP = "epochs = 100"  # the one number of the text that the quick test changes
@@ -100,7 +100,9 @@ def test_section_5_is_the_game_of_section_3(here: Path) -> None:
     assert (theirs.generator, theirs.discriminator) == (ours.generator, ours.discriminator)
     assert (asked.batch, asked.steps, asked.conditional) == (10, 100 * 100, False)
     assert asked.latent.kwargs == {"size": 100}
-    assert asked.loss == config.Call("non_saturating", real_label=1.0)
+    assert asked.loss == config.Call("non_saturating")
+    assert asked.discriminator_penalties == asked.generator_penalties == ()
+    assert not ours.discriminator_penalties + ours.generator_penalties
     for optimizer in (asked.generator_optimizer, asked.discriminator_optimizer):
         assert optimizer == config.Call("adam", learning_rate=1e-3, b1=0.5)
 

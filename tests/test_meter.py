@@ -1,11 +1,11 @@
 """Means over an interval, kept on the device: against the steps' own metrics."""
 
-import games
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import games
 import gan_jax
 from gan_jax.meter import Meter, add, make_meter, metered, read
 

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from devices import run_json
 
 import gan_jax
 import gan_jax.step
 import gan_jax.turns
+from devices import run_json
 from gan_jax.models import dcgan, layers
 
 B, STEPS, AXIS = 16, 8, "data"  # the mesh's own name: then pmap compiles once, not again for the placed state

@@ -1,16 +1,16 @@
 """Networks of any kind play the same game: by hand, in Linen, in Flax NNX, in Equinox."""
 
 import equinox as eqx
-import games
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from games import LATENT, SHAPE, WIDTH
 
+import games
 import gan_jax
+from games import LATENT, SHAPE, WIDTH
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

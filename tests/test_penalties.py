@@ -184,12 +184,12 @@ def game(**keywords):
 BATCH = {"image": jnp.asarray(np.random.default_rng(1).normal(size=(4, *SHAPE)), jnp.float32)}
 
 
-def play(gan, steps=1):
-    state = gan_jax.init(gan, jax.random.key(0), BATCH)
+def play(gan, steps=1, batch=BATCH):
+    state = gan_jax.init(gan, jax.random.key(0), batch)
     step = gan_jax.jit_step(gan_jax.make_train_step(gan))
     history = []
     for _ in range(steps):
-        state, metrics = step(state, BATCH)
+        state, metrics = step(state, batch)
         history.append(jax.device_get(metrics))
     return state, history
 
@@ -238,12 +238,32 @@ def test_weight_as_a_schedule_of_images():
 def test_a_penalty_keeps_state():
     """Counting its own calls: the state goes through the step, and rests with a lazy penalty."""
     counting = penalties.Penalty("count", lambda: jnp.zeros(()), lambda state, *_: (0.0 * state, state + 1))
-    gan = game(
-        discriminator_penalties=((1.0, counting, 2),), generator_penalties=((1.0, counting, 1),), disc_steps=1
-    )
+    other = counting._replace(name="count_too")
+    gan = game(discriminator_penalties=((1.0, counting, 2),), generator_penalties=((1.0, other, 1),), disc_steps=1)
     state, _ = play(gan, steps=5)
     assert state.discriminator.penalties == (3.0,)
     assert state.generator.penalties == (5.0,)
+
+
+def test_two_penalties_of_one_name_are_refused():
+    r1 = penalties.r1()
+    with pytest.raises(ValueError, match="different names"):
+        game(discriminator_penalties=((1.0, r1, 1),), generator_penalties=((1.0, r1, 1),))
+
+
+@pytest.mark.parametrize("disc_steps", [1, 2])
+def test_a_generator_penalty_draws_the_same_for_any_number_of_microbatches(disc_steps):
+    drawing = penalties.Penalty(
+        "draw", lambda: (), lambda state, generate, latents, real, keys: (
+            jnp.mean(jax.vmap(jax.random.normal)(keys)) + jnp.mean(jax.vmap(jax.random.normal)(real.key)), state
+        ),
+    )  # fmt: skip
+    values = []
+    for microbatches in (1, 2):
+        gan = game(generator_penalties=((1.0, drawing, 1),), disc_steps=disc_steps, microbatches=microbatches)
+        rows = jax.tree.map(lambda x: jnp.stack([x] * disc_steps), BATCH) if disc_steps > 1 else BATCH
+        values.append(play(gan, batch=rows)[1][0]["penalty/draw"])
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-5)
 
 
 def test_reconstruction_value():

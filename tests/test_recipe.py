@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
 from flax import linen as nn
 
 import gan_jax
 import gan_jax.train
+import runs
 from gan_jax import config as configs
 from gan_jax.config import Call, Config, Data, Log, Penalty
 from gan_jax.errors import UserError

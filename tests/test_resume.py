@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-import runs
-from runs import call, rows, spawn
 
+import runs
 from gan_jax.checkpoint import Checkpoints
+from runs import call, rows, spawn
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -111,6 +111,31 @@ def test_more_steps_later_are_the_steps_of_one_run(half, config, at_once, tmp_pa
     assert_undisturbed(workdir, outcome, reference, expected)
 
 
+def test_a_stop_off_the_grid_of_pictures_leaves_none_behind(config, at_once, tmp_path):
+    reference, expected = at_once("resident")
+    workdir = tmp_path / "run"
+    assert call("train", config, *WAYS["resident"], "steps=25", "--workdir", workdir).code == 0
+    assert (workdir / "samples" / "step_00000025.png").exists()
+    outcome = call("train", config, *WAYS["resident"], "--workdir", workdir)
+    assert_undisturbed(workdir, outcome, reference, expected)
+
+
+def test_a_config_that_was_lost_does_not_let_another_run_in(half, config, tmp_path):
+    workdir = shutil.copytree(half, tmp_path / "run")
+    (workdir / "config.json").unlink()
+    outcome = call("train", config, *WAYS["resident"], "seed=5", "--workdir", workdir)
+    runs.sentence(outcome, "this workdir holds another run", "seed was 0 and is now 5")
+
+
+def test_fewer_steps_than_done_change_nothing(half, config, tmp_path):
+    workdir = shutil.copytree(half, tmp_path / "run")
+    kept = (workdir / "config.json").read_bytes()
+    outcome = call("train", config, *WAYS["resident"], "steps=10", "--workdir", workdir)
+    assert outcome.code == 0
+    assert "at step 30 already" in outcome.err
+    assert (workdir / "config.json").read_bytes() == kept
+
+
 def test_free_fields_move_no_bits(half, config, at_once, tmp_path):
     """Everything that may change on resume, changed at once."""
     workdir = shutil.copytree(half, tmp_path / "run")
@@ -176,7 +201,8 @@ def test_interrupted_from_the_keyboard(config, at_once, tmp_path):
     workdir = tmp_path / "run"
     stopped = runs.stop(workdir, config, *WAYS["resident"], lines=27, least=22, how=signal.SIGINT)
     assert stopped.code == 130
-    assert stopped.err.endswith("\ngan-jax: stopped; the same command goes on from the last checkpoint\n")
+    said = "\ngan-jax: stopped; the same command goes on from the last checkpoint, if there is one\n"
+    assert stopped.err.endswith(said)
     assert "Traceback" not in stopped.err
     outcome = call("train", config, *WAYS["resident"], "--workdir", workdir)
     assert "resuming at step 20" in outcome.err  # a save under way is finished first

@@ -1,12 +1,12 @@
 """Schedules, the moving average and the optimizers' settings, against their closed forms."""
 
-import games
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+import games
 import gan_jax
 from gan_jax import optimizers, schedules
 

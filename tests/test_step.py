@@ -2,13 +2,13 @@
 
 import functools
 
-import games
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
+import games
 import gan_jax
 from gan_jax.draws import Purpose
 

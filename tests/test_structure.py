@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from devices import ROOT, run_json
 
 PACKAGE = ROOT / "gan_jax"

@@ -97,7 +97,7 @@ class Loader:
     for bit.
 
     batch:  the global batch.
-    turns:  batches that one step takes (`GAN.turns`).
+    turns:  batches that one step takes (`GAN.rows`).
     local:  this process's columns of the global batch; all of them if None.
 
     A record that cannot be read raises in the consumer, when its chunk's turn comes (see `read_rows`).

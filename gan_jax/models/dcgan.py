@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ..types import Images, Labels
-from .layers import BatchNorm, Conv, ConvTranspose, Dense, Norm, SpectralNormed, embed_label
+from .layers import BatchNorm, Conv, ConvTranspose, Dense, Norm, SpectralNormed, check_counts, embed_label
 
 _WEIGHTS = nn.initializers.normal(0.02)
 
@@ -83,6 +83,7 @@ class Generator(SpectralNormed):
     def __call__(
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
+        check_counts(width=self.width)
         base, times = doublings(_side(self.shape), self.base)
         common = {
             "use_bias": self.norm != "batch",
@@ -129,6 +130,7 @@ class Discriminator(SpectralNormed):
     def __call__(
         self, image: Images, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> jax.Array:
+        check_counts(width=self.width)
         _, times = doublings(_side(image.shape[1:]), self.base)
         common = {"spectral": self.norm == "spectral", "kernel_init": _WEIGHTS, "dtype": self.dtype}
         x, features = image, self.width

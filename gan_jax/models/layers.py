@@ -26,6 +26,11 @@ def _matrix(kernel: jax.Array) -> jax.Array:
     return kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
 
 
+def _exact(a: jax.Array, b: jax.Array) -> jax.Array:
+    """A product in full float32 also where the platform's default is less: a norm has to be one."""
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
 def spectral_refresh(variables: Mapping[str, Any]) -> dict[str, Any]:
     """One power iteration for every spectrally normalised kernel: u <- W^T v / ||.||, v = W u / ||W u||."""
     if _SPECTRAL not in variables:
@@ -36,7 +41,7 @@ def spectral_refresh(variables: Mapping[str, Any]) -> dict[str, Any]:
             if name != "u":
                 return walk(params[name], vectors[name])
             matrix = _matrix(params["kernel"])
-            return _direction(matrix.T @ _direction(matrix @ vectors["u"]))
+            return _direction(_exact(matrix.T, _direction(_exact(matrix, vectors["u"]))))
 
         return {name: iterate(name) for name in vectors}
 
@@ -75,8 +80,8 @@ class _Layer(nn.Module):
             return _direction(jax.random.normal(self.make_rng("params"), (kernel.shape[-1],), jnp.float32))
 
         u = lax.stop_gradient(self.variable(_SPECTRAL, "u", start).value)
-        image = _matrix(kernel) @ u
-        return lax.stop_gradient(_direction(image)) @ image
+        image = _exact(_matrix(kernel), u)
+        return _exact(lax.stop_gradient(_direction(image)), image)
 
     def _finish(self, x: jax.Array, features: int) -> jax.Array:
         if self.use_bias:
@@ -143,6 +148,13 @@ class BatchNorm(nn.Module):
             name="norm",
         )
         return norm(x)
+
+
+def check_counts(**counts: int) -> None:
+    """Raises ValueError for the first that is not at least 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
 
 
 def embed_label(label: Labels | None, classes: int | None, features: int, name: str) -> jax.Array | None:

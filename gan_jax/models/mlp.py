@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ..types import Images, Labels
-from .layers import Dense, SpectralNormed, embed_label
+from .layers import Dense, SpectralNormed, check_counts, embed_label
 
 
 class Generator(SpectralNormed):
@@ -37,6 +37,7 @@ class Generator(SpectralNormed):
 
     @nn.compact
     def __call__(self, latents: jax.Array, label: Labels | None = None) -> Images:
+        check_counts(width=self.width)
         x = latents
         embedded = embed_label(label, self.classes, latents.shape[-1], "embed")
         if embedded is not None:
@@ -66,6 +67,7 @@ class Discriminator(SpectralNormed):
 
     @nn.compact
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
+        check_counts(width=self.width)
         x = image.reshape(image.shape[0], -1)
         for i in range(self.layers):
             x = Dense(self.width, spectral=self.spectral, dtype=self.dtype, name=f"dense_{i}")(x)
