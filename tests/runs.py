@@ -109,18 +109,18 @@ def spawn(*arguments: Any, timeout: float = 120.0, **environment: str) -> Outcom
     return Outcome(process.returncode, out, err)
 
 
-def _heed_interrupts() -> None:
-    """A shell starts what runs in its background with Ctrl-C ignored, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def _start(arguments: Any, environment: dict[str, str], stderr: int) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "gan_jax", *map(str, arguments)]
     variables = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
-    return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=stderr, text=True, env=variables, cwd=ROOT, start_new_session=True,
-        preexec_fn=_heed_interrupts,
-    )  # fmt: skip
+    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that; not these.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=stderr, text=True, env=variables, cwd=ROOT,
+            start_new_session=True,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def stop(
