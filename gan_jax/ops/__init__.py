@@ -1,5 +1,7 @@
 """Convolutions whose derivatives, of any order, are fast on the backend at hand."""
 
+from .backend import FORMULATIONS as FORMULATIONS
+from .backend import Formulations as Formulations
 from .backend import compiler_options as compiler_options
 from .conv import conv as conv
 from .conv import conv_transpose as conv_transpose

@@ -1,14 +1,44 @@
-"""What the backend at hand wants: which formulation of a convolution, and which compiler option."""
+"""What the backend at hand wants: which formulation of each operation, and which compiler options."""
 
 import functools
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+
+class Formulations(NamedTuple):
+    """How each kind of operation is written down; the numbers are the same.
+
+    Attributes:
+        convolution: "native" leaves derivatives to the native convolution, "explicit" spells each one out as a
+            convolution in plain order.
+        grouped: "native" grouped convolution, or "blocks": several groups at a time as a dense one.
+        resample: "native" depthwise convolution, or "shifts": a weighted sum of shifted images.
+    """
+
+    convolution: Literal["native", "explicit"]
+    grouped: Literal["native", "blocks"]
+    resample: Literal["native", "shifts"]
+
+
+# Measured on the CPU (docs/performance.md); on a GPU the libraries know the native patterns by name, and the rows
+# of `benchmarks` say where that is not so. To override: `FORMULATIONS["gpu"] = FORMULATIONS["cpu"]`, before tracing.
+FORMULATIONS: dict[str, Formulations] = {
+    "cpu": Formulations(convolution="explicit", grouped="blocks", resample="shifts"),
+    "gpu": Formulations(convolution="native", grouped="native", resample="shifts"),
+    "tpu": Formulations(convolution="native", grouped="native", resample="shifts"),
+}
+
+
+def formulations() -> Formulations:
+    """The row of `FORMULATIONS` for the default backend; a platform without a row is treated as a GPU."""
+    return FORMULATIONS.get(jax.default_backend(), FORMULATIONS["gpu"])
+
+
 # XLA's default library for convolutions on the CPU is 1.4 to 4 times slower at weight gradients than its older
 # one; this keeps the new one for matrix products and reductions only. The list replaces the default list.
 _CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
-
 
 # A program that runs once is done sooner unoptimised: initial weights compile four times faster so.
 _CPU_ONCE = {"xla_backend_optimization_level": "0"}
@@ -28,13 +58,3 @@ def compiler_options(once: bool = False) -> dict[str, str] | None:
     except Exception:  # whatever the compiler calls an option it does not know
         return None
     return dict(options)
-
-
-def explicit_derivatives() -> bool:
-    """Whether derivatives are spelled out (CPU), or left to the native convolution's own (GPU, TPU).
-
-    XLA on the CPU runs the derivative of a transposed convolution, and any convolution of unusual dimension
-    order inside a loop, 5 to 40 times slower than the same sums written in plain order. GPU libraries know
-    these patterns by name.
-    """
-    return jax.default_backend() == "cpu"

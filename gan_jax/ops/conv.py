@@ -7,7 +7,7 @@ Three bilinear functions of an input `x [N, H, W, I]`, an output `y [N, h, w, O]
     transpose  x             = the same sum, over y and w
     kernel     w             = the same sum, over x and y
 
-On the CPU each is written in the formulation that XLA runs fast there (`backend.explicit_derivatives`), with
+On the CPU each is written in the formulation that XLA runs fast there (`backend.FORMULATIONS`), with
 a custom derivative in terms of the other two; this rules out forward-mode differentiation (`jax.jvp`).
 """
 
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .backend import explicit_derivatives
+from .backend import formulations
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -59,7 +59,7 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) 
     if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
         return x @ kernel[0, 0]  # a matrix product in every derivative
     geometry = _geometry(kernel, stride, padding, (x.shape[1], x.shape[2]))
-    if not explicit_derivatives():
+    if formulations().convolution == "native":
         return _native(x, kernel, geometry)
     if geometry.output == (1, 1) and padding == 0 and kernel.shape[:2] == x.shape[1:3]:
         n, (kh, kw, i, o) = x.shape[0], kernel.shape
@@ -81,7 +81,7 @@ def conv_transpose(y: jax.Array, kernel: jax.Array, *, stride: int = 1, padding:
     """
     height, width = ((n - 1) * stride - 2 * padding + k for n, k in zip(y.shape[1:3], kernel.shape[:2]))
     geometry = _geometry(kernel, stride, padding, (height, width))
-    if not explicit_derivatives():
+    if formulations().convolution == "native":
         return _native_transpose(y, kernel, geometry)
     return _transpose(y, kernel, geometry)
 
