@@ -41,6 +41,8 @@ class GAN:
         disc_steps: turns of the discriminator in a step.
         share_latents: the generator's turn takes the latents and reals of the discriminator's last turn, so
             that the generator runs forward once (where `disc_steps` and `microbatches` are 1).
+        update: "alternating": the generator plays against the new discriminator. "simultaneous" and "one_stage"
+            save work and change the game, see `joint.py`: it plays against the old one, through the same pass.
         microbatches: each turn's gradient is summed over this many parts of the batch. Statistics over the
             batch (batch norm) are then those of a part.
     """
@@ -58,12 +60,19 @@ class GAN:
     ema: Schedule = dataclasses.field(default_factory=lambda: half_life(10_000.0, ramp_up=0.05))
     disc_steps: int = 1
     share_latents: bool = True
+    update: str = "alternating"
     microbatches: int = 1
 
     def __post_init__(self) -> None:
         for name in ("disc_steps", "microbatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.update not in ("alternating", "simultaneous", "one_stage"):
+            raise ValueError(f"update must be alternating, simultaneous or one_stage, got {self.update!r}")
+        if self.update != "alternating" and not (self.share_latents and self.microbatches == 1):
+            raise ValueError(
+                f"update={self.update} is one pass for both players: share_latents, and microbatches=1"
+            )
         entries = self.generator_penalties + self.discriminator_penalties
         names = [penalty.name for _, penalty, _ in entries]
         if len(set(names)) < len(names):  # their metrics would have one name

@@ -95,30 +95,35 @@ def pmap_step(step: Callable, axis_name: str, devices: Sequence[Any] | None = No
     devices = list(jax.local_devices() if devices is None else devices)
     axis = _axis(step)
 
+    mesh = Mesh(np.asarray(devices), (axis_name,), axis_types=(AxisType.Auto,))
+    whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(*[None] * axis, axis_name))
+
     def cut(x: Any) -> Any:
-        if x.shape[axis] % len(devices):
-            raise ValueError(f"a batch of {x.shape[axis]} can't be divided over {len(devices)} devices")
         return x.reshape(*x.shape[:axis], len(devices), x.shape[axis] // len(devices), *x.shape[axis + 1 :])
 
     def make(shared: int) -> Callable:
-        return jax.pmap(
-            step,
-            axis_name,
-            in_axes=(None, axis, *[None] * shared),
-            out_axes=(None, None),
+        in_axes = (None, axis, *[None] * shared)
+        mapped = jax.pmap(step, axis_name, in_axes=in_axes, out_axes=(None, None), devices=devices)
+        # pmap takes no compiler options; a jit around it does, and cuts the batch without a program of its own.
+        return jax.jit(
+            lambda state, batch, *shared: mapped(state, jax.tree.map(cut, batch), *shared),
+            in_shardings=(whole, split, *[whole] * shared),
+            out_shardings=(whole, whole),
             donate_argnums=0,
-            devices=devices,
+            compiler_options=compiler_options(),
         )
 
     mapped = _lazily(make)
-    whole = NamedSharding(Mesh(np.asarray(devices), (axis_name,), axis_types=(AxisType.Auto,)), P())
 
     def call(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        for leaf in jax.tree.leaves(batch):
+            if leaf.shape[axis] % len(devices):
+                raise ValueError(f"a batch of {leaf.shape[axis]} can't be divided over {len(devices)} devices")
         # A state that lies elsewhere is placed first: as it is, it would be compiled for, and not donated.
         first = jax.tree.leaves(state)[0]
         if not isinstance(first, jax.Array) or not first.sharding.is_equivalent_to(whole, first.ndim):
             state = jax.device_put(state, whole)
-        return mapped(state, jax.tree.map(cut, batch), *shared)
+        return mapped(state, batch, *shared)
 
     return Step(call, axis)
 

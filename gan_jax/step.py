@@ -1,7 +1,8 @@
 """One training step of a game.
 
 It is `disc_steps` turns of the discriminator, then one of the generator against the new discriminator, then the
-moving average. The functions of a turn are in `turns.py`, the draws in `draws.py`.
+moving average. The functions of a turn are in `turns.py`, the draws in `draws.py`; where both players move
+at once, the last turns are one, in `joint.py`.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from jax import lax
 
 from .draws import deal, global_index
 from .gan import GAN
+from .joint import joint_turn
 from .schedules import decay
 from .state import GANState, PlayerState
 from .turns import Game
@@ -75,21 +77,30 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
         discriminator, logits, metrics = state.discriminator, None, {}
         forward, state = None, state.replace(generator=game.refresh_generator(state.generator))
         own = dealt(gan.disc_steps, -1)  # the generator's turn: draws of its own, but for what it shares
+        together = gan.update != "alternating"
+        generator = None
         for turn in range(gan.disc_steps):
             draws = dealt(turn, turn)
+            old = state.replace(discriminator=discriminator)
             if turn == gan.disc_steps - 1 and gan.share_latents:
                 own = own._replace(latents=draws.latents, label=draws.label, generator=draws.generator)
                 if gan.microbatches == 1:
                     forward = game.generate_once(state, seen, images[-1], labels[-1], own)
-            discriminator, logits, metrics = game.discriminator_turn(
-                state.replace(discriminator=discriminator), seen, images[turn], labels[turn], draws, forward
-            )
+            if forward is not None and together:
+                discriminator, generator, logits, metrics = joint_turn(
+                    game, old, seen, images[turn], labels[turn], draws, forward
+                )
+            else:
+                discriminator, logits, metrics = game.discriminator_turn(
+                    old, seen, images[turn], labels[turn], draws, forward
+                )
         augment = gan.augment.update(state.augment, lax.stop_gradient(logits), batch_size)
-        generator, more = game.generator_turn(
-            state.replace(discriminator=discriminator, augment=augment),
-            seen, images[-1], labels[-1], own, forward,
-        )  # fmt: skip
-        metrics = {**metrics, **more}
+        if generator is None:
+            generator, more = game.generator_turn(
+                state.replace(discriminator=discriminator, augment=augment),
+                seen, images[-1], labels[-1], own, forward,
+            )  # fmt: skip
+            metrics = {**metrics, **more}
         bad = [jnp.sum(~jnp.isfinite(value)) for value in metrics.values()]
         metrics["nonfinite"] = jnp.stack(bad).sum()
         return GANState(

@@ -58,7 +58,7 @@ def _float32(logits: Logits) -> Logits:
     return jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), logits)
 
 
-def _mean(logits: Logits) -> jax.Array:
+def mean_logit(logits: Logits) -> jax.Array:
     leaves = jax.tree.leaves(logits)
     return jnp.stack([jnp.mean(leaf) for leaf in leaves]).mean()
 
@@ -185,8 +185,8 @@ class Game:
                     gan.discriminator_penalties, penalty_states,
                     (critic, real, fake, draws.penalty), state.step, seen,
                 )  # fmt: skip
-                metrics |= {"loss/discriminator": loss, "logits/real": _mean(on_real)}
-                metrics |= {"logits/fake": _mean(on_fake)}
+                metrics |= {"loss/discriminator": loss, "logits/real": mean_logit(on_real)}
+                metrics |= {"logits/fake": mean_logit(on_fake)}
                 return loss + weighted, ((after, states), on_real, metrics)
 
             grads, (carry, on_real, metrics) = jax.grad(objective, has_aux=True)(player.params)
@@ -195,12 +195,14 @@ class Game:
         carry = (refresh(gan.discriminator, player.params, player.model_state), player.penalties)
         inputs = _Inputs(image, label, draws, None if forward is None else forward.image)
         grads, carry, logits, metrics = over_microbatches(gradients, carry, inputs, gan.microbatches)
-        player, metrics = self._update(
+        player, metrics = self.update(
             gan.discriminator_tx, player, grads, carry, metrics, "grad_norm/discriminator"
         )
-        if self.axis_name is not None:
-            logits = lax.all_gather(logits, self.axis_name, tiled=True)
-        return player, logits, metrics
+        return player, self.gather(logits), metrics
+
+    def gather(self, logits: Logits) -> Logits:
+        """The logits of the global batch."""
+        return logits if self.axis_name is None else lax.all_gather(logits, self.axis_name, tiled=True)
 
     def generator_turn(
         self,
@@ -235,9 +237,9 @@ class Game:
         carry = (player.model_state, player.penalties)
         inputs = _Inputs(image, label, draws)
         grads, carry, _, metrics = over_microbatches(gradients, carry, inputs, gan.microbatches)
-        return self._update(gan.generator_tx, player, grads, carry, metrics, "grad_norm/generator")
+        return self.update(gan.generator_tx, player, grads, carry, metrics, "grad_norm/generator")
 
-    def _update(
+    def update(
         self,
         tx: optax.GradientTransformation,
         player: PlayerState,

@@ -20,6 +20,7 @@ _CHECKED += [
     "draws",
     "step",
     "turns",
+    "joint",
     "penalties",
     "gan",
     "optimizers",

@@ -18,6 +18,7 @@ CORE = [
     {"gan", "models"},
     {"draws"},
     {"turns"},
+    {"joint"},
     {"step"},
     {"parallel", "meter"},
 ]

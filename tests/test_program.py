@@ -1,0 +1,94 @@
+"""What is in the compiled program of a step, by its FLOPs: work that is done once, and work that is not done."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import linen as nn
+
+import gan_jax
+from gan_jax.models import dcgan
+from gan_jax.ops import compiler_options
+
+BATCH = {"image": jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.uint8)}
+GENERATOR = dcgan.Generator((16, 16, 3), width=32, base=4, norm="none")
+
+
+class Constant(nn.Module):
+    """A generator that does next to nothing: its part of a step's FLOPs is none."""
+
+    @nn.compact
+    def __call__(self, latents: jax.Array) -> jax.Array:
+        image = self.param("image", nn.initializers.normal(), (16, 16, 3))
+        return jnp.broadcast_to(image, (latents.shape[0], 16, 16, 3))
+
+
+def flops(function: Any, *arguments: Any) -> float:
+    return (
+        jax.jit(function, compiler_options=compiler_options()).lower(*arguments).compile().cost_analysis()["flops"]
+    )
+
+
+@functools.cache
+def of_step(generator: Any = GENERATOR, penalties: tuple = (), **keywords: Any) -> float:
+    sgd = gan_jax.optimizers.sgd()
+    gan = gan_jax.GAN(
+        generator, dcgan.Discriminator(width=32, base=4, norm="none"), gan_jax.losses.non_saturating(), sgd, sgd,
+        gan_jax.latents.normal(8), discriminator_penalties=tuple((1.0, p(), 1) for p in penalties), **keywords,
+    )  # fmt: skip
+    rows = [] if gan.rows == 1 else [gan.rows]
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*rows, *x.shape), x.dtype), BATCH)
+    state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
+    return flops(gan_jax.make_train_step(gan), state, batch)
+
+
+@functools.cache
+def of_generator() -> tuple[float, float]:
+    """FLOPs of one forward pass of the generator, and of one with its pullback to the parameters."""
+    latents = jax.ShapeDtypeStruct((4, 8), jnp.float32)
+    variables = jax.eval_shape(lambda: GENERATOR.init(jax.random.key(0), jnp.zeros((4, 8)), train=True))
+
+    def forward(variables: Any, latents: jax.Array) -> jax.Array:
+        return GENERATOR.apply(variables, latents, train=True)
+
+    def backward(variables: Any, latents: jax.Array, image: jax.Array) -> Any:
+        made, pullback = jax.vjp(lambda v: forward(v, latents), variables)
+        return made, pullback(image)
+
+    image = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.float32)
+    return flops(forward, variables, latents), flops(backward, variables, latents, image)
+
+
+def forwards(step: float) -> float:
+    """How often the generator runs forward in a step of so many FLOPs."""
+    once, both = of_generator()
+    return 1 + (step - of_step(Constant()) - both) / once
+
+
+def test_the_generator_runs_once_a_step():
+    assert forwards(of_step()) == pytest.approx(1, abs=0.15)
+
+
+def test_with_latents_of_its_own_the_generator_runs_twice():
+    """So the count can tell."""
+    assert forwards(of_step(share_latents=False)) == pytest.approx(2, abs=0.15)
+
+
+def test_penalties_share_what_the_loss_computed():
+    """A gradient penalty adds three passes to the loss's own: back to the image, and two through that gradient.
+
+    Were its forward pass made again, it would be four. R1 and R2 in one pullback add what the two add alone.
+    """
+    a_pass = (of_step(Constant()) - of_step(Constant(), update="one_stage")) / 2
+    none, both = of_step(), of_step(penalties=(gan_jax.penalties.r1_r2,))
+    for penalty in (gan_jax.penalties.r1, gan_jax.penalties.r2):
+        assert (of_step(penalties=(penalty,)) - none) / a_pass == pytest.approx(3, abs=0.4)
+    assert (both - none) / a_pass == pytest.approx(6, abs=0.8)
+
+
+@pytest.mark.parametrize(("update", "share"), [("simultaneous", 0.91), ("one_stage", 0.82)])
+def test_joint_updates_do_less(update, share):
+    """In passes of equal cost: alternating 11, simultaneous 10 (no second forward of D), one-stage 9."""
+    assert of_step(update=update) / of_step() == pytest.approx(share, abs=0.05)
