@@ -49,7 +49,7 @@ def _spec(axis: int) -> P:
 
 
 def _lazily(make: Callable[[int], Callable]) -> Callable:
-    """A step compiled by the number of its shared arguments, which only the first call tells."""
+    """A step compiled by the number of its shared arguments, which only the first call tells; `made` has each."""
     made = functools.lru_cache(maxsize=None)(make)
 
     def call(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
@@ -125,6 +125,7 @@ def pmap_step(step: Callable, axis_name: str, devices: Sequence[Any] | None = No
             state = jax.device_put(state, whole)
         return mapped(state, batch, *shared)
 
+    call.made = mapped.made  # type: ignore[attr-defined]
     return Step(call, axis)
 
 

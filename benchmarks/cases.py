@@ -1,0 +1,103 @@
+"""What is timed: games by name, each at the size that its peers play too."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gan_jax
+from gan_jax.models import dcgan, mlp
+
+from . import resnet
+
+LATENT = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A game to be timed.
+
+    Attributes:
+        name: as in the records.
+        networks: dtype to `(generator, discriminator)`.
+        shape: of one sample.
+        batch: of the comparison with peers.
+        loss: a name in `gan_jax.losses`.
+        gamma: weight of R1 + R2 on the discriminator; 0 for none.
+        learning_rate, b1, b2: of both players' Adam.
+        fuse: steps in one dispatch where the mode is "fused".
+    """
+
+    name: str
+    networks: Callable[[Any], tuple[Any, Any]]
+    shape: tuple[int, int, int]
+    batch: int = 64
+    loss: str = "non_saturating"
+    gamma: float = 0.0
+    learning_rate: float = 2e-4
+    b1: float = 0.5
+    b2: float = 0.999
+    fuse: int = 4
+
+    def gan(self, dtype: Any = jnp.float32, **changes: Any) -> gan_jax.GAN:
+        """The game; `changes` replace fields of the `GAN`."""
+        generator, discriminator = self.networks(dtype)
+        adam = gan_jax.optimizers.adam(self.learning_rate, b1=self.b1, b2=self.b2)
+        penalties = ((self.gamma, gan_jax.penalties.r1_r2(), 1),) if self.gamma else ()
+        game = gan_jax.GAN(
+            generator, discriminator, getattr(gan_jax.losses, self.loss)(),
+            adam, adam, gan_jax.latents.normal(LATENT), discriminator_penalties=penalties,
+        )  # fmt: skip
+        return dataclasses.replace(game, **changes)
+
+    def images(self, count: int) -> np.ndarray:
+        """uint8 `[count, *shape]`: noise, the same every time. Speed does not depend on what they show."""
+        return np.random.default_rng(0).integers(0, 256, (count, *self.shape), np.uint8)
+
+
+def _mlp(dtype: Any) -> tuple[Any, Any]:
+    return mlp.Generator((28, 28, 1), width=512, layers=3, dtype=dtype), mlp.Discriminator(
+        width=512, layers=3, dtype=dtype
+    )
+
+
+def _dcgan(size: int) -> Callable[[Any], tuple[Any, Any]]:
+    return lambda dtype: (
+        dcgan.Generator((size, size, 3), base=4, dtype=dtype),
+        dcgan.Discriminator(base=4, dtype=dtype),
+    )
+
+
+def _resnet(dtype: Any) -> tuple[Any, Any]:
+    return resnet.Generator((32, 32, 3), dtype=dtype), resnet.Discriminator(dtype=dtype)
+
+
+CASES = {
+    case.name: case
+    for case in [
+        Case("mlp28", _mlp, (28, 28, 1), fuse=10),
+        Case("dcgan32", _dcgan(32), (32, 32, 3), fuse=4),
+        Case("dcgan64", _dcgan(64), (64, 64, 3), fuse=2),
+        Case(
+            "resnet32_r1r2",
+            _resnet,
+            (32, 32, 3),
+            batch=32,
+            loss="relativistic",
+            gamma=0.1,
+            b1=0.0,
+            b2=0.99,
+            fuse=2,
+        ),
+    ]
+}
+
+
+def init(case: Case, gan: gan_jax.GAN) -> gan_jax.GANState:
+    """The game's first state, jitted."""
+    batch = {"image": jax.ShapeDtypeStruct((case.batch, *case.shape), jnp.uint8)}
+    options = gan_jax.ops.compiler_options(once=True)
+    return jax.jit(lambda key: gan_jax.init(gan, key, batch), compiler_options=options)(jax.random.key(0))

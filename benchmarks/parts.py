@@ -1,0 +1,123 @@
+"""What a step is made of, timed apart: each player's turn, convolutions, dispatch, the way in for images."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gan_jax
+from gan_jax.draws import deal, global_index
+from gan_jax.models import mlp
+from gan_jax.ops import compiler_options, conv, conv_transpose
+from gan_jax.step import to_float
+from gan_jax.turns import Game
+
+from .cases import Case, init
+from .runners import Runner, wrapped
+
+
+def program(function: Callable[..., Any], *arguments: Any) -> Runner:
+    """A jitted function on arguments that stay where they are."""
+    compiled = jax.jit(function, compiler_options=compiler_options()).lower(*arguments).compile()
+
+    def run(n: int) -> None:
+        out = None
+        for _ in range(n):
+            out = compiled(*arguments)
+        jax.block_until_ready(out)
+
+    return Runner(run, flops=(compiled.cost_analysis() or {}).get("flops")).begin()
+
+
+def turns(case: Case) -> dict[str, Runner]:
+    """Each player's turn by itself, and the discriminator's without its penalty where it has one."""
+
+    def turn(gan: gan_jax.GAN, player: str) -> Runner:
+        game = Game(gan, None)
+
+        def run(state: gan_jax.GANState, image: jax.Array) -> Any:
+            index = global_index(case.batch, None)
+            draws = deal(gan, state.key, state.step, 0, None, index)
+            image, seen = to_float(image), jnp.zeros(())
+            if player == "discriminator":
+                return game.discriminator_turn(state, seen, image, None, draws, None)[0]
+            return game.generator_turn(state, seen, image, None, draws, None)[0]
+
+        return program(run, init(case, gan), jax.device_put(case.images(case.batch)))
+
+    gan = case.gan()
+    found = {"discriminator": turn(gan, "discriminator"), "generator": turn(gan, "generator")}
+    if case.gamma:
+        found["discriminator, no penalty"] = turn(case.gan(discriminator_penalties=()), "discriminator")
+    return found
+
+
+def convolutions() -> dict[str, Runner]:
+    """Forward and both gradients of a strided convolution of 64 to 128 channels on 32 pixels, and its transpose."""
+    draw = np.random.default_rng(0)
+    image, small = (draw.normal(size=s).astype(np.float32) for s in ((64, 32, 32, 64), (64, 16, 16, 128)))
+    kernel = draw.normal(size=(4, 4, 64, 128)).astype(np.float32)
+
+    def trained(function: Callable[..., Any]) -> Callable[..., Any]:
+        return jax.grad(lambda x, w: jnp.sum(jnp.square(function(x, w, stride=2, padding=1))), argnums=(0, 1))
+
+    return {"conv": program(trained(conv), image, kernel), "conv_transpose": program(trained(conv_transpose), small, kernel)}
+
+
+def tiny(mode: str = "jit", fuse: int = 1) -> Runner:
+    """A game of 32 units, whose steps cost little but their dispatch."""
+    networks = mlp.Generator((2,), width=32, layers=1, tanh=False), mlp.Discriminator(width=32, layers=1)
+    gan = gan_jax.GAN(
+        *networks, gan_jax.losses.non_saturating(), gan_jax.optimizers.adam(), gan_jax.optimizers.adam(),
+        gan_jax.latents.normal(2),
+    )  # fmt: skip
+    batch: Any = {"image": np.zeros((16, 2), np.float32)}
+    state: Any = jax.jit(lambda key: gan_jax.init(gan, key, batch))(jax.random.key(0))
+    step, mesh = wrapped(gan, mode, fuse)
+    batch = jax.tree.map(lambda x: np.stack([x] * fuse), batch) if fuse > 1 else batch
+    if mesh is None:
+        batch = jax.device_put(batch)
+    else:
+        batch, state = gan_jax.place_batch(batch, mesh, step.batch_axis), gan_jax.place_state(state, mesh)
+    box = [state]
+
+    def run(n: int) -> None:
+        for _ in range(n):
+            box[0], _ = step(box[0], batch)
+        jax.block_until_ready(box[0])
+
+    return Runner(run, fuse).begin()
+
+
+def gather(case: Case, rows: int = 20_000) -> Runner:
+    """A batch of a resident set, gathered and normalised on the device."""
+    images = jax.device_put(case.images(rows))
+    index = jax.device_put(np.random.default_rng(1).integers(0, rows, case.batch).astype(np.int32))
+    return program(lambda images, index: to_float(jnp.take(images, index, axis=0)), images, index)
+
+
+def streamed(case: Case, workers: int = 2, files: int = 512) -> Runner:
+    """Batches of JPEG files, 1.5 times as large as the samples, decoded by threads and put on the device."""
+    from PIL import Image
+
+    from gan_jax.data.folder import folder
+    from gan_jax.data.loader import Loader
+
+    kept = tempfile.TemporaryDirectory(prefix="gan_jax-benchmark-")
+    side = case.shape[0] * 3 // 2
+    draw = np.random.default_rng(0)
+    for i in range(files):
+        low = Image.fromarray(draw.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
+        low.resize((side, side), Image.Resampling.BICUBIC).save(Path(kept.name) / f"{i:04d}.jpg", quality=90)
+    source = folder(kept.name, size=case.shape[0], check="header")
+    loader = Loader(source, seed=0, batch=case.batch, resident=False, workers=workers)
+
+    def run(n: int, held: Any = kept) -> None:  # the folder lives as long as its runner
+        for _ in range(n):
+            jax.block_until_ready(jax.device_put(next(loader)))
+
+    return Runner(run).begin()

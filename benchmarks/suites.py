@@ -1,0 +1,166 @@
+"""The suites: which variants are timed against each other. Each gives `Row`s as it goes."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+
+from . import parts
+from .cases import CASES, Case
+from .peers import parity
+from .runners import PEERS, Runner, available, ours, peer
+from .timing import Sample, interleaved
+
+
+class Row(NamedTuple):
+    """One figure: what was timed, how, and the milliseconds of one step (or of one call of a part).
+
+    Attributes:
+        sample: None where it was not measured; `note` then says why.
+    """
+
+    suite: str
+    case: str
+    implementation: str
+    mode: str
+    batch: int
+    runner: Runner
+    sample: Sample | None
+    precision: str = "float32"
+    devices: int = 1
+    note: str = ""
+
+
+def _timed(variants: Mapping[str, Runner], rounds: int, seconds: float = 0.5) -> dict[str, Sample]:
+    """Samples of one step of each, interleaved."""
+    found = interleaved({name: runner.run for name, runner in variants.items()}, rounds, seconds)
+    scale = {name: 1 / runner.steps for name, runner in variants.items()}
+    return {name: Sample(*(scale[name] * t for t in s[:3]), s.count) for name, s in found.items()}
+
+
+def peers(cases: Iterable[Case], rounds: int, precisions: Iterable[str] = ("float32",)) -> Iterator[Row]:
+    """gan_jax against its peers, each variant in every round. The games are checked to be the same first."""
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    for case in cases:
+        parity.check(case)
+        for precision in precisions:
+            variants = {
+                "jit": ours(case, precision=precision),
+                "fused": ours(case, fuse=case.fuse, precision=precision),
+            }
+            why: dict[str, str] = {}
+            for name in PEERS:
+                if not available(name):
+                    why[name] = "not measured: PyTorch is not installed"
+                    continue
+                try:
+                    variants[name] = peer(case, name, precision=precision, device=device)
+                except RuntimeError as error:  # torch.compile has no second derivatives
+                    why[name] = f"not measured: {str(error).splitlines()[0][:120]}"
+            variants["fused"].flops = variants["jit"].flops
+            for name, sample in _timed(variants, rounds).items():
+                mine = name in ("jit", "fused")
+                yield Row(
+                    "peers", case.name, "gan_jax" if mine else name, name if mine else "", case.batch,
+                    dataclasses.replace(variants[name], flops=variants["jit"].flops), sample, precision,
+                )  # fmt: skip
+            for name, note in why.items():
+                yield Row("peers", case.name, name, "", case.batch, Runner(len), None, precision, note=note)  # type: ignore[arg-type]
+
+
+def modes(cases: Iterable[Case], rounds: int) -> Iterator[Row]:
+    """The wrappers of one step on one device: they should cost nothing."""
+    for case in cases:
+        variants = {mode: ours(case, mode) for mode in ("jit", "shard", "pmap")}
+        variants["fused"] = ours(case, fuse=case.fuse)
+        yield from _rows("modes", case, variants, rounds)
+
+
+def dispatch(rounds: int) -> Iterator[Row]:
+    """A game of 32 units: what a step costs beside its arithmetic."""
+    variants = {mode: parts.tiny(mode) for mode in ("jit", "shard", "pmap")}
+    variants |= {f"fused {k}": parts.tiny(fuse=k) for k in (2, 5, 10, 50)}
+    for name, sample in _timed(variants, rounds).items():
+        yield Row("dispatch", "tiny32", "gan_jax", name, 16, variants[name], sample)
+
+
+def _rows(suite: str, case: Case, variants: Mapping[str, Runner], rounds: int, precision: str = "float32") -> Iterator[Row]:
+    for name, sample in _timed(variants, rounds).items():
+        yield Row(suite, case.name, "gan_jax", name, case.batch, variants[name], sample, precision)
+
+
+def updates(cases: Iterable[Case], rounds: int) -> Iterator[Row]:
+    """The work that simultaneous and one-stage updates save (the latter where there are no batch statistics)."""
+    for case in cases:
+        names = ["alternating", "simultaneous"] + (["one_stage"] if case.name in ("mlp28", "resnet32_r1r2") else [])
+        yield from _rows("updates", case, {name: ours(case, update=name) for name in names}, rounds)
+
+
+def sweep(cases: Iterable[Case], batches: Iterable[int], precisions: Iterable[str], rounds: int) -> Iterator[Row]:
+    """Images a second by batch and precision."""
+    for case in cases:
+        for batch in batches:
+            sized = dataclasses.replace(case, batch=batch)
+            variants = {precision: ours(sized, precision=precision) for precision in precisions}
+            for precision, sample in _timed(variants, rounds).items():
+                yield Row("sweep", case.name, "gan_jax", "jit", batch, variants[precision], sample, precision)
+
+
+def split(cases: Iterable[Case], rounds: int) -> Iterator[Row]:
+    """Each player's turn by itself."""
+    for case in cases:
+        yield from _rows("split", case, parts.turns(case), rounds)
+
+
+def convolutions(rounds: int) -> Iterator[Row]:
+    """Forward and gradients of a convolution and of its transpose, which does the same arithmetic."""
+    variants = parts.convolutions()
+    for name, sample in _timed(variants, rounds).items():
+        yield Row("convolutions", "k4s2 32x32x64-128", "gan_jax", name, 64, variants[name], sample)
+
+
+def feeding(case: Case, rounds: int) -> Iterator[Row]:
+    """The way in for a batch, beside the step it is for."""
+    variants = {"step": ours(case), "gather": parts.gather(case), "streamed jpeg, 2 workers": parts.streamed(case)}
+    yield from _rows("feeding", case, variants, rounds)
+
+
+def run(suite: str, only: Iterable[str] = (), cases: Iterable[str] = (), rounds: int = 0) -> Iterator[Row]:
+    """The rows of "quick" (under two minutes or so on 2 cores) or "full".
+
+    Args:
+        only: names of suites, such as "peers"; all where empty.
+        cases: names of cases; the suite's own where empty.
+        rounds: samples of each variant, at least 5; 0 for the suite's own.
+
+    Raises:
+        ValueError: no such suite or case.
+    """
+    full = suite == "full"
+    names = tuple(cases) or (tuple(CASES) if full else ("mlp28", "dcgan32"))
+    for name in names:
+        if name not in CASES:
+            raise ValueError(f"no case {name!r}: there are {', '.join(CASES)}")
+    chosen, rounds = [CASES[name] for name in names], rounds or (7 if full else 5)
+    images = [case for case in chosen if case.name.startswith("dcgan")]
+    precisions = ("float32", "bfloat16") if jax.default_backend() != "cpu" else ("float32",)
+    suites = {
+        "peers": lambda: peers(chosen, rounds, precisions),
+        "modes": lambda: modes(images, rounds),
+        "dispatch": lambda: dispatch(rounds),
+        "convolutions": lambda: convolutions(rounds),
+    }
+    if full:
+        suites |= {
+            "updates": lambda: updates([case for case in chosen if case.name != "dcgan64"], rounds),
+            "split": lambda: split(chosen, rounds),
+            "sweep": lambda: sweep(chosen[:2], (16, 64, 256), precisions, rounds),
+            "feeding": lambda: feeding(CASES["dcgan64"], rounds),
+        }
+    unknown = set(only) - set(suites)
+    if unknown:
+        raise ValueError(f"no suite {sorted(unknown)[0]!r} in {suite}: there are {', '.join(suites)}")
+    for name, rows in suites.items():
+        if not only or name in only:
+            yield from rows()
