@@ -65,7 +65,10 @@ def convolutions() -> dict[str, Runner]:
     def trained(function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.grad(lambda x, w: jnp.sum(jnp.square(function(x, w, stride=2, padding=1))), argnums=(0, 1))
 
-    return {"conv": program(trained(conv), image, kernel), "conv_transpose": program(trained(conv_transpose), small, kernel)}
+    return {
+        "conv": program(trained(conv), image, kernel),
+        "conv_transpose": program(trained(conv_transpose), small, kernel),
+    }
 
 
 def tiny(mode: str = "jit", fuse: int = 1) -> Runner:

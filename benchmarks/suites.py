@@ -85,7 +85,9 @@ def dispatch(rounds: int) -> Iterator[Row]:
         yield Row("dispatch", "tiny32", "gan_jax", name, 16, variants[name], sample)
 
 
-def _rows(suite: str, case: Case, variants: Mapping[str, Runner], rounds: int, precision: str = "float32") -> Iterator[Row]:
+def _rows(
+    suite: str, case: Case, variants: Mapping[str, Runner], rounds: int, precision: str = "float32"
+) -> Iterator[Row]:
     for name, sample in _timed(variants, rounds).items():
         yield Row(suite, case.name, "gan_jax", name, case.batch, variants[name], sample, precision)
 
@@ -93,7 +95,9 @@ def _rows(suite: str, case: Case, variants: Mapping[str, Runner], rounds: int, p
 def updates(cases: Iterable[Case], rounds: int) -> Iterator[Row]:
     """The work that simultaneous and one-stage updates save (the latter where there are no batch statistics)."""
     for case in cases:
-        names = ["alternating", "simultaneous"] + (["one_stage"] if case.name in ("mlp28", "resnet32_r1r2") else [])
+        names = ["alternating", "simultaneous"] + (
+            ["one_stage"] if case.name in ("mlp28", "resnet32_r1r2") else []
+        )
         yield from _rows("updates", case, {name: ours(case, update=name) for name in names}, rounds)
 
 

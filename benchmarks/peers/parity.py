@@ -39,7 +39,9 @@ def check(case: Case) -> dict[str, Any]:
     keys = sample_keys(state.key, jnp.int32(0), Purpose.LATENT, jnp.arange(case.batch))
     latents = np.array(jax.vmap(gan.latent)(keys))
     simple, players = tutorial.make(case, state, sgd=_RATE)
-    found = {"jax_tutorial": (simple(images, latents), tuple(jax.tree.map(np.array, p["params"]) for p in players))}
+    found = {
+        "jax_tutorial": (simple(images, latents), tuple(jax.tree.map(np.array, p["params"]) for p in players))
+    }
     step = gan_jax.jit_step(gan_jax.make_train_step(gan))
     after, metrics = step(state, {"image": images})
     losses = [float(metrics[f"loss/{player}"]) for player in ("discriminator", "generator")]

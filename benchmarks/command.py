@@ -1,0 +1,44 @@
+"""`gan-jax benchmark`: run suites, print a line a figure, keep them as JSON lines and pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import machine, plot, records, suites
+
+
+def benchmark(
+    suite: str = "quick",
+    *,
+    json: Path | None = None,
+    plots: Path | None = None,
+    only: Sequence[str] = (),
+    cases: Sequence[str] = (),
+    rounds: int = 0,
+) -> list[records.Record]:
+    """Run "quick" or "full"; see `suites.run`. Each figure is written as soon as it is there.
+
+    Raises:
+        ValueError: no such suite or case, or plots without matplotlib.
+    """
+    here = machine.measure()
+    products = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in here.gflops.items())
+    print(f"{here.device}: matrix product {products}; copy {here.copy_gbs:.1f} GB/s", flush=True)
+    found = []
+    for row in suites.run(suite, only=only, cases=cases, rounds=rounds):
+        found.append(records.record(row, here))
+        print(_line(found[-1]), flush=True)
+        if json is not None:
+            records.write(json, found[-1:])
+    if plots is not None:
+        for name in dict.fromkeys(one.suite for one in found):
+            plot.plot([one for one in found if one.suite == name], plots / f"{name}.png")
+    return found
+
+
+def _line(one: records.Record) -> str:
+    name = " ".join(str(p) for p in (one.suite, one.case, one.implementation, one.mode, one.precision) if p)
+    if one.step_ms_median is None:
+        return f"{name:62} {one.note}"
+    peak = f"  {one.peak_fraction:.0%} of peak" if one.peak_fraction else ""
+    spread = f"[{one.step_ms_min:.3f}, {one.step_ms_max:.3f}]"
+    return f"{name:62} {one.step_ms_median:10.3f} ms {spread:24} {one.images_per_second:12,.0f} images/s{peak}"

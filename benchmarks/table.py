@@ -1,0 +1,79 @@
+"""Records as Markdown tables, and their place in a document."""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .records import Record
+
+_COLUMNS = (
+    ("gan_jax", "jit"), ("gan_jax", "fused"), ("torch_eager", ""), ("torch_tuned", ""), ("torch_compile", ""),
+    ("jax_tutorial", ""),
+)  # fmt: skip
+
+
+def milliseconds(one: Record | None) -> str:
+    """Median and, in brackets, least and most."""
+    if one is None or one.step_ms_median is None:
+        return "not measured"
+    values = (one.step_ms_median, one.step_ms_min or 0.0, one.step_ms_max or 0.0)
+    # Three significant figures, all to the same place.
+    digits = max(0, 2 - math.floor(math.log10(max(values[0], 1e-9))))
+    median, least, most = (f"{v:.{digits}f}" for v in values)
+    return f"{median} [{least}, {most}]"
+
+
+def _ratio(base: Record | None, one: Record | None) -> str:
+    if base is None or one is None or not base.step_ms_median or not one.step_ms_median:
+        return ""
+    return f"{base.step_ms_median / one.step_ms_median:.2f}"
+
+
+def peers(records: Sequence[Record]) -> str:
+    """A row a case: every implementation, then how many times as fast as each peer the better of ours is."""
+    mine = [one for one in records if one.suite == "peers"]
+    head = [mode or name for name, mode in _COLUMNS] + ["x eager", "x tuned", "x compile", "x tutorial", "of peak"]
+    lines = ["| case | batch | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
+    for case, precision, batch in dict.fromkeys((one.case, one.precision, one.batch) for one in mine):
+        here = {
+            (one.implementation, one.mode): one
+            for one in mine
+            if (one.case, one.precision, one.batch) == (case, precision, batch)
+        }
+        ours = [one for key in _COLUMNS[:2] if (one := here.get(key)) and one.step_ms_median]
+        best = min(ours, key=lambda one: one.step_ms_median or math.inf, default=None)
+        ratios = [_ratio(here.get(key), best) for key in _COLUMNS[2:]]
+        fraction = f"{best.peak_fraction:.0%}" if best and best.peak_fraction else ""
+        cells = [milliseconds(here.get(key)) for key in _COLUMNS] + ratios + [fraction]
+        name = case if precision == "float32" else f"{case} {precision}"
+        lines.append(f"| {name} | {batch} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def plain(records: Sequence[Record], suite: str) -> str:
+    """A row a figure."""
+    lines = ["| case | what | batch | ms [least, most] | images/s |", "|---|---|---|---|---|"]
+    for one in records:
+        if one.suite == suite:
+            speed = f"{one.images_per_second:,.0f}" if one.images_per_second else ""
+            devices = f", {one.devices} devices" if one.devices > 1 else ""
+            what = one.mode + devices + ("" if one.precision == "float32" else f", {one.precision}")
+            lines.append(f"| {one.case} | {what} | {one.batch} | {milliseconds(one)} | {speed} |")
+    return "\n".join(lines)
+
+
+def update(document: Path, name: str, text: str) -> None:
+    """Put `text` between `<!-- benchmark:NAME -->` and `<!-- /benchmark:NAME -->`.
+
+    Raises:
+        ValueError: the document has no such place.
+    """
+    before = document.read_text()
+    place = re.compile(
+        rf"(<!-- benchmark:{re.escape(name)} -->\n).*?(<!-- /benchmark:{re.escape(name)} -->)", re.S
+    )
+    after, count = place.subn(lambda m: f"{m[1]}{text}\n{m[2]}", before)
+    if not count:
+        raise ValueError(f"{document} has no place for the benchmark {name!r}")
+    document.write_text(after)
