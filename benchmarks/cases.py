@@ -10,6 +10,7 @@ import numpy as np
 
 import gan_jax
 from gan_jax.models import dcgan, mlp
+from gan_jax.ops import compiler_options
 
 from . import resnet
 
@@ -99,5 +100,5 @@ CASES = {
 def init(case: Case, gan: gan_jax.GAN) -> gan_jax.GANState:
     """The game's first state, jitted."""
     batch = {"image": jax.ShapeDtypeStruct((case.batch, *case.shape), jnp.uint8)}
-    options = gan_jax.ops.compiler_options(once=True)
+    options = compiler_options(once=True)
     return jax.jit(lambda key: gan_jax.init(gan, key, batch), compiler_options=options)(jax.random.key(0))

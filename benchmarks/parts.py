@@ -57,7 +57,7 @@ def turns(case: Case) -> dict[str, Runner]:
 
 
 def convolutions() -> dict[str, Runner]:
-    """Forward and both gradients of a strided convolution of 64 to 128 channels on 32 pixels, and its transpose."""
+    """Forward and gradients of a strided convolution, 64 to 128 channels on 32 pixels, and of its transpose."""
     draw = np.random.default_rng(0)
     image, small = (draw.normal(size=s).astype(np.float32) for s in ((64, 32, 32, 64), (64, 16, 16, 128)))
     kernel = draw.normal(size=(4, 4, 64, 128)).astype(np.float32)
@@ -73,11 +73,11 @@ def convolutions() -> dict[str, Runner]:
 
 def tiny(mode: str = "jit", fuse: int = 1) -> Runner:
     """A game of 32 units, whose steps cost little but their dispatch."""
-    networks = mlp.Generator((2,), width=32, layers=1, tanh=False), mlp.Discriminator(width=32, layers=1)
-    gan = gan_jax.GAN(
-        *networks, gan_jax.losses.non_saturating(), gan_jax.optimizers.adam(), gan_jax.optimizers.adam(),
-        gan_jax.latents.normal(2),
-    )  # fmt: skip
+    generator: Any = mlp.Generator((2,), width=32, layers=1, tanh=False)
+    discriminator: Any = mlp.Discriminator(width=32, layers=1)
+    adam = gan_jax.optimizers.adam()
+    loss, latent = gan_jax.losses.non_saturating(), gan_jax.latents.normal(2)
+    gan = gan_jax.GAN(generator, discriminator, loss, adam, adam, latent)
     batch: Any = {"image": np.zeros((16, 2), np.float32)}
     state: Any = jax.jit(lambda key: gan_jax.init(gan, key, batch))(jax.random.key(0))
     step, mesh = wrapped(gan, mode, fuse)

@@ -108,7 +108,12 @@ def peer(case: Case, name: str, *, precision: str = "float32", device: str = "cp
         from .peers import tutorial
 
         simple, _ = tutorial.make(case, state)
-        return Runner(lambda n: [simple(images) for _ in range(n)] and None).begin()
+
+        def loop(n: int) -> None:
+            for _ in range(n):
+                simple(images)
+
+        return Runner(loop).begin()
     from .peers import torch_step
 
     params = jax.tree.map(np.array, (state.generator.params, state.discriminator.params))

@@ -35,8 +35,11 @@ class Row(NamedTuple):
 def _timed(variants: Mapping[str, Runner], rounds: int, seconds: float = 0.5) -> dict[str, Sample]:
     """Samples of one step of each, interleaved."""
     found = interleaved({name: runner.run for name, runner in variants.items()}, rounds, seconds)
-    scale = {name: 1 / runner.steps for name, runner in variants.items()}
-    return {name: Sample(*(scale[name] * t for t in s[:3]), s.count) for name, s in found.items()}
+    return {name: _scaled(s, 1 / variants[name].steps) for name, s in found.items()}
+
+
+def _scaled(sample: Sample, by: float) -> Sample:
+    return Sample(by * sample.median, by * sample.least, by * sample.most, sample.count)
 
 
 def peers(cases: Iterable[Case], rounds: int, precisions: Iterable[str] = ("float32",)) -> Iterator[Row]:
@@ -66,7 +69,9 @@ def peers(cases: Iterable[Case], rounds: int, precisions: Iterable[str] = ("floa
                     dataclasses.replace(variants[name], flops=variants["jit"].flops), sample, precision,
                 )  # fmt: skip
             for name, note in why.items():
-                yield Row("peers", case.name, name, "", case.batch, Runner(len), None, precision, note=note)  # type: ignore[arg-type]
+                yield Row(
+                    "peers", case.name, name, "", case.batch, Runner(lambda n: None), None, precision, note=note
+                )
 
 
 def modes(cases: Iterable[Case], rounds: int) -> Iterator[Row]:

@@ -38,8 +38,7 @@ def interleaved(
         calls[name] = max(1, round(seconds / max(time.perf_counter() - begun, 1e-6)))
     taken: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds):
-        names = list(variants) if turn % 2 == 0 else list(reversed(variants))  # nobody always follows the same one
-        for name in names:
+        for name in list(variants)[:: 1 if turn % 2 == 0 else -1]:  # nobody always follows the same one
             time.sleep(pause)
             begun = time.perf_counter()
             variants[name](calls[name])

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 import gan_jax
 from gan_jax.draws import Purpose, sample_keys
 

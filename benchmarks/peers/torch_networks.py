@@ -123,7 +123,7 @@ def _copy(network: nn.Module, params: Mapping[str, Any]) -> None:
 
 
 def read_back(network: nn.Module, like: Mapping[str, Any]) -> Any:
-    """The network's parameters as a JAX tree shaped as `like`: copied along places, so that `make` is its inverse."""
+    """The network's parameters as a JAX tree shaped as `like`: `make` undone, by copying the places of numbers."""
     counter = 0
 
     def number(leaf: Any) -> np.ndarray:
@@ -132,7 +132,8 @@ def read_back(network: nn.Module, like: Mapping[str, Any]) -> Any:
         return np.arange(counter - leaf.size, counter, dtype=np.float64).reshape(leaf.shape)
 
     places = _tree_map(number, like)
-    twin = copy.deepcopy(network).double().to(memory_format=torch.contiguous_format)
+    twin: Any = copy.deepcopy(network).double()
+    twin = twin.to(memory_format=torch.contiguous_format)
     _copy(twin, places)
     values = np.empty(counter)
     for place, parameter in zip(twin.parameters(), network.parameters()):

@@ -120,7 +120,8 @@ def make(
     """The game of `case` from the given JAX parameters; by plain SGD at the rate `sgd` where that is given."""
     where, tuned = torch.device(device), variant != "torch_eager"
     memory = torch.channels_last if tuned else torch.contiguous_format
-    networks = [n.to(where, dtype).to(memory_format=memory).train() for n in torch_networks.make(case, *params)]
+    made: Any = torch_networks.make(case, *params)
+    networks = [n.to(where, dtype).to(memory_format=memory).train() for n in made]
 
     def optimizer(network: torch.nn.Module) -> torch.optim.Optimizer:
         if sgd is not None:
@@ -129,5 +130,5 @@ def make(
         return torch.optim.Adam(network.parameters(), rate, betas=betas, fused=True if tuned else None)
 
     optimizers = optimizer(networks[0]), optimizer(networks[1])
-    compile: Callable[[Any], Any] = torch.compile if variant == "torch_compile" else lambda network: network
+    compile: Callable[..., Any] = torch.compile if variant == "torch_compile" else lambda network: network
     return Peer(case, compile(networks[0]), compile(networks[1]), optimizers, tuned, where, half, dtype)
