@@ -14,6 +14,7 @@ def benchmark(
     only: Sequence[str] = (),
     cases: Sequence[str] = (),
     rounds: int = 0,
+    batch: int = 0,
 ) -> list[records.Record]:
     """Run "quick" or "full"; see `suites.run`. Each figure is written as soon as it is there.
 
@@ -24,7 +25,7 @@ def benchmark(
     products = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in here.gflops.items())
     print(f"{here.device}: matrix product {products}; copy {here.copy_gbs:.1f} GB/s", flush=True)
     found = []
-    for row in suites.run(suite, only=only, cases=cases, rounds=rounds):
+    for row in suites.run(suite, only=only, cases=cases, rounds=rounds, batch=batch):
         found.append(records.record(row, here))
         print(_line(found[-1]), flush=True)
         if json is not None:

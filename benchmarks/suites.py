@@ -135,13 +135,16 @@ def feeding(case: Case, rounds: int) -> Iterator[Row]:
     yield from _rows("feeding", case, variants, rounds)
 
 
-def run(suite: str, only: Iterable[str] = (), cases: Iterable[str] = (), rounds: int = 0) -> Iterator[Row]:
+def run(
+    suite: str, only: Iterable[str] = (), cases: Iterable[str] = (), rounds: int = 0, batch: int = 0
+) -> Iterator[Row]:
     """The rows of "quick" (under two minutes or so on 2 cores) or "full".
 
     Args:
         only: names of suites, such as "peers"; all where empty.
         cases: names of cases; the suite's own where empty.
         rounds: samples of each variant, at least 5; 0 for the suite's own.
+        batch: of every case; 0 for the case's own.
 
     Raises:
         ValueError: no such suite or case.
@@ -151,7 +154,8 @@ def run(suite: str, only: Iterable[str] = (), cases: Iterable[str] = (), rounds:
     for name in names:
         if name not in CASES:
             raise ValueError(f"no case {name!r}: there are {', '.join(CASES)}")
-    chosen, rounds = [CASES[name] for name in names], rounds or (7 if full else 5)
+    chosen = [dataclasses.replace(CASES[name], batch=batch or CASES[name].batch) for name in names]
+    rounds = rounds or (7 if full else 5)
     images = [case for case in chosen if case.name.startswith("dcgan")]
     precisions = ("float32", "bfloat16") if jax.default_backend() != "cpu" else ("float32",)
     suites = {

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Everything on one GPU, in under nine minutes: correctness first, then gan_jax against its peers, then a profile.
+# Leaves JSON lines and pictures in $OUT. PYTHON: an interpreter with jax[cuda], flax, optax, orbax, torch, matplotlib.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python3}
+OUT=${OUT:-benchmarks/results/gpu}
+mkdir -p "$OUT"
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+# PyTorch shares the card: JAX takes what it needs, not three quarters at the start.
+export XLA_PYTHON_CLIENT_PREALLOCATE=false
+failed=0
+
+# Each part has its own limit, so that a slow one can't take the others' time.
+part() {
+  local limit=$1 log=$2
+  shift 2
+  timeout --kill-after=5 "$limit" "$@" >"$OUT/$log" 2>&1 || { echo "failed or over ${limit} s: $*"; failed=1; }
+  tail -n 4 "$OUT/$log"
+}
+
+XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_deterministic_ops=true" part 100 check.log "$PYTHON" -m benchmarks.check
+for batch in 64 256 1024; do
+  part 100 "peers_$batch.log" "$PYTHON" -m benchmarks --suite full --only peers --case dcgan64 --batch "$batch" \
+    --rounds 5 --json "$OUT/peers.jsonl" --plots "$OUT/batch_$batch"
+done
+part 60 small.log "$PYTHON" -m benchmarks --suite quick --only modes --only dispatch --only convolutions \
+  --json "$OUT/parts.jsonl"
+part 40 profile.log "$PYTHON" -m benchmarks.profile dcgan64 --precision bfloat16 --json "$OUT/profile.json"
+exit $failed
