@@ -1,6 +1,8 @@
 # make demo   train on real handwritten digits, from nothing, and say what to look at
 # make test   install and run the tests      (make test PYTHON=python3.13 for another Python)
 # make slow   the longer proofs              make lint   ruff and pyright
+# make peers  PyTorch and matplotlib, for the benchmarks
+# make ratios two ratios that a wrong formulation of a convolution breaks
 PYTHON ?= python3
 ifeq ($(origin PYTHON), file)
   VENV ?= .venv
@@ -10,7 +12,7 @@ else
 endif
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint install dev clean
+.PHONY: demo test slow peers ratios lint install dev clean
 
 demo: install
 	$(BIN)/gan-jax train configs/digits.py --workdir runs/digits
@@ -20,6 +22,12 @@ test: dev
 
 slow: dev
 	$(BIN)/python -m pytest -m slow
+
+peers: dev
+	$(BIN)/python -m pip install --quiet -e '.[benchmark]'
+
+ratios: dev
+	$(BIN)/python -m benchmarks.ratios
 
 lint: dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

@@ -67,7 +67,7 @@ def _commit() -> str:
         name = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
         ).stdout.strip()
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "../gan_jax", "."], cwd=here).returncode
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ":/*.py"], cwd=here).returncode
     except (OSError, subprocess.CalledProcessError):
         return ""
     return name + ("+" if changed else "")
@@ -88,7 +88,11 @@ def measure() -> Machine:
         platform=device.platform,
         device=f"{cpu_model()}, {cpu_threads()} threads" if on_cpu else device.device_kind,
         versions=_versions(),
-        flags={name: os.environ[name] for name in _FLAGS if os.environ.get(name)},
+        flags={
+            name: value
+            for name, value in sorted(os.environ.items())
+            if value and (name in _FLAGS or (name.startswith("JAX_") and not name.endswith("_DIR")))
+        },
         commit=_commit(),
         gflops=gflops,
         copy_gbs=copy,

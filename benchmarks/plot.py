@@ -26,6 +26,8 @@ def plot(records: Sequence[Record], path: Path) -> None:
     from matplotlib import pyplot
 
     shown = [one for one in records if one.images_per_second]
+    if not shown:
+        return  # nothing was measured
     cases = list(dict.fromkeys(one.case for one in shown))
     sizes = [sum(one.case == case for one in shown) for case in cases]
     figure, panels = pyplot.subplots(
@@ -46,6 +48,7 @@ def _panel(panel: Any, case: str, records: Sequence[Record]) -> None:
     for one in records:
         what = " ".join(p for p in (one.implementation, one.mode) if p)
         what += "" if one.precision == "float32" else f" {one.precision}"
+        what += f", {one.devices} devices" if one.devices > 1 else ""
         names.append(f"{what}, batch {one.batch}" if len({r.batch for r in records}) > 1 else what)
     speeds = [one.images_per_second or 0.0 for one in records]
     slow = [s * (1 - (one.step_ms_median or 0) / (one.step_ms_max or 1)) for s, one in zip(speeds, records)]

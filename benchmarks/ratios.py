@@ -1,6 +1,6 @@
 """Two ratios that a wrong formulation breaks by 5 to 40 times: `python -m benchmarks.ratios`, run by CI.
 
-Forward and gradients of a transposed convolution to those of the plain one, and fused steps to single ones. The best
+Forward and gradients of a transposed convolution to those of the plain one, and fused steps to single ones. Best
 of five of each, so that a busy machine does not matter.
 """
 

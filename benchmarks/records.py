@@ -21,7 +21,7 @@ class Record:
         step_ms_median, step_ms_min, step_ms_max: milliseconds of one training step, or of one call of a part.
         samples: how many samples the median is of.
         flops: of one step, as the compiler counts gan_jax's.
-        peak_fraction: `flops` a second over the machine's own matrix product in float32, measured in the same run.
+        peak_fraction: `flops` a second over one device's matrix product in the row's precision, from the same run.
         memory_bytes: of the device, that the program needs. host_memory_bytes: the process's peak so far.
         virtual: the devices are shares of one CPU.
         note: why there is no figure, or what to know of it.
@@ -66,7 +66,9 @@ def record(row: Row, machine: Machine) -> Record:
     ms = row.sample.median if row.sample else None
     images = 1e3 * row.batch / ms if ms else None
     runner = row.runner
-    peak = machine.gflops.get("float32")
+    # Programs are one device's: real devices each have the peak, virtual ones share it.
+    virtual = row.devices > 1 and machine.platform == "cpu"
+    peak = machine.gflops.get(row.precision, 0.0) / (row.devices if virtual else 1)
     return Record(
         suite=row.suite, case=row.case, implementation=row.implementation, mode=row.mode, precision=row.precision,
         batch=row.batch, devices=row.devices,
@@ -78,9 +80,9 @@ def record(row: Row, machine: Machine) -> Record:
         images_per_second_per_device=images / row.devices if images else None,
         seconds_per_kimg=1e3 / images if images else None,
         compile_s=runner.compile_s, first_step_s=runner.first_s, flops=runner.flops,
-        peak_fraction=runner.flops / ms / 1e6 / (peak * row.devices) if runner.flops and ms and peak else None,
+        peak_fraction=runner.flops / ms / 1e6 / peak if runner.flops and ms and peak else None,
         memory_bytes=runner.memory_bytes, host_memory_bytes=machine.host_memory_bytes(),
-        device=machine.device, virtual=row.devices > 1 and machine.platform == "cpu",
+        device=machine.device, virtual=virtual,
         versions=machine.versions, flags=machine.flags, commit=machine.commit,
         time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), note=row.note,
     )  # fmt: skip
@@ -107,6 +109,9 @@ def read(path: Path) -> list[Record]:
     for number, line in enumerate(lines, 1):
         try:
             found.append(Record(**json.loads(line)))
+            figures = (found[-1].step_ms_median, found[-1].step_ms_min, found[-1].step_ms_max)
+            if not all(t is None or (isinstance(t, (int, float)) and 0 < t < float("inf")) for t in figures):
+                raise ValueError(f"its milliseconds are {figures}")
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, line {number}, is no benchmark record: {error}") from error
     return found

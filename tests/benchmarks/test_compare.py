@@ -53,6 +53,10 @@ def test_a_wide_spread_hides_a_small_difference():
     assert compare.verdict(record(*noisy), record(*(1.12 * t for t in noisy))) == ""
 
 
+def test_a_hiccup_in_the_old_run_hides_no_slow_down():
+    assert compare.verdict(record(100.0, 100.0, 100.0, 101.0, 180.0), record(*times(1.3))) == "slower"
+
+
 def test_the_threshold_is_the_callers():
     assert compare.verdict(record(*STEADY), record(*times(1.2)), threshold=0.25) == ""
     assert compare.verdict(record(*STEADY), record(*times(1.06)), threshold=0.05) == "slower"

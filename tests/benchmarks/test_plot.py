@@ -53,6 +53,12 @@ def test_bars_are_as_long_as_speeds(tmp_path):
         assert image.height > 250
 
 
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_no_picture_where_nothing_was_measured(tmp_path):
+    plot.plot(ROWS[2:3], tmp_path / "peers.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_matplotlib_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ValueError, match=r"pip install 'gan_jax\[benchmark\]'"):

@@ -70,6 +70,10 @@ def test_several_devices():
     assert one.images_per_second == pytest.approx(1600)
     assert one.images_per_second_per_device == pytest.approx(800)
     assert one.virtual
+    assert one.peak_fraction == pytest.approx(1.0)  # two shares of one processor
+    here = HERE._replace(platform="gpu", gflops={"float32": 200.0, "bfloat16": 400.0})
+    assert records.record(row(devices=2), here).peak_fraction == pytest.approx(0.5)
+    assert records.record(row(precision="bfloat16"), here).peak_fraction == pytest.approx(0.25)
     assert not records.record(row(), HERE).virtual
     assert not records.record(row(devices=2), HERE._replace(platform="gpu")).virtual
 
@@ -113,12 +117,14 @@ def test_rows_agree_by_what_is_timed_and_how():
         ("[1, 2]", "mapping"),
         ('{"suite": "peers"}', "'case'"),
         ("LIKE, more", "more"),
+        ("LIKE, text", "milliseconds"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, bad, said):
     file = tmp_path / "results.jsonl"
     records.write(file, [records.record(row(), HERE)])
     good = file.read_text()
+    bad = bad.replace("LIKE, text", good.strip().replace("40.0", '"40"', 1))
     file.write_text(good + bad.replace("LIKE, more", good.strip()[:-1] + ', "more": 1}') + "\n")
     with pytest.raises(ValueError, match=rf"results\.jsonl, line 2.*{said}"):
         records.read(file)

@@ -1,0 +1,23 @@
+"""The tables of docs/performance.md from the records in benchmarks/results: `python -m benchmarks.report`."""
+
+import sys
+from pathlib import Path
+
+from . import records, table
+
+_HERE = Path(__file__).resolve().parent
+SUITES = ("updates", "dispatch", "modes", "feeding", "convolutions", "split", "sweep")
+
+
+def main(results: Path = _HERE / "results", document: Path = _HERE.parent / "docs" / "performance.md") -> int:
+    # The GPU's records come into folders of their own; these tables are the CPU's.
+    found = [one for path in sorted(results.glob("*.jsonl")) for one in records.read(path)]
+    newest = list({one.key: one for one in sorted(found, key=lambda one: one.time)}.values())
+    table.update(document, "peers", table.peers(newest))
+    for suite in SUITES:
+        table.update(document, suite, table.plain(newest, suite))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

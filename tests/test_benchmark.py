@@ -1,0 +1,67 @@
+"""`gan-jax benchmark`: where its suite is found, what it writes, what it refuses."""
+
+import importlib.util
+import json
+
+import pytest
+
+from benchmarks import machine, suites
+from benchmarks.runners import Runner
+from benchmarks.timing import Sample
+from gan_jax import benchmark
+from gan_jax.cli import main
+
+HERE = machine.Machine("cpu", "a processor", {}, {}, "", {"float32": 100.0}, 10.0)
+
+
+def rows(suite, **options):
+    assert suite == "quick"
+    assert options["batch"] == 16
+    yield suites.Row(
+        "peers", "mlp28", "gan_jax", "jit", 16, Runner(lambda n: None, flops=1e9), Sample(20.0, 19.0, 25.0, 5)
+    )
+    yield suites.Row(
+        "peers", "mlp28", "torch_eager", "", 16, Runner(lambda n: None), None, note="not measured: why"
+    )
+
+
+def test_a_line_a_figure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(machine, "measure", lambda: HERE)
+    monkeypatch.setattr(suites, "run", rows)
+    path = tmp_path / "deep" / "x.jsonl"
+    assert main(["benchmark", "--json", str(path), "--batch", "16"]) == 0
+    ours, theirs = map(json.loads, path.read_text().splitlines())
+    assert ours["step_ms_median"] == 20.0
+    assert ours["images_per_second"] == pytest.approx(800)
+    assert ours["peak_fraction"] == pytest.approx(0.5)  # 1 GFLOP in 20 ms of 100 GFLOP/s
+    assert theirs["step_ms_median"] is None
+    assert "not measured: why" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--case", "dcgan33"], "no case 'dcgan33': there are mlp28,"),
+        (["--only", "speed"], "no suite 'speed' in quick: there are peers,"),
+        (["--rounds", "3"], "fewer than 5 samples"),
+    ],
+)
+def test_what_it_refuses(arguments, sentence, monkeypatch, capsys):
+    monkeypatch.setattr(machine, "measure", lambda: HERE)
+    assert main(["benchmark", *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_installation_without_the_suite_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None)
+    assert main(["benchmark"]) == 2
+    assert "run it in a clone" in capsys.readouterr().err
+
+
+def test_somebody_elses_benchmarks_are_not_run(monkeypatch, capsys):
+    other = importlib.util.find_spec("json")
+    monkeypatch.setattr(
+        benchmark.importlib.util, "find_spec", lambda name: other if name == "benchmarks" else None
+    )
+    assert main(["benchmark"]) == 2
+    assert "run it in a clone" in capsys.readouterr().err
