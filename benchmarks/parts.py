@@ -1,5 +1,6 @@
 """What a step is made of, timed apart: each player's turn, convolutions, dispatch, the way in for images."""
 
+import importlib.util
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from gan_jax.turns import Game
 
 from .cases import Case, init
 from .runners import Runner, wrapped
+
+BATCH = 64
 
 
 def program(function: Callable[..., Any], *arguments: Any) -> Runner:
@@ -69,6 +72,38 @@ def convolutions() -> dict[str, Runner]:
         "conv": program(trained(conv), image, kernel),
         "conv_transpose": program(trained(conv_transpose), small, kernel),
     }
+
+
+def operators(size: int, i: int, o: int) -> dict[str, dict[str, Runner]]:
+    """Forward and both gradients of a 4 x 4 convolution of stride 2, `{implementation: {part: runner}}`."""
+    draw = np.random.default_rng(0)
+    shapes = (BATCH, size, size, i), (4, 4, i, o), (BATCH, size // 2, size // 2, o)
+    x, w, y = (draw.normal(size=shape).astype(np.float32) for shape in shapes)
+
+    def strided(x: jax.Array, w: jax.Array) -> jax.Array:
+        return conv(x, w, stride=2, padding=1)
+
+    found = {
+        "gan_jax": {
+            "forward": program(strided, x, w),
+            "input gradient": program(
+                lambda y, w: jax.vjp(lambda x: strided(x, w), jnp.zeros(x.shape))[1](y), y, w
+            ),
+            "kernel gradient": program(
+                lambda x, y: jax.vjp(lambda w: strided(x, w), jnp.zeros(w.shape))[1](y), x, y
+            ),
+        }
+    }
+    if importlib.util.find_spec("torch"):
+        from .peers import torch_parts
+
+        device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+        found["torch_tuned"] = {
+            name: Runner(run).begin() for name, run in torch_parts.convolution(x, w, y, device).items()
+        }
+    for runner in (r for group in found.values() for r in group.values()):
+        runner.flops = 2.0 * y.size * 16 * i
+    return found
 
 
 def tiny(mode: str = "jit", fuse: int = 1) -> Runner:

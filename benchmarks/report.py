@@ -14,6 +14,7 @@ def main(results: Path = _HERE / "results", document: Path = _HERE.parent / "doc
     found = [one for path in sorted(results.glob("*.jsonl")) for one in records.read(path)]
     newest = list({one.key: one for one in sorted(found, key=lambda one: one.time)}.values())
     table.update(document, "peers", table.peers(newest))
+    table.update(document, "operators", table.operators(newest))
     for suite in SUITES:
         table.update(document, suite, table.plain(newest, suite))
     return 0

@@ -129,6 +129,17 @@ def convolutions(rounds: int) -> Iterator[Row]:
         yield Row("convolutions", "k4s2 32x32x64-128", "gan_jax", name, 64, variants[name], sample)
 
 
+def operators(rounds: int) -> Iterator[Row]:
+    """DCGAN-64's convolutions one by one: forward, and each gradient, beside PyTorch's."""
+    for size, i, o in ((64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512)):
+        variants = parts.operators(size, i, o)
+        names = {f"{name}/{part}": runner for name, group in variants.items() for part, runner in group.items()}
+        for name, sample in _timed(names, rounds, seconds=0.1).items():
+            implementation, part = name.split("/")
+            case = f"k4s2 {size}x{size}x{i}-{o}"
+            yield Row("operators", case, implementation, part, parts.BATCH, names[name], sample)
+
+
 def feeding(case: Case, rounds: int) -> Iterator[Row]:
     """The way in for a batch, beside the step it is for."""
     variants = {"step": ours(case), "gather": parts.gather(case), "streamed jpeg, 2 workers": parts.streamed(case)}
@@ -169,6 +180,7 @@ def run(
             "updates": lambda: updates([case for case in chosen if case.name != "dcgan64"], rounds),
             "split": lambda: split(chosen, rounds),
             "sweep": lambda: sweep(chosen[:2], (16, 64, 256), precisions, rounds),
+            "operators": lambda: operators(rounds),
             "feeding": lambda: feeding(CASES["dcgan64"], rounds),
         }
     unknown = set(only) - set(suites)

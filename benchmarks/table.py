@@ -63,6 +63,26 @@ def plain(records: Sequence[Record], suite: str) -> str:
     return "\n".join(lines)
 
 
+def operators(records: Sequence[Record]) -> str:
+    """GFLOP/s of each part, gan_jax's and PyTorch's: a row a convolution."""
+    mine = [one for one in records if one.suite == "operators"]
+    speed = {
+        (one.case, one.mode, one.implementation): f"{one.flops / one.step_ms_median / 1e6:.0f}"
+        for one in mine
+        if one.flops and one.step_ms_median
+    }
+    parts = list(dict.fromkeys(one.mode for one in mine))
+    lines = ["| convolution | " + " | ".join(f"{part}: gan_jax / torch" for part in parts) + " |"]
+    lines.append("|---" * (len(parts) + 1) + "|")
+    for case in dict.fromkeys(one.case for one in mine):
+        pairs = [
+            [speed.get((case, part, name), "not measured") for name in ("gan_jax", "torch_tuned")]
+            for part in parts
+        ]
+        lines.append(f"| {case} | " + " | ".join(" / ".join(pair) for pair in pairs) + " |")
+    return "\n".join(lines)
+
+
 def update(document: Path, name: str, text: str) -> None:
     """Put `text` between `<!-- benchmark:NAME -->` and `<!-- /benchmark:NAME -->`.
 

@@ -1,0 +1,37 @@
+"""Single operations in PyTorch, channels last."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def convolution(x: np.ndarray, w: np.ndarray, y: np.ndarray, device: str) -> dict[str, Callable[[int], None]]:
+    """Forward and both gradients of a convolution of stride 2 and padding 1, from arrays in JAX's layout."""
+
+    def placed(array: np.ndarray, *axes: int) -> torch.Tensor:
+        return torch.tensor(array).to(device).permute(*axes).contiguous(memory_format=torch.channels_last)
+
+    image, out, kernel = placed(x, 0, 3, 1, 2), placed(y, 0, 3, 1, 2), placed(w, 3, 2, 0, 1)
+    backward = torch.ops.aten.convolution_backward
+
+    def gradient(by_input: bool) -> Callable[[], object]:
+        wanted = [by_input, not by_input, False]
+        return lambda: backward(out, image, kernel, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, wanted)
+
+    def repeated(function: Callable[[], object]) -> Callable[[int], None]:
+        def run(n: int) -> None:
+            with torch.no_grad():
+                for _ in range(n):
+                    function()
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        return run
+
+    return {
+        "forward": repeated(lambda: F.conv2d(image, kernel, stride=2, padding=1)),
+        "input gradient": repeated(gradient(True)),
+        "kernel gradient": repeated(gradient(False)),
+    }
