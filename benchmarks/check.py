@@ -68,7 +68,7 @@ def resume() -> bool:
 def main() -> int:
     difference, exact = modes(), resume()
     print(f"modes: largest relative difference {difference:.1e}; resume: {'exact' if exact else 'NOT exact'}")
-    return 0 if difference < 1e-4 and exact else 1
+    return 0 if difference < 1e-5 and exact else 1
 
 
 if __name__ == "__main__":

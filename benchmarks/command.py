@@ -1,7 +1,10 @@
 """`gan-jax benchmark`: run suites, print a line a figure, keep them as JSON lines and pictures."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+
+import jax
 
 from . import machine, plot, records, suites
 
@@ -15,17 +18,21 @@ def benchmark(
     cases: Sequence[str] = (),
     rounds: int = 0,
     batch: int = 0,
+    precision: str = "",
 ) -> list[records.Record]:
     """Run "quick" or "full"; see `suites.run`. Each figure is written as soon as it is there.
 
     Raises:
         ValueError: no such suite or case, or plots without matplotlib.
     """
+    if plots is not None and not importlib.util.find_spec("matplotlib"):
+        raise ValueError("--plots needs matplotlib: pip install 'gan_jax[benchmark]'")
+    jax.config.update("jax_enable_compilation_cache", False)  # seconds to compile are not seconds to read a file
     here = machine.measure()
     products = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in here.gflops.items())
     print(f"{here.device}: matrix product {products}; copy {here.copy_gbs:.1f} GB/s", flush=True)
     found = []
-    for row in suites.run(suite, only=only, cases=cases, rounds=rounds, batch=batch):
+    for row in suites.run(suite, only=only, cases=cases, rounds=rounds, batch=batch, precision=precision):
         found.append(records.record(row, here))
         print(_line(found[-1]), flush=True)
         if json is not None:

@@ -138,8 +138,11 @@ def gather(case: Case, rows: int = 20_000) -> Runner:
     return program(lambda images, index: to_float(jnp.take(images, index, axis=0)), images, index)
 
 
-def streamed(case: Case, workers: int = 2, files: int = 512) -> Runner:
-    """Batches of JPEG files, 1.5 times as large as the samples, decoded by threads and put on the device."""
+def streamed(case: Case, workers: int = 2, files: int = 512) -> tuple[Runner, Any]:
+    """Steps fed from JPEG files, 1.5 times as large as the samples, decoded by threads while the step runs.
+
+    And the loader, to be closed; while it lives, its threads work ahead.
+    """
     from PIL import Image
 
     from gan_jax.data.folder import folder
@@ -153,9 +156,12 @@ def streamed(case: Case, workers: int = 2, files: int = 512) -> Runner:
         low.resize((side, side), Image.Resampling.BICUBIC).save(Path(kept.name) / f"{i:04d}.jpg", quality=90)
     source = folder(kept.name, size=case.shape[0], check="header")
     loader = Loader(source, seed=0, batch=case.batch, resident=False, workers=workers)
+    gan = case.gan()
+    step, box = gan_jax.jit_step(gan_jax.make_train_step(gan)), [init(case, gan)]
 
     def run(n: int, held: Any = kept) -> None:  # the folder lives as long as its runner
         for _ in range(n):
-            jax.block_until_ready(jax.device_put(next(loader)))
+            box[0], _ = step(box[0], jax.device_put(next(loader)))
+        jax.block_until_ready(box[0])
 
-    return Runner(run).begin()
+    return Runner(run).begin(), loader

@@ -1,10 +1,11 @@
 """A picture for each suite."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .records import Record
+from .records import Record, read
 
 _COLOURS = {
     "gan_jax": "#2b6cb0", "torch_eager": "#f6ad55", "torch_tuned": "#dd6b20", "torch_compile": "#9c4221",
@@ -60,3 +61,16 @@ def _panel(panel: Any, case: str, records: Sequence[Record]) -> None:
     panel.set_title(case, fontsize=9, loc="left")
     panel.tick_params(axis="x", labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """A picture of each suite in a file of records: `python -m benchmarks.plot RECORDS FOLDER`."""
+    path, folder = map(Path, sys.argv[1:] if arguments is None else arguments)
+    found = read(path)
+    for suite in dict.fromkeys(one.suite for one in found):
+        plot([one for one in found if one.suite == suite], folder / f"{suite}.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

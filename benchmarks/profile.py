@@ -23,14 +23,18 @@ from .runners import ours
 
 # First match counts. GPU kernels and CPU thunks, by the names that XLA and the libraries give them.
 _KINDS = (
+    ("copy, transpose", r"nchwtonhwc|nhwctonchw"),
     ("convolution, weight gradient", r"wgrad|bgrad|convolution.*filter|conv.*backward_filter"),
     ("convolution, input gradient", r"dgrad|convolution.*input|conv.*backward_(data|input)"),
-    ("convolution", r"conv|fprop|implicit|winograd|cudnn|xmma.*nhwc"),
+    ("convolution", r"conv(?!ert)|fprop|implicit|winograd|cudnn|xmma.*nhwc"),
     ("matrix product", r"gemm|dot|matmul|cutlass|cublas|nvjet"),
     ("copy, transpose", r"copy|transpose|memcpy|memset|concatenate"),
     ("reduction", r"reduce"),
     ("loop and calls", r"^(while|call|conditional|condition|body|thunk)"),
-    ("elementwise", r"fusion|loop|add|multiply|select|broadcast|wrapped|pad|slice|rng|bitcast|tanh|compare"),
+    (
+        "elementwise",
+        r"fusion|loop|add|multiply|select|broadcast|wrapped|pad|slice|rng|bitcast|tanh|compare|convert",
+    ),
 )
 
 

@@ -20,11 +20,16 @@ part() {
 }
 
 XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_deterministic_ops=true" part 100 check.log "$PYTHON" -m benchmarks.check
-for batch in 64 256 1024; do
-  part 100 "peers_$batch.log" "$PYTHON" -m benchmarks --suite full --only peers --case dcgan64 --batch "$batch" \
-    --rounds 5 --json "$OUT/peers.jsonl" --plots "$OUT/batch_$batch"
+rm -f "$OUT"/*.jsonl
+for precision in bfloat16 float32; do
+  for batch in 64 256 1024; do
+    part 62 "peers_${precision}_$batch.log" "$PYTHON" -m benchmarks --suite full --only peers --case dcgan64 \
+      --batch "$batch" --precision "$precision" --rounds 5 --json "$OUT/peers.jsonl"
+  done
 done
-part 60 small.log "$PYTHON" -m benchmarks --suite quick --only modes --only dispatch --only convolutions \
-  --json "$OUT/parts.jsonl"
-part 40 profile.log "$PYTHON" -m benchmarks.profile dcgan64 --precision bfloat16 --json "$OUT/profile.json"
+part 45 parts.log "$PYTHON" -m benchmarks --suite quick --only dispatch --only convolutions --json "$OUT/parts.jsonl"
+# Without command buffers, which the profiler shows as one operation each.
+XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_command_buffer=" part 40 profile.log \
+  "$PYTHON" -m benchmarks.profile dcgan64 --precision bfloat16 --json "$OUT/profile.json"
+part 20 plot.log "$PYTHON" -m benchmarks.plot "$OUT/peers.jsonl" "$OUT"
 exit $failed

@@ -9,9 +9,9 @@ either loss is a number times the gradient of its own logit f_i, so the generato
 
     (d L_G / d f_i) / (d L_D / d f_i)        (for the non-saturating loss -exp(-f_i)).
 
-It equals "simultaneous" to rounding, but that the generator learns nothing from a sample on which the
-discriminator's loss has no slope (hinge beyond its margin): take "simultaneous" there. Shen et al., "Training
-generative adversarial networks in one stage", 2021.
+It equals "simultaneous" to rounding where the discriminator's loss has a slope. On a sample where it has none in
+float32 (hinge beyond its margin, a non-saturating logit below -87) the generator learns nothing: take
+"simultaneous" where that matters. Shen et al., "Training generative adversarial networks in one stage", 2021.
 """
 
 from typing import Any
@@ -40,7 +40,8 @@ def joint_turn(
     """One optimizer step of both: `(discriminator, generator, logits on the global batch of reals, metrics)`.
 
     Raises:
-        ValueError: "one_stage" with a discriminator that mixes samples, or has more than one logit a sample.
+        ValueError: "one_stage" with a discriminator that has batch statistics, or more than one logit a sample.
+            Other operations across samples (a minibatch deviation) can't be seen from here, and would be wrong.
     """
     gan, player = game.gan, state.discriminator
     one_stage = gan.update == "one_stage"

@@ -76,6 +76,22 @@ def test_a_sure_discriminator_gives_finite_gradients():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.generator.params))
 
 
+def test_one_stage_still_learns_where_the_discriminator_is_nearly_sure():
+    """Of logits of -20 the discriminator's slope is 2e-9, the generator's 1: the ratio brings it back."""
+    batch = games.batches(4)
+    after = []
+    for update in ("simultaneous", "one_stage"):
+        gan = games.make(update=update)
+        state = gan_jax.init(gan, jax.random.key(0), batch)
+        params = {**state.discriminator.params, "out": jnp.full((games.WIDTH,), -4.0), "bias": jnp.full((5,), 2.5)}
+        state = state.replace(discriminator=state.discriminator.replace(params=params))
+        new, metrics = gan_jax.make_train_step(gan)(state, batch)
+        assert -20.5 < metrics["logits/fake"] < -15
+        after.append(jax.tree.map(jnp.subtract, new.generator.params, state.generator.params))
+    assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(after[0])) > 1e-3
+    close(*after, rtol=1e-4)
+
+
 def test_what_cannot_be_one_pass_is_refused():
     for keywords in ({"share_latents": False}, {"microbatches": 2}):
         with pytest.raises(ValueError, match="update=simultaneous is one pass"):

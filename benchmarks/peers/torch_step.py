@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -36,7 +35,8 @@ class Peer:
 
     def place(self, images: np.ndarray) -> torch.Tensor:
         """A batch of uint8 `[B, H, W, C]` on the device."""
-        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous()
+        layout = torch.channels_last if self.tuned else torch.contiguous_format
+        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
     def latents(self) -> torch.Tensor:
         return torch.randn(self.case.batch, LATENT, device=self.device)
@@ -45,8 +45,6 @@ class Peer:
         """One step on a placed batch: the losses, as tensors where tuned, else as floats."""
         latents = self.latents() if latents is None else latents
         real = images.to(self.dtype) / 127.5 - 1
-        if self.tuned:
-            real = real.contiguous(memory_format=torch.channels_last)
         by_generator, by_discriminator = self.optimizers
         by_discriminator.zero_grad(set_to_none=True)
         with self._autocast():
@@ -130,5 +128,13 @@ def make(
         return torch.optim.Adam(network.parameters(), rate, betas=betas, fused=True if tuned else None)
 
     optimizers = optimizer(networks[0]), optimizer(networks[1])
-    compile: Callable[..., Any] = torch.compile if variant == "torch_compile" else lambda network: network
-    return Peer(case, compile(networks[0]), compile(networks[1]), optimizers, tuned, where, half, dtype)
+    if where.type == "cuda":  # as JAX has it: kernels chosen by trying, TF32 products
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    compiled: list[Any] = networks
+    if variant == "torch_compile":
+        # Past its limit of recompilations, which counts over all networks of a process, it would run eagerly.
+        torch._dynamo.reset()
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
+        compiled = [torch.compile(network, dynamic=False) for network in networks]
+    return Peer(case, compiled[0], compiled[1], optimizers, tuned, where, half, dtype)

@@ -60,7 +60,7 @@ def make(
                     return call_network(discriminator, params, d["state"], samples.image)[0]
 
                 pair = [Samples(x, None, None) for x in (real, fake)]  # type: ignore[arg-type]
-                total += case.gamma * penalty.apply((), critic, *pair, None)[0]
+                total += case.gamma * penalty.apply((), critic, *pair, jax.random.key(0))[0]
             return total, (loss, after)
 
         grads, (loss, after) = jax.grad(objective, has_aux=True)(d["params"])
@@ -91,7 +91,7 @@ def make(
         if z is None:
             key, now = jax.random.split(key)
             z = jax.random.normal(now, (case.batch, LATENT))
-        real = images.astype(np.float32) / 127.5 - 1
+        real = jax.device_put(images.astype(np.float32) / 127.5 - 1)
         with native():  # read while tracing, in the first call
             players[1], optimizers[1], loss_d = train_discriminator(players[1], optimizers[1], players[0], real, z)
             players[0], optimizers[0], loss_g = train_generator(players[0], optimizers[0], players[1], real, z)

@@ -22,8 +22,8 @@ class Formulations(NamedTuple):
     resample: Literal["native", "shifts"]
 
 
-# Measured on the CPU (docs/performance.md); on a GPU the libraries know the native patterns by name, and the rows
-# of `benchmarks` say where that is not so. To override: `FORMULATIONS["gpu"] = FORMULATIONS["cpu"]`, before tracing.
+# Measured on the CPU (docs/performance.md); not yet on a GPU, whose libraries know the native patterns by
+# name. To override: `FORMULATIONS["gpu"] = FORMULATIONS["cpu"]`, before tracing.
 FORMULATIONS: dict[str, Formulations] = {
     "cpu": Formulations(convolution="explicit", grouped="blocks", resample="shifts"),
     "gpu": Formulations(convolution="native", grouped="native", resample="shifts"),
