@@ -5,3 +5,8 @@ from .backend import Formulations as Formulations
 from .backend import compiler_options as compiler_options
 from .conv import conv as conv
 from .conv import conv_transpose as conv_transpose
+from .grouped import grouped_conv as grouped_conv
+from .modulated import modulated_conv as modulated_conv
+from .resample import downsample as downsample
+from .resample import filter2d as filter2d
+from .resample import upsample as upsample

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from derivatives import compare
 from jax import lax
 
 import gan_jax
@@ -65,26 +66,6 @@ def both_transposed(case):
         return image
 
     return lambda y, w: conv_transpose(y, w, stride=stride, padding=padding), theirs, inputs
-
-
-def orders(function, inputs):
-    """Value, gradients by both inputs, and the gradients of those gradients' squared norms, as in a penalty."""
-    out = jax.eval_shape(function, *inputs)
-    weights = np.random.default_rng(2).normal(size=out.shape)
-
-    def scalar(a, b):
-        return jnp.sum(weights * jnp.tanh(function(a, b)))
-
-    def penalty(a, b):
-        return sum(jnp.sum(g**2) for g in jax.grad(scalar, argnums=(0, 1))(a, b))
-
-    return function(*inputs), jax.grad(scalar, argnums=(0, 1))(*inputs), jax.grad(penalty, argnums=(0, 1))(*inputs)
-
-
-def compare(ours, theirs, inputs):
-    found, expected = jax.jit(lambda *inputs: (orders(ours, inputs), orders(theirs, inputs)))(*inputs)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), found, expected)
-    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, expected)
 
 
 @ALL

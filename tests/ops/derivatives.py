@@ -1,0 +1,26 @@
+"""A function against a reference: its value, its gradient, and the gradient of that."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def orders(function, inputs):
+    """Value, gradients by all inputs, and the gradients of those gradients' squared norms, as in a penalty."""
+    out = jax.eval_shape(function, *inputs)
+    weights = np.random.default_rng(2).normal(size=out.shape)
+    every = tuple(range(len(inputs)))
+
+    def scalar(*inputs):
+        return jnp.sum(weights * jnp.tanh(function(*inputs)))
+
+    def penalty(*inputs):
+        return sum(jnp.sum(g**2) for g in jax.grad(scalar, argnums=every)(*inputs))
+
+    return function(*inputs), jax.grad(scalar, argnums=every)(*inputs), jax.grad(penalty, argnums=every)(*inputs)
+
+
+def compare(ours, theirs, inputs):
+    found, expected = jax.jit(lambda *inputs: (orders(ours, inputs), orders(theirs, inputs)))(*inputs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), found, expected)
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, expected)
