@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 
-from . import parts
+from . import parts, processes
 from .cases import CASES, Case
 from .peers import parity
 from .runners import PEERS, Runner, available, ours, peer
@@ -151,6 +151,21 @@ def feeding(case: Case, rounds: int) -> Iterator[Row]:
         yield from _rows("feeding", case, variants, rounds)
 
 
+def startup(rounds: int) -> Iterator[Row]:
+    """From the start of `gan-jax train configs/digits.py` to its first step."""
+    for name, sample in processes.starts(rounds).items():
+        yield Row("startup", "digits", "gan_jax", name, 64, Runner(lambda n: None), sample)
+
+
+def scaling(case: Case, rounds: int) -> Iterator[Row]:
+    """One batch over more devices (strong), and one that grows with them (weak). Virtual ones tell no speed."""
+    count = jax.device_count() if jax.default_backend() != "cpu" else 4
+    for devices in (n for n in (1, 2, 4, 8) if n <= count):
+        for batch in dict.fromkeys((case.batch, case.batch * devices)):
+            for mode, runner, sample in processes.scaling(case.name, batch, devices, rounds):
+                yield Row("scaling", case.name, "gan_jax", mode, batch, runner, sample, devices=devices)
+
+
 def run(
     suite: str,
     only: Iterable[str] = (),
@@ -193,6 +208,8 @@ def run(
             "split": lambda: split(chosen, rounds),
             "sweep": lambda: sweep(chosen[:2], (16, 64, 256), precisions, rounds),
             "operators": lambda: operators(rounds),
+            "startup": lambda: startup(rounds),
+            "scaling": lambda: scaling(CASES["mlp28"], rounds),
             "feeding": lambda: feeding(CASES["dcgan64"], rounds),
         }
     unknown = set(only) - set(suites)

@@ -1,11 +1,14 @@
-"""The command line: `gan-jax train | sample | digest | prepare | doctor`."""
+"""The command line: `gan-jax train | sample | digest | prepare | benchmark | doctor`."""
 
 import argparse
+import gc
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import compilation_cache
 from .errors import UserError
 
 
@@ -13,6 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, 2 for what the user can mend, 3 for a run that left finite numbers."""
     parsed = _parse(arguments)
     try:
+        if note := compilation_cache.enable():
+            print(note, file=sys.stderr)
         return parsed.command(parsed) or 0
     except UserError as error:
         print(f"gan-jax: {' '.join(str(error).splitlines())}", file=sys.stderr)
@@ -47,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--workdir", type=Path, help="where the run lives; runs/<config name> if not given")
     train.add_argument("--dry-run", action="store_true", help="say what would be trained, and what it costs")
+    train.add_argument(
+        "--timings", action="store_true", help="print, as JSON, where the time until the first step went"
+    )
     train.set_defaults(command=_train)
 
     sample = commands.add_parser("sample", help="draw samples from a run")
@@ -66,6 +74,17 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--data-dir", help="TFDS's folder; TFDS_DATA_DIR or ~/tensorflow_datasets if not given")
     prepare.add_argument("--manual-dir", help="a folder with the files that TFDS would download")
     prepare.set_defaults(command=_prepare)
+
+    benchmark = commands.add_parser("benchmark", help="steps per second on this machine, beside its peers'")
+    benchmark.add_argument("--suite", choices=("quick", "full"), default="quick", help="how much (quick)")
+    benchmark.add_argument("--only", action="append", default=[], metavar="SUITE", help="such as peers or modes")
+    benchmark.add_argument("--case", action="append", default=[], metavar="CASE", help="such as dcgan32")
+    benchmark.add_argument("--batch", type=int, default=0, help="of every case; its own if not given")
+    benchmark.add_argument("--precision", choices=("float32", "bfloat16"), default="", help="both if not given")
+    benchmark.add_argument("--rounds", type=int, default=0, help="samples of each, at least 5")
+    benchmark.add_argument("--json", type=Path, help="a file to add a line for each figure to")
+    benchmark.add_argument("--plots", type=Path, help="a folder for a picture of each suite")
+    benchmark.set_defaults(command=_benchmark)
 
     doctor = commands.add_parser("doctor", help="say what this machine offers")
     doctor.set_defaults(command=_doctor)
@@ -99,7 +118,12 @@ def _train(arguments: argparse.Namespace) -> None:
         return
     from .train import train
 
-    train(config, arguments.workdir or Path("runs") / config.name)
+    gc.freeze()  # what was imported stays; looking through it again and again took a tenth of the start
+    train(
+        config,
+        arguments.workdir or Path("runs") / config.name,
+        on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
+    )
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -122,6 +146,15 @@ def _prepare(arguments: argparse.Namespace) -> None:
     from .data.prepare import prepare
 
     print(prepare(arguments.name, data_dir=arguments.data_dir, manual_dir=arguments.manual_dir))
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    from .benchmark import run
+
+    run(
+        arguments.suite, json=arguments.json, plots=arguments.plots, only=arguments.only, cases=arguments.case,
+        rounds=arguments.rounds, batch=arguments.batch, precision=arguments.precision,
+    )  # fmt: skip
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

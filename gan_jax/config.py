@@ -137,9 +137,11 @@ class Config:
     generator_penalties, discriminator_penalties: added to the players' losses.
     generator_optimizer, discriminator_optimizer: names in `gan_jax.optimizers`.
     disc_steps: turns of the discriminator in a step. share_latents: the generator's turn reuses the last
-    discriminator turn's latents and reals. microbatches: parts a turn's batch is cut into to save memory.
-    precision: of the networks' computations; parameters stay float32. On GPUs and TPUs float32 products follow
-    `jax_default_matmul_precision` (TF32 or bfloat16 passes unless it says otherwise).
+    discriminator turn's latents and reals. update: "simultaneous" and "one_stage" move both players in one pass,
+    another game at less work. microbatches: parts a turn's batch is cut into to save memory.
+    precision: of the networks' computations; parameters, statistics, logits and penalties stay float32.
+    tf32: leave products of float32 numbers to the platform's fast mode, as JAX does by default: TF32 on NVIDIA's
+    GPUs, passes of bfloat16 on TPUs. False computes them in full float32; on a CPU they always are.
     deterministic: the same bits on every run on a GPU too, at a cost in speed.
     data, ema, parallel, log, sample, checkpoint: groups of their own.
     """
@@ -162,8 +164,10 @@ class Config:
     ema: Ema = Ema()
     disc_steps: int = setting(1, least=1)
     share_latents: bool = True
+    update: Literal["alternating", "simultaneous", "one_stage"] = "alternating"
     microbatches: int = setting(1, least=1)
     precision: Literal["float32", "bfloat16"] = "float32"
+    tf32: bool = True
     deterministic: bool = False
     parallel: Parallel = Parallel()
     log: Log = Log()

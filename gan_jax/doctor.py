@@ -7,11 +7,13 @@ from importlib import metadata
 
 import jax
 
+from . import compilation_cache, precision
 from .ops import compiler_options
-from .placement import cpu_threads, matmul_precision
+from .placement import cpu_threads
 
 _PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 _FLAGS = ("XLA_FLAGS", "JAX_PLATFORMS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "TFDS_DATA_DIR",
+          "JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME",
           "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION", "GLIBC_TUNABLES")  # fmt: skip
 
 
@@ -30,10 +32,11 @@ def examine() -> str:
             lines.append(f"{name:22}{metadata.version(name)}")
         except metadata.PackageNotFoundError:
             lines.append(f"{name:22}not installed")
-    lines.append(f"float32   products in {matmul_precision()} precision")
+    lines.append(f"float32   products in {precision.default()} precision")
     lines += [f"{name}={os.environ[name]}" for name in _FLAGS if name in os.environ]
     options = compiler_options()
     lines.append(f"compiler  {options or 'no options of ours'}")
+    lines.append(f"cache     {compilation_cache.describe()}")
     if devices[0].platform == "cpu":
         lines.append(
             "note      JAX sees no accelerator; on a GPU machine install the extra: pip install 'gan_jax[cuda]'"

@@ -8,13 +8,14 @@ from typing import Any
 import jax
 
 from . import config as configs
+from . import precision
+from .carry import carry_shapes
 from .config import Config
 from .gan import GAN
 from .ops import compiler_options
 from .placement import Placement
 from .recipe import SampleSpec, batch_spec, make_gan, make_source
 from .step import make_train_step
-from .train import carry_shapes
 from .types import PyTree
 
 
@@ -33,7 +34,8 @@ def describe(config: Config) -> str:
     state = carry_shapes(config, gan, spec).state
 
     def compiled(gan: GAN) -> Any:
-        step = jax.jit(make_train_step(gan), donate_argnums=0, compiler_options=compiler_options())
+        traced = precision.traced_with(placement.precision, make_train_step(gan))
+        step = jax.jit(traced, donate_argnums=0, compiler_options=compiler_options())
         return step.lower(state, batch_spec(config, spec)).compile()
 
     program = compiled(gan)

@@ -5,10 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
+from jax import lax
 
 from .step import Step
 from .types import Metrics
+
+Reading = Callable[[], tuple[dict[str, float], tuple[int, str] | None]]
 
 
 class Meter(struct.PyTreeNode):
@@ -35,6 +39,11 @@ def make_meter(metrics: Metrics) -> Meter:
     )
 
 
+def reset(meter: Meter) -> Meter:
+    """An empty meter for the same metrics (values or `jax.ShapeDtypeStruct`s), on the device where jitted."""
+    return make_meter(meter.sums)
+
+
 def add(meter: Meter, metrics: Metrics, step: jax.Array) -> Meter:
     """The meter after one more step, number `step`."""
     weight = {name: metrics.get(f"applied/{name.split('/')[-1]}", jnp.ones(())) for name in meter.sums}
@@ -48,16 +57,43 @@ def add(meter: Meter, metrics: Metrics, step: jax.Array) -> Meter:
     )
 
 
+def begin_read(meter: Meter) -> Reading:
+    """Start to fetch a meter; what it returns waits for it and gives the means and the first bad step, if any.
+
+    One transfer to the host, whatever the number of metrics, and of a small array made right now: a step that is
+    sent between the two calls is not waited for.
+    """
+    names = list(meter.sums)
+    # Of several devices all hold the same.
+    packed = _pack(jax.tree.map(lambda x: x.addressable_data(0), meter))
+
+    def finish() -> tuple[dict[str, float], tuple[int, str] | None]:
+        words = np.asarray(packed)
+        sums, counts = words[1:].view(np.float32)[: 2 * len(names)].reshape(2, -1)
+        means = {n: float(s / c) for n, s, c in zip(names, sums, counts) if c > 0}
+        first_bad = int(words[0])
+        if first_bad < 0:
+            return means, None
+        bad = [n for n, flag in zip(names, words[1 + 2 * len(names) :]) if flag]
+        # Where a loss is bad its gradient is too: the cause is the one to name.
+        cause = ("loss/", "logits/", "penalty/", "grad_norm/")
+        named = sorted(bad, key=lambda n: cause.index(n.split("/")[0] + "/"))
+        return means, (first_bad, named[0] if named else "a metric")
+
+    return finish
+
+
 def read(meter: Meter) -> tuple[dict[str, float], tuple[int, str] | None]:
     """Fetch a meter: the means, and `(first bad step, its first bad metric)` if there was one. Waits for it."""
-    host = jax.device_get(meter)
-    means = {n: float(s / host.counts[n]) for n, s in host.sums.items() if host.counts[n] > 0}
-    if host.first_bad < 0:
-        return means, None
-    # Where a loss is bad its gradient is too: the cause is the one to name.
-    cause = ("loss/", "logits/", "penalty/", "grad_norm/")
-    named = sorted((n for n, bad in host.bad.items() if bad), key=lambda n: cause.index(n.split("/")[0] + "/"))
-    return means, (int(host.first_bad), named[0] if named else "a metric")
+    return begin_read(meter)()
+
+
+@jax.jit
+def _pack(meter: Meter) -> jax.Array:
+    """int32 `[1 + 3 M]`: the first bad step, the bits of the sums and of the counts, the flags."""
+    values = jnp.stack([*meter.sums.values(), *meter.counts.values()])
+    flags = jnp.stack(list(meter.bad.values())).astype(jnp.int32)
+    return jnp.concatenate([meter.first_bad[None], lax.bitcast_convert_type(values, jnp.int32), flags])
 
 
 def metered(step: Callable[..., Any], gather: bool = False) -> Step:

@@ -1,5 +1,6 @@
 """Where a run takes place: its devices, the compiled step on them, and how host data gets there."""
 
+import dataclasses
 import os
 import platform
 from importlib import metadata
@@ -9,6 +10,7 @@ import jax
 from jax.sharding import NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from . import precision
 from .config import Config
 from .errors import UserError
 from .gan import GAN
@@ -63,23 +65,38 @@ class Placement:
                 f"batch={config.batch} can't be divided over {len(self.devices)} devices{parts}: make it a "
                 f"multiple of {len(self.devices) * config.microbatches}, or set parallel.devices"
             )
+        self.precision = precision.asked(config, self.devices[0].platform)
         self.mesh = make_mesh(self.devices)
         one = SingleDeviceSharding(self.devices[0])
         self.whole: Any = one if self.mode == "jit" else NamedSharding(self.mesh, P())
 
-    def compile(self, gan: GAN, *, gather: bool, fuse: int) -> Step:
+    def step(self, gan: GAN) -> Step:
+        """One training step as these devices take it; traced once, however many programs it becomes a part of."""
+        step = make_train_step(gan, axis_name=AXIS if self.mode == "pmap" else None)
+        traced = precision.traced_with(self.precision, step.function)
+        return dataclasses.replace(step, function=jax.jit(traced, inline=True))
+
+    def compile(self, step: Step, *, gather: bool, fuse: int) -> Step:
         """`((state, meter), batch, *shared) -> ((state, meter), step number)` on these devices."""
-        step = metered(make_train_step(gan, axis_name=AXIS if self.mode == "pmap" else None), gather)
+        step = metered(step, gather)
         step = fuse_steps(step, fuse) if fuse > 1 else step
         if self.mode == "jit":
             return jit_step(step)
         return shard_step(step, self.mesh) if self.mode == "shard" else pmap_step(step, AXIS, self.devices)
 
+    def lower(self, step: Step, carry: PyTree, batch: PyTree, *shared: PyTree) -> Any:
+        """`step` of `compile` traced for such arguments and ready to compile; None where that needs a call."""
+        made = getattr(step.function, "made", None)
+        jitted: Any = made(len(shared)) if made else step.function
+        return jitted.lower(carry, batch, *shared) if hasattr(jitted, "lower") else None
+
+    def split(self, axis: int) -> Any:
+        """The sharding of a batch, cut along `axis`."""
+        return self.whole if self.mode == "jit" else NamedSharding(self.mesh, P(*[None] * axis, AXIS))
+
     def put_batch(self, batch: PyTree, axis: int) -> PyTree:
         """A host batch where the step wants it."""
-        if self.mode == "jit":
-            return jax.device_put(batch, self.whole)
-        return place_batch(batch, self.mesh, axis) if self.mode == "shard" else batch
+        return jax.device_put(batch, self.whole) if self.mode == "jit" else place_batch(batch, self.mesh, axis)
 
     def put(self, tree: PyTree) -> PyTree:
         """A tree whole on every device."""
@@ -99,16 +116,11 @@ class Placement:
             "cpu_threads": cpu_threads(),
             "cpu": cpu_model(),
             "x64": jax.config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
-            "matmul_precision": matmul_precision(),
+            "matmul_precision": self.precision or precision.default(),
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
             "jax": jax.__version__,
             "jaxlib": metadata.version("jaxlib"),
         }
-
-
-def matmul_precision() -> str:
-    """What precision float32 products have, as far as it was said."""
-    return jax.config.jax_default_matmul_precision or "default"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def cpu_model() -> str:

@@ -121,6 +121,7 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
             ema=half_life(config.ema.half_life, config.ema.ramp_up),
             disc_steps=config.disc_steps,
             share_latents=config.share_latents,
+            update=config.update,
             microbatches=config.microbatches,
         )  # fmt: skip
     except ValueError as error:
@@ -135,3 +136,19 @@ def batch_spec(config: Config, spec: SampleSpec) -> dict[str, jax.ShapeDtypeStru
     if config.conditional:
         batch["label"] = jax.ShapeDtypeStruct(lead, jnp.int32)
     return batch
+
+
+def chunk_spec(config: Config, spec: SampleSpec, resident: bool) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of what `data.Loader` gives for one chunk of steps: rows, or indices of rows in a resident set."""
+    lead = (config.parallel.fuse,) if config.parallel.fuse > 1 else ()
+    batch = batch_spec(config, spec)
+    if resident:
+        image = batch.pop("image")
+        batch = {"index": jax.ShapeDtypeStruct(image.shape[: image.ndim - len(spec.shape)], jnp.int32)}
+    return {name: jax.ShapeDtypeStruct((*lead, *rows.shape), rows.dtype) for name, rows in batch.items()}
+
+
+def resident_spec(config: Config, spec: SampleSpec, count: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a resident set of `count` samples; labels only where the run is conditional."""
+    rows = {"image": jax.ShapeDtypeStruct((count, *spec.shape), spec.dtype)}
+    return rows | ({"label": jax.ShapeDtypeStruct((count,), jnp.int32)} if config.conditional else {})

@@ -5,64 +5,39 @@ The workdir holds `config.json`, `metrics.jsonl`, `tensorboard/`, `samples/`, `c
 process killed at any instant has written whatever lies before a checkpoint that counts.
 """
 
+import contextlib
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import jax
 import numpy as np
 
 from . import config as configs
-from . import report
-from .checkpoint import Checkpoints
+from .carry import Carry as Carry
+from .carry import carry_shapes as carry_shapes
 from .config import Config
 from .data.loader import Loader, choose_resident, read_all
 from .data.source import Source
 from .digest import leaf_digests, state_digest
 from .errors import NonFiniteError, UserError
-from .gan import GAN, init
-from .meter import Meter, make_meter, read
-from .metrics.modes import mode_coverage
-from .ops import compiler_options
+from .meter import Meter, Reading, begin_read, read
 from .page import page
+from .pictures import Pictures
 from .placement import Placement
-from .recipe import Allow, SampleSpec, batch_spec, make_gan, make_source
-from .sampling import Sampler
+from .programs import Programs, placed
+from .recipe import Allow, SampleSpec, make_gan, make_source
 from .state import GANState
-from .step import make_train_step
-from .types import Key, PyTree
+from .timings import Timings
+from .types import PyTree
 from .workdir import check_config, keep_config, locked
 from .writer import Writer, rewind
 
-_MODE_SAMPLES = 10_000
-
-
-class Carry(NamedTuple):
-    """What a checkpoint holds, and what training passes from step to step."""
-
-    state: GANState
-    meter: Meter
-
-
-def make_carry(key: Key, config: Config, gan: GAN, spec: SampleSpec) -> Carry:
-    """The carry at step 0; pure, so that `jax.eval_shape` gives its shapes and `jax.jit` makes it fast."""
-    batch = batch_spec(config, spec)
-    state = init(gan, key, batch)
-    metrics = jax.eval_shape(make_train_step(gan), state, batch)[1]
-    return Carry(state, make_meter(metrics))
-
-
-def carry_shapes(config: Config, gan: GAN, spec: SampleSpec) -> Carry:
-    """Shapes of the carry; a game that can't be played on such data is one sentence here.
-
-    Raises:
-        UserError: as `gan_jax.init` and the networks say.
-    """
-    try:
-        return jax.eval_shape(lambda key: make_carry(key, config, gan, spec), jax.random.key(config.seed))
-    except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
-        raise UserError(f"{config.name}: {str(error).splitlines()[0]}") from error
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoints
 
 
 def train(
@@ -71,8 +46,17 @@ def train(
     *,
     allow: Allow = None,
     stream: TextIO | None = None,
+    on_first_step: Callable[[dict[str, Any]], None] | None = None,
 ) -> str:
     """Train `config` in `workdir` up to `config.steps`, from the newest good checkpoint there; the digest.
+
+    Args:
+        config: what to train.
+        workdir: where the run lives.
+        allow: top-level packages that names may come from beside gan_jax; None: any.
+        stream: where progress goes; None: standard error.
+        on_first_step: called once with where the time went until the first step was done
+            (`Timings.summary`), for which it waits; a run that makes no step doesn't call it.
 
     Raises:
         UserError: what the user can mend, in one sentence.
@@ -82,21 +66,40 @@ def train(
     workdir = Path(workdir)
     with locked(workdir):
         check_config(workdir, config)
-        return _Run(config, workdir, allow, stream or sys.stderr).go()
+        return _Run(config, workdir, allow, stream or sys.stderr, on_first_step).go()
 
 
 def _crossed(before: int, step: int, every: int) -> bool:
     return before // every != step // every
 
 
+def _batch_only(applies: bool) -> contextlib.AbstractContextManager:
+    """Nothing goes to the device but the batch, which was placed explicitly; an error names what would.
+
+    Not at the first step: where that is traced only when it is called, constants are placed then.
+    """
+    return jax.transfer_guard_host_to_device("disallow") if applies else contextlib.nullcontext()
+
+
 class _Run:
     """One process's share of a run."""
 
-    def __init__(self, config: Config, workdir: Path, allow: Allow, stream: TextIO):
-        self.config, self.workdir = config, workdir
+    def __init__(
+        self,
+        config: Config,
+        workdir: Path,
+        allow: Allow,
+        stream: TextIO,
+        on_first_step: Callable[[dict[str, Any]], None] | None,
+    ):
+        self.config, self.workdir, self.stream, self.on_first_step = config, workdir, stream, on_first_step
+        self.folder = workdir / "checkpoints"
+        self.timings = Timings()
+        self.timings.phase("imports")
         self.source: Source = make_source(config, allow)
         self.fingerprint = self.source.fingerprint()
         self.spec = SampleSpec.of(self.source)
+        self.timings.phase("data")
         self.gan = make_gan(config, self.spec, allow)
         self.placement = Placement(config)
         if config.steps % config.parallel.fuse:
@@ -105,22 +108,28 @@ class _Run:
                 "the end of a chunk"
             )
         self.resident = choose_resident(config.data.resident, self.source, self.placement.memory_bytes())
-        self.step_function = self.placement.compile(self.gan, gather=self.resident, fuse=config.parallel.fuse)
-        self.shapes = carry_shapes(config, self.gan, self.spec)
-        self.checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
-        classes = self.spec.classes if config.conditional else None
-        self.sampler = Sampler(self.gan, config.seed, classes, config.sample.truncation)
-        self.stream = stream
-        players = (self.shapes.state.generator, self.shapes.state.discriminator)
+        self.programs = Programs(config, self.gan, self.spec, self.placement, self.resident)
+        self.pictures = Pictures(workdir, self.programs.sampler, self.source, config.sample.count)
+        state = self.programs.shapes.state
+        players = (state.generator, state.discriminator)
         if config.microbatches > 1 and any("batch_stats" in player.model_state for player in players):
             self._say("note: with microbatches, batch norm's statistics are those of a microbatch")
+        self.timings.phase("trace")
+
+    @functools.cached_property
+    def checkpoints(self) -> "Checkpoints":
+        """Opened when first needed: Orbax is slow to import, and a new run has nothing to restore."""
+        from .checkpoint import Checkpoints
+
+        return self.ends.enter_context(Checkpoints(self.folder, keep=self.config.checkpoint.keep))
 
     # -- the story
 
     def go(self) -> str:
         config = self.config
-        with self.checkpoints:
+        with contextlib.ExitStack() as self.ends:
             step, carry = self._start()
+            self.timings.phase("state")
             if step < config.steps or step == 0:
                 keep_config(
                     self.workdir, config
@@ -130,17 +139,18 @@ class _Run:
                 self._say(f"this run is at step {step} already: steps={config.steps} adds none")
             if step and not _crossed(step - config.parallel.fuse, step, config.sample.every):
                 # The picture at the end of an earlier stop: off the grid, an undisturbed run has none there.
-                (self.workdir / "samples" / f"step_{step:08d}.png").unlink(missing_ok=True)
+                self.pictures.path(step).unlink(missing_ok=True)
             self.writer = Writer(
                 self.workdir, start_step=step, total_steps=config.steps, images_per_step=config.batch,
                 tensorboard=config.log.tensorboard, stream=self.stream,
             )  # fmt: skip
             with self.writer:
                 if step == 0:
-                    self._sample(0, carry.state)
+                    self.pictures.draw(0, carry.state.ema, self.writer)
+                self.timings.phase("picture")
                 begun = step
                 step, carry = self._steps(step, carry)
-                self._sample(step, carry.state, new=step > begun)
+                self.pictures.draw(step, carry.state.ema, self.writer, new=step > begun)
                 self._rest(step, carry.meter)
                 self._save(step, carry)
                 self.checkpoints.wait()
@@ -148,23 +158,22 @@ class _Run:
 
     def _start(self) -> tuple[int, Carry]:
         """The carry to begin with: restored, or new."""
-        target = jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self.placement.whole), self.shapes
-        )
-        restored = self.checkpoints.restore(target)
-        if restored is None:
-            # The key is an argument: of a constant, the compiler would work out the weights itself, slowly.
-            make = jax.jit(
-                lambda key: make_carry(key, self.config, self.gan, self.spec),
-                out_shardings=self.placement.whole,
-                compiler_options=compiler_options(once=True),
-            )
-            return 0, make(jax.random.key(self.config.seed))
-        for step, why in restored.passed_over:
+        programs = self.programs
+        there = self.folder.is_dir()
+        restored = self.checkpoints.restore(placed(programs.shapes, self.placement.whole)) if there else None
+        for step, why in restored.passed_over if restored else ():
             self._say(f"checkpoint {step} is passed over: {why}")
-        self._compare(restored.record)
-        self._say(f"resuming at step {restored.step}")
-        return restored.step, restored.state
+        if restored is not None:
+            self._compare(restored.record)
+            self._say(f"resuming at step {restored.step}")
+        step = restored.step if restored else 0
+        programs.compile(
+            anew=restored is None, trains=step < self.config.steps, samples=len(self.source), timings=self.timings
+        )
+        self.timings.phase("trace")
+        if restored is not None:
+            return step, restored.state
+        return 0, Carry(programs.make_state(programs.key), programs.empty_meter())
 
     def _compare(self, record: Any) -> None:
         """Refuse another config or other data than the run began with; say where the device differs."""
@@ -182,33 +191,41 @@ class _Run:
     def _steps(self, step: int, carry: Carry) -> tuple[int, Carry]:
         """The loop. The host waits only for the step before the one it has just sent."""
         config, fuse = self.config, self.config.parallel.fuse
-        axis, shared = self.step_function.batch_axis, self._shared()
+        axis, shared = self.programs.batch_axis, self._shared()
         loader = Loader(
             self.source, seed=config.seed, batch=config.batch, turns=self.gan.rows, fuse=fuse, start_step=step,
             resident=self.resident, workers=config.data.workers, prefetch=config.data.prefetch,
         )  # fmt: skip
-        pending: tuple[int, Meter] | None = None
+        self.timings.phase("input")
+        pending: tuple[int, Reading] | None = None
         previous = None
         with loader:
             while step < config.steps:
-                batch = self._fields(next(loader))
-                carry, token = self.step_function(tuple(carry), self.placement.put_batch(batch, axis), *shared)
-                carry = Carry(*carry)
-                if previous is not None:
-                    jax.block_until_ready(previous)
-                before, step, previous = step, step + fuse, token
-                if pending is not None:
-                    self._log(*pending)
-                    pending = None
-                if _crossed(before, step, config.log.every):
-                    pending, carry = (step, carry.meter), carry._replace(meter=self._empty_meter())
+                batch = self.placement.put_batch(self._fields(next(loader)), axis)
+                with _batch_only(previous is not None):
+                    carry, token = self.programs.step(tuple(carry), batch, *shared)
+                    carry = Carry(*carry)
+                    if previous is not None:
+                        jax.block_until_ready(previous)
+                    elif self.on_first_step is not None:
+                        jax.block_until_ready(token)
+                        self.timings.phase("first_step")
+                        self.on_first_step(self.timings.summary())
+                    before, step, previous = step, step + fuse, token
+                    if pending is not None:
+                        self._log(*pending)
+                        pending = None
+                    if _crossed(before, step, config.log.every):
+                        pending = step, begin_read(carry.meter)
+                        carry = carry._replace(meter=self.programs.empty_meter())
                 samples = _crossed(before, step, config.sample.every) and step < config.steps
                 saves = _crossed(before, step, config.checkpoint.every) and step < config.steps
+                # The picture and the checkpoint wait for this step anyway, and the line of the log comes first.
                 if pending and (samples or saves or step >= config.steps):
                     self._log(*pending)
                     pending = None
                 if samples:
-                    self._sample(step, carry.state)
+                    self.pictures.draw(step, carry.state.ema, self.writer)
                 if saves:
                     self._save(step, carry)
         return step, carry
@@ -225,11 +242,6 @@ class _Run:
     def _shared(self) -> tuple[PyTree, ...]:
         return (self.placement.put(self._fields(read_all(self.source))),) if self.resident else ()
 
-    def _empty_meter(self) -> Meter:
-        return self.placement.put(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self.shapes.meter).replace(
-            first_bad=np.full((), -1, np.int32)
-        ))  # fmt: skip
-
     def _check(self, bad: tuple[int, str] | None) -> None:
         if bad is None:
             return
@@ -241,8 +253,8 @@ class _Run:
             "discriminator's penalty, in another --workdir"
         )
 
-    def _log(self, step: int, meter: Meter) -> None:
-        means, bad = read(meter)
+    def _log(self, step: int, reading: Reading) -> None:
+        means, bad = reading()
         self.writer.write(step, means)
         self._check(bad)
 
@@ -252,20 +264,6 @@ class _Run:
         if "loss/generator" in means:
             losses = f"G {means['loss/generator']:.2f} D {means['loss/discriminator']:.2f}"
             self.writer.message(f"step {step}: loss {losses} since the last line")
-
-    def _sample(self, step: int, state: GANState, new: bool = True) -> None:
-        values = self.sampler(state.ema, self.config.sample.count)
-        centers = getattr(self.source, "centers", None)
-        picture = report.picture(values, centers=centers, columns=self.sampler.columns(len(values)))
-        report.save_png(self.workdir / "samples" / f"step_{step:08d}.png", picture)
-        if new:
-            self.writer.image(step, "samples", picture)
-        if centers is not None and step:
-            many = self.sampler(state.ema, _MODE_SAMPLES, first=self.config.sample.count)
-            modes = mode_coverage(many, centers, self.source.sigma)  # type: ignore[attr-defined]
-            self.writer.message(
-                f"step {step}: {modes.found} of {len(centers)} modes, {modes.share:.1%} of samples within 3 sigma"
-            )
 
     def _save(self, step: int, carry: Carry) -> None:
         """A checkpoint, once what it would hold was read as finite."""
@@ -279,11 +277,7 @@ class _Run:
         self.checkpoints.save(step, carry, record)
 
     def _finish(self, step: int, state: GANState) -> str:
-        frames = sorted((self.workdir / "samples").glob("step_*.png"))
-        look = [self.workdir / "samples" / f"step_{step:08d}.png"]
-        if self.config.sample.gif and len(frames) > 1:
-            look.append(self.workdir / "samples.gif")
-            report.save_gif(look[-1], frames)
+        look = [self.pictures.path(step), *(self.pictures.film() if self.config.sample.gif else [])]
         look.append(page(self.workdir))
         digest = state_digest(leaf_digests(state))
         self._say("look at:\n" + "".join(f"  {path}\n" for path in look) + f"step {step}, state digest {digest}")

@@ -38,7 +38,8 @@ class Writer:
     `metrics.jsonl` gets one strict JSON object a line: the values, `step`, `images` (seen since step 0),
     `time` (seconds since this Writer was made) and `images_per_second` (since the line before). What is not
     finite is null. TensorBoard events go to `tensorboard/`; those an earlier process left past `start_step`
-    are purged.
+    are purged. They begin with the first line of metrics: tensorboardX is slow to import, and the first step
+    needn't wait for it.
     The progress line goes to `stream`: in place on a terminal, else a line each.
     """
 
@@ -63,15 +64,14 @@ class Writer:
         self._last_step = start_step
         self._first: tuple[int, float] | None = None  # the first line: what comes after is without compilation
         self._file = open(workdir / METRICS, "a", encoding="utf-8")  # noqa: SIM115
+        self._tensorboard = (str(workdir / "tensorboard"), start_step + 1) if tensorboard else None
         self._events: Any = None
-        if tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+        self._early: list[tuple[int, str, np.ndarray]] = []  # pictures from before the first line
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """One line of metrics after `step` steps of the run."""
         numbers = {name: _number(value) for name, value in values.items()}
+        self._open_events()
         now = self._now()
         steps, seconds = step - self._last_step, now - self._last_time
         speed = steps * self._images_per_step / seconds if seconds > 0 else 0.0
@@ -116,6 +116,19 @@ class Writer:
         """A picture, uint8 `[H, W, C]`, for TensorBoard."""
         if self._events is not None:
             self._events.add_image(tag, array, step, dataformats="HWC")
+        elif self._tensorboard:
+            self._early.append((step, tag, array))
+
+    def _open_events(self) -> None:
+        if self._tensorboard is None or self._events is not None:
+            return
+        from tensorboardX import SummaryWriter
+
+        folder, purge_step = self._tensorboard
+        self._events = SummaryWriter(folder, purge_step=purge_step)
+        early, self._early = self._early, []
+        for picture in early:
+            self.image(*picture)
 
     def message(self, text: str) -> None:
         """A whole line of its own; a progress line in place moves below it."""
@@ -133,9 +146,11 @@ class Writer:
             print(file=self._stream, flush=True)
             self._line = ""
         self._file.close()
+        if self._early:
+            self._open_events()
         if self._events is not None:
             self._events.close()
-            self._events = None
+        self._events = self._tensorboard = None
 
     def __enter__(self) -> "Writer":
         return self

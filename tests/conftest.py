@@ -14,6 +14,9 @@ QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_co
 if version("jaxlib").startswith("0.10."):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 
+# Nothing is left in the user's own folder; tests that compile much keep programs in one of theirs (`runs.py`).
+os.environ["GAN_JAX_CACHE"] = "off"
+
 _CHECKED = ["latents", "losses", "networks", "parallel", "schedules"]
 _CHECKED += [
     "augment",

@@ -1,0 +1,48 @@
+"""What training passes from step to step, and what a checkpoint holds."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+
+from .config import Config
+from .errors import UserError
+from .gan import GAN, init
+from .meter import Meter, make_meter
+from .recipe import SampleSpec, batch_spec
+from .state import GANState
+from .step import make_train_step
+
+
+class Carry(NamedTuple):
+    """The state of the game, and the sums of metrics since the last line of the log."""
+
+    state: GANState
+    meter: Meter
+
+
+def carry_shapes(config: Config, gan: GAN, spec: SampleSpec) -> Carry:
+    """Shapes of the carry.
+
+    Raises:
+        UserError: as `gan_jax.init` and the networks say.
+    """
+    batch = batch_spec(config, spec)
+    with in_words(config):
+        state = jax.eval_shape(lambda key: init(gan, key, batch), jax.random.key(config.seed))
+        metrics = jax.eval_shape(make_train_step(gan), state, batch)[1]
+    return Carry(state, jax.eval_shape(lambda: make_meter(metrics)))
+
+
+@contextlib.contextmanager
+def in_words(config: Config) -> Iterator[None]:
+    """A game that can't be played on such data is one sentence, where it is traced.
+
+    Raises:
+        UserError: as `gan_jax.init` and the networks say.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
+        raise UserError(f"{config.name}: {str(error).splitlines()[0]}") from error

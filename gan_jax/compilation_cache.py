@@ -1,0 +1,134 @@
+"""Compiled programs, kept in the user's cache folder, so that the next run starts in seconds.
+
+They are machine code: whoever can write to the folder can run code as the user. So the folder is the user's own
+(mode 0700), and one that another user owns or can write to is not used.
+
+JAX finds a program by its text, its options and the flags. What a processor can do is in none of them, so programs
+for other processors, or numbers of threads, lie in folders of their own.
+"""
+
+import hashlib
+import os
+import platform
+import stat
+import warnings
+import zlib
+from pathlib import Path
+
+import jax
+
+from .placement import cpu_threads
+
+SWITCH = "GAN_JAX_CACHE"
+LIMIT_BYTES = 2**30
+_STAMP = "checked"
+_LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
+
+
+def folder() -> Path:
+    """Where programs are kept: `$XDG_CACHE_HOME/gan_jax/xla`, by default in `~/.cache`."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "gan_jax" / "xla"
+
+
+def enable() -> str | None:
+    """Keep this process's programs, unless the user has it otherwise; a note if the folder can't be used.
+
+    `GAN_JAX_CACHE=off` keeps none. Where JAX was given a folder (`JAX_COMPILATION_CACHE_DIR`), that one stays.
+    """
+    if not wanted() or _in_use():
+        return None
+    home = folder() / _machine()
+    try:
+        for path in (home.parent.parent, home.parent, home):
+            _own(path)
+        _tidy(home)
+    except OSError as error:
+        return f"note: compiled programs are not kept: {error.filename or home}: {error.strerror or error}"
+    # A program that can't be read is compiled, and one that can't be written isn't kept: no more to say.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
+    if _LEAST_SECONDS.upper() not in os.environ:
+        jax.config.update(_LEAST_SECONDS, 0.1)  # shorter ones are many, and together take no time
+    jax.config.update("jax_compilation_cache_dir", str(home))
+    return None
+
+
+def wanted() -> bool:
+    """Whether programs are to be kept, by `GAN_JAX_CACHE` and JAX's own switch."""
+    ours = os.environ.get(SWITCH, "").lower() not in ("off", "0", "false", "no")
+    return ours and jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def describe() -> str:
+    """Where programs are kept, and how much there is, in words."""
+    if not wanted():
+        return "off: every run compiles its programs"
+    if not (home := _in_use()):
+        return f"{folder()} is not used"
+    size = sum(found.st_size for found, _ in _entries(Path(home)))
+    return f"{home}, {size / 2**20:.1f} MiB ({SWITCH}=off for none)"
+
+
+def _in_use() -> str | None:
+    return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _own(path: Path) -> None:
+    """Makes `path`, for the user alone. Raises OSError where that fails, or anyone else could write to it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.stat()
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+        raise PermissionError(0, "it is another user's: set XDG_CACHE_HOME to a folder of yours", str(path))
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(0, f"others can write to it: chmod go-w {path}", str(path))
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(0, "it can't be written to", str(path))
+
+
+def _machine() -> str:
+    """A short name for what machine code depends on."""
+    words = [platform.machine(), str(cpu_threads())]
+    try:
+        with open("/proc/cpuinfo") as file:
+            first = file.read().partition("\n\n")[0].splitlines()
+    except OSError:
+        first = [platform.processor()]
+    words += [line for line in first if line.startswith(("model name", "flags", "Features"))] or first
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
+
+
+def _entries(home: Path) -> list[tuple[os.stat_result, Path]]:
+    """Programs, the newest first. Other processes may remove some meanwhile."""
+    found = []
+    for path in home.glob("*-cache"):
+        try:
+            found.append((path.stat(), path))
+        except FileNotFoundError:
+            continue
+    return sorted(found, key=lambda entry: entry[0].st_mtime, reverse=True)
+
+
+def _tidy(home: Path) -> None:
+    """Removes the oldest programs, and what a killed process left half written: JAX would never replace it."""
+    stamp = home / _STAMP
+    since = stamp.stat().st_mtime if stamp.exists() else 0.0
+    entries = _entries(home)
+    stamp.touch()
+    total = 0
+    for found, path in entries:
+        total += found.st_size
+        if total > LIMIT_BYTES or (found.st_mtime >= since and _is_torn(path)):
+            path.unlink(missing_ok=True)
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether the checksum at its end is wrong. (Where zstandard is installed JAX compresses with that.)"""
+    try:
+        data = path.read_bytes()
+        if data[:1] == b"x":
+            zlib.decompress(data)
+        return not data
+    except FileNotFoundError:
+        return False
+    except zlib.error:
+        return True

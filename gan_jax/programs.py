@@ -1,0 +1,87 @@
+"""The compiled programs of a run: initial state, empty meter, pictures, and the step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import SingleDeviceSharding
+
+from .ahead import Ahead
+from .carry import Carry, in_words
+from .config import Config
+from .gan import GAN, init
+from .meter import make_meter, reset
+from .ops import compiler_options
+from .placement import Placement
+from .recipe import SampleSpec, batch_spec, chunk_spec, resident_spec
+from .sampling import Sampler
+from .step import make_train_step
+from .timings import Timings
+
+
+class Programs:
+    """Traced here; compiled by `compile`, or else when they are called.
+
+    Attributes:
+        shapes: of the carry.
+        make_state: the state at step 0, of the run's key.
+        empty_meter: a meter before its first step, made on the devices.
+        sampler: for pictures during the run.
+        step: `((state, meter), batch, *shared) -> ((state, meter), step number)`.
+
+    Raises:
+        UserError: the game can't be played on such data; truncation is asked of a generator without.
+    """
+
+    def __init__(self, config: Config, gan: GAN, spec: SampleSpec, placement: Placement, resident: bool):
+        self._config, self._spec, self._placement, self._resident = config, spec, placement, resident
+        self.key, batch = jax.random.key(config.seed), batch_spec(config, spec)
+        # The key is an argument: of a constant, the compiler would work out the weights itself, slowly.
+        self._init = jax.jit(
+            lambda key: init(gan, key, batch),
+            out_shardings=placement.whole,
+            compiler_options=compiler_options(once=True),
+        )
+        self.make_state: Callable[..., Any] = self._init
+        step = placement.step(gan)
+        self._step = placement.compile(step, gather=resident, fuse=config.parallel.fuse)
+        self.batch_axis, self.step = self._step.batch_axis, self._step.function
+        self.sampler = Sampler(
+            gan, config.seed, spec.classes if config.conditional else None, config.sample.truncation,
+            precision=placement.precision, hurried=True,
+        )  # fmt: skip
+        with in_words(config):
+            state = jax.eval_shape(self._init, self.key)
+            # A step over a device axis can't be traced outside of it; without, its metrics are the same.
+            alone = step if step.axis_name is None else make_train_step(gan)
+            metrics = jax.eval_shape(alone.function, state, batch)[1]
+        self.shapes = Carry(state, jax.eval_shape(lambda: make_meter(metrics)))
+        self.empty_meter = jax.jit(lambda: reset(self.shapes.meter), out_shardings=placement.whole)
+
+    def compile(self, *, anew: bool, trains: bool, samples: int, timings: Timings) -> None:
+        """Start to compile, beside what comes now, what will be needed soon.
+
+        Args:
+            anew: the run begins, so its state is made and a picture is drawn.
+            trains: it makes steps.
+            samples: in the data set.
+            timings: gets the seconds that each program takes.
+        """
+        placement, config = self._placement, self._config
+        ahead = Ahead(placement.devices[0].platform, timings)
+        carry = placed(self.shapes, placement.whole)
+        if anew:
+            self.make_state = ahead("state", self._init.lower(self.key))
+            one = SingleDeviceSharding(placement.devices[0])
+            self.sampler.compile(placed(self.shapes.state.ema, one), config.sample.count, ahead)
+        if trains:
+            batch = placed(chunk_spec(config, self._spec, self._resident), placement.split(self.batch_axis))
+            shared = (resident_spec(config, self._spec, samples),) if self._resident else ()
+            lowered = placement.lower(self._step, tuple(carry), batch, *placed(shared, placement.whole))
+            self.step = ahead("step", lowered) if lowered is not None else self.step
+        ahead.close()
+
+
+def placed(shapes: Any, sharding: Any) -> Any:
+    """Shapes with a sharding."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)

@@ -1,0 +1,196 @@
+"""Compiled programs are kept in a folder of the user's own, and change nothing but the time."""
+
+import os
+import stat
+import time
+import zlib
+from pathlib import Path
+
+import jax
+import pytest
+
+import runs
+from devices import run_json
+from gan_jax import compilation_cache, doctor
+from gan_jax.compilation_cache import enable, folder
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty cache folder of the user's; what a test enables is taken back."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("GAN_JAX_CACHE")
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield tmp_path
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def used() -> str | None:
+    return jax.config.jax_compilation_cache_dir
+
+
+# ---- which folder
+
+
+def test_it_is_made_for_the_user_alone(home):
+    before = os.umask(0)
+    try:
+        assert enable() is None
+    finally:
+        os.umask(before)
+    assert folder() == home / "gan_jax" / "xla"
+    assert Path(used()).parent == folder()
+    for path in (Path(used()), folder(), folder().parent):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert f"cache     {used()}, 0.0 MiB" in doctor.examine()
+
+
+def test_by_default_it_lies_in_the_home_directory(home, monkeypatch):
+    monkeypatch.setenv("HOME", str(home))
+    for value in ("", "relative/path"):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert folder() == home / ".cache" / "gan_jax" / "xla"
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+@pytest.mark.parametrize("level", ["gan_jax", "gan_jax/xla"])
+def test_one_that_others_can_write_to_is_not_used(level, mode, home):
+    (home / level).mkdir(parents=True)
+    (home / level).chmod(mode)
+    note = enable()
+    assert (
+        note
+        == f"note: compiled programs are not kept: {home / level}: others can write to it: chmod go-w {home / level}"
+    )
+    assert used() is None
+    (home / level).chmod(0o755)
+    assert enable() is None
+
+
+def test_one_of_another_user_is_not_used(home, monkeypatch):
+    (home / "gan_jax").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert "another user's" in enable()
+    assert used() is None
+
+
+def test_one_that_cannot_be_made_is_done_without(home):
+    (home / "gan_jax").write_text("a file")
+    assert enable() == f"note: compiled programs are not kept: {home / 'gan_jax'}: File exists"
+    assert used() is None
+
+
+def test_who_chose_another_folder_or_none_keeps_it(home, monkeypatch):
+    jax.config.update("jax_compilation_cache_dir", "/chosen")
+    assert enable() is None
+    assert used() == "/chosen"
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setenv("GAN_JAX_CACHE", "off")
+    assert enable() is None
+    assert used() is None
+    assert "cache     off" in doctor.examine()
+    assert not list(home.iterdir())
+
+
+def test_another_number_of_threads_is_another_folder(home, monkeypatch):
+    enable()
+    first = used()
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setattr(compilation_cache, "cpu_threads", lambda: 1234)
+    enable()
+    assert used() != first
+
+
+# ---- what is in it
+
+
+def entry(name: str, content: bytes, age: float = 0.0) -> Path:
+    path = Path(used()) / f"{name}-cache"
+    path.write_bytes(content)
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def again() -> None:
+    jax.config.update("jax_compilation_cache_dir", None)
+    assert enable() is None
+
+
+def test_what_is_half_written_is_removed_once(home, monkeypatch):
+    enable()
+    whole = zlib.compress(os.urandom(1000))
+    kept = [entry("whole", whole), entry("compressed otherwise", b"(\xb5/\xfd" + whole)]
+    torn = [entry("torn", whole[:-1]), entry("flipped", whole[:-3] + b"\0\0\0"), entry("empty", b"")]
+    again()
+    assert [path.exists() for path in kept + torn] == [True] * 2 + [False] * 3
+    old = entry("read before", whole[:-1], age=1000)  # each is looked into once, not at every start
+    again()
+    assert old.exists()
+
+
+def test_the_oldest_make_room(home, monkeypatch):
+    enable()
+    monkeypatch.setattr(compilation_cache, "LIMIT_BYTES", 2500)
+    paths = [entry(str(age), b"x" * 1000, age=1000 + age) for age in (3, 1, 2)]
+    stamp = Path(used()) / compilation_cache._STAMP
+    stamp.touch()
+    again()
+    assert [path.exists() for path in paths] == [False, True, True]
+
+
+# ---- runs
+
+GAUSSIANS = runs.TINY.replace('Call("digits")', 'Call("gaussians", count=1000)').replace(
+    '"dcgan", width=8', '"mlp"'
+)
+GAUSSIANS = GAUSSIANS.replace('generator=Call("mlp")', 'generator=Call("mlp", tanh=False)')
+
+WAYS = {
+    "jit": ["parallel.mode=jit", "parallel.devices=1"],
+    "shard": ["parallel.mode=shard"],
+    "pmap": ["parallel.mode=pmap", "parallel.fuse=2"],
+}
+
+TRAIN = f"""
+import json, sys
+from pathlib import Path
+import runs
+
+config, folder, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+outcomes = {{}}
+for way, overrides in {WAYS!r}.items():
+    outcome = runs.call("train", config, "steps=4", *overrides, "--workdir", folder / f"{{name}}_{{way}}")
+    assert outcome.code == 0, outcome.err
+    assert len(outcome.err.splitlines()) == 9, outcome.err  # not a word more than without
+    outcomes[way] = outcome.digest
+print(json.dumps(outcomes))
+"""
+
+
+def test_programs_that_were_kept_end_with_the_same_bits(tmp_path):
+    """On one device and on two, by each mode; also where every program is torn. In processes of their own."""
+    config = runs.write_config(tmp_path, GAUSSIANS)
+
+    def train(name: str, **environment: str) -> dict[str, str]:
+        source = f"import sys; sys.argv[:] = {['', str(config), str(tmp_path), name]!r}\n{TRAIN}"
+        cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        return run_json(source, devices=2, **{"GAN_JAX_CACHE": "on", **cache, **environment})
+
+    def programs() -> dict[str, bytes]:
+        return {name: data for name, data in runs.files(tmp_path / "cache").items() if name.endswith("-cache")}
+
+    cold, first = train("cold"), programs()
+    assert sum("unnamed_function" in name or "step" in name for name in first) >= 1
+    warm = train("warm")
+    assert warm == cold
+    assert programs() == first  # nothing was compiled that wasn't there
+    for path in (tmp_path / "cache").rglob("*-cache"):
+        os.truncate(path, path.stat().st_size // 2)
+    assert train("torn") == cold
+    assert set(programs()) == set(first)
+    assert all(zlib.decompress(data) for data in programs().values())
