@@ -11,6 +11,7 @@ else
   VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 endif
 BIN := $(VENV)/bin
+TORCH ?= torch>=2.6
 
 .PHONY: demo test slow peers ratios lint install dev clean
 
@@ -24,7 +25,7 @@ slow: dev
 	$(BIN)/python -m pytest -m slow
 
 peers: dev
-	$(BIN)/python -m pip install --quiet -e '.[benchmark]'
+	$(BIN)/python -m pip install --quiet '$(TORCH)' -e '.[benchmark]'
 
 ratios: dev
 	$(BIN)/python -m benchmarks.ratios
