@@ -68,7 +68,7 @@ def begin_read(meter: Meter) -> Reading:
     packed = _pack(jax.tree.map(lambda x: x.addressable_data(0), meter))
 
     def finish() -> tuple[dict[str, float], tuple[int, str] | None]:
-        words = np.asarray(packed)
+        words = jax.device_get(packed)
         sums, counts = words[1:].view(np.float32)[: 2 * len(names)].reshape(2, -1)
         means = {n: float(s / c) for n, s, c in zip(names, sums, counts) if c > 0}
         first_bad = int(words[0])

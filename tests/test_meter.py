@@ -7,7 +7,7 @@ import pytest
 
 import games
 import gan_jax
-from gan_jax.meter import Meter, add, make_meter, metered, read
+from gan_jax.meter import Meter, add, begin_read, make_meter, metered, read, reset
 
 
 def follow(*history: dict[str, float], first_step: int = 1) -> Meter:
@@ -51,6 +51,32 @@ def test_the_first_bad_step_is_kept_and_named(value):
     means, bad = read(follow(*history, first_step=7))
     assert bad == (8, "loss/generator")
     assert not np.isfinite(means["loss/generator"])
+
+
+def test_a_reading_is_of_when_it_was_begun():
+    """Its values are packed then, so that what is sent afterwards neither changes nor delays them."""
+    meter = follow(at(1.0), at(3.0))
+    reading = begin_read(meter)
+    for leaf in jax.tree.leaves(meter):
+        leaf.delete()
+    assert reading() == ({"loss/generator": 2.0}, None)
+
+
+@pytest.mark.parametrize("first_step", [1, 2**24 + 1, 2**31 - 1])  # no float32 holds the last two
+def test_packing_keeps_every_bit(first_step):
+    values = [0.1, 2e-38, 3e38, -1.5]
+    history = [at(1.0, **{f"logits/{i}": v for i, v in enumerate(values)}), at(np.nan, **{"logits/3": np.inf})]
+    means, bad = read(follow(history[0]))
+    assert [means[f"logits/{i}"] for i in range(4)] == [float(np.float32(value)) for value in values]
+    history[1] = {**history[0], **history[1]}
+    assert read(follow(history[1], first_step=first_step))[1] == (first_step, "loss/generator")
+
+
+def test_reset_is_a_meter_of_nothing():
+    meter = follow(at(np.nan, **{"penalty/r1": 1.0}))
+    empty = jax.jit(lambda: reset(jax.eval_shape(lambda: meter)))()
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), empty) == jax.tree.map(lambda x: (x.shape, x.dtype), meter)
+    assert read(empty) == ({}, None)
 
 
 def test_in_a_game_with_a_penalty_every_third_step():

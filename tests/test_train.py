@@ -5,8 +5,10 @@ import io
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
+from jax._src.array import ArrayImpl
 
 import gan_jax.train
 import gan_jax.workdir
@@ -16,6 +18,8 @@ from gan_jax import config as configs
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.data.gaussians import centers
 from gan_jax.metrics.modes import mode_coverage
+from gan_jax.placement import Placement
+from gan_jax.writer import Writer
 from runs import call, sentence, spawn
 
 pytestmark = pytest.mark.timeout(180)
@@ -93,6 +97,69 @@ def test_modes_of_a_mixture_are_counted_on_the_way(tmp_path):
     assert int(said[-1][1]) == modes.found
     assert float(said[-1][2]) == pytest.approx(100 * modes.share, abs=0.1)
     assert 0 < modes.found < 25
+
+
+# ---- the steady loop
+
+
+@pytest.fixture
+def fetches(monkeypatch):
+    """Grows by one each time that an array's values come to the host, in any of the ways that Python has."""
+    counted = []
+    value = ArrayImpl._value
+    monkeypatch.setattr(
+        ArrayImpl, "_value", property(lambda self: (counted.append(self.shape), value.fget(self))[1])
+    )
+    for name in ("asarray", "array"):  # these look into a CPU's memory without asking the array
+        plain = getattr(np, name)
+
+        def count(x, *arguments, plain=plain, **keywords):
+            counted.extend([x.shape] if isinstance(x, jax.Array) else [])
+            return plain(x, *arguments, **keywords)
+
+        monkeypatch.setattr(np, name, count)
+    return counted
+
+
+@pytest.mark.parametrize("way", ["data.resident=true", "data.resident=false", "parallel.fuse=2"])
+def test_the_loop_moves_a_batch_in_and_a_line_of_the_log_out(way, config, tmp_path, monkeypatch, fetches):
+    """Between two borders: no other transfer to the device, explicit ones too, and one to the host a line."""
+    batches, lines = [], []
+    put, write = Placement.put_batch, Writer.write
+
+    def put_batch(self, batch, axis):
+        with jax.transfer_guard_host_to_device("allow"):
+            batches.append(batch)
+            return put(self, batch, axis)
+
+    def written(self, step, values):
+        lines.append((step, len(fetches)))
+        write(self, step, values)
+
+    def strictly(applies):
+        return jax.transfer_guard_host_to_device("disallow_explicit" if applies else "allow")
+
+    monkeypatch.setattr(Placement, "put_batch", put_batch)
+    monkeypatch.setattr(Writer, "write", written)
+    monkeypatch.setattr(gan_jax.train, "_batch_only", strictly)
+    every = ["log.every=4", "sample.every=100", "checkpoint.every=100"]
+    outcome = call("train", config, "steps=24", *every, way, "--workdir", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    assert len(batches) == (12 if "fuse" in way else 24)
+    assert [step for step, _ in lines] == [4, 8, 12, 16, 20, 24]
+    counts = [count for _, count in lines]
+    assert [b - a for a, b in zip(counts, counts[1:])] == [1] * 5
+
+
+def test_a_transfer_in_the_loop_is_an_error():
+    x = jax.device_put(np.ones(3, np.float32))
+    double = jax.jit(lambda x, y: x + y)
+    with gan_jax.train._batch_only(False):
+        double(x, np.ones(3, np.float32))
+    with gan_jax.train._batch_only(True):
+        double(x, jax.device_put(np.ones(3, np.float32)))
+        with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
+            double(x, np.ones(3, np.float32))
 
 
 # ---- on two devices

@@ -13,7 +13,7 @@ from gan_jax.ops.backend import formulations
 pytestmark = [pytest.mark.usefixtures("quick_compile"), pytest.mark.usefixtures("form")]
 
 BINOMIAL = [1, 3, 3, 1]
-# (taps, factor): as many taps as the factor and more, even and odd, symmetric or not.
+# (taps, factor): even and odd, symmetric or not.
 TABLE = {
     "binomial": (BINOMIAL, 2),
     "lopsided": ([0.1, 0.5, -0.2, 0.9, 0.3], 2),
@@ -50,7 +50,7 @@ def images(*size, channels=3):
 @ALL
 def test_upsample_and_its_derivatives(case):
     taps, factor = TABLE[case]
-    over = len(taps) - 1  # what the filter would shorten the image by; the larger part of `factor` more in front
+    over = len(taps) - 1  # what the filter shortens the image by; a pixel lies in the middle of its zeros
     low = (over + factor) // 2
     with jax.enable_x64(True):
         compare(
