@@ -185,3 +185,19 @@ def test_tensorboard_has_scalars_pictures_and_purges_what_comes_again(tmp_path):
     assert values["loss/generator"].simple_value == 1.5
     assert (values["samples"].image.height, values["samples"].image.width) == (4, 6)
     assert {event.step for event in found if event.summary.value} == {4}
+
+
+def test_tensorboard_begins_with_the_first_line_and_loses_nothing(tmp_path):
+    """tensorboardX takes long to import: the picture before the first step waits for it, not the step."""
+    with make(tmp_path, tensorboard=True) as log:
+        log.image(0, "samples", np.zeros((4, 6, 3), np.uint8))
+        assert not (tmp_path / "tensorboard").exists()
+        log.write(50, {"loss/generator": 1.5})
+        log.image(100, "samples", np.zeros((4, 6, 3), np.uint8))
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    pictures = [event.step for event in events(path) for value in event.summary.value if value.tag == "samples"]
+    assert pictures == [0, 100]
+    with make(tmp_path / "stopped", tensorboard=True) as log:  # before its first line
+        log.image(0, "samples", np.zeros((4, 6, 3), np.uint8))
+    (path,) = (tmp_path / "stopped" / "tensorboard").iterdir()
+    assert [event.step for event in events(path) if event.summary.value] == [0]
