@@ -42,7 +42,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gan-jax", description="Train generative adversarial networks in JAX.")
+    parser = argparse.ArgumentParser(
+        prog="gan-jax",
+        description="Train generative adversarial networks in JAX.",
+        epilog=f"Compiled programs are kept in {compilation_cache.folder()}; GAN_JAX_CACHE=off keeps none.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a config; the same command resumes it")

@@ -61,12 +61,10 @@ def wanted() -> bool:
 
 def describe() -> str:
     """Where programs are kept, and how much there is, in words."""
-    if not wanted():
-        return "off: every run compiles its programs"
-    if not (home := _in_use()):
-        return f"{folder()} is not used"
-    size = sum(found.st_size for found, _ in _entries(Path(home)))
-    return f"{home}, {size / 2**20:.1f} MiB ({SWITCH}=off for none)"
+    home = _in_use()
+    if home and jax.config.jax_enable_compilation_cache:  # pyright: ignore[reportAttributeAccessIssue]
+        return f"{home}, {sum(found.st_size for found, _ in _entries(Path(home))) / 2**20:.1f} MiB"
+    return f"{folder()} can't be used" if wanted() else "off: every run compiles its programs"
 
 
 def _in_use() -> str | None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import runs
-from gan_jax import report
+from gan_jax import cli, report
 from runs import call, sentence, spawn
 
 pytestmark = pytest.mark.timeout(180)
@@ -282,10 +282,12 @@ def test_doctor():
     assert re.search(rf"^jax +{re.escape(jax.__version__)}$", outcome.out, re.MULTILINE)
 
 
-def test_help_and_no_command(capsys):
+def test_help_and_no_command(capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/a/100%/folder")
     with pytest.raises(SystemExit) as stopped:
-        call("--help")
+        cli.main(["--help"])
     assert stopped.value.code == 0
+    assert "kept in /a/100%/folder/gan_jax/xla; GAN_JAX_CACHE=off" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit) as stopped:
         call()
     assert stopped.value.code == 2

@@ -64,12 +64,11 @@ def test_a_reading_is_of_when_it_was_begun():
 
 @pytest.mark.parametrize("first_step", [1, 2**24 + 1, 2**31 - 1])  # no float32 holds the last two
 def test_packing_keeps_every_bit(first_step):
-    values = [0.1, 2e-38, 3e38, -1.5]
-    history = [at(1.0, **{f"logits/{i}": v for i, v in enumerate(values)}), at(np.nan, **{"logits/3": np.inf})]
-    means, bad = read(follow(history[0]))
-    assert [means[f"logits/{i}"] for i in range(4)] == [float(np.float32(value)) for value in values]
-    history[1] = {**history[0], **history[1]}
-    assert read(follow(history[1], first_step=first_step))[1] == (first_step, "loss/generator")
+    values = {f"logits/{i}": value for i, value in enumerate((0.1, 2e-38, 3e38, -1.5))}
+    means, _ = read(follow(at(1.0, **values)))
+    assert means == {"loss/generator": 1.0, **{name: float(np.float32(v)) for name, v in values.items()}}
+    bad = at(np.nan, **{**values, "logits/3": np.inf})
+    assert read(follow(bad, first_step=first_step))[1] == (first_step, "loss/generator")
 
 
 def test_reset_is_a_meter_of_nothing():
