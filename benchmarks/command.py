@@ -1,8 +1,10 @@
 """`gan-jax benchmark`: run suites, print a line a figure, keep them as JSON lines and pictures."""
 
+import contextlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -27,12 +29,30 @@ def benchmark(
     """
     if plots is not None and not importlib.util.find_spec("matplotlib"):
         raise ValueError("--plots needs matplotlib: pip install 'gan_jax[benchmark]'")
-    jax.config.update("jax_enable_compilation_cache", False)  # seconds to compile are not seconds to read a file
+    with _no_compilation_cache():
+        return _measured(
+            suite, json, plots, only=only, cases=cases, rounds=rounds, batch=batch, precision=precision
+        )
+
+
+@contextlib.contextmanager
+def _no_compilation_cache() -> Iterator[None]:
+    """Seconds to compile are not seconds to read a file; what the caller's process does later is its own affair."""
+    name = "jax_enable_compilation_cache"
+    before = getattr(jax.config, name)
+    jax.config.update(name, False)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
+def _measured(suite: str, json: Path | None, plots: Path | None, **chosen: Any) -> list[records.Record]:
     here = machine.measure()
     products = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in here.gflops.items())
     print(f"{here.device}: matrix product {products}; copy {here.copy_gbs:.1f} GB/s", flush=True)
     found = []
-    for row in suites.run(suite, only=only, cases=cases, rounds=rounds, batch=batch, precision=precision):
+    for row in suites.run(suite, **chosen):
         found.append(records.record(row, here))
         print(_line(found[-1]), flush=True)
         if json is not None:

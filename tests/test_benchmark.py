@@ -3,6 +3,7 @@
 import importlib.util
 import json
 
+import jax
 import pytest
 
 from benchmarks import machine, suites
@@ -36,6 +37,16 @@ def test_a_line_a_figure(tmp_path, monkeypatch, capsys):
     assert ours["peak_fraction"] == pytest.approx(0.5)  # 1 GFLOP in 20 ms of 100 GFLOP/s
     assert theirs["step_ms_median"] is None
     assert "not measured: why" in capsys.readouterr().out
+
+
+def test_it_leaves_the_process_as_it_was(monkeypatch):
+    """It measures without the cache of compiled programs, and gives that back, after an error too."""
+    during = []
+    monkeypatch.setattr(machine, "measure", lambda: during.append(jax.config.jax_enable_compilation_cache) or HERE)
+    before = jax.config.jax_enable_compilation_cache
+    assert main(["benchmark", "--case", "dcgan33"]) == 2
+    assert (during, jax.config.jax_enable_compilation_cache) == ([False], before)
+    assert before
 
 
 @pytest.mark.parametrize(
