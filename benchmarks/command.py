@@ -37,7 +37,7 @@ def benchmark(
 
 @contextlib.contextmanager
 def _no_compilation_cache() -> Iterator[None]:
-    """Seconds to compile are not seconds to read a file; what the caller's process does later is its own affair."""
+    """Seconds to compile are not seconds to read a file; what the process does later is its own affair."""
     name = "jax_enable_compilation_cache"
     before = getattr(jax.config, name)
     jax.config.update(name, False)
