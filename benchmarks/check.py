@@ -18,13 +18,17 @@ import numpy as np
 import gan_jax
 
 from .cases import CASES, init
-from .runners import wrapped
+from .runners import placed, wrapped
 
 _STEPS = 8
 
 
-def modes(name: str = "dcgan32", batch: int = 32) -> float:
-    """The largest difference that any mode's state shows against plain jit, relative to the largest entry."""
+def modes(name: str, batch: int) -> float:
+    """The largest difference that any mode's state shows against plain jit's.
+
+    Of games without batch norm: at these sizes it leaves so little of a gradient that one rectifier's kink, on the
+    other side by rounding, changes a hundredth of it. The tests play small games with batch norm.
+    """
     case = dataclasses.replace(CASES[name], batch=batch)
     sgd = gan_jax.optimizers.sgd(1e-3)
     gan = case.gan(generator_tx=sgd, discriminator_tx=sgd)
@@ -33,18 +37,16 @@ def modes(name: str = "dcgan32", batch: int = 32) -> float:
     def played(mode: str, fuse: int = 1) -> Any:
         step, mesh = wrapped(gan, mode, fuse)
         state: Any = init(case, gan)
-        state = state if mesh is None else gan_jax.place_state(state, mesh)
         for start in range(0, _STEPS, fuse):
-            rows: Any = {"image": images[start : start + fuse] if fuse > 1 else images[start]}
-            rows = rows if mesh is None else gan_jax.place_batch(rows, mesh, step.batch_axis)
-            state, _ = step(state, rows)
+            rows = {"image": images[start : start + fuse] if fuse > 1 else images[start]}
+            state, _ = step(*placed(step, mesh, state, rows))
         return jax.tree.map(np.array, (state.generator.params, state.discriminator.params, state.ema))
 
     with jax.default_matmul_precision("highest"):
         expected = jax.tree.leaves(played("jit"))
         others = [played("shard"), played("pmap"), played("jit", fuse=4)]
     pairs = [(a, b) for other in others for a, b in zip(jax.tree.leaves(other), expected)]
-    return max(float(np.max(np.abs(a - b)) / max(1e-6, float(np.max(np.abs(b))))) for a, b in pairs)
+    return max(float(np.max(np.abs(a - b))) for a, b in pairs)
 
 
 def resume() -> bool:
@@ -66,8 +68,8 @@ def resume() -> bool:
 
 
 def main() -> int:
-    difference, exact = modes(), resume()
-    print(f"modes: largest relative difference {difference:.1e}; resume: {'exact' if exact else 'NOT exact'}")
+    difference, exact = max(modes("mlp28", 32), modes("resnet32_r1r2", 8)), resume()
+    print(f"modes: largest difference {difference:.1e}; resume: {'exact' if exact else 'NOT exact'}")
     return 0 if difference < 1e-5 and exact else 1
 
 

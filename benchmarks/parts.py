@@ -18,7 +18,7 @@ from gan_jax.step import to_float
 from gan_jax.turns import Game
 
 from .cases import Case, init
-from .runners import Runner, wrapped
+from .runners import Runner, placed, wrapped
 
 BATCH = 64
 
@@ -117,10 +117,7 @@ def tiny(mode: str = "jit", fuse: int = 1) -> Runner:
     state: Any = jax.jit(lambda key: gan_jax.init(gan, key, batch))(jax.random.key(0))
     step, mesh = wrapped(gan, mode, fuse)
     batch = jax.tree.map(lambda x: np.stack([x] * fuse), batch) if fuse > 1 else batch
-    if mesh is None:
-        batch = jax.device_put(batch)
-    else:
-        batch, state = gan_jax.place_batch(batch, mesh, step.batch_axis), gan_jax.place_state(state, mesh)
+    state, batch = placed(step, mesh, state, batch)
     box = [state]
 
     def run(n: int) -> None:

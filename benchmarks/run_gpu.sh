@@ -19,15 +19,15 @@ part() {
   tail -n 4 "$OUT/$log"
 }
 
-XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_deterministic_ops=true" part 100 check.log "$PYTHON" -m benchmarks.check
+XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_deterministic_ops=true" part 90 check.log "$PYTHON" -m benchmarks.check
 rm -f "$OUT"/*.jsonl
 for precision in bfloat16 float32; do
   for batch in 64 256 1024; do
-    part 62 "peers_${precision}_$batch.log" "$PYTHON" -m benchmarks --suite full --only peers --case dcgan64 \
+    part 58 "peers_${precision}_$batch.log" "$PYTHON" -m benchmarks --suite full --only peers --case dcgan64 \
       --batch "$batch" --precision "$precision" --rounds 5 --json "$OUT/peers.jsonl"
   done
 done
-part 45 parts.log "$PYTHON" -m benchmarks --suite quick --only dispatch --only convolutions --json "$OUT/parts.jsonl"
+part 40 parts.log "$PYTHON" -m benchmarks --suite quick --only dispatch --only convolutions --json "$OUT/parts.jsonl"
 # Without command buffers, which the profiler shows as one operation each.
 XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_command_buffer=" part 40 profile.log \
   "$PYTHON" -m benchmarks.profile dcgan64 --precision bfloat16 --json "$OUT/profile.json"

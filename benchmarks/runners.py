@@ -58,6 +58,13 @@ def wrapped(gan: gan_jax.GAN, mode: str, fuse: int = 1, devices: int = 1) -> tup
     return gan_jax.pmap_step(step, "data", jax.devices()[:devices]), mesh
 
 
+def placed(step: gan_jax.Step, mesh: Any, state: Any, batch: Any) -> tuple[Any, Any]:
+    """State and batch where the step of `wrapped` wants them."""
+    if mesh is None:
+        return state, jax.device_put(batch)
+    return gan_jax.place_state(state, mesh), gan_jax.place_batch(batch, mesh, step.batch_axis)
+
+
 def ours(
     case: Case, mode: str = "jit", *, fuse: int = 1, precision: str = "float32", devices: int = 1, **changes: Any
 ) -> Runner:
@@ -65,12 +72,8 @@ def ours(
     gan = case.gan(_DTYPES[precision], **changes)
     step, mesh = wrapped(gan, mode, fuse, devices)
     images = case.images(case.batch)
-    batch: Any = {"image": np.stack([images] * fuse) if fuse > 1 else images}
-    state: Any = init(case, gan)
-    if mesh is None:
-        batch = jax.device_put(batch)
-    else:
-        batch, state = gan_jax.place_batch(batch, mesh, step.batch_axis), gan_jax.place_state(state, mesh)
+    rows = {"image": np.stack([images] * fuse) if fuse > 1 else images}
+    state, batch = placed(step, mesh, init(case, gan), rows)
     program = step.function.made(0) if hasattr(step.function, "made") else step.function
     begun = time.perf_counter()
     compiled = program.lower(state, batch).compile()
@@ -118,11 +121,11 @@ def peer(case: Case, name: str, *, precision: str = "float32", device: str = "cp
 
     params = jax.tree.map(np.array, (state.generator.params, state.discriminator.params))
     other = torch_step.make(case, params, name, device=device, half=precision == "bfloat16")  # type: ignore[arg-type]
-    placed = other.place(images)
+    batch = other.place(images)
 
     def run(n: int) -> None:
         for _ in range(n):
-            other.step(placed)
+            other.step(batch)
         other.wait()
 
     return Runner(run).begin()

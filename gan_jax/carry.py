@@ -1,8 +1,8 @@
 """What training passes from step to step, and what a checkpoint holds."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 
@@ -29,9 +29,18 @@ def carry_shapes(config: Config, gan: GAN, spec: SampleSpec) -> Carry:
         UserError: as `gan_jax.init` and the networks say.
     """
     batch = batch_spec(config, spec)
+    return traced_shapes(config, lambda key: init(gan, key, batch), make_train_step(gan), batch)
+
+
+def traced_shapes(config: Config, make_state: Callable[..., Any], step: Callable[..., Any], batch: Any) -> Carry:
+    """Shapes of the carry, by tracing what makes its state and a step that is no part of a device axis.
+
+    Raises:
+        UserError: as `gan_jax.init` and the networks say.
+    """
     with in_words(config):
-        state = jax.eval_shape(lambda key: init(gan, key, batch), jax.random.key(config.seed))
-        metrics = jax.eval_shape(make_train_step(gan), state, batch)[1]
+        state = jax.eval_shape(make_state, jax.random.key(config.seed))
+        metrics = jax.eval_shape(step, state, batch)[1]
     return Carry(state, jax.eval_shape(lambda: make_meter(metrics)))
 
 

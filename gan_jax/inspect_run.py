@@ -6,7 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from . import report
+from . import precision, report
+from .carry import carry_shapes
 from .checkpoint import Checkpoints
 from .config import Config
 from .digest import leaf_digests, state_digest
@@ -15,7 +16,6 @@ from .gan import GAN
 from .recipe import Allow, SampleSpec, make_gan
 from .sampling import Sampler
 from .state import GANState
-from .train import carry_shapes
 from .workdir import read_config
 
 
@@ -87,7 +87,10 @@ def sample(
     if count < 1:
         raise UserError(f"--count must be at least 1, got {count}")
     config, spec, gan, step, state = _open(workdir, step, allow)
-    sampler = Sampler(gan, seed, spec.classes if config.conditional else None, truncation)
+    sampler = Sampler(
+        gan, seed, spec.classes if config.conditional else None, truncation,
+        precision=precision.asked(config, jax.default_backend()),
+    )  # fmt: skip
     values = sampler(state.ema, count)
     path = Path(out) if out is not None else workdir / f"samples_{step:08d}.png"
     if path.suffix not in (".png", ".npz") and (values.ndim != 4 or values.shape[-1] not in (1, 3, 4)):

@@ -7,10 +7,10 @@ import jax
 from jax.sharding import SingleDeviceSharding
 
 from .ahead import Ahead
-from .carry import Carry, in_words
+from .carry import traced_shapes
 from .config import Config
 from .gan import GAN, init
-from .meter import make_meter, reset
+from .meter import reset
 from .ops import compiler_options
 from .placement import Placement
 from .recipe import SampleSpec, batch_spec, chunk_spec, resident_spec
@@ -50,12 +50,9 @@ class Programs:
             gan, config.seed, spec.classes if config.conditional else None, config.sample.truncation,
             precision=placement.precision, hurried=True,
         )  # fmt: skip
-        with in_words(config):
-            state = jax.eval_shape(self._init, self.key)
-            # A step over a device axis can't be traced outside of it; without, its metrics are the same.
-            alone = step if step.axis_name is None else make_train_step(gan)
-            metrics = jax.eval_shape(alone.function, state, batch)[1]
-        self.shapes = Carry(state, jax.eval_shape(lambda: make_meter(metrics)))
+        # A step over a device axis can't be traced outside of it; without, its metrics are the same.
+        alone = step if step.axis_name is None else make_train_step(gan)
+        self.shapes = traced_shapes(config, self._init, alone.function, batch)
         self.empty_meter = jax.jit(lambda: reset(self.shapes.meter), out_shardings=placement.whole)
 
     def compile(self, *, anew: bool, trains: bool, samples: int, timings: Timings) -> None:

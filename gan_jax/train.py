@@ -17,8 +17,7 @@ import jax
 import numpy as np
 
 from . import config as configs
-from .carry import Carry as Carry
-from .carry import carry_shapes as carry_shapes
+from .carry import Carry
 from .config import Config
 from .data.loader import Loader, choose_resident, read_all
 from .data.source import Source

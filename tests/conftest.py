@@ -29,6 +29,9 @@ _CHECKED += [
     "optimizers",
     "models.dcgan",
     "ops.conv",
+    "ops.grouped",
+    "ops.modulated",
+    "ops.resample",
     "models.layers",
     "models.mlp",
 ]

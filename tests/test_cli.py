@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import runs
-from gan_jax import cli, report
+from gan_jax import cli, inspect_run, report
 from runs import call, sentence, spawn
 
 pytestmark = pytest.mark.timeout(180)
@@ -238,6 +238,20 @@ def test_dry_run_counts_floating_point_operations(config):
 
 def test_dry_run_of_what_cannot_run(config):
     sentence(call("train", config, "data.source.size=22", "--dry-run"), "dcgan makes square images")
+
+
+def test_samples_are_drawn_in_the_run_s_own_precision(trained, tmp_path, monkeypatch):
+    """What `tf32` asks of a platform reaches the program that draws them."""
+    traced = []
+
+    def with_precision(precision, function):
+        traced.append(precision)
+        return function
+
+    monkeypatch.setattr("gan_jax.precision.asked", lambda config, platform: f"{config.tf32} on {platform}")
+    monkeypatch.setattr("gan_jax.sampling.traced_with", with_precision)
+    inspect_run.sample(trained, count=2, out=tmp_path / "a.png")
+    assert traced == ["True on cpu"]
 
 
 def test_sample(trained, tmp_path):
