@@ -6,7 +6,7 @@ from pathlib import Path
 from . import records, table
 
 _HERE = Path(__file__).resolve().parent
-SUITES = ("updates", "dispatch", "modes", "feeding", "convolutions", "sweep", "startup")
+SUITES = ("updates", "dispatch", "modes", "feeding", "convolutions", "sweep", "startup", "scaling")
 
 
 def main(results: Path = _HERE / "results", document: Path = _HERE.parent / "docs" / "performance.md") -> int:
