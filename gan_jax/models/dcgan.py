@@ -6,7 +6,6 @@ weights, no biases, no norm on the discriminator's first layer. At 64 pixels, 10
 players have 3,576,704 and 2,765,568 parameters, as there.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,36 +14,24 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ..types import Images, Labels
-from .layers import BatchNorm, Conv, ConvTranspose, Dense, Norm, SpectralNormed, check_counts, embed_label
+from .layers import (
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Norm,
+    SpectralNormed,
+    check_counts,
+    doublings,
+    embed_label,
+    side,
+)
 
 _WEIGHTS = nn.initializers.normal(0.02)
 
 
 def _ones_ish(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
-
-
-def doublings(size: int, base: int | None = None) -> tuple[int, int]:
-    """`(base, times)` with `size == base * 2 ** times`; the largest base up to 7 where none is given.
-
-    Raises:
-        ValueError: no base from 2 to 7 doubles into `size`, or `size` is not in 8..128.
-    """
-    for candidate in [base] if base else range(7, 1, -1):
-        times = round(math.log2(size / candidate)) if size > 0 else 0
-        if times >= 1 and candidate * 2**times == size and 2 <= candidate <= 7 and 8 <= size <= 128:
-            return candidate, times
-    what = f"base {base}" if base else "a base of 2 to 7"
-    raise ValueError(
-        f"dcgan makes square images of 8 to 128 pixels that {what} doubles into (8, 12, 16, 28, 32, 64, ...), "
-        f"not {size}: resize the data, as with data.source.size=32"
-    )
-
-
-def _side(shape: tuple[int, ...]) -> int:
-    if len(shape) != 3 or shape[0] != shape[1]:
-        raise ValueError(f"dcgan needs square images [H, W, C], not samples of shape {tuple(shape)}: use mlp")
-    return shape[0]
 
 
 class _Normed(nn.Module):
@@ -84,7 +71,7 @@ class Generator(SpectralNormed):
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
         check_counts(width=self.width)
-        base, times = doublings(_side(self.shape), self.base)
+        base, times = doublings(side(self.shape), self.base)
         common = {
             "use_bias": self.norm != "batch",
             "spectral": self.norm == "spectral",
@@ -131,7 +118,7 @@ class Discriminator(SpectralNormed):
         self, image: Images, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> jax.Array:
         check_counts(width=self.width)
-        _, times = doublings(_side(image.shape[1:]), self.base)
+        _, times = doublings(side(image.shape[1:]), self.base)
         common = {"spectral": self.norm == "spectral", "kernel_init": _WEIGHTS, "dtype": self.dtype}
         x, features = image, self.width
         for i in range(times):
