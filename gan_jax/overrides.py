@@ -66,6 +66,15 @@ def parse(text: str, hint: Any) -> Any:
     return literal(text)
 
 
+def _is_number(text: str) -> bool:
+    """Whether it is meant as a number, nan and inf too: then it isn't the name of a function."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _no(text: str) -> Any:
     raise ValueError(text)
 
@@ -179,7 +188,7 @@ class _Setter:
         try:
             return parse(self.text, hint)
         except ValueError:
-            if not named:
+            if not named or _is_number(self.text):
                 raise self.wrong(describe(hint)) from None
         self.resolve(self.text, self.path)
         same = isinstance(node, Call) and node.name == self.text

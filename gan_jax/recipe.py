@@ -45,6 +45,8 @@ def build(call: Call, home: str, allow: Allow = None, **offered: Any) -> Any:
         if known and name not in known:
             raise UserError(f"{call.name} takes no keyword {name!r}: it takes {', '.join(sorted(known))}")
     passed = {**{k: v for k, v in offered.items() if k in known and k not in given}, **given}
+    inner = "data.source" if home == "data.source" else "schedule"
+    passed = {k: build(v, inner, allow) if isinstance(v, Call) else v for k, v in passed.items()}
     parameters = inspect.signature(function).parameters.values()
     missing = [p.name for p in parameters if p.name in known and p.default is p.empty and p.name not in passed]
     if missing:
@@ -118,7 +120,7 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
                 config.discriminator_penalties, "discriminator_penalties.call", allow
             ),
             augment=augment,
-            ema=half_life(config.ema.half_life, config.ema.ramp_up),
+            ema=half_life(_schedule(config.ema.half_life, allow), config.ema.ramp_up),
             disc_steps=config.disc_steps,
             share_latents=config.share_latents,
             update=config.update,

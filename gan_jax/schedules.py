@@ -25,15 +25,16 @@ def cosine(start: float, end: float, images: float) -> Schedule:
     return lambda seen: end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(seen / images, 0.0, 1.0)))
 
 
-def half_life(images: float, ramp_up: float | None = None) -> Schedule:
-    """The half-life of an exponential moving average, in images.
+def half_life(images: float | Schedule, ramp_up: float | None = None) -> Schedule:
+    """The half-life of an exponential moving average, in images: a number, or itself a schedule.
 
     With `ramp_up` it is at most that share of the images seen so far, so that a young average isn't held back
     by the initial weights: `min(images, ramp_up * seen)`. Karras et al., StyleGAN2-ADA, 2020 (`ramp_up=0.05`).
     """
+    own = images if callable(images) else constant(images)
     if ramp_up is None:
-        return lambda seen: jnp.asarray(images, jnp.float32)
-    return lambda seen: jnp.minimum(images, ramp_up * seen)
+        return own
+    return lambda seen: jnp.minimum(own(seen), ramp_up * seen)
 
 
 def decay(half_life_images: jnp.ndarray, batch: int) -> jnp.ndarray:

@@ -34,6 +34,7 @@ def identity(): pass
 def r1(): pass
 def gp(target: float | None = 1.0, kind: "NoSuchType" = "one", pair: tuple[int, int] = (1, 2)): pass
 def digits(path: str = "", fraction: float = 1.0): pass
+def classifier(): pass
 def _private(): pass
 class Loss: pass
 """,
@@ -259,7 +260,7 @@ BAD = [
     ("steps=abc", "steps wants an int, got 'abc'"),
     ("steps=1.5", "steps wants an int, got '1.5'"),
     ("steps=", "steps wants an int, got ''"),
-    ("ema.half_life=nan", "ema.half_life wants a float, got 'nan'"),
+    ("ema.half_life=nan", "ema.half_life wants a float or a Call, got 'nan'"),
     ("ema.ramp_up=no", "ema.ramp_up wants a float or none, got 'no'"),
     ("deterministic=1", "deterministic wants true or false, got '1'"),
     ("precision=float16", "precision wants 'float32' or 'bfloat16', got 'float16'"),
@@ -374,7 +375,8 @@ def test_load_mistakes(tmp_path, text, wanted):
 FREE = {
     "steps", "data.resident", "data.workers", "data.prefetch", "parallel.mode", "parallel.devices",
     "log.every", "log.tensorboard", "sample.every", "sample.count", "sample.truncation", "sample.gif",
-    "checkpoint.every", "checkpoint.keep",
+    "checkpoint.every", "checkpoint.keep", "checkpoint.best",
+    "metrics.every", "metrics.names", "metrics.features", "metrics.count", "metrics.reference",
 }  # fmt: skip
 
 
