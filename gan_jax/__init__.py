@@ -21,6 +21,7 @@ from .parallel import pmap_step as pmap_step
 from .parallel import shard_step as shard_step
 from .penalties import Penalty as Penalty
 from .penalties import Weighted as Weighted
+from .standing import standing_statistics as standing_statistics
 from .state import GANState as GANState
 from .state import PlayerState as PlayerState
 from .step import Step as Step

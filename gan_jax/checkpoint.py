@@ -9,12 +9,13 @@ What is saved is the plain arrays by their paths, so a checkpoint depends on no 
 and on no sharding. The type, shape and bits of a leaf come back exactly; JAX's mark of a weak type does not.
 """
 
+import contextlib
 import json
 import logging
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -62,16 +63,18 @@ class Checkpoints:
     Args:
         directory: made by the first save.
         keep: how many good checkpoints stay, the newest.
+        best: `(name, more)`: one more stays, whose record has the lowest `["metrics"][name]`; with `more` the
+            highest.
 
     Use it as a context manager, or call `close`: a process that exits otherwise may lose the save in flight (and
     only that).
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, keep: int = 2):
+    def __init__(self, directory: str | os.PathLike[str], *, keep: int = 2, best: tuple[str, bool] | None = None):
         if keep < 1:
             raise UserError(f"keep={keep} would leave no checkpoint: set it to 1 or more")
         self.directory = Path(directory).absolute()
-        self.keep = keep
+        self.keep, self._best = keep, best
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None
         self._good: set[int] = set()  # written or verified by this object, so pruning reads no file twice
@@ -115,6 +118,21 @@ class Checkpoints:
             return read_manifest(self._home(step))
         except Damaged as error:
             raise self._unusable(step, error) from None
+
+    def best(self, among: Iterable[int] | None = None) -> int | None:
+        """The step with the best number, by the `best` this was made with; None where no record has one.
+
+        The newest of equals. A number that is not finite is none.
+        """
+        if self._best is None:
+            return None
+        (name, more), found = self._best, []
+        for step in self.steps() if among is None else among:
+            with contextlib.suppress(Damaged, OSError):
+                value = read_manifest(self._home(step))["record"].get("metrics", {}).get(name)
+                if isinstance(value, int | float) and math.isfinite(value):
+                    found.append((value if more else -value, step))
+        return max(found)[1] if found else None
 
     def verify(self, step: int) -> str | None:
         """None if every file of the checkpoint is as it was written, else a phrase that says what is wrong."""
@@ -284,15 +302,17 @@ class Checkpoints:
         return True
 
     def _prune(self, saved: int) -> None:
-        """Removes what is older than the newest `keep` good checkpoints, and saves that were never finished.
+        """Removes what is older than the newest `keep` good checkpoints but the best, and saves never finished.
 
         A damaged checkpoint does not count as one of the `keep`, and the one just saved always stays, also where a
         run was taken up again from an older step and newer ones are still there.
         """
         steps = self.steps()
         good = [step for step in steps if step in self._good or self.verify(step) is None]
-        oldest = min(saved, *good[-self.keep :])
+        oldest, best = min(saved, *good[-self.keep :]), self.best(good)
         for step in self._numbered():
+            if step == best:
+                continue
             if ((step < saved and step not in steps) or step < oldest) and not foreign(self._home(step)):
                 remove(self._home(step))
 

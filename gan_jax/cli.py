@@ -1,4 +1,4 @@
-"""The command line: `gan-jax train | sample | digest | prepare | benchmark | doctor`."""
+"""The command line: `gan-jax train | sample | evaluate | digest | prepare | benchmark | doctor`."""
 
 import argparse
 import gc
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from . import compilation_cache
 from .errors import UserError
+from .names import Call
+from .overrides import literal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,13 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(command=_train)
 
-    sample = commands.add_parser("sample", help="draw samples from a run")
-    _add_workdir(sample)
-    sample.add_argument("--count", type=int, default=64, help="how many (64)")
-    sample.add_argument("--seed", type=int, default=0, help="of the latents (0)")
-    sample.add_argument("--truncation", type=float, default=1.0, help="1.0 for none")
-    sample.add_argument("--out", type=Path, help="a PNG for a grid, or a folder for single images")
-    sample.set_defaults(command=_sample)
+    _add_sample(commands.add_parser("sample", help="draw samples from a run"))
+    _add_evaluate(commands.add_parser("evaluate", help="measure how good a run's samples are"))
 
     digest = commands.add_parser("digest", help="print the digest of a run's state, read back from disk")
     _add_workdir(digest)
@@ -95,9 +92,55 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_sample(sample: argparse.ArgumentParser) -> None:
+    _add_workdir(sample)
+    sample.add_argument("--count", type=int, help="how many (64; 8 to interpolate, 16 with neighbours)")
+    sample.add_argument("--seed", type=int, default=0, help="of the latents (0)")
+    sample.add_argument("--truncation", type=float, default=1.0, help="1.0 for none")
+    sample.add_argument("--labels", type=_numbers, metavar="N,N,...", help="of a conditional run, in turn; all")
+    kinds = sample.add_mutually_exclusive_group()
+    kinds.add_argument("--interpolate", type=int, metavar="STEPS", help="a walk from sample to sample")
+    kinds.add_argument("--neighbours", type=int, metavar="K", help="each sample beside its K nearest reals")
+    sample.add_argument("--features", type=_call, metavar="NAME", help="that neighbours are found by")
+    sample.add_argument("--out", type=Path, help="a PNG for a grid, a GIF of a walk, a folder for single images")
+    sample.set_defaults(command=_sample)
+
+
+def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
+    _add_workdir(evaluate)
+    evaluate.add_argument(
+        "--metrics", type=lambda text: tuple(text.split(",")), default=("frechet",), metavar="NAME,...",
+        help="frechet, kernel, inception_score, prdc, modes (frechet)",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--features", type=_call, metavar="NAME[:key=value,...]",
+        help="inception, efficientnet_lite0 or classifier; the config's if not given",
+    )  # fmt: skip
+    evaluate.add_argument("--count", type=int, default=10_000, help="generated samples (10000)")
+    evaluate.add_argument("--reference", type=int, default=0, help="reals; all of them if not given")
+    evaluate.add_argument("--split", help="of the data; the config's if not given")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the latents (0)")
+    evaluate.add_argument("--truncation", type=float, default=1.0, help="1.0 for none")
+    evaluate.add_argument(
+        "--standing", type=int, default=0, metavar="BATCHES", help="measure batch norm's statistics anew"
+    )
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _call(text: str) -> Call:
+    """`name` or `name:key=value,key=value`, where the name may be `module:function`."""
+    name, _, rest = text.rpartition(":") if "=" in text.rpartition(":")[2] else (text, "", "")
+    pairs = [part.partition("=") for part in rest.split(",") if part]
+    return Call(name, **{key.strip(): literal(value) for key, _, value in pairs})
+
+
 def _add_workdir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", type=Path)
-    parser.add_argument("--step", type=int, help="which checkpoint; the newest good one if not given")
+    parser.add_argument("--step", help="which checkpoint, or best; the newest good one if not given")
     parser.add_argument(
         "--allow",
         action="append",
@@ -131,13 +174,36 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    from .inspect_run import sample
+    from . import sample_run
 
-    for path in sample(
-        arguments.workdir, count=arguments.count, seed=arguments.seed, step=arguments.step,
-        truncation=arguments.truncation, out=arguments.out, allow=arguments.allow,
-    ):  # fmt: skip
+    common = {
+        "seed": arguments.seed, "step": arguments.step, "truncation": arguments.truncation,
+        "labels": arguments.labels, "out": arguments.out, "allow": arguments.allow,
+        **({} if arguments.count is None else {"count": arguments.count}),
+    }  # fmt: skip
+    if arguments.features is not None and arguments.neighbours is None:
+        raise UserError("--features are what --neighbours are found by: give both, or neither")
+    if arguments.interpolate is not None:
+        paths = sample_run.interpolate(arguments.workdir, steps=arguments.interpolate, **common)
+    elif arguments.neighbours is not None:
+        paths = sample_run.neighbours(
+            arguments.workdir, nearest_reals=arguments.neighbours, features=arguments.features, **common
+        )
+    else:
+        paths = sample_run.sample(arguments.workdir, **common)
+    for path in paths:
         print(path)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from .inspect_run import evaluate
+
+    for record in evaluate(
+        arguments.workdir, metrics=arguments.metrics, features=arguments.features, count=arguments.count,
+        reference=arguments.reference, split=arguments.split, seed=arguments.seed, step=arguments.step,
+        truncation=arguments.truncation, standing=arguments.standing, allow=arguments.allow,
+    ):  # fmt: skip
+        print(record.text())
 
 
 def _digest(arguments: argparse.Namespace) -> None:

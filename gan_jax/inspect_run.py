@@ -1,31 +1,65 @@
-"""What can be asked of a run afterwards: samples and digests, from its workdir alone."""
+"""What can be asked of a run afterwards, from its workdir alone: its state, its digest, its metrics."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
-import numpy as np
 
-from . import precision, report
+from . import config as configs
+from . import precision
 from .carry import carry_shapes
 from .checkpoint import Checkpoints
-from .config import Config
+from .config import Call, Config
 from .digest import leaf_digests, state_digest
 from .errors import UserError
+from .evaluation import Evaluator, features_of, generated, keep
 from .gan import GAN
-from .recipe import Allow, SampleSpec, make_gan
+from .metrics.measures import NUMBERS
+from .metrics.record import Record
+from .recipe import Allow, SampleSpec, make_gan, make_source
 from .sampling import Sampler
+from .standing import standing_statistics
 from .state import GANState
 from .workdir import read_config
 
 
-def _open(workdir: Path, step: int | None, allow: Allow) -> tuple[Config, SampleSpec, GAN, int, GANState]:
-    """A run's config, game and state. Names in its files resolve inside gan_jax, and in what is allowed."""
+class Opened(NamedTuple):
+    """A run's config, what its samples are, its game, and its state at a step."""
+
+    config: Config
+    spec: SampleSpec
+    gan: GAN
+    step: int
+    state: GANState
+
+    def sampler(self, seed: int, truncation: float = 1.0, labels: Sequence[int] | None = None) -> Sampler:
+        """Draws in the run's own precision.
+
+        Raises:
+            UserError: the generator defines no truncation, or the run has no such labels.
+        """
+        asked = precision.asked(self.config, jax.default_backend())
+        classes = self.spec.classes if self.config.conditional else None
+        return Sampler(self.gan, seed, classes, truncation, labels=labels, precision=asked)
+
+
+def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened:
+    """A run at `step`; None: its newest good checkpoint; "best": by the config's `checkpoint.best`.
+
+    Names in its files resolve inside gan_jax, and in what is allowed.
+
+    Raises:
+        UserError: there is no run, no such checkpoint, or none that verifies.
+    """
     config = read_config(workdir)
-    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, best=best_by(config)) as checkpoints:
         steps = checkpoints.steps()
         if not steps:
             raise UserError(f"{workdir} holds no checkpoint yet: train it first")
+        if isinstance(step, str):
+            step = _named_step(step, checkpoints, config)
         spec = _sample_spec(checkpoints, steps)
         gan = make_gan(config, spec, allow)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -35,7 +69,24 @@ def _open(workdir: Path, step: int | None, allow: Allow) -> tuple[Config, Sample
         restored = checkpoints.restore(target, step)
     if restored is None:
         raise UserError(f"{workdir} holds no checkpoint yet: train it first")
-    return config, spec, gan, restored.step, restored.state.state
+    return Opened(config, spec, gan, restored.step, restored.state.state)
+
+
+def best_by(config: Config) -> tuple[str, bool] | None:
+    """What `Checkpoints` takes as `best`."""
+    name = config.checkpoint.best
+    return (name, NUMBERS[name][1]) if name in NUMBERS else None
+
+
+def _named_step(name: str, checkpoints: Checkpoints, config: Config) -> int:
+    if name.isdecimal():
+        return int(name)
+    if name != "best":
+        raise UserError(f"--step wants a number or best, got {name!r}")
+    found = checkpoints.best()
+    if found is None:
+        raise UserError("this run kept no best checkpoint: train it with checkpoint.best and metrics.every set")
+    return found
 
 
 def _sample_spec(checkpoints: Checkpoints, steps: list[int]) -> SampleSpec:
@@ -49,67 +100,68 @@ def _sample_spec(checkpoints: Checkpoints, steps: list[int]) -> SampleSpec:
                 raise
 
 
-def digest(workdir: str | os.PathLike, *, step: int | None = None, allow: Allow = ()) -> str:
+def digest(workdir: str | os.PathLike, *, step: int | str | None = None, allow: Allow = ()) -> str:
     """The digest of a run's state, recomputed from what is on disk; training prints the same at its end.
 
     Raises:
         UserError: there is no run, no such checkpoint, or none that verifies.
     """
-    return state_digest(leaf_digests(_open(Path(workdir), step, allow)[-1]))
+    return state_digest(leaf_digests(open_run(Path(workdir), step, allow).state))
 
 
-def sample(
+def evaluate(
     workdir: str | os.PathLike,
     *,
-    count: int = 64,
+    metrics: Sequence[str] = ("frechet",),
+    features: Call | None = None,
+    count: int = 10_000,
+    reference: int = 0,
+    split: str | None = None,
     seed: int = 0,
-    step: int | None = None,
+    step: int | str | None = None,
     truncation: float = 1.0,
-    out: str | os.PathLike | None = None,
+    standing: int = 0,
     allow: Allow = (),
-) -> list[Path]:
-    """Write `count` samples of a run's averaged generator: one grid, or single images in a folder.
+) -> list[Record]:
+    """Metrics of a run's averaged generator; each is a line of `<workdir>/evaluations.jsonl` too.
 
     Args:
         workdir: the run's.
-        count: how many.
+        metrics: names in `gan_jax.metrics.measures.MEASURES`.
+        features: in `gan_jax.metrics`; None: the config's.
+        count: generated samples, reference: reals, 0 for all of them.
+        split: of the data; None: the config's.
         seed: of the latents.
-        step: which checkpoint; None: the newest good one.
-        truncation: 1.0 for none; only for generators that define it.
-        out: a path ending in .png for a grid (default: `<workdir>/samples_<step>.png`), .npz for the samples
-            as an array `image` (uint8 images as the data's, or float32 vectors), else a folder for
-            `00000.png`, `00001.png`, ...
+        step: as `open_run` takes it.
+        truncation: 1.0 for none.
+        standing: batch norm's statistics are measured anew over so many batches (Brock et al., 2019); 0: those
+            that training averaged.
 
     Raises:
-        UserError: there is no run, no such checkpoint, or the generator defines no truncation.
+        UserError: there is no run, no such checkpoint, metric, split, truncation or weights.
     """
     workdir = Path(workdir)
-    if count < 1:
-        raise UserError(f"--count must be at least 1, got {count}")
-    config, spec, gan, step, state = _open(workdir, step, allow)
-    sampler = Sampler(
-        gan, seed, spec.classes if config.conditional else None, truncation,
-        precision=precision.asked(config, jax.default_backend()),
-    )  # fmt: skip
-    values = sampler(state.ema, count)
-    path = Path(out) if out is not None else workdir / f"samples_{step:08d}.png"
-    if path.suffix not in (".png", ".npz") and (values.ndim != 4 or values.shape[-1] not in (1, 3, 4)):
-        raise UserError(f"samples of shape {spec.shape} are no images: give --out a .png or .npz file")
-    try:
-        return _write(values, path, sampler.columns(count))
-    except OSError as error:
-        raise UserError(f"can't write to {path} ({error.strerror}): give another --out") from error
-
-
-def _write(values: np.ndarray, path: Path, columns: int | None) -> list[Path]:
-    if path.suffix == ".png":
-        report.save_png(path, report.picture(values, columns=columns))
-        return [path]
-    if path.suffix == ".npz":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, image=report.to_uint8(values) if values.ndim == 4 else values)
-        return [path]
-    paths = [path / f"{i:05d}.png" for i in range(len(values))]
-    for one, image in zip(paths, report.to_uint8(values)):
-        report.save_png(one, image[..., 0] if image.shape[-1] == 1 else image)
-    return paths
+    if count < 2:
+        raise UserError(f"--count must be at least 2, got {count}")
+    run = open_run(workdir, step, allow)
+    config = run.config
+    if split is not None:
+        config = configs.override(config, [f"data.source.split={split}"], allow=allow)
+    source = make_source(config, allow)
+    if tuple(source.shape) != tuple(run.spec.shape):
+        raise UserError(f"the data are {tuple(source.shape)} now, and the run's samples {tuple(run.spec.shape)}")
+    sampler = run.sampler(seed, truncation)
+    options = {} if truncation == 1.0 else {"truncation": truncation}
+    variables = run.state.ema
+    if standing:
+        options["standing_statistics"] = standing
+        variables = standing_statistics(
+            run.gan, variables, jax.random.key(seed), config.batch, standing,
+            run.spec.classes if config.conditional else None,
+        )  # fmt: skip
+    extractor = features_of(features, config, source, allow)
+    records = Evaluator(source, extractor, metrics, reference).score(
+        generated(sampler, variables, count), seed=seed, step=run.step, options=options
+    )
+    keep(workdir, records)
+    return records

@@ -63,7 +63,12 @@ def joint_turn(
         # The penalties are the discriminator's own: what they say of a sample is not for the generator.
         still = fake._replace(image=lax.stop_gradient(made))
         weighted, states, metrics = penalties.total(
-            gan.discriminator_penalties, player.penalties, (critic, real, still, draws.penalty), state.step, seen
+            gan.discriminator_penalties,
+            player.penalties,
+            (critic, real, still, draws.penalty),
+            state.step,
+            seen,
+            game.axis_name,
         )
         return (on_real, on_fake, weighted), (after, states, metrics)
 

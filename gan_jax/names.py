@@ -19,7 +19,10 @@ from .errors import UserError
 
 
 class Home(NamedTuple):
-    """Where a short name lives: a module, or a package whose modules each hold one `attribute`."""
+    """Where a short name lives: a module, or a package whose modules each hold one `attribute`.
+
+    A package that has `__all__` counts as a module.
+    """
 
     module: str
     attribute: str | None = None  # None: in a package, the attribute is named as its module
@@ -72,11 +75,12 @@ def near(word: str, words: Iterable[str]) -> str:
 def choices(home: str, attribute: str | None = None) -> list[str]:
     """The names that `resolve(name, home, attribute)` knows.
 
-    In a module: its `__all__`, or else the public functions it defines. In a package: the modules that define
-    `attribute` (by default, something named as the module); these are read, not imported.
+    In a module, or a package that has `__all__`: that, or else the public functions it defines. In another
+    package: the modules that define `attribute` (by default, something named as the module); these are read, not
+    imported.
     """
     module = _import(home, home)
-    if not hasattr(module, "__path__"):  # a module, not a package
+    if not _is_package(module):
         if hasattr(module, "__all__"):
             return sorted(module.__all__)
         return sorted(name for name, value in vars(module).items() if _is_public(name, value, home))
@@ -87,6 +91,11 @@ def choices(home: str, attribute: str | None = None) -> list[str]:
         if source and source.suffix == ".py" and (attribute or info.name) in _top_level(source):
             found.append(info.name)
     return sorted(found)
+
+
+def _is_package(module: types.ModuleType) -> bool:
+    """Whether its names are those of its modules."""
+    return hasattr(module, "__path__") and not hasattr(module, "__all__")
 
 
 def _is_public(name: str, value: Any, home: str) -> bool:
@@ -124,7 +133,7 @@ def resolve(
             raise UserError(f"{name!r} was read from a workdir and is not part of {home}: add `--allow {top}`")
         owner = _import(module_name, name)
     else:
-        package = hasattr(_import(home, name), "__path__")
+        package = _is_package(_import(home, name))
         if name not in (known := choices(home, attribute)):
             raise UserError(f"no {name!r} in {home}{near(name, known)}")
         owner = _import(f"{home}.{name}" if package else home, name)

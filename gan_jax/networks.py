@@ -17,14 +17,29 @@ def _named(function: Any) -> tuple[frozenset[str], bool]:
     return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def accepted(network: Network, method: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords that `network` names in its signature; all of them where it takes `**anything`."""
-    if isinstance(network, nn.Module):  # apply and init hand their keywords on to __call__
-        named, anything = _named(type(network).__call__)
-        named |= {"mutable"} if method == "apply" else frozenset()
+def accepted(network: Network, entry: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords that `network` names in its signature; all of them where it takes `**anything`.
+
+    `entry` is "init" or "apply". The keyword `method` asks for one of the network's other functions ("mapping",
+    "synthesis"): of a Linen module it is the method of that name, called with what *it* names; any other network
+    names `method` in its `apply`, and does as it says.
+
+    Raises:
+        ValueError: the network has no such method.
+    """
+    method = keywords.get("method")
+    if isinstance(network, nn.Module):  # apply and init hand their keywords on to the method
+        function = getattr(type(network), method or "__call__", None)
+        named, anything = (frozenset(), False) if function is None else _named(function)
+        named |= {"mutable", "method"} if entry == "apply" and function is not None else frozenset()
     else:
-        function = getattr(network, method)
+        function = getattr(network, entry)
         named, anything = _named(getattr(function, "__func__", function))
+    if method is not None and not (anything or "method" in named):
+        raise ValueError(
+            f"{type(network).__name__} of {type(network).__module__} has no method {method!r}, which this game "
+            "calls (a path length penalty does): take a network that has it"
+        )
     return {k: v for k, v in keywords.items() if anything or k in named}
 
 

@@ -9,6 +9,8 @@ the elements of a sample, a mean over the batch, in float32.
 """
 
 import functools
+import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +27,8 @@ class Penalty(NamedTuple):
     init: `() -> state`, usually `()`.
     apply: on the discriminator `(state, critic, real, fake, keys) -> (value, state)`; on the generator
         `(state, generate, latents, real, keys) -> (value, state)`. `real` and `fake` are `Samples`, `keys`
-        is `[B]`, one key a sample.
+        is `[B]`, one key a sample. One that names the keyword `axis_name` is given the device axis under
+        `pmap`, else None: its state has to be the same on every device.
     """
 
     name: str
@@ -155,25 +158,77 @@ def reconstruction() -> Penalty:
     return _stateless("reconstruction", value)
 
 
+def path_length(decay: float = 0.01, shrink: int = 2) -> Penalty:
+    """On a generator with a mapping: `E (|J^T y| - a)^2`, J = d image / d w and y ~ N(0, I) / sqrt(H W).
+
+    A step of one size in w shall change the image by as much wherever it is taken. Karras et al., "Analyzing and
+    improving the image quality of StyleGAN", 2020, section 3.2. a is a moving average of the mean length over the
+    global batch; it moves before it is compared with, and no gradient goes through it. The papers' weight is 2,
+    every 4 steps.
+
+    The generator has the methods "mapping" (latents to `[B, W]`, or `[B, L, W]`, one w for each layer) and
+    "synthesis" (those to images, with `keys` for noise, drawn anew; labels are the mapping's). The length is the
+    root of the square norm over W and the *mean* of it over L, as in the authors' code: with the L layers moved
+    together, as in the paper's equation, it would be the norm of the sum over L.
+
+    Args:
+        decay: how much of the way to the new mean a goes each time.
+        shrink: every how many samples one is taken; 1: all.
+
+    Raises:
+        ValueError: `decay` is not in (0, 1], or `shrink` is below 1.
+    """
+    if not 0 < decay <= 1 or shrink < 1:
+        raise ValueError(
+            f"path_length needs a decay in (0, 1] and a shrink of at least 1, got {decay} and {shrink}"
+        )
+
+    def apply(
+        state: PyTree,
+        generate: Generate,
+        latents: Latents,
+        real: Samples,
+        keys: Key,
+        *,
+        axis_name: str | None = None,
+    ) -> tuple[Scalar, PyTree]:
+        keys = keys[::shrink]
+        ws = generate(latents, method="mapping")[::shrink]
+        noise = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+        images, pullback = jax.vjp(lambda ws: generate(ws, method="synthesis", keys=noise, label=None), ws)
+        directions = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:], images.dtype))(keys)
+        (by_ws,) = pullback(directions / math.sqrt(math.prod(images.shape[1:-1])))
+        lengths = _safe_norm(_square(by_ws) / math.prod(ws.shape[1:-1]))
+        mean = lax.stop_gradient(jnp.mean(lengths))
+        mean = mean if axis_name is None else lax.pmean(mean, axis_name)
+        state = state + decay * (mean.astype(state.dtype) - state)
+        return jnp.mean((lengths - state) ** 2), state
+
+    return Penalty("path_length", lambda: jnp.zeros(()), apply)
+
+
 def total(
     entries: Sequence[tuple[Any, Penalty, int]],
     states: tuple[PyTree, ...],
     arguments: tuple[Any, ...],
     step: jax.Array,
     images: jax.Array,
+    axis_name: str | None = None,
 ) -> tuple[Scalar, tuple[PyTree, ...], Metrics]:
-    """The weighted sum of penalties, their new states and their metrics.
+    """The weighted sum of penalties, their new states and their metrics; `axis_name` is for those that name it.
 
     `penalty/<name>` is the unweighted value, 0 on a step where a lazy penalty rests; `applied/<name>`, which
     only lazy penalties have, is 1 where it ran and 0 where not, so that a mean can leave those steps out.
     """
     weighted, new_states, metrics = jnp.zeros(()), [], {}
     for (weight, penalty, every), state in zip(entries, states, strict=True):
+        named = "axis_name" in inspect.signature(penalty.apply).parameters
+        apply = functools.partial(penalty.apply, axis_name=axis_name) if named else penalty.apply
         if every == 1:
-            value, state = penalty.apply(state, *arguments)
+            value, state = apply(state, *arguments)
         else:
             due = step % every == 0
-            run = functools.partial(lambda penalty, state: penalty.apply(state, *arguments), penalty)
+            run = functools.partial(lambda apply, state: apply(state, *arguments), apply)
             dtype = jax.eval_shape(run, state)[0].dtype
             rest = functools.partial(lambda dtype, state: (jnp.zeros((), dtype), state), dtype)
             value, state = lax.cond(due, run, rest, state)

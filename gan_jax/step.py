@@ -97,7 +97,7 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
         augment = gan.augment.update(state.augment, lax.stop_gradient(logits), batch_size)
         if generator is None:
             generator, more = game.generator_turn(
-                state.replace(discriminator=discriminator, augment=augment),
+                state.replace(discriminator=discriminator),
                 seen, images[-1], labels[-1], own, forward,
             )  # fmt: skip
             metrics = {**metrics, **more}

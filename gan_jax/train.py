@@ -37,6 +37,7 @@ from .writer import Writer, rewind
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoints
+    from .evaluation import Measuring
 
 
 def train(
@@ -92,6 +93,7 @@ class _Run:
         on_first_step: Callable[[dict[str, Any]], None] | None,
     ):
         self.config, self.workdir, self.stream, self.on_first_step = config, workdir, stream, on_first_step
+        self.allow, self.measured = allow, (0, {})  # the last step that metrics were measured at, and they
         self.folder = workdir / "checkpoints"
         self.timings = Timings()
         self.timings.phase("imports")
@@ -106,6 +108,10 @@ class _Run:
                 f"steps={config.steps} is no multiple of parallel.fuse={config.parallel.fuse}: a run stops at "
                 "the end of a chunk"
             )
+        if config.metrics.every or config.checkpoint.best:
+            from .evaluation import check_settings
+
+            check_settings(config)
         self.resident = choose_resident(config.data.resident, self.source, self.placement.memory_bytes())
         self.programs = Programs(config, self.gan, self.spec, self.placement, self.resident)
         self.pictures = Pictures(workdir, self.programs.sampler, self.source, config.sample.count)
@@ -120,7 +126,19 @@ class _Run:
         """Opened when first needed: Orbax is slow to import, and a new run has nothing to restore."""
         from .checkpoint import Checkpoints
 
-        return self.ends.enter_context(Checkpoints(self.folder, keep=self.config.checkpoint.keep))
+        kept, best = self.config.checkpoint, None
+        if kept.best:
+            from .metrics.measures import NUMBERS
+
+            best = kept.best, NUMBERS[kept.best][1]
+        return self.ends.enter_context(Checkpoints(self.folder, keep=kept.keep, best=best))
+
+    @functools.cached_property
+    def measuring(self) -> "Measuring":
+        """Made when first needed: most runs measure nothing."""
+        from .evaluation import Measuring
+
+        return Measuring(self.config, self.workdir, self.programs.many, self.source, self.allow)
 
     # -- the story
 
@@ -164,6 +182,7 @@ class _Run:
             self._say(f"checkpoint {step} is passed over: {why}")
         if restored is not None:
             self._compare(restored.record)
+            self.measured = restored.step, restored.record.get("metrics", {})
             self._say(f"resuming at step {restored.step}")
         step = restored.step if restored else 0
         programs.compile(
@@ -217,14 +236,18 @@ class _Run:
                     if _crossed(before, step, config.log.every):
                         pending = step, begin_read(carry.meter)
                         carry = carry._replace(meter=self.programs.empty_meter())
-                samples = _crossed(before, step, config.sample.every) and step < config.steps
-                saves = _crossed(before, step, config.checkpoint.every) and step < config.steps
+                last = step >= config.steps
+                measures = config.metrics.every > 0 and _crossed(before, step, config.metrics.every)
+                samples = _crossed(before, step, config.sample.every) and not last
+                saves = (measures or _crossed(before, step, config.checkpoint.every)) and not last
                 # The picture and the checkpoint wait for this step anyway, and the line of the log comes first.
-                if pending and (samples or saves or step >= config.steps):
+                if pending and (samples or saves or last):
                     self._log(*pending)
                     pending = None
                 if samples:
                     self.pictures.draw(step, carry.state.ema, self.writer)
+                if measures:
+                    self._measure(step, carry)
                 if saves:
                     self._save(step, carry)
         return step, carry
@@ -264,6 +287,16 @@ class _Run:
             losses = f"G {means['loss/generator']:.2f} D {means['loss/discriminator']:.2f}"
             self.writer.message(f"step {step}: loss {losses} since the last line")
 
+    def _measure(self, step: int, carry: Carry) -> None:
+        """Metrics of the averaged generator: a line each, and numbers for the checkpoint of the same step."""
+        self._check(read(carry.meter)[1])
+        records = self.measuring(step, carry.state.ema)
+        for record in records:
+            self.writer.message(record.text())
+        numbers = {record.metric: record.value for record in records}
+        self.writer.scalars(step, {f"metrics/{name}": value for name, value in numbers.items()})
+        self.measured = step, numbers
+
     def _save(self, step: int, carry: Carry) -> None:
         """A checkpoint, once what it would hold was read as finite."""
         self._check(read(carry.meter)[1])
@@ -272,6 +305,7 @@ class _Run:
             "sample": self.spec._asdict(),
             "data": self.fingerprint,
             "environment": self.placement.environment(),
+            "metrics": self.measured[1] if self.measured[0] == step else {},
         }
         self.checkpoints.save(step, carry, record)
 

@@ -108,7 +108,7 @@ class Game:
     def generate(
         self, params: PyTree, model_state: dict, latents: Latents, draws: Draws, **keywords: Any
     ) -> tuple[Images, dict]:
-        """The generator in training mode: `(images [B, *S], model_state)`."""
+        """The generator in training mode: `(images [B, *S], model_state)`, or what its `method` gives."""
         keywords = {"label": draws.label, "axis_name": self.axis_name, "keys": draws.generator, **keywords}
         return call_network(self.gan.generator, params, model_state, latents, **keywords)
 
@@ -140,7 +140,7 @@ class Game:
 
             weighted, states, metrics = penalties.total(
                 self.gan.generator_penalties, penalty_states,
-                (bound, draws.latents, real, draws.penalty), state.step, seen,
+                (bound, draws.latents, real, draws.penalty), state.step, seen, self.axis_name,
             )  # fmt: skip
             return (image, weighted), (new_state, states, metrics)
 
@@ -183,7 +183,7 @@ class Game:
                 loss = gan.loss.discriminator(on_real, on_fake)
                 weighted, states, metrics = penalties.total(
                     gan.discriminator_penalties, penalty_states,
-                    (critic, real, fake, draws.penalty), state.step, seen,
+                    (critic, real, fake, draws.penalty), state.step, seen, self.axis_name,
                 )  # fmt: skip
                 metrics |= {"loss/discriminator": loss, "logits/real": mean_logit(on_real)}
                 metrics |= {"logits/fake": mean_logit(on_fake)}

@@ -53,7 +53,8 @@ class Network(Protocol):
     - `axis_name`: the device axis under `pmap`, for statistics over the global batch, else None;
     - `keys`: `[B]` keys, one a sample, for noise inside the network;
     - `mutable`: the names of the collections that may change; the network then returns `(output, changed)`;
-    - `truncation`: a float, when sampling.
+    - `truncation`: a float, when sampling;
+    - `method`: a Linen module's other method, "mapping" or "synthesis", where a penalty asks for it.
 
     `init` returns a mapping with `"params"` and, where the network keeps state, other collections. A network
     with a method `refresh(variables) -> variables` has it called once before its own turn (the

@@ -119,6 +119,13 @@ class Writer:
         elif self._tensorboard:
             self._early.append((step, tag, array))
 
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers that are no part of the log's lines, for TensorBoard."""
+        self._open_events()
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+
     def _open_events(self) -> None:
         if self._tensorboard is None or self._events is not None:
             return

@@ -19,7 +19,13 @@ os.environ["GAN_JAX_CACHE"] = "off"
 
 _CHECKED = ["latents", "losses", "networks", "parallel", "schedules"]
 _CHECKED += [
-    "augment",
+    "augment.adaptive",
+    "augment.base",
+    "augment.color",
+    "augment.corruption",
+    "augment.differentiable",
+    "augment.geometry",
+    "augment.pipeline",
     "draws",
     "step",
     "turns",
@@ -34,6 +40,15 @@ _CHECKED += [
     "ops.resample",
     "models.layers",
     "models.mlp",
+    "models.biggan",
+    "models.equalized",
+    "models.styled",
+    "models.stylegan2",
+    "models.r3gan",
+    "models.sagan",
+    "models.sngan",
+    "models.widths",
+    "standing",
 ]
 install_import_hook([f"gan_jax.{name}" for name in _CHECKED], "checking.checked")
 

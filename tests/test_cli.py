@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import runs
-from gan_jax import cli, inspect_run, report
+from gan_jax import cli, report, sample_run
 from runs import call, sentence, spawn
 
 pytestmark = pytest.mark.timeout(180)
@@ -250,7 +250,7 @@ def test_samples_are_drawn_in_the_run_s_own_precision(trained, tmp_path, monkeyp
 
     monkeypatch.setattr("gan_jax.precision.asked", lambda config, platform: f"{config.tf32} on {platform}")
     monkeypatch.setattr("gan_jax.sampling.traced_with", with_precision)
-    inspect_run.sample(trained, count=2, out=tmp_path / "a.png")
+    sample_run.sample(trained, count=2, out=tmp_path / "a.png")
     assert traced == ["True on cpu"]
 
 

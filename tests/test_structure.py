@@ -17,7 +17,7 @@ CORE = [
     {"losses", "penalties", "augment", "schedules", "state", "networks", "latents", "optimizers", "ops"},
     {"gan", "models"},
     {"draws"},
-    {"turns"},
+    {"turns", "standing"},
     {"joint"},
     {"step"},
     {"parallel", "meter"},

@@ -128,21 +128,36 @@ class ConvTranspose(_Layer):
         return self._finish(x, self.features)
 
 
+class Embed(_Layer):
+    """Labels `[B]` to their rows of the kernel `[classes, features]`; `spectral` divides the whole table."""
+
+    use_bias: bool = False
+    classes: int = 1
+
+    @nn.compact
+    def __call__(self, label: Labels) -> jax.Array:
+        return self._finish(jnp.take(self._kernel((self.classes, self.features)), label, axis=0), self.features)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation over the global batch: under `pmap` the statistics are reduced over `axis_name`.
 
-    Statistics are computed and kept in float32. Ioffe and Szegedy, 2015.
+    Statistics are computed and kept in float32. Without `affine` no gain and bias follow. Ioffe and Szegedy, 2015.
     """
 
     dtype: Any = jnp.float32
     scale_init: Initializer = nn.initializers.ones
+    epsilon: float = 1e-5
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, axis_name: str | None) -> jax.Array:
         norm = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.9,
-            epsilon=1e-5,
+            epsilon=self.epsilon,
+            use_scale=self.affine,
+            use_bias=self.affine,
             axis_name=axis_name,
             dtype=self.dtype,
             scale_init=self.scale_init,
@@ -158,16 +173,26 @@ def check_counts(**counts: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
+def check_label(label: Labels | None, classes: int | None) -> Labels | None:
+    """The labels of a conditional network; None where it is unconditional.
+
+    Raises:
+        ValueError: the network has classes, but no labels were given.
+    """
+    if classes is not None and label is None:
+        raise ValueError(f"a network with {classes} classes needs labels: pass `label`, integers [B]")
+    return None if classes is None else label
+
+
 def embed_label(label: Labels | None, classes: int | None, features: int, name: str) -> jax.Array | None:
     """A learned vector for each label, `[B, features]`; None where the network is unconditional.
 
     Raises:
         ValueError: the network has classes, but no labels were given.
     """
-    if classes is None:
+    label = check_label(label, classes)
+    if classes is None or label is None:
         return None
-    if label is None:
-        raise ValueError(f"a network with {classes} classes needs labels: pass `label`, integers [B]")
     return nn.Embed(classes, features, embedding_init=nn.initializers.normal(1.0), name=name)(label)
 
 

@@ -1,4 +1,4 @@
-"""Stacked sets: channels are rows of the source, labels are read as one number, order is a function of the seed."""
+"""Stacked sets: channels are rows of the source, labels are read as one number, draws are the seed's."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,4 @@
-"""Differentiable augmentation in front of the discriminator, on real and generated images alike.
-
-An `Augment` is three pure functions; its state (such as ADA's probability) lives in `GANState.augment`.
-"""
+"""What an augmentation is, and the two simplest."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .types import Images, Key, Logits, PyTree
+from ..types import Images, Key, Logits, PyTree
 
 
 class Augment(NamedTuple):
@@ -25,13 +22,14 @@ class Augment(NamedTuple):
     update: Callable[[PyTree, Logits, int], PyTree]
 
 
-def _still(state: PyTree, real_logits: Logits, images: int) -> PyTree:
+def still(state: PyTree, real_logits: Logits, images: int) -> PyTree:
+    """The update of an augmentation that does not change."""
     return state
 
 
 def identity() -> Augment:
     """No augmentation."""
-    return Augment(init=lambda: (), apply=lambda state, images, keys: images, update=_still)
+    return Augment(init=lambda: (), apply=lambda state, images, keys: images, update=still)
 
 
 def mirror(probability: float = 0.5) -> Augment:
@@ -43,4 +41,12 @@ def mirror(probability: float = 0.5) -> Augment:
         flip = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
         return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
 
-    return Augment(init=lambda: (), apply=apply, update=_still)
+    return Augment(init=lambda: (), apply=apply, update=still)
+
+
+def check_color(images: jax.Array, name: str) -> None:
+    """Raises ValueError unless images are floating `[B, H, W, C]` with 1 or 3 channels."""
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(
+            f"{name} takes floating images [B, H, W, C] with 1 or 3 channels, not {images.dtype} {images.shape}"
+        )

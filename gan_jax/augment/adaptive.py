@@ -1,0 +1,154 @@
+"""ADA: Karras et al., "Training generative adversarial networks with limited data", 2020."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..types import Images, Key, Logits, Schedule
+from .base import Augment, check_color
+from .pipeline import Strengths, augmented
+
+_BLIT, _GEOMETRY = ("xflip", "rotate90", "xint"), ("scale", "rotate", "aniso", "xfrac")
+_COLOR = ("brightness", "contrast", "lumaflip", "hue", "saturation")
+_GROUPS = {"b": _BLIT, "g": _GEOMETRY, "c": _COLOR, "f": ("imgfilter",), "n": ("noise",)}
+
+
+def _on(*names: str) -> dict[str, float]:
+    return dict.fromkeys(names, 1.0)
+
+
+POLICIES: dict[str, dict[str, float]] = {
+    "blit": _on(*_BLIT),
+    "geom": _on(*_GEOMETRY),
+    "color": _on(*_COLOR),
+    "filter": _on("imgfilter"),
+    "noise": _on("noise"),
+    "cutout": _on("cutout"),
+    **{name: _on(*(n for letter in name for n in _GROUPS[letter])) for name in ("bg", "bgc", "bgcf", "bgcfn")},
+    "bgcfnc": {name: 1.0 for name in Strengths._fields},
+    "r3gan": _on(*_BLIT, *_GEOMETRY, "cutout") | dict.fromkeys(_COLOR, 0.5),
+    "none": {},
+}
+
+
+class AdaState(NamedTuple):
+    """Scalars.
+
+    Attributes:
+        p: the probability; float32, as the next three.
+        signs: sum of the signs of the reals' logits since p last moved.
+        logits: how many they were.
+        images: images of those steps.
+        steps: updates so far; int32.
+    """
+
+    p: jax.Array
+    signs: jax.Array
+    logits: jax.Array
+    images: jax.Array
+    steps: jax.Array
+
+
+def ada(
+    policy: str = "bgc",
+    *,
+    p: float | Schedule = 0.0,
+    target: float | None = 0.6,
+    every: int = 4,
+    speed_kimg: float = 500.0,
+    xflip: float | None = None,
+    rotate90: float | None = None,
+    xint: float | None = None,
+    scale: float | None = None,
+    rotate: float | None = None,
+    aniso: float | None = None,
+    xfrac: float | None = None,
+    brightness: float | None = None,
+    contrast: float | None = None,
+    lumaflip: float | None = None,
+    hue: float | None = None,
+    saturation: float | None = None,
+    imgfilter: float | None = None,
+    noise: float | None = None,
+    cutout: float | None = None,
+) -> Augment:
+    """ADA's augmentation pipeline, with an adaptive, scheduled or fixed probability.
+
+    An operation acts on an image with probability `p` times its strength. With a `target` p starts at `p`, and
+    every `every` steps, of n images together, `p <- max(p + sign(E[sign D(real)] - target) n / (1000 speed_kimg),
+    0)`; it has no upper limit. With `target=None` p is fixed, or a schedule of images seen.
+
+    Images are `[B, H, W, C]`, C 1 or 3, computed in float32 at least and cast back.
+
+    Args:
+        policy: "bgc" (blits, geometry and colour), ADA's default; "blit", "geom", "color", "filter", "noise",
+            "cutout"; "bg", "bgcf", "bgcfn", "bgcfnc" (all); "r3gan" (colour at half strength, and cutout); "none".
+        p: the probability, its start or its schedule.
+        target: what the mean sign of D on reals is steered to, or None.
+        every: steps between adjustments.
+        speed_kimg: thousands of images in which p can move by 1.
+        xflip: strength in [0, 1] in place of the policy's, as all that follow.
+
+    Raises:
+        ValueError: an unknown policy; a strength outside [0, 1]; a schedule with a target; a negative p; images of
+            another shape, or too small.
+    """
+    strengths = (
+        xflip, rotate90, xint, scale, rotate, aniso, xfrac, brightness, contrast, lumaflip, hue, saturation,
+        imgfilter, noise, cutout,
+    )  # fmt: skip
+    chosen = _strengths(policy, dict(zip(Strengths._fields, strengths)))
+    _check(p, target, every, speed_kimg)
+
+    def init() -> AdaState:
+        start = p(jnp.zeros(())) if callable(p) else p
+        zero = jnp.zeros((), jnp.float32)
+        return AdaState(jnp.asarray(start, jnp.float32), zero, zero, zero, jnp.zeros((), jnp.int32))
+
+    def apply(state: AdaState, images: Images, keys: Key) -> Images:
+        check_color(images, "ada")
+        if min(images.shape[1:3]) < 2:
+            raise ValueError(f"ada takes images with sides of 2 pixels or more, not {images.shape[1:3]}")
+        x = images.astype(jnp.promote_types(images.dtype, jnp.float32))
+        return augmented(x, keys, state.p, chosen).astype(images.dtype)
+
+    def update(state: AdaState, real_logits: Logits, images: int) -> AdaState:
+        steps = state.steps + 1
+        if target is None:
+            # Steps times images: a sum in float32 would stop growing after some billions.
+            moved = p(steps.astype(jnp.float32) * images) if callable(p) else state.p
+            return state._replace(p=jnp.asarray(moved, jnp.float32), steps=steps)
+        leaves = [jnp.sign(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(real_logits)]
+        signs = state.signs + sum(jnp.sum(leaf) for leaf in leaves)
+        logits, seen = state.logits + sum(leaf.size for leaf in leaves), state.images + images
+        step = jnp.sign(signs / logits - target) * seen / (1000 * speed_kimg)
+        due = steps % every == 0
+        return AdaState(
+            p=jnp.where(due, jnp.maximum(state.p + step, 0.0), state.p),
+            signs=jnp.where(due, 0.0, signs),
+            logits=jnp.where(due, 0.0, logits),
+            images=jnp.where(due, 0.0, seen),
+            steps=steps,
+        )
+
+    return Augment(init, apply, update)  # type: ignore[arg-type]
+
+
+def _strengths(policy: str, given: dict[str, float | None]) -> Strengths:
+    if policy not in POLICIES:
+        raise ValueError(f"ada has no policy {policy!r}: there are {', '.join(POLICIES)}")
+    named = {name: value for name, value in given.items() if value is not None}
+    for name, value in named.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} multiplies a probability, so it is from 0 to 1, not {value}")
+    return Strengths(**POLICIES[policy] | named)
+
+
+def _check(p: float | Schedule, target: float | None, every: int, speed_kimg: float) -> None:
+    if target is not None and callable(p):
+        raise ValueError("p follows a schedule or a target, not both: add target=None, or give p as a number")
+    if isinstance(p, int | float) and p < 0:
+        raise ValueError(f"p is a probability, so it is not negative, but {p}")
+    if every < 1 or speed_kimg <= 0:
+        raise ValueError(f"every and speed_kimg are above 0, not {every} and {speed_kimg}")

@@ -1,0 +1,108 @@
+"""DiffAugment: Zhao et al., "Differentiable augmentation for data-efficient GAN training", 2020.
+
+The operations on one image `[H, W, C]` take their random parameters explicitly.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from ..types import Images, Key, PyTree
+from .base import Augment, check_color, still
+
+
+def brightness(image: jax.Array, offset: jax.Array | float) -> jax.Array:
+    """`x + offset`; offset is U(-0.5, 0.5)."""
+    return image + offset
+
+
+def saturation(image: jax.Array, factor: jax.Array | float) -> jax.Array:
+    """`m + factor (x - m)`, m a pixel's mean over its channels; factor is U(0, 2)."""
+    mean = jnp.mean(image, axis=2, keepdims=True)
+    return mean + factor * (image - mean)
+
+
+def contrast(image: jax.Array, factor: jax.Array | float) -> jax.Array:
+    """`m + factor (x - m)`, m the mean of the whole image; factor is U(0.5, 1.5)."""
+    mean = jnp.mean(image)
+    return mean + factor * (image - mean)
+
+
+def translation(
+    image: jax.Array, down: jax.Array | int, right: jax.Array | int, ratio: float = 1 / 8
+) -> jax.Array:
+    """The image moved by whole pixels, zeros behind it; at most `int(side ratio + 0.5)` either way."""
+    limit = shifts(image.shape, ratio)
+    padded = jnp.pad(image, [(limit[0], limit[0]), (limit[1], limit[1]), (0, 0)])
+    return jax.lax.dynamic_slice(padded, (limit[0] - down, limit[1] - right, 0), image.shape)
+
+
+def cutout(image: jax.Array, row: jax.Array | int, column: jax.Array | int, ratio: float = 1 / 2) -> jax.Array:
+    """Zeros in a box of `int(side ratio + 0.5)` pixels, which starts half its size above and left of the place."""
+    inside = []
+    for side, place in zip(image.shape[:2], (row, column)):
+        size = int(side * ratio + 0.5)
+        i = jnp.arange(side) - (place - size // 2)
+        inside.append((i >= 0) & (i < size))
+    box = inside[0][:, None] & inside[1][None, :]
+    return jnp.where(box[:, :, None], 0.0, image)
+
+
+def shifts(shape: tuple[int, ...], ratio: float) -> tuple[int, int]:
+    """The largest translation down and right, in pixels."""
+    return int(shape[0] * ratio + 0.5), int(shape[1] * ratio + 0.5)
+
+
+def _color(image: jax.Array, key: Key) -> jax.Array:
+    light, vivid, stark = jax.random.uniform(key, (3,), image.dtype)
+    return contrast(saturation(brightness(image, light - 0.5), 2 * vivid), stark + 0.5)
+
+
+def _translation(image: jax.Array, key: Key) -> jax.Array:
+    limit = jnp.asarray(shifts(image.shape, 1 / 8))
+    down, right = jax.random.randint(key, (2,), -limit, limit + 1)
+    return translation(image, down, right)
+
+
+def _cutout(image: jax.Array, key: Key) -> jax.Array:
+    sizes = [int(side / 2 + 0.5) for side in image.shape[:2]]
+    ends = jnp.asarray([side + 1 - size % 2 for side, size in zip(image.shape, sizes)])
+    row, column = jax.random.randint(key, (2,), 0, ends)
+    return cutout(image, row, column)
+
+
+POLICIES: dict[str, Callable[[jax.Array, Key], jax.Array]] = {
+    "color": _color,
+    "translation": _translation,
+    "cutout": _cutout,
+}
+
+
+def diff_augment(policy: str | tuple[str, ...] = "color,translation,cutout") -> Augment:
+    """DiffAugment: every image is augmented, by each part of the policy in the order given.
+
+    "color" is brightness U(-0.5, 0.5), saturation U(0, 2) and contrast U(0.5, 1.5), "translation" moves by up to
+    1/8 of each side, "cutout" blanks a box of half of each side. Images are `[B, H, W, C]`, C 1 or 3, of any
+    floating type; 16-bit ones are computed in float32 and cast back.
+
+    Raises:
+        ValueError: a part of the policy has no meaning, or images are of another shape.
+    """
+    parts = tuple(part.strip() for part in policy.split(",")) if isinstance(policy, str) else tuple(policy)
+    for part in parts:
+        if part not in POLICIES:
+            raise ValueError(f"diff_augment knows no {part!r}: its policy is made of {', '.join(POLICIES)}")
+
+    def one(image: jax.Array, key: Key) -> jax.Array:
+        for part in parts:
+            # Folding in the operation's own number keeps its draws the same whatever else the policy has.
+            image = POLICIES[part](image, jax.random.fold_in(key, list(POLICIES).index(part)))
+        return image
+
+    def apply(state: PyTree, images: Images, keys: Key) -> Images:
+        check_color(images, "diff_augment")
+        x = images.astype(jnp.promote_types(images.dtype, jnp.float32))
+        return jax.vmap(one)(x, keys).astype(images.dtype)
+
+    return Augment(init=lambda: (), apply=apply, update=still)

@@ -1,0 +1,108 @@
+"""BigGAN: published counts, what has spectral norm, chunks of latents, and truncation against SciPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from filled import filled
+from scipy import stats
+
+import gan_jax
+from gan_jax.models import biggan
+
+pytestmark = pytest.mark.usefixtures("quick_compile", "strict_ranks")
+
+KEY = jax.random.key(0)
+LABELS = jnp.asarray([0, 1])
+
+
+def count(variables):
+    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+
+
+def places(tree, leaf):
+    found = jax.tree_util.tree_leaves_with_path(tree)
+    return {"/".join(key.key for key in path[:-1]) for path, _ in found if path[-1].key == leaf}
+
+
+def test_parameters_are_the_published_code_s():
+    generator, discriminator = biggan.Generator((32, 32, 3), classes=10), biggan.Discriminator(classes=10)
+    made = jax.eval_shape(lambda: generator.init(KEY, jnp.ones((2, 80)), LABELS, train=False))
+    read = jax.eval_shape(lambda: discriminator.init(KEY, jnp.ones((2, 32, 32, 3)), LABELS))
+    assert (count(made), count(read)) == (9_416_196, 2_415_170)
+    assert places(made["params"], "kernel") - places(made["spectral"], "u") == {"embed"}
+    assert places(read["params"], "kernel") == places(read["spectral"], "u")
+    assert {"attention_2"} == {name for name in made["params"] if "attention" in name}
+    assert made["params"]["block_1"]["norm_0"]["gain"]["kernel"].shape == (148, 384)
+    # Without labels: no embedding, and norms see 20 latents.
+    generator = biggan.Generator((32, 32, 3))
+    alone = jax.eval_shape(lambda: generator.init(KEY, jnp.ones((2, 80)), train=False))
+    assert alone["params"]["block_1"]["norm_0"]["gain"]["kernel"].shape == (20, 384)
+    assert count(made) - count(alone) == 10 * 128 + 6 * 2 * 128 * 384
+
+
+@pytest.mark.parametrize("truncation", [0.5, 0.04, 0.999])
+def test_truncation_is_scipy_s_quantile(truncation):
+    z = np.concatenate([np.linspace(-6, 6, 241), [-1e-6, 0.0, 1e-6]]).astype(np.float32)
+    found = biggan.truncate(jnp.asarray(z), truncation)
+    wide = z.astype(np.float64)
+    # On each side by the tail that float64 resolves.
+    below = stats.truncnorm.ppf(stats.norm.cdf(wide), -2, 2)
+    above = stats.truncnorm.isf(stats.norm.sf(wide), -2, 2)
+    np.testing.assert_allclose(found, truncation * np.where(z < 0, below, above), rtol=2e-5, atol=1e-6)
+    assert (np.diff(np.asarray(found)[:241]) >= 0).all()
+    assert np.abs(found).max() <= 2 * truncation * (1 + 1e-6)
+
+
+def test_truncation_at_its_ends():
+    z = jax.random.normal(KEY, (3, 8))
+    np.testing.assert_array_equal(biggan.truncate(z, 1.0), z)
+    np.testing.assert_array_equal(biggan.truncate(z, 0.0), np.zeros((3, 8)))
+    for wrong in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="truncation must be from 0 to 1"):
+            biggan.truncate(z, wrong)
+
+
+@pytest.fixture(scope="module")
+def made():
+    """A small generator, its variables, and latents in three chunks of two."""
+    generator = biggan.Generator((8, 8, 3), widths=(8, 8, 8), embedding=4, attention=(), classes=2)
+    latents = jax.random.normal(KEY, (2, 6))
+    return generator, filled(jax.eval_shape(lambda: generator.init(KEY, latents, LABELS, train=False))), latents
+
+
+def test_truncation_reaches_the_sampler(made):
+    generator, variables, latents = made
+    sgd = gan_jax.optimizers.sgd(1.0)
+    gan = gan_jax.GAN(
+        generator, biggan.Discriminator(), gan_jax.losses.hinge(), sgd, sgd, gan_jax.latents.normal(6)
+    )
+    sample = jax.jit(gan_jax.make_sampler(gan), static_argnames="truncation")
+    image = sample(variables, latents, LABELS, truncation=0.5)
+    np.testing.assert_allclose(
+        image, sample(variables, biggan.truncate(latents, 0.5), LABELS), rtol=1e-5, atol=1e-6
+    )
+    assert np.abs(image - sample(variables, latents, LABELS)).max() > 1e-3
+
+
+def test_each_chunk_goes_to_its_own_block(made):
+    """The first map depends on the first chunk alone, block i on the chunks up to its own."""
+    generator, variables, latents = made
+
+    @jax.jit
+    def outputs(latents):
+        _, kept = generator.apply(
+            variables, latents, LABELS, train=False, capture_intermediates=True, mutable=["intermediates"]
+        )
+        return [kept["intermediates"][name]["__call__"][0] for name in ("project", "block_1", "block_2")]
+
+    plain = outputs(latents)
+    for chunk in range(3):
+        changed = outputs(latents.at[:, 2 * chunk].add(1.0))
+        moved = [bool(np.abs(a - b).max() > 1e-4) for a, b in zip(plain, changed)]
+        assert moved == [i >= chunk for i in range(3)]
+
+
+def test_latents_that_cannot_be_cut():
+    with pytest.raises(ValueError, match=r"cuts its latents into 4 chunks, and 50 can't.*latent.size=80"):
+        jax.eval_shape(lambda: biggan.Generator((32, 32, 3)).init(KEY, jnp.ones((2, 50)), train=False))

@@ -1,0 +1,338 @@
+"""R3GAN: counts and initial values of the published networks, both players in float64, precision, and a game."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gan_jax
+from gan_jax.models import r3gan
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+KEY = jax.random.key(0)
+LABEL = jnp.asarray([0, 1, 2, 2])
+
+# preset: pixels, classes, parameters of G and of D, resolutions in float32
+PUBLISHED = {
+    "cifar10": (32, 10, 20_781_952, 21_280_512, {4}),
+    "cifar10 without labels": (32, None, 20_732_160, 20_683_776, {4}),
+    "ffhq64": (64, None, 22_429_824, 22_381_440, {4}),
+    "ffhq256": (256, None, 23_057_952, 23_009_568, {4, 8, 16}),
+    "imagenet32": (32, 1000, 82_914_304, 86_548_992, {4}),
+    "imagenet64": (64, 1000, 103_570_432, 107_205_120, {4}),
+}
+
+
+def count(variables):
+    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+
+
+def published(case):
+    size, classes, *_ = PUBLISHED[case]
+    common = {"preset": case.split()[0], "classes": classes, "dtype": jnp.bfloat16}
+    label = jnp.zeros((1,), jnp.int32)
+    yield r3gan.Generator((size, size, 3), **common), (jnp.zeros((1, 64)), label)
+    yield r3gan.Discriminator(**common), (jnp.zeros((1, size, size, 3)), label)
+
+
+@pytest.mark.parametrize("case", PUBLISHED)
+def test_published_networks(case):
+    """Parameters as counted in the original, all float32; bfloat16 at the resolutions where it has it."""
+    *_, of_generator, of_discriminator, exact = PUBLISHED[case]
+    for (network, inputs), expected in zip(published(case), (of_generator, of_discriminator)):
+        out, variables = jax.eval_shape(
+            lambda n=network, i=inputs: n.init_with_output(KEY, *i, mutable=True, capture_intermediates=True)
+        )
+        assert count(variables) == expected
+        assert {x.dtype for x in jax.tree.leaves(variables["params"])} == {np.dtype(np.float32)}
+        assert out.dtype == np.float32
+        made = variables["intermediates"]
+        blocks = {name: made[name]["__call__"][0] for name in made if "block" in name}
+        assert len(blocks) == 2 * len(r3gan.PRESETS[network.preset].widths)
+        for name, x in blocks.items():
+            side = int(name.split("_")[1])
+            assert x.shape[1:3] == (side, side)
+            assert x.dtype == (jnp.float32 if side in exact else jnp.bfloat16), name
+
+
+@pytest.mark.parametrize("case", ["cifar10", "ffhq64", "ffhq256"])
+def test_sizes_without_a_preset_are_those_of_the_presets(case):
+    size = PUBLISHED[case][0]
+    alone, named = (r3gan.Discriminator(preset=p, dtype=jnp.bfloat16).stages(size) for p in (None, case))
+    assert alone == named
+
+
+# Standard deviations measured in the original, of CIFAR-10 with labels.
+MEASURED = [
+    {
+        ("block_8_1", "conv_1", "kernel"): 0.02975,
+        ("block_8_1", "conv_2", "kernel"): 0.06871,
+        ("block_8_1", "conv_3", "kernel"): 0,
+        ("block_8_1", "conv_1", "bias"): 0,
+        ("block_8_1", "conv_2", "bias"): 0,
+        ("basis",): 1,
+        ("style", "kernel"): 0.0883,
+        ("embed", "embedding"): 0.323,
+        ("image", "kernel"): 0.0354,
+    },
+    {
+        ("block_4_0", "conv_1", "kernel"): 0.02975,
+        ("block_4_0", "conv_2", "kernel"): 0.06871,
+        ("block_4_0", "conv_3", "kernel"): 0,
+        ("image", "kernel"): 0.576,
+        ("pool",): 0.25,
+        ("logit", "kernel"): 0.0361,
+        ("embed", "embedding"): 0.01141,
+    },
+]
+
+
+def at(tree, path):
+    for name in path:
+        tree = tree[name]
+    return tree
+
+
+@pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
+def test_initial_values_spread_as_measured(player):
+    network, inputs = list(published("cifar10"))[player]
+
+    def chosen():  # jitted, so that only these are drawn
+        params = network.init(KEY, *inputs)["params"]
+        return [(jnp.std(x), jnp.mean(x), x.size) for x in (at(params, path) for path in MEASURED[player])]
+
+    for (path, expected), (std, mean, size) in zip(MEASURED[player].items(), jax.jit(chosen)()):
+        noise = 6 / np.sqrt(2 * size) + 2e-3  # of two samples of that size, and of the digits written
+        np.testing.assert_allclose(std, expected, rtol=noise, err_msg=str(path))
+        assert abs(mean) <= 5 * expected / np.sqrt(size)
+
+
+# ---- float64, by the formulae
+
+
+def lrelu(x):
+    return np.where(x > 0, x, 0.2 * x)
+
+
+def block(x, params, groups):
+    """A residual block: grouped convolution as a sum over its nine taps, group by group."""
+    h = lrelu(x @ params["conv_1"]["kernel"][0, 0] + params["conv_1"]["bias"])
+    kernel, per = params["conv_2"]["kernel"], h.shape[-1] // groups
+    padded = np.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = h.shape[1:3]
+    out = np.zeros_like(h)
+    for g in range(groups):
+        own = slice(g * per, (g + 1) * per)
+        for a in range(3):
+            for b in range(3):
+                out[..., own] += padded[:, a : a + height, b : b + width, own] @ kernel[a, b, :, own]
+    h = lrelu(out + params["conv_2"]["bias"])
+    return x + h @ params["conv_3"]["kernel"][0, 0]
+
+
+# Rows of the image twice as large, by hand: a pixel is spread over four, 1/4 3/4 3/4 1/4, centred on its own two.
+UP = np.array(
+    [
+        [3, 0, 0, 0],
+        [3, 1, 0, 0],
+        [1, 3, 0, 0],
+        [0, 3, 1, 0],
+        [0, 1, 3, 0],
+        [0, 0, 3, 1],
+        [0, 0, 1, 3],
+        [0, 0, 0, 3],
+    ]
+) / 4  # fmt: skip
+DOWN = UP.T / 2  # weights 1/8 3/8 3/8 1/8
+
+
+def resample(matrix, x):
+    return np.einsum("ab,cd,nbde->nace", matrix, matrix, x)
+
+
+SIZES = {"widths": (8, 4), "cardinality": (4, 2), "blocks": 2, "expansion": 2}
+CLASSES = 3
+
+
+def blocks(x, params, side, groups):
+    for i in range(SIZES["blocks"]):
+        x = block(x, params[f"block_{side}_{i}"], groups)
+    return x
+
+
+def generate(params, z, label):
+    if "embed" in params:
+        z = np.concatenate([z, np.eye(CLASSES)[label] @ params["embed"]["embedding"]], axis=-1)
+    x = params["basis"] * (z @ params["style"]["kernel"])[:, None, None]
+    x = blocks(x, params, 4, 4)
+    x = resample(UP, x @ params["to_8"]["kernel"][0, 0])
+    return blocks(x, params, 8, 2) @ params["image"]["kernel"][0, 0]
+
+
+def discriminate(params, image, label):
+    x = blocks(image @ params["image"]["kernel"][0, 0], params, 8, 2)
+    x = resample(DOWN, x) @ params["to_4"]["kernel"][0, 0]
+    x = (blocks(x, params, 4, 4) * params["pool"]).sum(axis=(1, 2)) @ params["logit"]["kernel"]
+    if "embed" not in params:
+        return x[:, 0]
+    return (x * (np.eye(CLASSES)[label] @ params["embed"]["embedding"])).sum(axis=-1)
+
+
+def tiny(player, **changes):
+    settings = {**SIZES, **changes}
+    return r3gan.Generator((8, 8, 3), embedding=5, **settings) if player == 0 else r3gan.Discriminator(**settings)
+
+
+def filled(params):
+    """The same tree, with numbers in place of the zeros."""
+    draw = np.random.default_rng(0)
+    return jax.tree.map(lambda x: (draw.normal(size=x.shape) * 0.4).astype(np.float32), params)
+
+
+@pytest.mark.parametrize("classes", [CLASSES, None])
+@pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
+def test_a_player_is_that_of_numpy_in_float64(player, classes):
+    network, reference = tiny(player, classes=classes), (generate, discriminate)[player]
+    draw = np.random.default_rng(1)
+    inputs = jnp.asarray(draw.normal(size=((4, 6), (4, 8, 8, 3))[player]), jnp.float32)
+    variables = jax.eval_shape(lambda: network.init(KEY, inputs, LABEL))
+    params = filled(variables["params"])
+    exact = jax.tree.map(lambda x: x.astype(np.float64), params)
+    expected = reference(exact, np.asarray(inputs, np.float64), np.asarray(LABEL))
+    out = jax.jit(network.apply)({"params": params}, inputs, LABEL)
+    assert out.shape == ((4, 8, 8, 3), (4,))[player]
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
+def test_a_network_begins_without_its_blocks(player):
+    """conv_3 is zero: a block gives back what it gets, to the bit, and the network is linear."""
+    network = tiny(player)
+    inputs = jax.random.normal(KEY, ((2, 6), (2, 8, 8, 3))[player])
+
+    @jax.jit
+    def outputs():
+        variables = network.init(KEY, inputs)
+        apply = lambda x: network.apply(variables, x, capture_intermediates=True)  # noqa: E731
+        return apply(inputs), apply(2 * inputs)[0]
+
+    (out, seen), twice = outputs()
+    made = seen["intermediates"]
+    for side in (4, 8):
+        np.testing.assert_array_equal(*(made[f"block_{side}_{i}"]["__call__"][0] for i in (0, 1)))
+    np.testing.assert_array_equal(twice, 2 * out)
+    assert np.abs(out).min() > 0
+
+
+# ---- sizes
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "sides", "groups"),
+    [
+        (28, {"widths": (96, 48, 24)}, [7, 14, 28], (12, 6, 3)),
+        (24, {"widths": (32, 32, 32, 16), "base": 3, "cardinality": 2}, [3, 6, 12, 24], (2, 2, 2, 2)),
+        (32, {"widths": (20, 8, 4, 2), "preset": "imagenet32"}, [4, 8, 16, 32], (2, 1, 1, 1)),
+        (32, {"preset": "cifar10", "cardinality": 48}, [4, 8, 16, 32], (48,) * 4),
+        (8, {}, [4, 8], (96, 96)),
+    ],
+)
+def test_sizes(size, settings, sides, groups):
+    stages = r3gan.Discriminator(**settings).stages(size)
+    assert [stage.side for stage in stages] == sides
+    assert tuple(stage.groups for stage in stages) == groups
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "message"),
+    [
+        (32, {"preset": "cifar"}, "no preset 'cifar': there are cifar10, ffhq64,"),
+        (64, {"preset": "cifar10"}, "one of widths for each resolution, 4, 8, 16, 32, 64 pixels: 5 numbers"),
+        (32, {"widths": (8, 8)}, "4 numbers, not"),
+        (8, {"widths": (8, 8), "cardinality": (2, 2, 2)}, "one of cardinality for each resolution, 4, 8 pixels"),
+        (8, {"widths": (8, 8), "cardinality": (2, 3)}, "cardinality 3 does not divide 16 channels"),
+        (8, {"widths": (8, 0)}, "widths must be at least 1, got 0"),
+        (8, {"widths": (8, 8), "blocks": 0}, "blocks must be at least 1"),
+        (9, {}, "r3gan makes square images of 8 to 1024 pixels"),
+    ],
+)
+def test_sizes_that_are_refused(size, settings, message):
+    with pytest.raises(ValueError, match=message):
+        r3gan.Discriminator(**settings).stages(size)
+
+
+@pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
+def test_labels_are_asked_for(player):
+    network, inputs = tiny(player, classes=CLASSES), jnp.zeros(((1, 6), (1, 8, 8, 3))[player])
+    with pytest.raises(ValueError, match="a network with 3 classes needs labels"):
+        jax.eval_shape(lambda: network.init(KEY, inputs))
+
+
+# ---- the game
+
+
+def game(**changes):
+    settings = {"classes": CLASSES, "blocks": 1, **changes}
+    b2 = gan_jax.schedules.per_update(gan_jax.schedules.cosine(0.9, 0.99, 1000), 4)
+    adam = gan_jax.optimizers.adam(1e-3, b1=0.0, b2=b2)
+    return gan_jax.GAN(
+        generator=tiny(0, **settings), discriminator=tiny(1, **settings),
+        loss=gan_jax.losses.relativistic(), generator_tx=adam, discriminator_tx=adam,
+        latent=gan_jax.latents.normal(6), discriminator_penalties=((0.05, gan_jax.penalties.r1_r2(), 1),),
+        share_latents=False,
+    )  # fmt: skip
+
+
+BATCH = {
+    "image": jax.random.uniform(KEY, (2, 4, 8, 8, 3), minval=-1.0),  # a row for each player
+    "label": jnp.stack([LABEL, LABEL]),
+}
+
+
+def test_two_steps_move_every_parameter():
+    """In the first conv_3 alone learns of the blocks, in the second everything does."""
+    gan = game()
+    state = jax.jit(lambda: gan_jax.init(gan, KEY, BATCH))()
+    step = gan_jax.jit_step(gan_jax.make_train_step(gan))
+
+    def play(state):
+        before = jax.device_get((state.generator.params, state.discriminator.params))
+        state, metrics = step(state, BATCH)
+        assert metrics["nonfinite"] == 0
+        assert metrics["penalty/r1_r2"] > 0
+        after = (state.generator.params, state.discriminator.params)
+        moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, jax.device_get(after))
+        return state, {jax.tree_util.keystr(path): d for path, d in jax.tree.leaves_with_path(moved)}
+
+    state, first = play(state)
+    still = {path for path, distance in first.items() if distance == 0}
+    assert still == {path for path in first if "conv_1" in path or "conv_2" in path}
+    state, second = play(state)
+    assert min(second.values()) > 1e-5  # Adam's steps are of the size of its rate
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.ema, state.generator.params)))
+
+
+def test_bfloat16_keeps_float32_where_it_counts():
+    gan = game(dtype=jnp.bfloat16)
+    state = jax.eval_shape(lambda: gan_jax.init(gan, KEY, BATCH))
+    step = gan_jax.make_train_step(gan)
+    assert "bf16[4,8,8,4]" in str(jax.make_jaxpr(step.function)(state, BATCH))
+    after, metrics = jax.eval_shape(step.function, state, BATCH)
+    floats = jax.tree.map(lambda x: x.dtype, (after.generator.params, after.discriminator.params, after.ema))
+    assert set(jax.tree.leaves(floats)) == {np.dtype(np.float32)}
+    assert {x.dtype for name, x in metrics.items() if name != "nonfinite"} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
+def test_bfloat16_is_near_float32(player):
+    inputs = jax.random.normal(KEY, ((4, 6), (4, 8, 8, 3))[player])
+    params = filled(jax.eval_shape(lambda: tiny(player).init(KEY, inputs))["params"])
+    near, exact = (
+        jax.jit(tiny(player, dtype=dtype).apply)({"params": params}, inputs)
+        for dtype in (jnp.bfloat16, jnp.float32)
+    )
+    assert near.dtype == jnp.float32
+    difference = np.abs(near - exact)
+    assert difference.max() > 0
+    assert np.sqrt(np.mean(difference**2)) < 0.02 * np.sqrt(np.mean(np.square(exact)))

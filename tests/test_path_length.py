@@ -1,0 +1,187 @@
+"""Path length on a linear generator, whose lengths are known; its running mean, its gradient, what it asks for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import games
+import gan_jax
+from devices import run_json
+from gan_jax import networks, penalties
+from gan_jax.models import dcgan, stylegan2
+from gan_jax.types import Samples
+
+pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
+
+B, L, W, SHAPE = 6, 3, 4, (2, 2, 1)
+draw = np.random.default_rng(0)
+LATENTS = draw.normal(size=(B, games.LATENT))
+PARAMS = {"mapping": draw.normal(size=(games.LATENT, W)), "images": draw.normal(size=(L, W, 4))}
+KEYS = jax.random.split(jax.random.key(0), B)
+REAL = Samples(jnp.zeros((B, *SHAPE)), None, KEYS)
+
+
+class Linear:
+    """w = z A, the same for L layers; the image is the sum over layers of w_l M_l."""
+
+    def init(self, key, latents):
+        return {"params": jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), PARAMS)}
+
+    def apply(self, variables, x, *, method=None):
+        params = variables["params"]
+        if method != "synthesis":
+            w = x @ params["mapping"]
+            x = jnp.broadcast_to(w[:, None], (w.shape[0], L, W))
+        if method == "mapping":
+            return x
+        return jnp.einsum("blw,lwp->bp", x, params["images"]).reshape(-1, *SHAPE)
+
+
+def lengths_by_formula(images, shrink, keys=KEYS):
+    """`sqrt(mean_l |M_l y|^2)` of every `shrink`-th sample."""
+    y = jax.vmap(lambda key: jax.random.normal(key, SHAPE))(keys[::shrink]).reshape(-1, 4)
+    y = np.asarray(y, np.float64) / np.sqrt(SHAPE[0] * SHAPE[1])
+    by_layer = np.einsum("lwp,bp->blw", np.asarray(images, np.float64), y)
+    return np.sqrt(np.mean(np.sum(by_layer**2, axis=2), axis=1))
+
+
+def value(params, state, penalty, keys=KEYS):
+    def generate(latents, method=None, **keywords):
+        return Linear().apply({"params": params}, latents, method=method)
+
+    return penalty.apply(state, generate, jnp.asarray(LATENTS, jnp.float32), REAL, keys)
+
+
+@pytest.mark.parametrize("shrink", [1, 2])
+def test_lengths_and_their_running_mean(shrink):
+    """Three applications, with keys and images of their own: a += decay (mean - a), then the mean of (l - a)^2."""
+    penalty = penalties.path_length(decay=0.1, shrink=shrink)
+    run = jax.jit(lambda *a: value(*a[:2], penalty, a[2]))
+    state, a = penalty.init(), 0.0
+    assert state == 0
+    for i in range(3):
+        keys = jax.random.split(jax.random.key(i), B)
+        params = {**PARAMS, "images": (i + 1) * PARAMS["images"]}
+        found, state = run(jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params), state, keys)
+        lengths = lengths_by_formula(params["images"], shrink, keys)
+        assert len(lengths) == B // shrink
+        a += 0.1 * (np.mean(lengths) - a)
+        np.testing.assert_allclose(state, a, rtol=1e-5)
+        np.testing.assert_allclose(found, np.mean((lengths - a) ** 2), rtol=1e-5)
+
+
+def test_gradient_against_finite_differences():
+    """By the images' weights, with the moved mean held still; zero by the mapping's, as all is linear."""
+    penalty, start = penalties.path_length(decay=0.3), jnp.asarray(0.7)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), PARAMS)
+    grads, state = jax.jit(jax.grad(lambda p: value(p, start, penalty), has_aux=True))(params)
+    a = float(state)
+    expected = np.zeros_like(PARAMS["images"])
+    for i in np.ndindex(*expected.shape):
+        sides = []
+        for sign in (1, -1):
+            images = PARAMS["images"].copy()
+            images[i] += sign * 1e-5
+            sides.append(np.mean((lengths_by_formula(images, 2) - a) ** 2))
+        expected[i] = (sides[0] - sides[1]) / 2e-5
+    np.testing.assert_allclose(grads["images"], expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(grads["mapping"], 0, atol=1e-6)
+
+
+def test_a_generator_that_does_nothing_has_a_gradient():
+    """Lengths of 0: no infinity."""
+    params = jax.tree.map(jnp.zeros_like, jax.tree.map(jnp.asarray, PARAMS))
+    grads, _ = jax.grad(lambda p: value(p, jnp.zeros(()), penalties.path_length()), has_aux=True)(params)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("keywords", [{"decay": 0.0}, {"decay": 1.5}, {"shrink": 0}])
+def test_numbers_that_make_no_sense(keywords):
+    with pytest.raises(ValueError, match=r"path_length needs a decay in \(0, 1\] and a shrink of at least 1"):
+        penalties.path_length(**keywords)
+
+
+# In a game.
+
+
+def game(generator, every=1, **keywords):
+    entries = ((2.0, penalties.path_length(decay=0.1), every),)
+    return games.make(generator=generator, generator_penalties=entries, **keywords)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_in_a_game_it_moves_only_what_makes_images(share):
+    """With no loss but the penalty, and plain SGD: -lr * 2 * every * gradient, on the steps that are its own."""
+    silent = gan_jax.Loss(lambda real, fake: 0.0 * jnp.sum(fake), lambda real, fake: 0.0 * jnp.sum(fake))
+    gan = game(Linear(), 2, loss=silent, share_latents=share, generator_tx=gan_jax.optimizers.sgd(0.01))
+    batch = games.batches(B) if share else games.batches(2, B)
+    state, history = games.play(gan, batch, steps=1)
+    (a,) = state.generator.penalties
+    assert a > 0
+    assert history[0]["penalty/path_length"] > 0
+    np.testing.assert_allclose(state.generator.params["mapping"], PARAMS["mapping"], rtol=1e-6)
+    moved = np.asarray(state.generator.params["images"])
+    assert np.abs(moved - PARAMS["images"]).max() > 1e-4
+    kept = float(a)
+    state, history = games.play(gan, batch, steps=1, state=state)
+    assert history[0]["applied/path_length"] == 0
+    np.testing.assert_allclose(state.generator.params["images"], moved, rtol=1e-6)
+    np.testing.assert_allclose(state.generator.penalties[0], kept, rtol=1e-7)
+
+
+def test_a_generator_without_a_mapping_is_refused():
+    with pytest.raises(ValueError, match="Generator of games has no method 'mapping'"):
+        games.play(game(games.Generator()), games.batches(B))
+    with pytest.raises(ValueError, match=r"Generator of gan_jax\.models\.dcgan has no method 'mapping'"):
+        networks.accepted(dcgan.Generator((8, 8, 1)), "apply", {"method": "mapping"})
+
+
+def test_keywords_are_those_of_the_method():
+    network = stylegan2.Generator((8, 8, 1))
+    keywords = {"label": 1, "train": True, "axis_name": "i", "keys": 2, "mutable": ["w_avg"]}
+    synthesis = networks.accepted(network, "apply", {**keywords, "method": "synthesis"})
+    assert synthesis == {"keys": 2, "mutable": ["w_avg"], "method": "synthesis"}
+    mapping = {**keywords, "method": "mapping"}
+    assert networks.accepted(network, "apply", mapping) == mapping
+    assert networks.accepted(network, "apply", keywords) == keywords
+
+
+def test_axis_name_is_given_to_who_names_it():
+    def named(state, *arguments, axis_name):
+        return jnp.asarray(3.0 if axis_name == "i" else 1.0), state
+
+    plain = penalties.Penalty("plain", lambda: (), lambda state, *arguments: (jnp.asarray(2.0), state))
+    knows = penalties.Penalty("knows", lambda: (), named)
+    for every in (1, 2):
+        entries = ((1.0, plain, every), (1.0, knows, every))
+        for axis, expected in (("i", 3.0), (None, 1.0)):
+            _, _, metrics = penalties.total(entries, ((), ()), (), jnp.asarray(0), jnp.asarray(0.0), axis)
+            assert (metrics["penalty/plain"], metrics["penalty/knows"]) == (2.0, expected)
+
+
+DEVICES = """
+import json
+import jax, jax.numpy as jnp, numpy as np
+import gan_jax, games, test_path_length as t
+
+jax.config.update("jax_disable_most_optimizations", True)
+gan, batch = t.game(t.Linear(), 2), games.batches(4)
+states = []
+for axis in (None, "i"):
+    step = gan_jax.make_train_step(gan, axis_name=axis)
+    step = gan_jax.jit_step(step) if axis is None else gan_jax.pmap_step(step, axis)
+    state = gan_jax.init(gan, jax.random.key(2), batch)
+    for _ in range(3):
+        state, _ = jax.block_until_ready(step(state, batch))
+    states.append(jax.device_get(state.generator))
+pairs = list(zip(*(jax.tree.leaves(state) for state in states), strict=True))
+print(json.dumps([max(float(np.max(np.abs(a - b))) for a, b in pairs), float(states[0].penalties[0])]))
+"""
+
+
+def test_two_devices_are_one():
+    """Parameters and the running mean, which is moved on the first and the third step."""
+    gap, a = run_json(DEVICES, devices=2)
+    assert a > 0
+    assert gap < 1e-5
