@@ -18,8 +18,9 @@ TORCH ?= torch>=2.6
 demo: install
 	$(BIN)/gan-jax train configs/digits.py --workdir runs/digits
 
+# Two processes, a file of tests in one of them: most of the time is compiling, which takes one thread.
 test: dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: dev
 	$(BIN)/python -m pytest -m slow

@@ -1,14 +1,21 @@
 """`gan-jax benchmark`: run suites, print a line a figure, keep them as JSON lines and pictures."""
 
 import contextlib
+import difflib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from . import machine, plot, records, suites
+from .cases import CASES
+
+_QUICK = ("peers", "modes", "dispatch", "convolutions")
+_FULL = ("updates", "split", "sweep", "operators", "startup", "scaling", "feeding")
+SUITES = {"quick": _QUICK, "full": (*_QUICK, *_FULL)}
+"""The names that `suites.run` takes as `only`."""
 
 
 def benchmark(
@@ -27,12 +34,30 @@ def benchmark(
     Raises:
         ValueError: no such suite or case, or plots without matplotlib.
     """
+    _check_names(suite, only, cases)
     if plots is not None and not importlib.util.find_spec("matplotlib"):
         raise ValueError("--plots needs matplotlib: pip install 'gan_jax[benchmark]'")
     with _no_compilation_cache():
         return _measured(
             suite, json, plots, only=only, cases=cases, rounds=rounds, batch=batch, precision=precision
         )
+
+
+def _check_names(suite: str, only: Sequence[str], cases: Sequence[str]) -> None:
+    """Before the machine is measured, which takes a while."""
+    for name in cases:
+        if name not in CASES:
+            raise ValueError(f"no case {name!r}: {_near(name, CASES)}there are {', '.join(CASES)}")
+    known = SUITES[suite]
+    for name in only:
+        if name not in known:
+            hint = "add --suite full; here " if name in SUITES["full"] else _near(name, known)
+            raise ValueError(f"no suite {name!r} in {suite}: {hint}there are {', '.join(known)}")
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), n=2, cutoff=0.75)
+    return f"did you mean {' or '.join(close)}? " if close else ""
 
 
 @contextlib.contextmanager

@@ -13,9 +13,14 @@ from .errors import UserError
 from .names import Call
 from .overrides import literal
 
+SAVED = 75  # EX_TEMPFAIL, which schedulers take as "again": all is saved, and steps are left
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0, 2 for what the user can mend, 3 for a run that left finite numbers."""
+    """Run one command; the exit code.
+
+    0; 2 for what the user can mend; 3 for a run that left finite numbers; 75 for one whose time was up.
+    """
     parsed = _parse(arguments)
     try:
         if note := compilation_cache.enable():
@@ -47,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gan-jax",
         description="Train generative adversarial networks in JAX.",
-        epilog=f"Compiled programs are kept in {compilation_cache.folder()}; GAN_JAX_CACHE=off keeps none.",
+        epilog=f"Compiled programs are kept in {compilation_cache.folder()}; GAN_JAX_CACHE=off keeps none, and "
+        "GAN_JAX_CACHE=/a/folder keeps them there.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -61,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--timings", action="store_true", help="print, as JSON, where the time until the first step went"
     )
+    train.add_argument(
+        "--max-time", type=_seconds, metavar="55m",
+        help=f"save and stop once the process is this old (90s, 55m, 8h); exit code {SAVED} if steps are left",
+    )  # fmt: skip
     train.set_defaults(command=_train)
 
     _add_sample(commands.add_parser("sample", help="draw samples from a run"))
@@ -102,7 +112,7 @@ def _add_sample(sample: argparse.ArgumentParser) -> None:
     kinds.add_argument("--interpolate", type=int, metavar="STEPS", help="a walk from sample to sample")
     kinds.add_argument("--neighbours", type=int, metavar="K", help="each sample beside its K nearest reals")
     sample.add_argument("--features", type=_call, metavar="NAME", help="that neighbours are found by")
-    sample.add_argument("--out", type=Path, help="a PNG for a grid, a GIF of a walk, a folder for single images")
+    sample.add_argument("--out", type=Path, help="a .png, .npz for arrays, .gif of a walk, or a folder's name")
     sample.set_defaults(command=_sample)
 
 
@@ -125,6 +135,12 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
         "--standing", type=int, default=0, metavar="BATCHES", help="measure batch norm's statistics anew"
     )
     evaluate.set_defaults(command=_evaluate)
+
+
+def _seconds(text: str) -> float:
+    """`90`, `90s`, `55m` or `8h`."""
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+    return float(text[:-1] if unit else text) * (unit or 1)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -150,7 +166,7 @@ def _add_workdir(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _train(arguments: argparse.Namespace) -> int:
     from . import config as configs
 
     config = configs.override(configs.load(arguments.config), arguments.overrides)
@@ -162,15 +178,17 @@ def _train(arguments: argparse.Namespace) -> None:
         from .dry_run import describe
 
         print(describe(config))
-        return
+        return 0
     from .train import train
 
     gc.freeze()  # what was imported stays; looking through it again and again took a tenth of the start
-    train(
+    finished = train(
         config,
         arguments.workdir or Path("runs") / config.name,
         on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
+        max_seconds=arguments.max_time,
     )
+    return 0 if finished is not None else SAVED
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -215,7 +233,7 @@ def _digest(arguments: argparse.Namespace) -> None:
 def _prepare(arguments: argparse.Namespace) -> None:
     from .data.prepare import prepare
 
-    print(prepare(arguments.name, data_dir=arguments.data_dir, manual_dir=arguments.manual_dir))
+    prepare(arguments.name, data_dir=arguments.data_dir, manual_dir=arguments.manual_dir)
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """Compiled programs, kept in the user's cache folder, so that the next run starts in seconds.
 
-They are machine code: whoever can write to the folder can run code as the user. So the folder is the user's own
-(mode 0700), and one that another user owns or can write to is not used.
+The folder is the one that `GAN_JAX_CACHE` names, else `$XDG_CACHE_HOME/gan_jax`, else `~/.cache/gan_jax`. Programs
+are machine code: whoever can write to the folder can run code as the user. So the folder is the user's own (mode
+0700), and one that another user owns or can write to is not used.
 
 JAX finds a program by its text, its options and the flags. What a processor can do is in none of them, so programs
 for other processors, or numbers of threads, lie in folders of their own.
@@ -17,66 +18,97 @@ from pathlib import Path
 
 import jax
 
+from .errors import UserError
 from .placement import cpu_threads
 
 SWITCH = "GAN_JAX_CACHE"
 LIMIT_BYTES = 2**30
+_OFF, _ON = ("off", "0", "false", "no"), ("", "on", "1", "true", "yes")
 _STAMP = "checked"
 _LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
 
+def base() -> Path:
+    """Where the user's programs keep what they can make again: `$XDG_CACHE_HOME`, by default `~/.cache`."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(named if os.path.isabs(named) else os.path.expanduser("~/.cache"))
+
+
+def home() -> Path:
+    """The folder of all that gan_jax keeps for the user: compiled programs, features of data, weights."""
+    named = os.path.expanduser(os.environ.get(SWITCH, ""))
+    return Path(named) if os.path.isabs(named) else base() / "gan_jax"
+
+
 def folder() -> Path:
-    """Where programs are kept: `$XDG_CACHE_HOME/gan_jax/xla`, by default in `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "gan_jax" / "xla"
+    """Where programs are kept."""
+    return home() / "xla"
+
+
+def wanted() -> bool:
+    """Whether anything is to be kept, by `GAN_JAX_CACHE`.
+
+    Raises:
+        UserError: it is neither a switch nor the path of a folder.
+    """
+    text = os.environ.get(SWITCH, "")
+    if text.lower() in _OFF:
+        return False
+    if text.lower() in _ON or os.path.isabs(os.path.expanduser(text)):
+        return True
+    raise UserError(
+        f"{SWITCH}={text} is no absolute path, and a relative one would be another folder in each place: give an "
+        "absolute path, or off to keep nothing"
+    )
 
 
 def enable() -> str | None:
     """Keep this process's programs, unless the user has it otherwise; a note if the folder can't be used.
 
     `GAN_JAX_CACHE=off` keeps none. Where JAX was given a folder (`JAX_COMPILATION_CACHE_DIR`), that one stays.
+
+    Raises:
+        UserError: as `wanted`.
     """
-    if not wanted() or _in_use():
+    if not wanted() or not _jax_keeps() or _in_use():
         return None
-    home = folder() / _machine()
+    machine = folder() / _machine()
     try:
-        for path in (home.parent.parent, home.parent, home):
-            _own(path)
-        _tidy(home)
+        for path in (home(), folder(), machine):
+            own(path)
+        _tidy(machine)
     except OSError as error:
-        return f"note: compiled programs are not kept: {error.filename or home}: {error.strerror or error}"
+        return f"note: compiled programs are not kept: {error.filename or machine}: {error.strerror or error}"
     # A program that can't be read is compiled, and one that can't be written isn't kept: no more to say.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     if _LEAST_SECONDS.upper() not in os.environ:
         jax.config.update(_LEAST_SECONDS, 0.1)  # shorter ones are many, and together take no time
-    jax.config.update("jax_compilation_cache_dir", str(home))
+    jax.config.update("jax_compilation_cache_dir", str(machine))
     return None
-
-
-def wanted() -> bool:
-    """Whether programs are to be kept, by `GAN_JAX_CACHE` and JAX's own switch."""
-    ours = os.environ.get(SWITCH, "").lower() not in ("off", "0", "false", "no")
-    return ours and jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def describe() -> str:
     """Where programs are kept, and how much there is, in words."""
-    home = _in_use()
-    if home and jax.config.jax_enable_compilation_cache:  # pyright: ignore[reportAttributeAccessIssue]
-        return f"{home}, {sum(found.st_size for found, _ in _entries(Path(home))) / 2**20:.1f} MiB"
-    return f"{folder()} can't be used" if wanted() else "off: every run compiles its programs"
+    used = _in_use()
+    if used and _jax_keeps():
+        return f"{used}, {sum(found.st_size for found, _ in _entries(Path(used))) / 2**20:.1f} MiB"
+    return f"{folder()} can't be used" if wanted() and _jax_keeps() else "off: every run compiles its programs"
+
+
+def _jax_keeps() -> bool:
+    return jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _in_use() -> str | None:
     return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _own(path: Path) -> None:
+def own(path: Path) -> None:
     """Makes `path`, for the user alone. Raises OSError where that fails, or anyone else could write to it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.stat()
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-        raise PermissionError(0, "it is another user's: set XDG_CACHE_HOME to a folder of yours", str(path))
+        raise PermissionError(0, f"it is another user's: set {SWITCH} to a folder of yours", str(path))
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise PermissionError(0, f"others can write to it: chmod go-w {path}", str(path))
     if not os.access(path, os.W_OK | os.X_OK):

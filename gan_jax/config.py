@@ -72,6 +72,12 @@ def validate(config: Config) -> None:
     _check(config, "")
     if not config.name:
         raise UserError("name must not be empty")
+    if config.name in (".", "..") or any(one in "/\\" or not one.isprintable() for one in config.name):
+        raise UserError(f"name must be a plain file name, got {config.name!r}: it is --workdir that takes a path")
+    for player in ("generator_optimizer", "discriminator_optimizer"):
+        rate = getattr(config, player).kwargs.get("learning_rate")
+        if isinstance(rate, int | float) and rate <= 0:
+            raise UserError(f"{player}.learning_rate must be above 0, got {rate!r}")
     if not isinstance(config.ema.half_life, Call) and not config.ema.half_life > 0:
         raise UserError(f"ema.half_life must be above 0 images, got {config.ema.half_life!r}")
     if config.seed >= 2**32:
@@ -86,6 +92,10 @@ def validate(config: Config) -> None:
 def load(path: str | Path) -> Config:
     """The Config that `get_config()` in a Python file returns. Raises UserError where there is none."""
     path = Path(path).expanduser()
+    if path.is_dir():
+        inside = [str(file) for file in sorted(path.glob("*.py"))]
+        some = ", ".join(inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
+        raise UserError(f"{str(path)!r} is a folder: name a config file" + (f" in it: {some}" if inside else ""))
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path()
         names = [str(other) for other in sorted(folder.glob("*.py"))]

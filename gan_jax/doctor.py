@@ -13,7 +13,7 @@ from .placement import cpu_threads
 
 _PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 _FLAGS = ("XLA_FLAGS", "JAX_PLATFORMS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "TFDS_DATA_DIR",
-          "JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME",
+          "GAN_JAX_CACHE", "JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME", "GAN_JAX_INCEPTION",
           "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION", "GLIBC_TUNABLES")  # fmt: skip
 
 
@@ -39,7 +39,8 @@ def examine() -> str:
     lines.append(f"cache     {compilation_cache.describe()}")
     if devices[0].platform == "cpu":
         lines.append(
-            "note      JAX sees no accelerator; on a GPU machine install the extra: pip install 'gan_jax[cuda]'"
+            "note      JAX sees no accelerator; on a GPU machine install the extra: pip install 'gan_jax[cuda]' "
+            "(in a clone: .venv/bin/pip install -e '.[cuda]')"
         )
         if len(devices) > 1:
             lines.append("note      these CPU devices are virtual: good for tests, not for speed")

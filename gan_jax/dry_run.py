@@ -10,6 +10,7 @@ import jax
 from . import config as configs
 from . import precision
 from .carry import carry_shapes
+from .checks import check_run, notes
 from .config import Config
 from .gan import GAN
 from .ops import compiler_options
@@ -31,6 +32,7 @@ def describe(config: Config) -> str:
     source = make_source(config)
     spec = SampleSpec.of(source)
     gan, placement = make_gan(config, spec), Placement(config)
+    check_run(config)
     state = carry_shapes(config, gan, spec).state
 
     def compiled(gan: GAN) -> Any:
@@ -45,6 +47,7 @@ def describe(config: Config) -> str:
     return "\n".join([
         configs.to_text(config),
         f"data: {len(source):,} samples of shape {spec.shape}, {spec.classes or 'no'} classes",
+        *notes(config, len(source)),
         "",
         *_table("generator", state.generator.params),
         "",

@@ -38,6 +38,8 @@ def parse(text: str, hint: Any) -> Any:
         return parse(text, args[0])
     if origin in _UNIONS:
         for option in sorted(args, key=lambda option: option is str):  # anything is a str: try it last
+            if option is int and float in args and not _is_plain_int(text):
+                continue
             if describe(option):
                 try:
                     return parse(text, option)
@@ -59,11 +61,22 @@ def parse(text: str, hint: Any) -> Any:
         return {"true": True, "false": False}[text.lower()] if text.lower() in ("true", "false") else _no(text)
     if hint is float:
         return float(text) if math.isfinite(float(text)) else _no(text)
-    if hint in (int, str):
-        return hint(text)
+    if hint is int:
+        whole = not _is_plain_int(text) and float(text).is_integer()  # 1e3 is 1000
+        return int(float(text)) if whole else int(text)
+    if hint is str:
+        return text
     if dataclasses.is_dataclass(hint) or (origin or hint) is Callable:
         raise ValueError(text)
     return literal(text)
+
+
+def _is_plain_int(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(text: str) -> bool:
@@ -85,7 +98,11 @@ def describe(hint: Any) -> str:
     if origin is typing.Annotated:
         return describe(args[0])
     if origin in _UNIONS:
-        return " or ".join(filter(None, map(describe, args)))
+        plain = [option for option in args if (typing.get_origin(option) or option) is not Callable]
+        words = list(filter(None, map(describe, plain)))
+        if len(plain) < len(args):  # beside other values, a function is a schedule, which has a name
+            words = ["a number" if word == "a float" else word for word in words] + ["a schedule"]
+        return " or ".join(words)
     if origin is typing.Literal:
         return " or ".join(map(repr, args))
     if args and dataclasses.is_dataclass(args[0]):
@@ -133,8 +150,8 @@ class _Setter:
     homes: Mapping[str, Home]
     allow: tuple[str, ...] | None
 
-    def unknown(self, extra: Iterable[str] = ()) -> UserError:
-        known = {path for path, _, _ in leaves(self.root)}.union(extra)
+    def unknown(self) -> UserError:
+        known = {path for path, _, _ in leaves(self.root)}
         known |= {path.partition(".")[0] for path in known}
         head = self.path.rpartition(".")[0]
         siblings = [path for path in known if path.rpartition(".")[0] == head and head]
@@ -165,7 +182,9 @@ class _Setter:
             function = self.resolve(node.name, done)
             known, open_ended = keywords(function)
             if part not in known and not open_ended:
-                raise self.unknown(f"{done}.{key}" for key in known)
+                takes = ", ".join(sorted(known)) or "no keywords"
+                hint = near(path, [f"{done}.{key}" for key in known]) or f": {node.name} takes {takes}"
+                raise UserError(f"unknown field {path!r}{hint}")
             value = self.set(node.kwargs.get(part), known.get(part, Any), path, below)
             return Call(node.name, **{**node.kwargs, part: value})
         if isinstance(node, tuple) and part.isdigit() and int(part) < len(node):

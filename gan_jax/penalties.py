@@ -176,7 +176,8 @@ def path_length(decay: float = 0.01, shrink: int = 2) -> Penalty:
         shrink: every how many samples one is taken; 1: all.
 
     Raises:
-        ValueError: `decay` is not in (0, 1], or `shrink` is below 1.
+        ValueError: `decay` is not in (0, 1], or `shrink` is below 1. When it is applied under `pmap`: `shrink`
+            does not divide a device's share of the batch, so that other samples would be taken than on one device.
     """
     if not 0 < decay <= 1 or shrink < 1:
         raise ValueError(
@@ -192,6 +193,11 @@ def path_length(decay: float = 0.01, shrink: int = 2) -> Penalty:
         *,
         axis_name: str | None = None,
     ) -> tuple[Scalar, PyTree]:
+        if axis_name is not None and keys.shape[0] % shrink:
+            raise ValueError(
+                f"path_length takes one of every {shrink} samples, which don't divide the {keys.shape[0]} of a "
+                "device: change shrink, the batch or the number of devices"
+            )
         keys = keys[::shrink]
         ws = generate(latents, method="mapping")[::shrink]
         noise = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)

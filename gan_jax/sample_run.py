@@ -42,13 +42,18 @@ def sample(
         labels: of a conditional run, in turn; None: all.
         out: a path ending in .png for a grid (default: `<workdir>/samples_<step>.png`), .npz for the samples
             as an array `image` (uint8 images as the data's, or float32 vectors), else a folder for
-            `00000.png`, `00001.png`, ...
+            `00000.png`, `00001.png`, ..., whose name has no ending unless it is there already
 
     Raises:
-        UserError: there is no run, no such checkpoint or label, or the generator defines no truncation.
+        UserError: there is no run, no such checkpoint or label, another ending, or the generator defines no
+            truncation.
     """
     workdir = Path(workdir)
     _check_count(count, 1)
+    if out is not None and Path(out).suffix not in ("", ".png", ".npz") and not Path(out).is_dir():
+        raise UserError(
+            f"samples are not written as {Path(out).suffix}: give --out a .png or .npz file, or a folder"
+        )
     run = open_run(workdir, step, allow)
     sampler = run.sampler(seed, truncation, labels)
     values = sampler(run.state.ema, count)

@@ -18,6 +18,7 @@ import numpy as np
 
 from . import config as configs
 from .carry import Carry
+from .checks import check_run, notes
 from .config import Config
 from .data.loader import Loader, choose_resident, read_all
 from .data.source import Source
@@ -47,8 +48,11 @@ def train(
     allow: Allow = None,
     stream: TextIO | None = None,
     on_first_step: Callable[[dict[str, Any]], None] | None = None,
-) -> str:
+    max_seconds: float | None = None,
+) -> str | None:
     """Train `config` in `workdir` up to `config.steps`, from the newest good checkpoint there; the digest.
+
+    None where the time was up first: all is saved, and the same call goes on.
 
     Args:
         config: what to train.
@@ -57,6 +61,7 @@ def train(
         stream: where progress goes; None: standard error.
         on_first_step: called once with where the time went until the first step was done
             (`Timings.summary`), for which it waits; a run that makes no step doesn't call it.
+        max_seconds: since this process began; once they are over, the chunk in flight is the last.
 
     Raises:
         UserError: what the user can mend, in one sentence.
@@ -66,7 +71,7 @@ def train(
     workdir = Path(workdir)
     with locked(workdir):
         check_config(workdir, config)
-        return _Run(config, workdir, allow, stream or sys.stderr, on_first_step).go()
+        return _Run(config, workdir, allow, stream or sys.stderr, on_first_step, max_seconds).go()
 
 
 def _crossed(before: int, step: int, every: int) -> bool:
@@ -91,11 +96,12 @@ class _Run:
         allow: Allow,
         stream: TextIO,
         on_first_step: Callable[[dict[str, Any]], None] | None,
+        max_seconds: float | None,
     ):
         self.config, self.workdir, self.stream, self.on_first_step = config, workdir, stream, on_first_step
         self.allow, self.measured = allow, (0, {})  # the last step that metrics were measured at, and they
         self.folder = workdir / "checkpoints"
-        self.timings = Timings()
+        self.timings, self.max_seconds = Timings(), max_seconds
         self.timings.phase("imports")
         self.source: Source = make_source(config, allow)
         self.fingerprint = self.source.fingerprint()
@@ -103,15 +109,7 @@ class _Run:
         self.timings.phase("data")
         self.gan = make_gan(config, self.spec, allow)
         self.placement = Placement(config)
-        if config.steps % config.parallel.fuse:
-            raise UserError(
-                f"steps={config.steps} is no multiple of parallel.fuse={config.parallel.fuse}: a run stops at "
-                "the end of a chunk"
-            )
-        if config.metrics.every or config.checkpoint.best:
-            from .evaluation import check_settings
-
-            check_settings(config)
+        check_run(config)
         self.resident = choose_resident(config.data.resident, self.source, self.placement.memory_bytes())
         self.programs = Programs(config, self.gan, self.spec, self.placement, self.resident)
         self.pictures = Pictures(workdir, self.programs.sampler, self.source, config.sample.count)
@@ -119,6 +117,8 @@ class _Run:
         players = (state.generator, state.discriminator)
         if config.microbatches > 1 and any("batch_stats" in player.model_state for player in players):
             self._say("note: with microbatches, batch norm's statistics are those of a microbatch")
+        for line in notes(config, len(self.source)):
+            self._say(line)
         self.timings.phase("trace")
 
     @functools.cached_property
@@ -142,7 +142,7 @@ class _Run:
 
     # -- the story
 
-    def go(self) -> str:
+    def go(self) -> str | None:
         config = self.config
         with contextlib.ExitStack() as self.ends:
             step, carry = self._start()
@@ -218,7 +218,7 @@ class _Run:
         pending: tuple[int, Reading] | None = None
         previous = None
         with loader:
-            while step < config.steps:
+            while step < config.steps and not self._late():
                 batch = self.placement.put_batch(self._fields(next(loader)), axis)
                 with _batch_only(previous is not None):
                     carry, token = self.programs.step(tuple(carry), batch, *shared)
@@ -250,7 +250,12 @@ class _Run:
                     self._measure(step, carry)
                 if saves:
                     self._save(step, carry)
+        if pending:
+            self._log(*pending)
         return step, carry
+
+    def _late(self) -> bool:
+        return self.max_seconds is not None and self.timings.age() > self.max_seconds
 
     # -- what it does on the way
 
@@ -309,9 +314,12 @@ class _Run:
         }
         self.checkpoints.save(step, carry, record)
 
-    def _finish(self, step: int, state: GANState) -> str:
+    def _finish(self, step: int, state: GANState) -> str | None:
         look = [self.pictures.path(step), *(self.pictures.film() if self.config.sample.gif else [])]
         look.append(page(self.workdir))
         digest = state_digest(leaf_digests(state))
         self._say("look at:\n" + "".join(f"  {path}\n" for path in look) + f"step {step}, state digest {digest}")
-        return digest
+        if step >= self.config.steps:
+            return digest
+        self._say(f"the time is up at step {step} of {self.config.steps}: all is saved, the same command goes on")
+        return None

@@ -40,7 +40,8 @@ class Writer:
     finite is null. TensorBoard events go to `tensorboard/`; those an earlier process left past `start_step`
     are purged. They begin with the first line of metrics: tensorboardX is slow to import, and the first step
     needn't wait for it.
-    The progress line goes to `stream`: in place on a terminal, else a line each.
+    The progress line goes to `stream`: in place on a terminal, else a line each. The first one says no speed and
+    no time left.
     """
 
     def __init__(
@@ -90,15 +91,18 @@ class Writer:
                     self._events.add_scalar(name, value, step)
         self._first = self._first or (step, now)
         self._last_step, self._last_time = step, now
-        self._progress(step, speed, self._left(step, now, seconds / steps if steps else 0.0), numbers)
+        self._progress(step, speed, self._left(step, now), numbers)
 
-    def _left(self, step: int, now: float, recent: float) -> float:
+    def _left(self, step: int, now: float) -> float | None:
+        """Seconds, at the pace since the first line; None at the first, whose time is mostly compilation."""
         first_step, first_time = self._first or (step, now)
-        pace = (now - first_time) / (step - first_step) if step > first_step else recent
-        return max(self._total - step, 0) * pace
+        if step <= first_step:
+            return None
+        return max(self._total - step, 0) * (now - first_time) / (step - first_step)
 
-    def _progress(self, step: int, speed: float, left: float, numbers: Mapping[str, float]) -> None:
-        text = f"step {step}/{self._total}  images/s {speed:.0f}  left {_clock(left)}"
+    def _progress(self, step: int, speed: float, left: float | None, numbers: Mapping[str, float]) -> None:
+        text = f"step {step}/{self._total}"
+        text += "" if left is None else f"  images/s {speed:.0f}  left {_clock(left)}"
         players = (("G", "loss/generator"), ("D", "loss/discriminator"))
         losses = " ".join(f"{player} {_short(numbers[name])}" for player, name in players if name in numbers)
         text += f"  loss {losses}" if losses else ""

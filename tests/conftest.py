@@ -43,7 +43,6 @@ _CHECKED += [
     "models.biggan",
     "models.equalized",
     "models.styled",
-    "models.stylegan2",
     "models.r3gan",
     "models.sagan",
     "models.sngan",

@@ -2,11 +2,12 @@
 
 import importlib.util
 import json
+import re
 
 import jax
 import pytest
 
-from benchmarks import machine, suites
+from benchmarks import command, machine, suites
 from benchmarks.runners import Runner
 from benchmarks.timing import Sample
 from gan_jax import benchmark
@@ -43,8 +44,14 @@ def test_it_leaves_the_process_as_it_was(monkeypatch):
     """It measures without the cache of compiled programs, and gives that back, after an error too."""
     during = []
     monkeypatch.setattr(machine, "measure", lambda: during.append(jax.config.jax_enable_compilation_cache) or HERE)
+
+    def failing(suite, **options):
+        raise ValueError("an error on the way")
+        yield
+
+    monkeypatch.setattr(suites, "run", failing)
     before = jax.config.jax_enable_compilation_cache
-    assert main(["benchmark", "--case", "dcgan33"]) == 2
+    assert main(["benchmark"]) == 2
     assert (during, jax.config.jax_enable_compilation_cache) == ([False], before)
     assert before
 
@@ -52,15 +59,29 @@ def test_it_leaves_the_process_as_it_was(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--case", "dcgan33"], "no case 'dcgan33': there are mlp28,"),
+        (["--case", "dcgan33"], "no case 'dcgan33': did you mean dcgan32? there are mlp28,"),
+        (
+            ["--case", "mlp28", "--case", "else"],
+            "no case 'else': there are mlp28, dcgan32, dcgan64, resnet32_r1r2",
+        ),
         (["--only", "speed"], "no suite 'speed' in quick: there are peers,"),
+        (["--only", "mode"], "no suite 'mode' in quick: did you mean modes? there are peers,"),
+        (["--only", "sweep"], "no suite 'sweep' in quick: add --suite full; here there are peers,"),
         (["--rounds", "3"], "fewer than 5 samples"),
     ],
 )
 def test_what_it_refuses(arguments, sentence, monkeypatch, capsys):
-    monkeypatch.setattr(machine, "measure", lambda: HERE)
+    """Before it measures anything."""
+    monkeypatch.setattr(machine, "measure", lambda: pytest.fail("the machine was measured"))
     assert main(["benchmark", *arguments]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suite", command.SUITES)
+def test_the_names_it_knows_are_the_suites_own(suite):
+    names = re.escape(f"in {suite}: there are {', '.join(command.SUITES[suite])}")
+    with pytest.raises(ValueError, match=f"{names}$"):
+        next(suites.run(suite, only=["nothing"]))
 
 
 def test_an_installation_without_the_suite_says_so(monkeypatch, capsys):

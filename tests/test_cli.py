@@ -12,6 +12,7 @@ from PIL import Image
 
 import runs
 from gan_jax import cli, report, sample_run
+from gan_jax.data import layout
 from runs import call, sentence, spawn
 
 pytestmark = pytest.mark.timeout(180)
@@ -87,6 +88,7 @@ def test_a_tfds_set_that_is_not_there(config, tmp_path):
     outcome = spawn("train", config, *arguments, TFDS_DATA_DIR=str(tmp_path / "tfds"))
     assert time.monotonic() - began < 30
     sentence(outcome, "'cifar10' is not in", str(tmp_path / "tfds"), "gan-jax prepare cifar10")
+    sentence(outcome, "data.source.name", "TFDS_DATA_DIR")
 
 
 def test_a_folder_with_broken_images(config, tmp_path):
@@ -238,6 +240,53 @@ def test_dry_run_counts_floating_point_operations(config):
 
 def test_dry_run_of_what_cannot_run(config):
     sentence(call("train", config, "data.source.size=22", "--dry-run"), "dcgan makes square images")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["steps=30", "parallel.fuse=4"], ["steps=30 is no multiple", "say steps=28 or 32, or set parallel.fuse"]),
+        (["steps=3", "parallel.fuse=4"], ["say steps=4, or"]),
+        (["metrics.every=10", "metrics.names=fid"], ["no metric 'fid': there are frechet"]),
+        (["checkpoint.best=frechet"], ["checkpoint.best=frechet is never measured: set metrics.every"]),
+        (["metrics.every=3", "steps=20", "parallel.fuse=2"], ["metrics.every=3 is no multiple"]),
+    ],
+)  # fmt: skip
+def test_dry_run_refuses_what_training_refuses(overrides, words, config, tmp_path):
+    dry, real = (
+        call("train", config, *overrides, *options) for options in (["--dry-run"], ["--workdir", tmp_path / "run"])
+    )
+    sentence(dry, *words)
+    assert dry == real
+
+
+def test_a_batch_above_the_set_is_noted(config, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(10):
+        Image.fromarray(np.full((8, 8), 20 * index, np.uint8)).save(folder / f"{index}.png")
+    overrides = ["data.source=folder", f"data.source.path={folder}", "batch=16"]
+    note = "note: batch=16 is larger than the set of 10: each image comes 1.6 times a batch, on average\n"
+    dry = call("train", config, *overrides, "--dry-run")
+    assert dry.code == 0, dry.err
+    assert note in dry.out
+    real = call("train", config, *overrides, "steps=1", "--workdir", tmp_path / "run")
+    assert real.code == 0, real.err
+    assert real.err.count(note) == 1
+    assert "note:" not in call("train", config, *overrides, "batch=10", "--dry-run").out
+
+
+def test_a_ready_set_is_told_once(monkeypatch, tmp_path):
+    copy = layout.Copy(tmp_path / "set" / "1.0.0", None, "1.0.0", ("array_record",))
+    monkeypatch.setattr(layout, "find_copies", lambda name, data_dir: [copy])
+    assert call("prepare", "set").out == f"set is ready in {copy.path}\n"
+
+
+def test_samples_of_another_ending(trained, tmp_path):
+    sentence(call("sample", trained, "--out", tmp_path / "out.jpg"), ".jpg", "a .png or .npz file, or a folder")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "v1.0").mkdir()  # one that is there is meant
+    assert call("sample", trained, "--count", 1, "--out", tmp_path / "v1.0").out == f"{tmp_path}/v1.0/00000.png\n"
 
 
 def test_samples_are_drawn_in_the_run_s_own_precision(trained, tmp_path, monkeypatch):

@@ -13,6 +13,8 @@ import pytest
 import runs
 from gan_jax import compilation_cache, doctor
 from gan_jax.compilation_cache import enable, folder
+from gan_jax.errors import UserError
+from gan_jax.metrics import inception, reference
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -22,6 +24,7 @@ def home(tmp_path, monkeypatch):
     """An empty cache folder of the user's; what a test enables is taken back."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("GAN_JAX_CACHE")
+    monkeypatch.delenv("TORCH_HOME", raising=False)
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
     jax.config.update("jax_compilation_cache_dir", None)
@@ -55,6 +58,42 @@ def test_by_default_it_lies_in_the_home_directory(home, monkeypatch):
     for value in ("", "relative/path"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert folder() == home / ".cache" / "gan_jax" / "xla"
+
+
+def test_the_user_names_it(home, monkeypatch):
+    monkeypatch.setenv("HOME", str(home))
+    for value, path in ((str(home / "mine"), home / "mine"), ("~/own", home / "own")):
+        monkeypatch.setenv("GAN_JAX_CACHE", value)
+        jax.config.update("jax_compilation_cache_dir", None)
+        assert enable() is None
+        assert Path(used()).parent == folder() == path / "xla"
+        for made in (path, folder(), Path(used())):
+            assert stat.S_IMODE(made.stat().st_mode) == 0o700
+        assert reference.folder() == path / "features"
+        assert inception._homes()[0] == path / "weights"
+        assert inception._homes()[1] == home / "torch" / "hub" / "checkpoints"  # PyTorch's own stays where it is
+    assert not (home / "gan_jax").exists()
+    (home / "mine").chmod(0o770)
+    monkeypatch.setenv("GAN_JAX_CACHE", str(home / "mine"))
+    jax.config.update("jax_compilation_cache_dir", None)
+    assert "others can write to it" in enable()
+
+
+@pytest.mark.parametrize("value", ["some/folder", "offf", "./x"])
+def test_another_value_is_refused(value, home, monkeypatch):
+    monkeypatch.setenv("GAN_JAX_CACHE", value)
+    runs.sentence(runs.call("doctor"), f"GAN_JAX_CACHE={value} is no absolute path", "or off")
+    with pytest.raises(UserError, match="is no absolute path"):
+        reference.cached_arrays({}, dict)
+    assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize("value", ["off", "0", "False", "no"])
+def test_it_can_be_off(value, home, monkeypatch):
+    monkeypatch.setenv("GAN_JAX_CACHE", value)
+    assert enable() is None
+    assert used() is None
+    assert not compilation_cache.wanted()
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707])

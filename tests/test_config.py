@@ -232,6 +232,10 @@ GOOD = [
     (PENALTY + "pair=3,4", lambda c: second(c).call.kwargs["pair"], (3, 4)),
     (PENALTY + "kind=two", lambda c: second(c).call.kwargs["kind"], "two"),
     ("discriminator_penalties=()", lambda c: c.discriminator_penalties, ()),
+    ("steps=1e3", lambda c: c.steps, 1000),
+    ("steps=2_000", lambda c: c.steps, 2000),
+    ("latent.size=3e1", lambda c: c.latent.kwargs["size"], 30),
+    ("discriminator_penalties.0.weight=1e1", lambda c: c.discriminator_penalties[0].weight, 10.0),
     ("loss=hinge", lambda c: c.loss, Call("hinge")),
     ("loss.real_label=1", lambda c: c.loss, Call("non_saturating", real_label=1.0)),
     ("latent=normal", lambda c: c.latent, Call("normal", size=100)),
@@ -260,6 +264,9 @@ BAD = [
     ("steps=abc", "steps wants an int, got 'abc'"),
     ("steps=1.5", "steps wants an int, got '1.5'"),
     ("steps=", "steps wants an int, got ''"),
+    ("steps=1e400", "steps wants an int, got '1e400'"),
+    ("steps=nan", "steps wants an int, got 'nan'"),
+    ("steps=1.5e0", "steps wants an int, got '1.5e0'"),
     ("ema.half_life=nan", "ema.half_life wants a float or a Call, got 'nan'"),
     ("ema.ramp_up=no", "ema.ramp_up wants a float or none, got 'no'"),
     ("deterministic=1", "deterministic wants true or false, got '1'"),
@@ -276,6 +283,16 @@ BAD = [
     ("loss.real_lable=1", "unknown field 'loss.real_lable': did you mean 'loss.real_label'?"),
     ("loss.real_label=x", "loss.real_label wants a float, got 'x'"),
     ("latent.size=1.5", "latent.size wants an int, got '1.5'"),
+    ("latent.radius=1", "unknown field 'latent.radius': there are latent.size"),
+    ("generator_penalties.0.every=2", "unknown field 'generator_penalties.0.every'"),
+    (
+        "discriminator_penalties.0.call.target=1",
+        "unknown field 'discriminator_penalties.0.call.target': r1 takes no keywords",
+    ),
+    (
+        "generator_optimizer.learning_rate=nan",
+        "generator_optimizer.learning_rate wants a number or a schedule, got 'nan'",
+    ),
     ("generator.widht=3", "unknown field 'generator.widht': did you mean 'generator.width'?"),
     ("generator.parent=3", "unknown field 'generator.parent': there are"),
     ("generator=broken", "generator=broken: cannot import 'fake_models.broken'"),
@@ -324,6 +341,15 @@ def test_a_plain_override_imports_no_home():
         ({"steps": "many"}, "steps wants an int, got 'many'"),
         ({"steps": True}, "steps wants an int, got True"),
         ({"name": ""}, "name must not be empty"),
+        ({"name": "../../evil"}, "name must be a plain file name, got '../../evil'"),
+        ({"name": ".."}, "name must be a plain file name, got '..'"),
+        ({"name": "a\\b"}, "name must be a plain file name"),
+        ({"name": "a\nb"}, "name must be a plain file name"),
+        *(
+            ({player: Call("adam", learning_rate=rate)}, f"{player}.learning_rate must be above 0, got {rate!r}")
+            for player in ("generator_optimizer", "discriminator_optimizer")
+            for rate in (-1e-4, 0)
+        ),
         ({"microbatches": 3}, "microbatches must divide batch: 3 does not divide 64"),
         ({"ema": configs.Ema(half_life=0)}, "ema.half_life must be above 0 images, got 0"),
         ({"log": configs.Log(every=0)}, "log.every must be at least 1, got 0"),
@@ -349,6 +375,9 @@ def test_load(tmp_path):
     assert message.startswith("no config file")
     assert f"did you mean {path}?" in message
     assert "did you mean" not in error_of(load, tmp_path / "entirely_else.py")
+    assert error_of(load, tmp_path) == f"'{tmp_path}' is a folder: name a config file in it: {path}"
+    (tmp_path / "empty").mkdir()
+    assert error_of(load, tmp_path / "empty").endswith("empty' is a folder: name a config file")
 
 
 @pytest.mark.parametrize(

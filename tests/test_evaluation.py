@@ -255,6 +255,8 @@ def test_sample_mistakes(kept, tmp_path):
     sentence(call("sample", kept, *allowed, "--features", QUARTERS), "give both, or neither")
 
 
+@pytest.mark.slow  # it trains the classifier; `metrics/test_classifier.py` has the channels by hand
+@pytest.mark.timeout(180)
 def test_stacked_sets_are_read_channel_by_channel():
     """Three channels of a set whose classes a classifier knows are a thousand modes that can be counted."""
     source = stacked(digits(), count=3000)

@@ -20,10 +20,10 @@ import gan_jax.step
 import gan_jax.turns
 from devices import run_json
 from gan_jax.models import dcgan, layers
+from modes import FIRST_GRADIENT, MODES, TOLERANCE, difference, make_step, on_host, play, relative
 
-B, STEPS, AXIS = 16, 8, "data"  # the mesh's own name: then pmap compiles once, not again for the placed state
+B, STEPS = 16, 8
 LATENT, SHAPE = 4, (8, 8, 1)
-TOLERANCE, FIRST_GRADIENT = 1e-6, 1e-5
 
 GAMES = {
     "batch norm": {},
@@ -61,31 +61,8 @@ def start(gan):
 
 
 def run(gan, mode, steps=STEPS):
-    """The state after `steps` steps; each is waited for, as CPU devices need it."""
-    batches, state, fused = data(gan, steps), jax.tree.map(jnp.copy, start(gan)), 1
-    step = gan_jax.make_train_step(gan, axis_name=AXIS if mode == "pmap" else None)
-    if mode in ("shard", "pmap"):
-        state = gan_jax.place_state(state, gan_jax.make_mesh())
-    if mode == "jit":
-        step = gan_jax.jit_step(step)
-    elif mode == "shard":
-        step = gan_jax.shard_step(step, gan_jax.make_mesh())
-    elif mode == "pmap":
-        step = gan_jax.pmap_step(step, AXIS)
-    else:
-        fused = 4
-        step = gan_jax.jit_step(gan_jax.fuse_steps(step, fused))
-    for i in range(0, steps, fused):
-        batch = jax.tree.map(lambda x, i=i: x[i] if fused == 1 else x[i : i + fused], batches)
-        state, metrics = step(state, batch)
-        jax.block_until_ready((state, metrics))
-    return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
-
-
-def difference(one, other):
-    """The largest `|a - b| / (1 + |b|)` over parameters, model state, optimizer state, EMA and all else."""
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return max(float(np.max(np.abs(a - b) / (1 + np.abs(b)), initial=0.0)) for a, b in pairs)
+    """The state after `steps` steps."""
+    return on_host(play(make_step(gan, mode), mode, start(gan), data(gan, steps)))
 
 
 def keep_gradients():
@@ -95,12 +72,7 @@ def keep_gradients():
 
 
 def gradients(state):
-    return [np.concatenate([x.ravel() for x in jax.tree.leaves(player.opt_state[0])]) for player in
-            (state.discriminator, state.generator)]  # fmt: skip
-
-
-def relative(one, other):
-    return max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in zip(gradients(one), gradients(other)))
+    return [player.opt_state[0] for player in (state.discriminator, state.generator)]
 
 
 @contextlib.contextmanager
@@ -127,16 +99,18 @@ def main(optimised):
     for name, keywords in GAMES.items():
         gan = make(**keywords)
         reference = run(gan, "jit")
-        compared = {mode: difference(run(gan, mode), reference) for mode in ("shard", "pmap", "fused")}
-        compared["moved"] = difference(reference.ema["params"], jax.device_get(start(gan).ema["params"]))
+        compared = {mode: difference(run(gan, mode), reference) for mode in MODES[1:]}
+        compared["moved"] = difference(reference.ema["params"], on_host(start(gan)).ema["params"])
         found["games"][name] = compared
         if name == "batch norm":
             for how in BREAKS:
                 with broken(how):
                     found["broken"][how] = difference(run(gan, "pmap"), reference)
     gan = make(tx=keep_gradients(), **GAMES["r1"])
-    reference = run(gan, "jit", steps=1)
-    found["first gradient"] = {mode: relative(run(gan, mode, steps=1), reference) for mode in ("shard", "pmap")}
+    reference = gradients(run(gan, "jit", steps=1))
+    found["first gradient"] = {
+        mode: relative(gradients(run(gan, mode, steps=1)), reference) for mode in ("shard", "pmap")
+    }
     print(json.dumps(found))
 
 
@@ -149,7 +123,7 @@ def found(request):
     return run_json(f"import test_modes; test_modes.main({request.param})", devices=4, timeout=280, **flags)
 
 
-@pytest.mark.parametrize("mode", ["shard", "pmap", "fused"])
+@pytest.mark.parametrize("mode", MODES[1:])
 @pytest.mark.parametrize("name", GAMES)
 def test_every_mode_is_the_same_step(found, name, mode):
     assert found["games"][name]["moved"] > 1e-2  # else agreement would mean nothing

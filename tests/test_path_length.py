@@ -102,6 +102,13 @@ def test_numbers_that_make_no_sense(keywords):
         penalties.path_length(**keywords)
 
 
+def test_devices_that_would_take_other_samples_than_one():
+    with pytest.raises(ValueError, match="one of every 4 samples, which don't divide the 6 of a device"):
+        penalties.path_length(shrink=4).apply(
+            jnp.zeros(()), lambda latents, **keywords: latents, LATENTS, REAL, KEYS, axis_name="i"
+        )
+
+
 # In a game.
 
 

@@ -124,7 +124,7 @@ def _class_labels(root: Path, names: list[str]) -> tuple[np.ndarray | None, int 
     if None in tops:
         raise UserError(
             f"'{root}' holds images itself ('{names[tops.index(None)]}') and in sub-folders "
-            f"('{classes[0]}'): put all of them into sub-folders, one a class, or pass labels=false"
+            f"('{classes[0]}'): put all of them into sub-folders, one a class, or pass data.source.labels=false"
         )
     number = {name: index for index, name in enumerate(classes)}
     return np.array([number[top] for top in tops if top is not None], np.int32), len(classes)
@@ -185,6 +185,6 @@ def _common_shape(root: Path, names: list[str], found: list[_Found], transform: 
                 raise UserError(
                     f"the images under '{root}' differ in size: '{names[0]}' is "
                     f"{first.width}x{first.height}, '{name}' is {other.width}x{other.height}; "
-                    "pass size=N to make them all N x N"
+                    "pass data.source.size=N to make them all N x N"
                 )
     return transform.shape(first.height, first.width, 1 if all(one.grey for one in found) else 3)

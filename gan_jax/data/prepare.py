@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import UserError
 from . import layout
 from .convert import convert_to_array_record
-from .prepare_fashion_mnist import DEBIAN_FOLDER, has_files, prepare_fashion_mnist
+from .prepare_fashion_mnist import DEBIAN_FOLDER, missing_files, prepare_fashion_mnist
 from .source import reason
 
 
@@ -38,15 +38,27 @@ def prepare(
         report(f"converting the tfrecord copy of {name} in {convertible.path}")
         convert_to_array_record(convertible.path)
         path = convertible.path
-    elif name.split(":")[0] == "fashion_mnist" and has_files(
-        files := Path(manual_dir).expanduser() if manual_dir else DEBIAN_FOLDER
-    ):
+    elif (files := _fashion_mnist_files(name, manual_dir)) is not None:
         report(f"preparing {name} from {files}")
         path = prepare_fashion_mnist(files, layout.data_folder(data_dir))
     else:
         path = _prepare_with_tensorflow(name, layout.data_folder(data_dir), manual_dir)
     report(f"{name} is ready in {path}")
     return path
+
+
+def _fashion_mnist_files(name: str, manual_dir: str | None) -> Path | None:
+    """The folder with its four files; None for another set, or where none was named and Debian's is absent."""
+    if name.split(":")[0] != "fashion_mnist":
+        return None
+    folder = Path(manual_dir).expanduser() if manual_dir else DEBIAN_FOLDER
+    missing = missing_files(folder)
+    if missing and manual_dir:
+        raise UserError(
+            f"'{folder}' lacks {', '.join(missing)}: put the original files of Fashion-MNIST there, or "
+            "`apt-get install dataset-fashion-mnist` and leave out --manual-dir"
+        )
+    return None if missing else folder
 
 
 def _prepare_with_tensorflow(name: str, data_dir: Path, manual_dir: str | None) -> Path:

@@ -22,11 +22,10 @@ _KINDS = {"image": "images-idx3-ubyte", "label": "labels-idx1-ubyte"}
 _GZIP_TIMES = {"train": 1504176606, "t10k": 1504176627}
 
 
-def has_files(folder: Path) -> bool:
-    """Whether the four .gz files are in the folder."""
-    return all(
-        (folder / f"{prefix}-{kind}.gz").is_file() for prefix in _PREFIXES.values() for kind in _KINDS.values()
-    )
+def missing_files(folder: Path) -> list[str]:
+    """Those of the four .gz files that are not in the folder."""
+    names = [f"{prefix}-{kind}.gz" for prefix in _PREFIXES.values() for kind in _KINDS.values()]
+    return [name for name in names if not (folder / name).is_file()]
 
 
 def prepare_fashion_mnist(folder: Path, data_dir: Path) -> Path:

@@ -36,7 +36,11 @@ def tfds(
     if copy is None:
         state = f"only as {copies[0].formats[0]}, not as array_record," if copies else "not"
         command = layout.prepare_command(name, data_dir)
-        raise UserError(f"the TFDS set '{name}' is {state} in '{layout.data_folder(data_dir)}': run `{command}`")
+        where, other = layout.data_folder(data_dir), "data.source.data_dir" if data_dir else "TFDS_DATA_DIR"
+        raise UserError(
+            f"the TFDS set '{name}' is {state} in '{where}': run `{command}`, or name another set in "
+            f"data.source.name, or another folder in {other}"
+        )
     source = Records(name, copy, split, image_key, label_key, Transform(size, crop, filter, channels))
     return Mirrored(source) if mirror else source
 
@@ -85,7 +89,7 @@ class Records:
                 if not 0 <= label[place] < self.classes:
                     raise UserError(
                         f"record {indices[place]} of '{self.name}' has the label {label[place]}, outside its "
-                        f"{self.classes} classes: pass label_key='' to train without labels"
+                        f"{self.classes} classes: pass data.source.label_key='' to train without labels"
                     )
         return {"image": image} if self.classes is None else {"image": image, "label": label}
 
@@ -100,7 +104,9 @@ class Records:
                 f"record {row} of '{self.name}' ({self.split}) cannot be decoded: {reason(error)}"
             ) from error
         if pixels.shape != self.shape:
-            raise UserError(f"record {row} of '{self.name}' is {describe_shape(pixels.shape)}: pass size=N")
+            raise UserError(
+                f"record {row} of '{self.name}' is {describe_shape(pixels.shape)}: pass data.source.size=N"
+            )
         return pixels
 
     def fingerprint(self) -> str:
@@ -131,7 +137,7 @@ def _label_feature(name: str, features: Any, key: str) -> Any:
     if key not in offered or features[key].num_classes is None:
         raise UserError(
             f"the TFDS set '{name}' has no class labels '{key}': it has {', '.join(offered) or 'none'}; "
-            "label_key='' trains without labels"
+            "data.source.label_key='' trains without labels"
         )
     return features[key]
 
@@ -139,7 +145,9 @@ def _label_feature(name: str, features: Any, key: str) -> Any:
 def _image_shape(name: str, shape: tuple[int | None, ...], transform: Transform) -> tuple[int, int, int]:
     height, width, channels = shape
     if transform.size is None and (height is None or width is None):
-        raise UserError(f"the images of the TFDS set '{name}' differ in size: pass size=N to make them all N x N")
+        raise UserError(
+            f"the images of the TFDS set '{name}' differ in size: pass data.source.size=N to make them all N x N"
+        )
     return transform.shape(height or 0, width or 0, 1 if channels == 1 else 3)
 
 

@@ -24,7 +24,7 @@ from ..types import PyTree
 from .extractor import Extracted, Extractor, extract
 from .reference import cached_arrays
 
-_FORMAT = 1  # a change of the network or its training raises it
+_FORMAT = 2  # a change of the network or its training raises it
 _READ = 1000  # images read at a time
 
 
@@ -103,7 +103,7 @@ class _Network(nn.Module):
             features = self.width * 2 ** min(i, 2)
             stride = 2 if max(x.shape[1:3]) > 4 else 1
             shape = (3, 3, x.shape[-1], features)
-            kernel = self.param(f"kernel_{i}", nn.initializers.he_normal(), shape)
+            kernel = self.param(f"kernel_{i}", nn.initializers.he_normal(), shape)  # `_start` draws them
             bias = self.param(f"bias_{i}", nn.initializers.zeros, (features,))
             x = nn.relu(conv(x, kernel, stride=stride, padding=1) + bias)
             i += 1
@@ -244,6 +244,23 @@ def _batches(count: int, settings: Settings, epochs: int) -> Iterator[np.ndarray
             yield order[start : start + settings.batch]
 
 
+def _start(network: _Network, seed: int, image: np.ndarray) -> PyTree:
+    """He's normal kernels and zero biases.
+
+    NumPy draws them: JAX would compile a generator of random bits for every shape, longer than a small set trains.
+    """
+    shapes = jax.eval_shape(network.init, jax.random.key(seed), image)["params"]
+    rng = np.random.default_rng(seed)
+
+    def draw(shape: tuple[int, ...]) -> np.ndarray:
+        if len(shape) == 1:
+            return np.zeros(shape, np.float32)
+        return (rng.standard_normal(shape) * (2 / np.prod(shape[:-1])) ** 0.5).astype(np.float32)
+
+    drawn = {path: draw(leaf.shape) for path, leaf in sorted(flatten_dict(shapes, sep="/").items())}
+    return unflatten_dict(drawn, sep="/")
+
+
 def _train(source: Source, settings: Settings) -> dict[str, np.ndarray]:
     """Trained parameters by path, `params/...`, with `accuracy` and `held_out`."""
     images, labels = _read(source, settings)
@@ -259,11 +276,6 @@ def _train(source: Source, settings: Settings) -> dict[str, np.ndarray]:
     network = _Network(source.classes or 0, settings.width, settings.size)
     tx = optax.adam(optax.cosine_onecycle_schedule(steps, settings.rate, pct_start=0.1))
 
-    @jax.jit
-    def start(key: jax.Array, image: jax.Array) -> tuple[Any, Any]:
-        params = network.init(key, image)["params"]
-        return params, tx.init(params)
-
     def loss(params: Any, image: jax.Array, label: jax.Array) -> jax.Array:
         logits = network.apply({"params": params}, image).logits  # pyright: ignore[reportAttributeAccessIssue]
         return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
@@ -278,8 +290,8 @@ def _train(source: Source, settings: Settings) -> dict[str, np.ndarray]:
         return network.apply({"params": params}, image).logits.argmax(axis=1)  # pyright: ignore
 
     with jax.default_matmul_precision("highest"):
-        # Images are an argument: over a constant XLA would work out the convolutions while it compiles.
-        params, state = start(jax.random.key(settings.seed), jnp.asarray(images[:1]))
+        params = _start(network, settings.seed, images[:1])
+        state = jax.jit(tx.init)(params)
         for rows in _batches(count, settings, epochs):
             params, state = step(params, state, images[held:][rows], labels[held:][rows])
         right = [

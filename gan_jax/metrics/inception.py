@@ -36,8 +36,9 @@ def inception(weights: str | None = None, *, resize: Resize = "torch_fidelity", 
     """Images to the 2048 means of the last map, and to 1008 logits.
 
     Args:
-        weights: the file; None: `$GAN_JAX_INCEPTION`, or one of `FILES` in `~/.cache/gan_jax/weights` or where
-            PyTorch keeps what it fetched. Nothing is downloaded.
+        weights: the file; None: `$GAN_JAX_INCEPTION`, or one of `FILES` in `~/.cache/gan_jax/weights` (`weights`
+            in the folder that `GAN_JAX_CACHE` names, if any) or where PyTorch keeps what it fetched. Nothing is
+            downloaded.
         resize: "torch_fidelity" places pixels as the original TensorFlow graph does and scales to (x - 128) / 128;
             "pytorch_fid" places them half a pixel off and scales to 2 x / 255 - 1. Features differ by 8 to 33 %.
         bias: whether logits have their bias. The Inception score of Salimans et al., 2016, is of those without.
@@ -74,9 +75,8 @@ def find(weights: str | None = None) -> Path:
 
 
 def _homes() -> list[Path]:
-    cache = compilation_cache.folder().parent
-    torch = Path(os.environ.get("TORCH_HOME") or cache.parent / "torch").expanduser()
-    return [cache / "weights", torch / "hub" / "checkpoints"]
+    torch = Path(os.environ.get("TORCH_HOME") or compilation_cache.base() / "torch").expanduser()
+    return [compilation_cache.home() / "weights", torch / "hub" / "checkpoints"]
 
 
 def _advice() -> str:

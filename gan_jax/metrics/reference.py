@@ -1,7 +1,7 @@
 """Features of the data, kept in the user's cache folder: they are the same for every generator measured on it.
 
-A file is `$XDG_CACHE_HOME/gan_jax/features/<digest of its key>.npz`, without pickle, and holds its key. One that
-is torn, or holds another key, is computed again. `GAN_JAX_CACHE=off` keeps none.
+A file is `features/<digest of its key>.npz` in `compilation_cache.home()`, without pickle, and holds its key. One
+that is torn, or holds another key, is computed again. `GAN_JAX_CACHE=off` keeps none.
 """
 
 import contextlib
@@ -100,7 +100,7 @@ def cached_statistics(key: Mapping[str, Any], compute: Callable[[], np.ndarray])
 def cached_arrays(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
     """Named arrays under a key of JSON values. What can't be kept is given all the same, with a warning."""
     text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
-    home = folder() if _wanted() else None
+    home = folder() if compilation_cache.wanted() else None
     path = home / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.npz" if home else None
     if path and (found := _load(path, text)) is not None:
         return found
@@ -116,11 +116,7 @@ def cached_arrays(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arra
 
 def folder() -> Path:
     """Where features are kept: beside the compiled programs."""
-    return compilation_cache.folder().parent / "features"
-
-
-def _wanted() -> bool:
-    return os.environ.get(compilation_cache.SWITCH, "").lower() not in ("off", "0", "false", "no")
+    return compilation_cache.home() / "features"
 
 
 def _check_key(key: Mapping[str, Any]) -> None:
@@ -132,7 +128,7 @@ def _check_key(key: Mapping[str, Any]) -> None:
 def _load(path: Path, text: str) -> Arrays | None:
     """The arrays of a file; None where it is missing, torn (every array has a checksum), or of another key."""
     try:
-        compilation_cache._own(path.parent)
+        compilation_cache.own(path.parent)
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         os.utime(path)  # in use: the oldest are removed first
@@ -144,7 +140,7 @@ def _load(path: Path, text: str) -> Arrays | None:
 def _store(path: Path, text: str, arrays: Arrays) -> None:
     """The whole file, or none: others read this folder meanwhile."""
     for home in (path.parent.parent, path.parent):
-        compilation_cache._own(home)
+        compilation_cache.own(home)
     content = io.BytesIO()
     np.savez(content, **{**arrays, "key": np.asarray(text)})  # pyright: ignore[reportArgumentType]
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")

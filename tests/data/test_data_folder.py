@@ -135,7 +135,7 @@ def test_sizes_and_crops(tmp_path):
     wide = RNG.integers(0, 256, (20, 33, 3), np.uint8)
     write(tmp_path / "a.png", COLOUR)
     write(tmp_path / "b.png", wide)
-    with pytest.raises(UserError, match=re.escape("'a.png' is 7x7, 'b.png' is 33x20; pass size=N")):
+    with pytest.raises(UserError, match=re.escape("'a.png' is 7x7, 'b.png' is 33x20; pass data.source.size=N")):
         folder(str(tmp_path))
     center = read_all(folder(str(tmp_path), size=8, filter="bicubic"))["image"]
     expected = Image.fromarray(wide[:, 6:26]).resize((8, 8), Image.Resampling.BICUBIC)

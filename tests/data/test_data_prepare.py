@@ -1,6 +1,7 @@
 import gzip
 import importlib.util
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tensorboardX.record_writer import RecordWriter
 
 from gan_jax.data import read_all
 from gan_jax.data.prepare import prepare
-from gan_jax.data.prepare_fashion_mnist import DEBIAN_FOLDER, has_files
+from gan_jax.data.prepare_fashion_mnist import DEBIAN_FOLDER, missing_files
 from gan_jax.data.tfds import tfds
 from gan_jax.data.tfrecord import crc32c, read_tfrecord
 from gan_jax.errors import UserError
@@ -182,9 +183,19 @@ def test_wrong_fashion_mnist_files_are_named(tmp_path):
         prepare("fashion_mnist", data_dir=str(tmp_path / "out"), manual_dir=str(tmp_path), report=silent)
 
 
+def test_missing_fashion_mnist_files_are_named(tmp_path):
+    """Whether or not TensorFlow is there, which has no use for them."""
+    for name in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
+        (tmp_path / name).write_bytes(b"")
+    missing = f"'{tmp_path}' lacks train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz: put"
+    with pytest.raises(UserError, match=re.escape(missing)):
+        prepare("fashion_mnist", data_dir=str(tmp_path / "out"), manual_dir=str(tmp_path), report=silent)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_fashion_mnist_of_debian(tmp_path):
-    if not has_files(DEBIAN_FOLDER):
+    if missing_files(DEBIAN_FOLDER):
         pytest.skip("no Debian package dataset-fashion-mnist")
     path = prepare("fashion_mnist", data_dir=str(tmp_path), report=silent)
     assert path == tmp_path / "fashion_mnist" / "3.0.1"

@@ -79,9 +79,15 @@ def test_wrong_options_are_one_sentence(prepared_once, options, message):
 def test_an_absent_set_names_the_command(prepared_once, monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared_once))
     assert len(tfds("tide_pool")) == 23
-    with pytest.raises(UserError, match=r"is not in '.*': run `gan-jax prepare cifar10`$"):
+    with pytest.raises(
+        UserError,
+        match=r"is not in '.*': run `gan-jax prepare cifar10`, .*name, or another folder in TFDS_DATA_DIR$",
+    ):
         tfds("cifar10")
-    with pytest.raises(UserError, match=r"run `gan-jax prepare mnist --data-dir '/no such place'`$"):
+    with pytest.raises(
+        UserError,
+        match=r"run `gan-jax prepare mnist --data-dir '/no such place'`, .*data.source.name, .*data_dir$",
+    ):
         tfds("mnist", data_dir="/no such place")
     with pytest.raises(UserError, match=r"prepare tide_pool:9.0.0"):
         tfds("tide_pool:9.0.0")
@@ -143,7 +149,7 @@ def test_fewer_classes_than_labels(tide_pool):
     text = (folder / "features.json").read_text().replace('"numClasses": "3"', '"numClasses": "2"')
     (folder / "features.json").write_text(text)
     (folder / "label.labels.txt").write_text("cat\ndog\n")
-    with pytest.raises(UserError, match=r"has the label 2, outside its 2 classes: pass label_key=''"):
+    with pytest.raises(UserError, match=r"has the label 2, outside its 2 classes: pass data.source.label_key=''"):
         read_all(tfds("tide_pool", data_dir=str(tide_pool)))
 
 

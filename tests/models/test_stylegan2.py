@@ -388,6 +388,8 @@ def test_bfloat16_computes_and_float32_keeps(variables):
     assert np.abs(image - exact).max() > 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_step_of_a_game():
     """Lazy R1 and path length, mixing, noise: finite, every parameter moves, and the means move."""
     generator = stylegan2.Generator((8, 8, 2), style_mixing=0.9, **SMALL)
@@ -475,6 +477,8 @@ print(json.dumps({"game": gap(*states), "length": float(states[0].generator.pena
 """
 
 
+@pytest.mark.slow  # `test_modes_architectures` plays a whole game with both
+@pytest.mark.timeout(120)
 def test_two_devices_are_one():
     """Minibatch deviation and its gradient, in a group over both, or more than there are; the mean of w."""
     found = run_json(DEVICES + PARTS, devices=2)

@@ -1,0 +1,82 @@
+"""What the runs are worth: the same metrics of the same number of samples, and a table of them."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from gan_jax import report
+from gan_jax.config import Call, load
+from gan_jax.evaluation import Evaluator, generated, make_extractor
+from gan_jax.inspect_run import open_run
+from gan_jax.metrics.record import Record, append, read
+from gan_jax.recipe import make_source
+
+from .runs import Contestant, finished
+
+RECORDS, COUNT, REFERENCE = "records.jsonl", 10_000, 20_000
+FEATURES = (Call("classifier"), Call("efficientnet_lite0", pixels=64))
+_SHOWN = 64
+
+
+def samples(contestant: Contestant, home: Path) -> Iterator[np.ndarray]:
+    """`COUNT` uint8 images of a run that is done, some at a time."""
+    folder = contestant.folder(home)
+    if contestant.name == "torch_dcgan":
+        with np.load(folder / "samples.npz", allow_pickle=False) as stored:
+            yield stored["image"][:COUNT]
+        return
+    run = open_run(folder, None)
+    yield from generated(run.sampler(contestant.seed), run.state.ema, COUNT)
+
+
+def score_all(contestants: Sequence[Contestant], home: Path) -> None:
+    """Scores the runs that are done and not yet scored; a record each in their folders, and a picture."""
+    source = make_source(load("configs/fashion_mnist_dcgan.py"))
+    left = [c for c in contestants if finished(c, home) and len(read(c.folder(home) / RECORDS)) < len(FEATURES)]
+    if not left:
+        return
+    evaluators = [Evaluator(source, make_extractor(call, source), ["frechet"], REFERENCE) for call in FEATURES]
+    for contestant in left:
+        images = list(samples(contestant, home))
+        folder = contestant.folder(home)
+        report.save_png(folder / "samples.png", report.grid(images[0][:_SHOWN]))
+        known = finished(contestant, home) or {}
+        (folder / RECORDS).unlink(missing_ok=True)
+        for evaluator in evaluators:
+            options = {"model": contestant.name, **known}
+            for record in evaluator.score(images, seed=contestant.seed, step=known["steps"], options=options):
+                append(folder / RECORDS, record)
+                print(contestant.name, contestant.seed, record.text(), flush=True)
+
+
+def table(contestants: Sequence[Contestant], home: Path) -> str:
+    """Markdown: a row a model, medians over its seeds with the lowest and the highest."""
+    names = list(dict.fromkeys(contestant.name for contestant in contestants))
+    rows = []
+    for name in names:
+        runs = [c for c in contestants if c.name == name and finished(c, home)]
+        kept = [read(c.folder(home) / RECORDS) for c in runs]
+        scored = [records for records in kept if len(records) == len(FEATURES)]
+        if not scored:
+            rows.append(f"| {name} | not measured |  |  |  |")
+            continue
+        seen = statistics.median(r[0].options["steps"] * r[0].options["batch"] for r in scored)
+        cells = [_spread([records[i].value for records in scored]) for i in range(len(FEATURES))]
+        rows.append(f"| {name} | {len(scored)} | {seen / 1000:,.0f} | {' | '.join(cells)} |")
+    head = "| model | seeds | kimg seen | Frechet, classifier | Frechet, EfficientNet-Lite0 |"
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
+
+
+def all_records(contestants: Sequence[Contestant], home: Path) -> list[Record]:
+    return [record for contestant in contestants for record in read(contestant.folder(home) / RECORDS)]
+
+
+def devices() -> str:
+    return f"{jax.devices()[0].device_kind}"
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"

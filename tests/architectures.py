@@ -1,0 +1,141 @@
+"""Every architecture and every augmentation in a game of the smallest size."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import gan_jax
+from gan_jax import augment, losses, penalties, schedules
+from gan_jax.models import biggan, dcgan, mlp, r3gan, sagan, sngan, stylegan2
+
+B, LATENT, CLASSES = 16, 4, 3
+GREY, COLOUR = (8, 8, 1), (8, 8, 3)
+_RATE = 0.005
+
+
+class Either(NamedTuple):
+    """The state of `either`; `adam` says which of the two moves the parameters."""
+
+    adam: jax.Array
+    grads: Any
+    states: Any
+
+
+def either() -> optax.GradientTransformation:
+    """SGD with momentum or Adam, in one program. The gradients that it was given stay in its state."""
+    both = gan_jax.optimizers.sgd(_RATE, momentum=0.9), gan_jax.optimizers.adam()
+
+    def init(params: Any) -> Either:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return Either(jnp.zeros((), jnp.int32), zeros, tuple(tx.init(params) for tx in both))
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        by_sgd, by_adam = (tx.update(grads, s, params) for tx, s in zip(both, state.states))
+        updates = jax.tree.map(lambda a, b: jnp.where(state.adam > 0, a, b), by_adam[0], by_sgd[0])
+        return updates, Either(state.adam, grads, (by_sgd[1], by_adam[1]))
+
+    return optax.GradientTransformation(init, update)
+
+
+def with_adam(state: gan_jax.GANState) -> gan_jax.GANState:
+    """A state whose players are moved by Adam from now on."""
+
+    def switched(player: Any) -> Any:
+        return player.replace(opt_state=player.opt_state._replace(adam=jnp.ones((), jnp.int32)))
+
+    return state.replace(generator=switched(state.generator), discriminator=switched(state.discriminator))
+
+
+def _game(generator: Any, discriminator: Any, **keywords: Any) -> gan_jax.GAN:
+    defaults = {"loss": losses.non_saturating(), "latent": gan_jax.latents.normal(LATENT)}
+    defaults |= {"generator_tx": either(), "discriminator_tx": either()}
+    return gan_jax.GAN(generator, discriminator, **{**defaults, **keywords})
+
+
+def _players(model: Any, shared: dict[str, Any], of_generator: Any = None, of_discriminator: Any = None) -> tuple:
+    generator = model.Generator(GREY, classes=CLASSES, **shared, **(of_generator or {}))
+    return generator, model.Discriminator(classes=CLASSES, **shared, **(of_discriminator or {}))
+
+
+def _stylegan2(**keywords: Any) -> gan_jax.GAN:
+    """Groups of 8 samples lie on two of four devices each."""
+    shared = {"channel_base": 32, "channel_max": 4, "mapping_layers": 1}
+    players = _players(stylegan2, shared, {"w_size": 4, "style_mixing": 0.9}, {"group": 8})
+    return _game(*players, **keywords)
+
+
+def _augmented(augmentation: augment.Augment) -> gan_jax.GAN:
+    return _game(
+        mlp.Generator(COLOUR, width=8, layers=1), mlp.Discriminator(width=8, layers=1), augment=augmentation
+    )
+
+
+def adaptive() -> augment.Augment:
+    """p moves by 0.08 a step; the whole batch and the first device say otherwise on the first."""
+    return augment.ada(p=0.4, every=1, speed_kimg=0.2, target=0.25)
+
+
+ARCHITECTURES = {
+    "mlp": lambda: _game(*_players(mlp, {"width": 8})),
+    "dcgan": lambda: _game(*_players(dcgan, {"width": 4})),
+    "sngan": lambda: _game(*_players(sngan, {"widths": (8, 4)}), loss=losses.hinge()),
+    "sagan": lambda: _game(*_players(sagan, {"widths": (8, 4)}), loss=losses.hinge()),
+    "biggan": lambda: _game(
+        *_players(biggan, {"width": 4, "widths": (8, 4)}, {"embedding": 3}), loss=losses.hinge()
+    ),
+    "stylegan2": _stylegan2,
+    "stylegan2, lazy": lambda: _stylegan2(
+        generator_penalties=((0.5, penalties.path_length(), 2),),
+        discriminator_penalties=((0.1, penalties.r1(), 2),),
+    ),
+    "r3gan": lambda: _game(
+        *_players(r3gan, {"widths": (4, 4), "cardinality": 2, "blocks": 1}, {"embedding": 3}),
+        loss=losses.relativistic(),
+        discriminator_penalties=((0.1, penalties.r1_r2(), 1),),
+    ),
+}
+AUGMENTATIONS = {
+    "mirror": lambda: _augmented(augment.mirror()),
+    "diff_augment": lambda: _augmented(augment.diff_augment()),
+    "ada": lambda: _augmented(adaptive()),
+    "ada, scheduled": lambda: _augmented(
+        augment.ada("r3gan", p=schedules.cosine(0.8, 0.3, images=100.0), target=None)
+    ),
+}
+GAMES = ARCHITECTURES | AUGMENTATIONS
+
+
+def batches(gan: gan_jax.GAN, steps: int) -> dict[str, np.ndarray]:
+    """`image` `[steps, B, 8, 8, C]`, bars under noise, and `label` `[steps, B]` where the players have classes."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(steps, B, *gan.generator.shape))
+    found = {"image": np.tanh(noise + np.linspace(-2, 2, 8)[:, None]).astype(np.float32)}
+    if gan.generator.classes is not None:
+        found["label"] = rng.integers(0, CLASSES, (steps, B)).astype(np.int32)
+    return found
+
+
+def start(gan: gan_jax.GAN, seed: int = 0) -> gan_jax.GANState:
+    """The state at step 0, with numbers in place of parameters that begin at zero.
+
+    At zero they would hide what lies behind them: attention, noise inside, the last convolution of a block.
+    """
+    batch = jax.tree.map(lambda x: x[0], batches(gan, 1))
+    state = jax.jit(lambda key: gan_jax.init(gan, key, batch))(jax.random.key(seed))
+    rng = np.random.default_rng(seed)
+
+    def filled(x: jax.Array) -> jax.Array:
+        return x if np.any(x) else jnp.asarray(rng.normal(size=x.shape) * 0.2, x.dtype)
+
+    generator, discriminator = (
+        player.replace(params=jax.tree.map(filled, player.params))
+        for player in (state.generator, state.discriminator)
+    )
+    return state.replace(
+        generator=generator,
+        discriminator=discriminator,
+        ema={**state.ema, "params": jax.tree.map(jnp.copy, generator.params)},
+    )

@@ -1,0 +1,250 @@
+"""The recipes in `configs/`: each one loads, builds and traces, and sets what its paper does."""
+
+import json
+import math
+import runpy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gan_jax
+from gan_jax.augment.adaptive import AdaState
+from gan_jax.config import Config, from_json, load, to_json, validate
+from gan_jax.models import r3gan
+from gan_jax.recipe import SampleSpec, batch_spec, make_gan
+from gan_jax.schedules import decay
+
+FOLDER = Path(__file__).parents[1] / "configs"
+NAMES = sorted(file.stem for file in FOLDER.glob("*.py"))
+PARTS = ["Source", "Data", "Command", "Expected", "Cost"]
+AT_HAND = {"digits", "gaussians"}  # their data come with the package
+
+
+class Stand(NamedTuple):
+    """What stands in for a recipe's data; the papers' parameter counts; whether a step takes seconds to trace."""
+
+    shape: tuple[int, ...]
+    classes: int | None
+    counts: tuple[int, int] | None = None
+    slow: bool = False
+
+
+CIFAR = ((32, 32, 3), 10)
+STANDS = {
+    "cifar10_biggan": Stand(*CIFAR, (9_416_196, 2_415_170), slow=True),
+    "cifar10_dcgan": Stand(*CIFAR),
+    "cifar10_r3gan": Stand(*CIFAR, (20_781_952, 21_280_512), slow=True),
+    "cifar10_sngan": Stand(*CIFAR, (4_304_387, 1_055_105), slow=True),
+    "cifar10_stylegan2_ada": Stand(*CIFAR, (20_215_315, 23_089_664), slow=True),
+    "digits": Stand((16, 16, 1), 10),
+    "fashion_mnist_dcgan": Stand((28, 28, 1), 10),
+    "fashion_mnist_r3gan": Stand((28, 28, 1), 10, slow=True),
+    "fashion_mnist_sngan": Stand((28, 28, 1), 10, slow=True),
+    "ffhq64_r3gan": Stand((64, 64, 3), None, (22_429_824, 22_381_440), slow=True),
+    "ffhq256_r3gan": Stand((256, 256, 3), None, (23_057_952, 23_009_568), slow=True),
+    "gaussians": Stand((2,), None),
+    "imagenet64_r3gan": Stand((64, 64, 3), 1000, (103_570_432, 107_205_120), slow=True),
+    "stacked_digits": Stand((16, 16, 3), 1000),
+    "stacked_mnist_r3gan": Stand((32, 32, 3), 1000, slow=True),
+}
+PUBLISHED = [name for name, stand in STANDS.items() if stand.counts]
+
+
+def recipe(name: str) -> Config:
+    return load(FOLDER / f"{name}.py")
+
+
+def spec(name: str) -> SampleSpec:
+    stand = STANDS[name]
+    return SampleSpec(stand.shape, "float32" if len(stand.shape) == 1 else "uint8", stand.classes)
+
+
+def game(name: str) -> gan_jax.GAN:
+    return make_gan(recipe(name), spec(name))
+
+
+def words(name: str) -> str:
+    return runpy.run_path(str(FOLDER / f"{name}.py"))["__doc__"]
+
+
+def at_leisure(name: str, slow: bool) -> Any:
+    return pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(120)] if slow else [])
+
+
+def counted(*params: Any) -> tuple[int, ...]:
+    return tuple(sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(one)) for one in params)
+
+
+# ---- all of them
+
+
+def test_each_file_has_a_stand_in():
+    assert sorted(STANDS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_valid_named_as_its_file_and_survives_json(name):
+    config = recipe(name)
+    validate(config)
+    assert config.name == name
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_where_it_is_from_and_what_to_expect(name):
+    lines = words(name).splitlines()
+    parts = [line.split()[0] for line in lines[1:] if line and not line.startswith(" ")]
+    assert parts == [part for part in PARTS if part != "Data" or name not in AT_HAND]
+    assert lines[0].endswith(".")
+    assert any(f"gan-jax train configs/{name}.py" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", [at_leisure(name, stand.slow) for name, stand in STANDS.items()])
+def test_a_whole_step_traces(name):
+    """Shapes alone: nothing is computed."""
+    gan, batch = game(name), batch_spec(recipe(name), spec(name))
+    state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
+    after, metrics = jax.eval_shape(gan_jax.make_train_step(gan), state, batch)
+    before, now = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), (state, after))
+    assert before == now
+    assert {"loss/generator", "loss/discriminator", "nonfinite"} <= set(metrics)
+
+
+@pytest.mark.parametrize(
+    "name", [at_leisure(name, name in ("ffhq64_r3gan", "imagenet64_r3gan")) for name in PUBLISHED]
+)
+def test_networks_have_the_papers_sizes(name):
+    gan, batch = game(name), batch_spec(recipe(name), spec(name))
+    state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
+    found = counted(state.generator.params, state.discriminator.params)
+    assert found == STANDS[name].counts
+    text = " ".join(words(name).split())
+    assert all(f"{count:,}" in text for count in found)
+
+
+# ---- optimizers
+
+
+def answer(tx: Any, gradient: float, count: int) -> float:
+    """How far `tx` moves a parameter by its update number `count`, its moments being empty until then."""
+    params = jnp.zeros(())
+    state = jax.tree.map(
+        lambda x: jnp.full_like(x, count) if jnp.issubdtype(x.dtype, jnp.integer) else x, tx.init(params)
+    )
+    return -float(tx.update(jnp.asarray(gradient), state, params)[0])
+
+
+STUDIO = (2e-4, 0.5, 0.999, 1e-6)
+ADAMS = [
+    ("cifar10_sngan", STUDIO, STUDIO),
+    ("cifar10_biggan", STUDIO, STUDIO),
+    ("cifar10_stylegan2_ada", (0.002, 0.0, 0.99**0.8, 1e-8), (0.0025 * 16 / 17, 0.0, 0.99 ** (16 / 17), 1e-8)),
+]
+
+
+@pytest.mark.parametrize(("name", "generator", "discriminator"), ADAMS, ids=[row[0] for row in ADAMS])
+def test_adam_is_the_published_one(name, generator, discriminator):
+    gan = game(name)
+    for tx, (rate, b1, b2, eps) in ((gan.generator_tx, generator), (gan.discriminator_tx, discriminator)):
+        assert answer(tx, 1.0, 0) == pytest.approx(rate, rel=1e-4)
+        assert answer(tx, eps, 0) == pytest.approx(rate / 2, rel=1e-3)  # g / (|g| + eps)
+        assert answer(tx, 1.0, 10**6) == pytest.approx(rate * (1 - b1) / math.sqrt(1 - b2), rel=1e-3)
+
+
+# ---- R3GAN
+
+
+class Facts(NamedTuple):
+    """Of R3GAN's published configuration, by hand. Values at 0, at half of `images` and at its end."""
+
+    preset: str
+    batch: int
+    images: float
+    gamma: tuple[float, float, float]
+    p: tuple[float, float, float]
+    half_life: tuple[float, float, float]
+
+
+R3GAN = {
+    "cifar10_r3gan": Facts("cifar10", 512, 20e6, (0.05, 0.0275, 0.005), (0, 0.275, 0.55), (0, 2.5e6, 5e6)),
+    "ffhq64_r3gan": Facts("ffhq64", 256, 20e6, (2, 1.1, 0.2), (0, 0.15, 0.3), (0, 2.5e5, 5e5)),
+    "ffhq256_r3gan": Facts("ffhq256", 256, 20e6, (150, 82.5, 15), (0, 0.15, 0.3), (0, 2.5e5, 5e5)),
+    "imagenet64_r3gan": Facts("imagenet64", 4096, 200e6, (1, 0.55, 0.1), (0, 0.2, 0.4), (0, 2.5e7, 5e7)),
+}
+
+
+@pytest.mark.parametrize("name", R3GAN)
+def test_r3gans_schedules_are_the_published_ones(name):
+    facts, gan, config = R3GAN[name], game(name), recipe(name)
+    assert config.batch == facts.batch
+    ((gamma, _, every),) = gan.discriminator_penalties
+    assert callable(gamma)
+    assert every == 1
+    times = [0.0, facts.images / 2, facts.images, 3 * facts.images]
+    for images, g, p, half_life, rate, b2 in zip(
+        times,
+        (*facts.gamma, facts.gamma[-1]),
+        (*facts.p, facts.p[-1]),
+        (*facts.half_life, facts.half_life[-1]),
+        (2e-4, 1.25e-4, 5e-5, 5e-5),
+        (0.9, 0.945, 0.99, 0.99),
+    ):
+        seen = jnp.asarray(images)
+        assert float(gamma(seen)) == pytest.approx(g, rel=1e-4)
+        assert float(gan.ema(seen)) == pytest.approx(half_life, rel=1e-4, abs=0.01)
+        steps = round(images / facts.batch)
+        if steps:  # the state before the step that ends there
+            before = gan.augment.init()._replace(steps=jnp.asarray(steps - 1))
+            assert float(gan.augment.update(before, jnp.zeros(1), facts.batch).p) == pytest.approx(p, rel=1e-3)
+        expected = rate if steps == 0 else rate / math.sqrt(1 - b2)
+        for tx in (gan.generator_tx, gan.discriminator_tx):
+            assert answer(tx, 1.0, steps) == pytest.approx(expected, rel=1e-3)
+    assert float(gan.augment.init().p) == 0
+    assert float(decay(gan.ema(jnp.zeros(())), facts.batch)) == 0  # the first step's average is the generator
+
+
+@pytest.mark.parametrize("name", R3GAN)
+def test_r3gans_networks_are_the_published_ones(name):
+    gan, shape, preset = game(name), STANDS[name].shape, R3GAN[name].preset
+    assert isinstance(gan.generator, r3gan.Generator)
+    assert isinstance(gan.discriminator, r3gan.Discriminator)
+    stages = r3gan.Generator(shape=shape, preset=preset, dtype=jnp.bfloat16).stages(shape[0])
+    assert gan.generator.stages(shape[0]) == gan.discriminator.stages(shape[0]) == stages
+    assert (gan.generator.blocks, gan.generator.expansion, gan.generator.embedding) == (2, 2, 64)
+    assert (stages[0].dtype, stages[-1].dtype) == (jnp.float32, jnp.bfloat16)
+
+
+@pytest.mark.parametrize(("name", "rows"), [*((name, 2) for name in R3GAN), ("cifar10_sngan", 6)])
+def test_the_generator_has_draws_of_its_own(name, rows):
+    assert game(name).rows == rows
+    assert batch_spec(recipe(name), spec(name))["image"].shape[:2] == (rows, recipe(name).batch)
+
+
+# ---- averages
+
+
+def test_biggans_average_begins_at_step_1000_with_the_published_decay():
+    gan = game("cifar10_biggan")
+    kept = [float(decay(gan.ema(jnp.asarray(64.0 * step)), 64)) for step in (0, 999, 1000, 99_999)]
+    assert kept[:2] == [0, 0]
+    assert np.log(kept[2:]) == pytest.approx([math.log(0.9999)] * 2, rel=2e-3)
+
+
+def test_sngans_average_is_the_generator_itself():
+    gan = game("cifar10_sngan")
+    assert float(decay(gan.ema(jnp.asarray(1e6)), 64)) < 1e-12
+
+
+def test_stylegan2s_average_and_augmentation_are_adas():
+    gan = game("cifar10_stylegan2_ada")
+    assert [float(gan.ema(jnp.asarray(seen))) for seen in (0.0, 1e6, 1e8)] == [0, 50_000, 500_000]
+    ((gamma, penalty, every),) = gan.discriminator_penalties
+    assert (gamma, penalty.name, every) == (0.01, "r1", 16)
+    state: AdaState = gan.augment.init()
+    for _ in range(4):  # all reals are taken for real: the sign's mean of 1 is above 0.6
+        state = gan.augment.update(state, jnp.ones(64), 64)
+    assert float(state.p) == pytest.approx(4 * 64 / 500_000)

@@ -1,0 +1,166 @@
+"""Every architecture and augmentation, by every mode, is one step; and it is taken up again bit for bit.
+
+A game's cases run in one process with four virtual devices (`main`), which prints its comparisons as JSON.
+"""
+
+import contextlib
+import functools
+import json
+import tempfile
+import types
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import architectures
+import gan_jax.step
+import gan_jax.turns
+from devices import run_json
+from gan_jax import penalties
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.digest import leaf_digests, named_leaves
+from gan_jax.models import layers, stylegan2
+from modes import FIRST_GRADIENT, MODES, TOLERANCE, difference, make_step, on_host, place, play, relative
+
+STEPS, STOP = 8, 4
+
+# By game: mistakes in what is done over devices, made at once, and where each must be seen after one step.
+BREAKS = {
+    "mirror": {"draws by device": "generator/params"},
+    "sngan": {"statistics of a device": "generator/params"},
+    "stylegan2": {
+        "deviation of a device": "discriminator/opt_state/grads",
+        "mean w of a device": "generator/model_state/w_avg",
+    },
+    "stylegan2, lazy": {"path length of a device": "generator/penalties"},
+    "ada": {"signs of a device": "augment/p"},
+}
+
+
+def broken(hows):
+    """While it is entered, a step is made with these mistakes."""
+    norm, deviation = layers.nn.BatchNorm, stylegan2.minibatch_deviation
+    linen = types.SimpleNamespace(**vars(layers.nn))
+    linen.BatchNorm = lambda **keywords: norm(**{**keywords, "axis_name": None})
+    lax = types.SimpleNamespace(**{**vars(jax.lax), "pmean": lambda x, axis_name: x})
+    mistakes = {
+        "draws by device": (gan_jax.step, "global_index", lambda size, axis: jnp.arange(size)),
+        "statistics of a device": (layers, "nn", linen),
+        "deviation of a device": (stylegan2, "minibatch_deviation", lambda x, group, axis: deviation(x, group)),
+        "mean w of a device": (stylegan2, "lax", lax),
+        "path length of a device": (penalties, "lax", lax),
+        "signs of a device": (gan_jax.turns.Game, "gather", lambda self, logits: logits),
+    }
+    stack = contextlib.ExitStack()
+    for how in hows:
+        stack.enter_context(mock.patch.object(*mistakes[how]))
+    return stack
+
+
+def part(state, prefix):
+    return {name: leaf for name, leaf in named_leaves(state).items() if name.startswith(prefix)}
+
+
+def resumed(step, mode, start, batches):
+    """The state after a stop on the way: saved on disk, and restored into shapes."""
+    first, rest = (
+        jax.tree.map(lambda x, part=part: x[part], batches) for part in (slice(STOP), slice(STOP, None))
+    )
+    with tempfile.TemporaryDirectory() as folder, Checkpoints(folder) as checkpoints:
+        state = play(step, mode, start, first)
+        checkpoints.save(STOP, state, {})
+        shapes = jax.eval_shape(lambda: place(start, mode))
+        restored = checkpoints.restore(shapes)
+    return play(step, mode, restored.state, rest)
+
+
+def gradients(state):
+    return [state.discriminator.opt_state.grads, state.generator.opt_state.grads]
+
+
+def main(name, modes=MODES):
+    """Every comparison of a game's modes, as JSON."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    gan = architectures.GAMES[name]()
+    start, batches = architectures.start(gan), architectures.batches(gan, STEPS)
+    by_adam, one = architectures.with_adam(start), jax.tree.map(lambda x: x[:1], batches)
+    found, ends, firsts = {"resumed": {}, "broken": {}}, {}, {}
+    for mode in modes:
+        step = make_step(gan, mode)
+        state = play(step, mode, start, batches)
+        found["resumed"][mode] = leaf_digests(resumed(step, mode, start, batches)) == leaf_digests(state)
+        ends[mode] = on_host(state)
+        if mode != "fused":  # whose first gradients are gone by the end of a chunk
+            firsts[mode] = on_host(play(step, mode, by_adam, one))
+    found["modes"] = {mode: difference(ends[mode], ends["jit"]) for mode in modes[1:]}
+    reference = gradients(firsts["jit"])
+    found["first gradient"] = {mode: relative(gradients(end), reference) for mode, end in firsts.items()}
+    before = on_host(start)
+    found["moved"] = [
+        difference(getattr(ends["jit"], player).params, getattr(before, player).params)
+        for player in ("generator", "discriminator")
+    ]
+    found["p"] = [float(jax.tree.leaves(state.augment)[0]) for state in (before, ends["jit"]) if state.augment]
+    if name in BREAKS:
+        with broken(BREAKS[name]):
+            state = on_host(play(make_step(gan, "pmap"), "pmap", by_adam, one))
+        for how, prefix in BREAKS[name].items():
+            found["broken"][how] = difference(part(state, prefix), part(firsts["jit"], prefix))
+    print(json.dumps(found))
+
+
+# Quickly, the game whose samples have most to do with each other, on one device and by pmap; slowly, all there is.
+QUICK = ("stylegan2", ("jit", "pmap"))
+CASES = [
+    pytest.param(*QUICK, id="quick"),
+    *(
+        pytest.param(name, MODES, marks=[pytest.mark.slow, pytest.mark.timeout(180)], id=name)
+        for name in architectures.GAMES
+    ),
+]
+every_game = pytest.mark.parametrize(("name", "modes"), CASES)
+
+
+@pytest.fixture(scope="module")
+def found():
+    def get(name, modes):
+        source = f"import test_modes_architectures as t; t.main({name!r}, {modes!r})"
+        return run_json(source, devices=4, timeout=160)
+
+    return functools.cache(get)
+
+
+@every_game
+def test_every_mode_is_the_same_step(found, name, modes):
+    """8 steps of SGD: parameters, optimizer state, EMA, model state, augmentation, penalties."""
+    assert min(found(name, modes)["moved"]) > 500 * TOLERANCE  # else agreement would mean nothing
+    assert list(found(name, modes)["modes"]) == list(modes[1:])
+    assert max(found(name, modes)["modes"].values()) <= TOLERANCE, found(name, modes)["modes"]
+
+
+@every_game
+def test_first_gradients_with_adam(found, name, modes):
+    gaps = found(name, modes)["first gradient"]
+    assert "pmap" in gaps
+    assert max(gaps.values()) <= FIRST_GRADIENT, gaps
+
+
+@every_game
+def test_taken_up_again_it_ends_with_the_same_bits(found, name, modes):
+    """Four steps, a checkpoint on disk, four more: in each mode what eight give at once."""
+    assert found(name, modes)["resumed"] == dict.fromkeys(modes, True)
+
+
+@pytest.mark.parametrize(("name", "modes"), [case for case in CASES if case.values[0] in BREAKS])
+def test_a_mistake_over_devices_is_seen(found, name, modes):
+    gaps = found(name, modes)["broken"]
+    assert gaps.keys() == BREAKS[name].keys()
+    assert min(gaps.values()) > 100 * TOLERANCE, gaps
+
+
+@pytest.mark.parametrize(("name", "modes"), [case for case in CASES if case.values[0].startswith("ada")])
+def test_the_probability_moves(found, name, modes):
+    before, after = found(name, modes)["p"]
+    assert abs(after - before) > 0.05
