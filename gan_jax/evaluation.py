@@ -15,13 +15,12 @@ from .metrics.classifier import Classifier
 from .metrics.classifier import stacked as channel_by_channel
 from .metrics.extractor import Extractor, extract
 from .metrics.measures import MEASURES, NUMBERS, Sides, check_names
-from .metrics.record import QUANTISATION, Record, append, read
+from .metrics.record import EVALUATIONS, QUANTISATION, Record, append, read
 from .metrics.reference import Features, cached_features, cached_statistics, reference_key
 from .recipe import Allow, build
 from .sampling import BLOCK, Sampler
 from .types import Variables
 
-EVALUATIONS = "evaluations.jsonl"
 _ROWS = 1024  # read or generated at a time
 
 

@@ -18,6 +18,7 @@ from .evaluation import Evaluator, features_of, generated, keep
 from .gan import GAN
 from .metrics.measures import NUMBERS
 from .metrics.record import Record
+from .page import page
 from .recipe import Allow, SampleSpec, make_gan, make_source
 from .sampling import Sampler
 from .standing import standing_statistics
@@ -164,4 +165,5 @@ def evaluate(
         generated(sampler, variables, count), seed=seed, step=run.step, options=options
     )
     keep(workdir, records)
+    page(workdir)  # shows them
     return records

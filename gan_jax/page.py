@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from . import writer
-
-WIDTH, HEIGHT = 560, 260
-LEFT, RIGHT, TOP, BOTTOM = 64, 30, 12, 44  # margins of a chart, for its labels
-POINTS = 400  # more than that on a line cannot be told apart
+from .chart import line_chart
+from .metrics import record as records
+from .metrics.record import Record
 
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --ink: #1d2126; --soft: #667080; --line: #dde1e7;
@@ -42,82 +41,6 @@ th { color: var(--soft); }
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 """
 
-Points = Sequence[tuple[float, float | None]]
-
-
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from `low` to `high`, at steps of 1, 2 or 5 times a power of ten."""
-    if not high > low:
-        return [low]
-    rough = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    return [round(n * step, 12) for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-
-
-def _thin(points: Points) -> Points:
-    """At most about POINTS of them: of each stretch the lowest and the highest, so that no spike is lost."""
-    if len(points) <= POINTS:
-        return points
-    size = math.ceil(2 * len(points) / POINTS)
-    kept = []
-    for start in range(0, len(points), size):
-        part = points[start : start + size]
-        real = [(y, x) for x, y in part if y is not None]
-        if len(real) < len(part):
-            kept.append((part[0][0], None))
-        kept += sorted((x, y) for y, x in ({min(real), max(real)} if real else ()))
-    return kept
-
-
-def line_chart(lines: Mapping[str, Points], x_label: str, y_label: str) -> str:
-    """Lines `{name: [(x, y or None), ...]}` as SVG, with axes and a title to hover over; None is a gap."""
-    lines = {name: _thin(points) for name, points in lines.items()}
-    real = [(x, y) for points in lines.values() for x, y in points if y is not None]
-    if not real:
-        return f"<p>no finite values of {escape(y_label)}</p>"
-    x0, x1 = min(x for x, _ in real), max(x for x, _ in real)
-    y0, y1 = min(y for _, y in real), max(y for _, y in real)
-    x1, slack = (x1 if x1 > x0 else x0 + 1), (y1 - y0) * 0.05 or abs(y0) * 0.1 or 1.0
-    y0, y1 = y0 - slack, y1 + slack
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        across = LEFT + (x - x0) / (x1 - x0) * (right - LEFT)
-        return round(across, 1), round(bottom - (y - y0) / (y1 - y0) * (bottom - TOP), 1)
-
-    label = f"{escape(y_label)} over {escape(x_label)}"
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">']
-    for y in ticks(y0, y1, 7):
-        down = at(x0, y)[1]
-        parts.append(f'<line class="rule" x1="{LEFT}" x2="{right}" y1="{down}" y2="{down}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{down + 4}" text-anchor="end">{y:.4g}</text>')
-    for x in ticks(x0, x1, 6):
-        across = at(x, y0)[0]
-        parts.append(f'<line class="rule" x1="{across}" x2="{across}" y1="{bottom}" y2="{bottom + 5}"/>')
-        parts.append(f'<text x="{across}" y="{bottom + 19}" text-anchor="middle">{x:.6g}</text>')
-    middle = (TOP + bottom) / 2
-    parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
-    turned = f'transform="rotate(-90 14 {middle})" x="14" y="{middle}" text-anchor="middle"'
-    parts.append(f"<text {turned}>{escape(y_label)}</text>")
-    for index, (name, points) in enumerate(lines.items()):
-        parts.append(_curve(name, points, f"var(--c{index % 6})", x_label, at))
-    return "\n".join([*parts, "</svg>"])
-
-
-def _curve(name: str, points: Points, colour: str, x_label: str, at: Any) -> str:
-    path, dots, pen = [], [], "M"
-    for x, y in points:
-        if y is None:
-            pen = "M"
-            continue
-        across, down = at(x, y)
-        path.append(f"{pen}{across} {down}")
-        pen = "L"
-        title = f"{escape(name)} {y:.5g} at {escape(x_label)} {x:.10g}"
-        dots.append(f'<circle cx="{across}" cy="{down}" r="4" fill="transparent"><title>{title}</title></circle>')
-    return f'<path class="curve" style="stroke:{colour}" d="{"".join(path)}"/>\n' + "\n".join(dots)
-
 
 def _charts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     names = sorted({name for row in rows for name in row})
@@ -140,6 +63,27 @@ def _charts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         chart = line_chart(lines, "step", label)
         figures.append(f"<figure><h2>{title}</h2><figcaption>{keys}</figcaption>{chart}</figure>")
     return figures
+
+
+def _measured(found: Sequence[Record]) -> list[str]:
+    """A chart of each number that was measured at more than one step, by the features it is of."""
+    lines: dict[tuple[str, str], list[tuple[float, float | None]]] = {}
+    for one in found:
+        if one.step is not None:
+            lines.setdefault((one.metric, one.features), []).append((one.step, _finite(one.value)))
+    return [
+        f"<figure><h2>{escape(metric)}</h2><figcaption>{escape(features)}</figcaption>"
+        f"{line_chart({metric: sorted(points)}, 'step', metric)}</figure>"
+        for (metric, features), points in lines.items()
+        if len({step for step, _ in points}) > 1
+    ]
+
+
+def _last_measured(found: Sequence[Record]) -> str:
+    """The lines of the last step that was measured, with all that they depend on."""
+    steps = [one.step for one in found if one.step is not None]
+    last = [one for one in found if one.step == max(steps)] if steps else list(found)
+    return _table([(one.metric, one.text()) for one in last])
 
 
 def _finite(value: Any) -> float | None:
@@ -210,20 +154,23 @@ def _config(path: Path) -> dict[str, Any]:
 def page(workdir: str | Path) -> Path:
     """Writes `report.html` into a run's workdir and returns its path.
 
-    Reads `metrics.jsonl`, `config.json`, `samples/step_*.png` and a GIF, each where there is one.
+    Reads `metrics.jsonl`, `evaluations.jsonl`, `config.json`, `samples/step_*.png` and a GIF, where they are.
     """
     workdir = Path(workdir)
     rows = writer.read(workdir)
     config = _config(workdir / "config.json")
     name = str(config.get("name") or workdir.resolve().name)
     sections = [f"<h1>{escape(name)}</h1>", f"<p>{escape(_summary(rows))}</p>"]
-    for title, figures in (("Samples", _pictures(workdir)), ("", _charts(rows))):
+    found = records.read(workdir / records.EVALUATIONS)
+    for title, figures in (("Samples", _pictures(workdir)), ("", _charts(rows)), ("", _measured(found))):
         if figures:
             heading = f"<h2>{title}</h2>" if title else ""
             sections.append(f'{heading}<div class="row">\n' + "\n".join(figures) + "\n</div>")
+    if found:
+        sections.append("<h2>Last metrics</h2>" + _last_measured(found))
     if rows:
         last = [(k, f"{v:.6g}" if isinstance(v, float) else _text(v)) for k, v in rows[-1].items()]
-        sections.append("<h2>Last line of metrics</h2>" + _table(last))
+        sections.append("<h2>Last line of the log</h2>" + _table(last))
     if config:
         sections.append("<h2>Config</h2>" + _table(_flat(config)))
     head = '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'

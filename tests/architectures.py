@@ -13,7 +13,6 @@ from gan_jax.models import biggan, dcgan, mlp, r3gan, sagan, sngan, stylegan2
 
 B, LATENT, CLASSES = 16, 4, 3
 GREY, COLOUR = (8, 8, 1), (8, 8, 3)
-_RATE = 0.005
 
 
 class Either(NamedTuple):
@@ -24,9 +23,9 @@ class Either(NamedTuple):
     states: Any
 
 
-def either() -> optax.GradientTransformation:
+def either(rate: float) -> optax.GradientTransformation:
     """SGD with momentum or Adam, in one program. The gradients that it was given stay in its state."""
-    both = gan_jax.optimizers.sgd(_RATE, momentum=0.9), gan_jax.optimizers.adam()
+    both = gan_jax.optimizers.sgd(rate, momentum=0.9), gan_jax.optimizers.adam()
 
     def init(params: Any) -> Either:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -49,9 +48,10 @@ def with_adam(state: gan_jax.GANState) -> gan_jax.GANState:
     return state.replace(generator=switched(state.generator), discriminator=switched(state.discriminator))
 
 
-def _game(generator: Any, discriminator: Any, **keywords: Any) -> gan_jax.GAN:
+def _game(generator: Any, discriminator: Any, rate: float = 0.005, **keywords: Any) -> gan_jax.GAN:
+    """`rate` is SGD's: parameters move by 1e-3 or more in 8 steps, and rounding is not blown up on the way."""
     defaults = {"loss": losses.non_saturating(), "latent": gan_jax.latents.normal(LATENT)}
-    defaults |= {"generator_tx": either(), "discriminator_tx": either()}
+    defaults |= {"generator_tx": either(rate), "discriminator_tx": either(rate)}
     return gan_jax.GAN(generator, discriminator, **{**defaults, **keywords})
 
 
@@ -81,10 +81,10 @@ def adaptive() -> augment.Augment:
 ARCHITECTURES = {
     "mlp": lambda: _game(*_players(mlp, {"width": 8})),
     "dcgan": lambda: _game(*_players(dcgan, {"width": 4})),
-    "sngan": lambda: _game(*_players(sngan, {"widths": (8, 4)}), loss=losses.hinge()),
-    "sagan": lambda: _game(*_players(sagan, {"widths": (8, 4)}), loss=losses.hinge()),
+    "sngan": lambda: _game(*_players(sngan, {"widths": (8, 4)}), loss=losses.hinge(), rate=0.002),
+    "sagan": lambda: _game(*_players(sagan, {"widths": (8, 4)}), loss=losses.hinge(), rate=0.002),
     "biggan": lambda: _game(
-        *_players(biggan, {"width": 4, "widths": (8, 4)}, {"embedding": 3}), loss=losses.hinge()
+        *_players(biggan, {"width": 4, "widths": (8, 4)}, {"embedding": 3}), loss=losses.hinge(), rate=0.002
     ),
     "stylegan2": _stylegan2,
     "stylegan2, lazy": lambda: _stylegan2(
@@ -94,6 +94,7 @@ ARCHITECTURES = {
     "r3gan": lambda: _game(
         *_players(r3gan, {"widths": (4, 4), "cardinality": 2, "blocks": 1}, {"embedding": 3}),
         loss=losses.relativistic(),
+        rate=0.02,
         discriminator_penalties=((0.1, penalties.r1_r2(), 1),),
     ),
 }

@@ -336,6 +336,23 @@ def test_sample(trained, tmp_path):
     (trained / "samples_00000020.png").unlink()
 
 
+def test_the_time_is_up(config, trained, tmp_path, monkeypatch):
+    """The chunk in flight is the last; all is saved, and the same command ends as if it had never stopped."""
+    workdir, ages = tmp_path / "run", iter([0.0, 1.0, 2.0, 99.0])
+    monkeypatch.setattr("gan_jax.timings.Timings.age", lambda self: next(ages))
+    stopped = call("train", config, "steps=20", "--workdir", workdir, "--max-time", "1.5m")
+    assert stopped.code == 75, stopped.err
+    assert "the time is up at step 3 of 20: all is saved, the same command goes on" in stopped.err
+    assert runs.checkpoints(workdir) == [3]
+    monkeypatch.undo()
+    whole = call("train", config, "steps=20", "--workdir", workdir)
+    assert whole.code == 0, whole.err
+    assert runs.rows(workdir) == runs.rows(trained)
+    assert whole.digest == call("digest", trained).out.strip()
+    with pytest.raises(SystemExit):
+        call("train", config, "--max-time", "soon")
+
+
 def test_doctor():
     outcome = call("doctor")
     assert outcome.code == 0, outcome.err

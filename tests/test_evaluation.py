@@ -19,7 +19,7 @@ from gan_jax.errors import UserError
 from gan_jax.inspect_run import evaluate, open_run
 from gan_jax.metrics.frechet import frechet_distance, statistics
 from gan_jax.metrics.measures import MEASURES, NUMBERS
-from gan_jax.metrics.record import read
+from gan_jax.metrics.record import EVALUATIONS, read
 from runs import call, sentence
 
 pytestmark = pytest.mark.timeout(180)
@@ -114,7 +114,7 @@ def test_what_cannot_be_measured_is_a_sentence():
 
 def test_a_run_measures_itself(measured):
     workdir, outcome = measured
-    records = read(workdir / evaluation.EVALUATIONS)
+    records = read(workdir / EVALUATIONS)
     assert [(record.metric, record.step) for record in records] == [("frechet", step) for step in (20, 40, 60)]
     for record in records:
         assert record.text() in outcome.err
@@ -123,12 +123,19 @@ def test_a_run_measures_itself(measured):
         workdir, features=Call(QUARTERS), count=300, step=60, seed=run.config.seed, allow=["fake_features"]
     )
     assert again == records[-1:]  # and the file has no second line of it
-    assert read(workdir / evaluation.EVALUATIONS) == records
+    assert read(workdir / EVALUATIONS) == records
+
+
+def test_the_run_s_page_shows_what_was_measured(measured):
+    page = (measured[0] / "report.html").read_text()
+    last = read(measured[0] / EVALUATIONS)[-1]
+    assert "frechet over step" in page
+    assert f"<td>{last.text().replace('&', '&amp;')}</td>" in page.replace("&#x27;", "'")
 
 
 def test_the_best_checkpoint_stays(measured):
     workdir, _ = measured
-    values = {record.step: record.value for record in read(workdir / evaluation.EVALUATIONS)}
+    values = {record.step: record.value for record in read(workdir / EVALUATIONS)}
     best = min(values, key=lambda step: values[step])
     assert set(runs.checkpoints(workdir)) == {best, 60}
     assert open_run(workdir, "best", ["fake_features"]).step == best
@@ -143,7 +150,7 @@ def test_measuring_moves_no_bits_and_a_stop_leaves_no_trace(config, measured, tm
         last = call("train", config, *MEASURED, f"steps={steps}", "--workdir", tmp_path / "parts")
         assert last.code == 0, last.err
     assert last.digest == outcome.digest
-    assert read(tmp_path / "parts" / evaluation.EVALUATIONS) == read(whole / evaluation.EVALUATIONS)
+    assert read(tmp_path / "parts" / EVALUATIONS) == read(whole / EVALUATIONS)
     assert runs.checkpoints(tmp_path / "parts") == runs.checkpoints(whole)
 
 
@@ -193,7 +200,7 @@ def test_evaluate(kept):
     lines = outcome.out.splitlines()
     assert [line.split()[0] for line in lines] == ["frechet", "precision", "recall", "density", "coverage"]
     assert all("200 generated vs 500 train, seed 3, step 60" in line for line in lines)
-    assert [record.text() for record in read(kept / evaluation.EVALUATIONS)][-5:] == lines
+    assert [record.text() for record in read(kept / EVALUATIONS)][-5:] == lines
 
 
 def test_evaluate_mistakes(kept, tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from gan_jax import report
+from gan_jax.chart import line_chart, ticks
 from gan_jax.config import Call, Config, Penalty, to_json
-from gan_jax.page import line_chart, ticks
 from gan_jax.writer import Writer
 
 

@@ -25,7 +25,7 @@ CORE = [
 LAYER = {name: layer for layer, names in enumerate(CORE) for name in names}
 # The app's spine. Its other modules stand beside it: parts that train is made of, and commands for cli to call.
 SPINE = ["errors", "names", "overrides", "settings", "config", "recipe", "train", "cli", "__main__"]
-PARTS = {"data", "checkpoint", "digest", "metrics", "report", "page", "writer"}
+PARTS = {"data", "checkpoint", "digest", "metrics", "report", "page", "chart", "writer"}
 MODELS_ALLOWED = {"models", "types", "ops"}  # what an architecture may know of
 
 

@@ -20,18 +20,19 @@ _NAMES = ("dcgan", "sngan", "r3gan", "torch_dcgan")
 def _document(contestants: list[Contestant], home: Path, seconds: float) -> str:
     records = all_records(contestants, home)
     extractors = "\n".join(sorted({f"- `{r.features}` #{r.weights}, {r.resize}; {r.reference}" for r in records}))
-    versions = ", ".join(f"{name} {version}" for name, version in (records[0].versions if records else {}).items())
-    done = sum(finished(contestant, home) is not None for contestant in contestants)
+    used = records[0].options["versions"] if records else {}
+    versions = ", ".join(f"{name} {version}" for name, version in used.items())
+    done = sum(finished(contestant, home, seconds) is not None for contestant in contestants)
     return f"""# Fashion-MNIST, {seconds / 60:g} minutes on one thread
 
 Made by `python -m benchmarks.quality`: {done} runs of {seconds:g} seconds each, from the start of the process
-(imports, reading the data and compiling included), each pinned to one hardware thread of
+(imports, reading the data and compiling included; nothing compiled is kept), each pinned to one hardware thread of
 {cpu_model() or "the processor"}, two runs side by side. Frechet distances of {COUNT:,} samples and {REFERENCE:,}
 training images: medians over the seeds, the lowest and the highest in brackets; lower is better. They are not FID.
 `torch_dcgan` is the PyTorch tutorial's DCGAN at 28 pixels (`benchmarks/quality/torch_dcgan.py`); the others are
-`configs/fashion_mnist_<model>.py`, sampled from the moving average.
+`configs/fashion_mnist_<model>.py`, sampled from the moving average of the generator, which the tutorial has none of.
 
-{table(contestants, home)}
+{table(contestants, home, seconds)}
 
 Features:
 
@@ -56,7 +57,7 @@ def main() -> None:
     contestants = [Contestant(name, seed) for seed in range(arguments.seeds) for name in names]
     if not arguments.score_only:
         train_all(contestants, arguments.home, arguments.seconds, sorted(os.sched_getaffinity(0))[:2])
-    score_all(contestants, arguments.home)
+    score_all(contestants, arguments.home, arguments.seconds)
     arguments.results.mkdir(parents=True, exist_ok=True)
     with open(arguments.results / "quality.jsonl", "w") as file:
         for record in all_records(contestants, arguments.home):

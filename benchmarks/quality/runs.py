@@ -1,5 +1,6 @@
 """One contestant's training: a process on a core of its own, for as long as the others had."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from queue import Queue
 from typing import NamedTuple
 
 _DONE = "done.json"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 _STEPS = 10_000_000  # more than the time allows
 
 
@@ -36,10 +38,19 @@ class Contestant(NamedTuple):
         return [sys.executable, "-m", "gan_jax", *words]
 
 
-def finished(contestant: Contestant, home: Path) -> dict | None:
-    """What is known of a run that had its time: seconds, steps, batch; None of any other."""
+def recipe(contestant: Contestant) -> str:
+    """A digest of the file that says what is trained: a run of another one is not this run."""
+    torch_own = Path(__file__).with_name("torch_dcgan.py")
+    path = torch_own if contestant.name == "torch_dcgan" else Path(f"configs/fashion_mnist_{contestant.name}.py")
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def finished(contestant: Contestant, home: Path, seconds: float) -> dict | None:
+    """What is known of a run of this recipe that had its time: seconds, steps, batch; None of any other."""
     path = contestant.folder(home) / _DONE
-    return json.loads(path.read_text()) if path.is_file() else None
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    same = known.get("budget") == seconds and known.get("recipe") == recipe(contestant)
+    return known if same else None
 
 
 def train_all(contestants: Sequence[Contestant], home: Path, seconds: float, cores: Sequence[int]) -> None:
@@ -59,7 +70,7 @@ def train_all(contestants: Sequence[Contestant], home: Path, seconds: float, cor
         finally:
             free.put(core)
 
-    left = [contestant for contestant in contestants if finished(contestant, home) is None]
+    left = [contestant for contestant in contestants if finished(contestant, home, seconds) is None]
     with ThreadPoolExecutor(len(cores)) as pool:
         for result in [pool.submit(one, contestant) for contestant in left]:
             result.result()
@@ -70,13 +81,13 @@ def _train(contestant: Contestant, home: Path, seconds: float, core: int) -> Non
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     print(f"{contestant.name}, seed {contestant.seed}: {seconds:g} s on core {core}", flush=True)
-    # Compiled programs are kept beside the runs, so that the first seed alone compiles from nothing.
-    threads = {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(home.absolute() / "cache")}
+    # No compiled programs are kept: every run of ours compiles from nothing, within its time.
+    alone = {"OMP_NUM_THREADS": "1", "GAN_JAX_CACHE": "off"}
     began = time.time()
     with open(folder / "output.txt", "w") as output:
         process = subprocess.run(
-            contestant.command(home, seconds), stdout=output, stderr=subprocess.STDOUT,
-            env={**os.environ, **threads}, preexec_fn=lambda: os.sched_setaffinity(0, [core]),
+            ["taskset", "-c", str(core), *contestant.command(home, seconds)],
+            stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **alone},
         )  # fmt: skip
     if process.returncode not in (0, 75):
         raise RuntimeError(f"{contestant.name} ended with code {process.returncode}: see {folder / 'output.txt'}")

@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from gan_jax import report
@@ -32,10 +31,11 @@ def samples(contestant: Contestant, home: Path) -> Iterator[np.ndarray]:
     yield from generated(run.sampler(contestant.seed), run.state.ema, COUNT)
 
 
-def score_all(contestants: Sequence[Contestant], home: Path) -> None:
+def score_all(contestants: Sequence[Contestant], home: Path, seconds: float) -> None:
     """Scores the runs that are done and not yet scored; a record each in their folders, and a picture."""
     source = make_source(load("configs/fashion_mnist_dcgan.py"))
-    left = [c for c in contestants if finished(c, home) and len(read(c.folder(home) / RECORDS)) < len(FEATURES)]
+    done = [c for c in contestants if finished(c, home, seconds)]
+    left = [c for c in done if len(read(c.folder(home) / RECORDS)) < len(FEATURES)]
     if not left:
         return
     evaluators = [Evaluator(source, make_extractor(call, source), ["frechet"], REFERENCE) for call in FEATURES]
@@ -43,7 +43,7 @@ def score_all(contestants: Sequence[Contestant], home: Path) -> None:
         images = list(samples(contestant, home))
         folder = contestant.folder(home)
         report.save_png(folder / "samples.png", report.grid(images[0][:_SHOWN]))
-        known = finished(contestant, home) or {}
+        known = finished(contestant, home, seconds) or {}
         (folder / RECORDS).unlink(missing_ok=True)
         for evaluator in evaluators:
             options = {"model": contestant.name, **known}
@@ -52,30 +52,27 @@ def score_all(contestants: Sequence[Contestant], home: Path) -> None:
                 print(contestant.name, contestant.seed, record.text(), flush=True)
 
 
-def table(contestants: Sequence[Contestant], home: Path) -> str:
+def table(contestants: Sequence[Contestant], home: Path, seconds: float) -> str:
     """Markdown: a row a model, medians over its seeds with the lowest and the highest."""
     names = list(dict.fromkeys(contestant.name for contestant in contestants))
     rows = []
     for name in names:
-        runs = [c for c in contestants if c.name == name and finished(c, home)]
+        runs = [c for c in contestants if c.name == name and finished(c, home, seconds)]
         kept = [read(c.folder(home) / RECORDS) for c in runs]
         scored = [records for records in kept if len(records) == len(FEATURES)]
         if not scored:
-            rows.append(f"| {name} | not measured |  |  |  |")
+            rows.append(f"| {name} | not measured |  |  |  |  |")
             continue
         seen = statistics.median(r[0].options["steps"] * r[0].options["batch"] for r in scored)
         cells = [_spread([records[i].value for records in scored]) for i in range(len(FEATURES))]
-        rows.append(f"| {name} | {len(scored)} | {seen / 1000:,.0f} | {' | '.join(cells)} |")
-    head = "| model | seeds | kimg seen | Frechet, classifier | Frechet, EfficientNet-Lite0 |"
-    return "\n".join([head, "|---|---|---|---|---|", *rows])
+        batch = scored[0][0].options["batch"]
+        rows.append(f"| {name} | {len(scored)} | {batch} | {seen / 1000:,.0f} | {' | '.join(cells)} |")
+    head = "| model | seeds | batch | kimg seen | Frechet, classifier | Frechet, EfficientNet-Lite0 |"
+    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
 
 
 def all_records(contestants: Sequence[Contestant], home: Path) -> list[Record]:
     return [record for contestant in contestants for record in read(contestant.folder(home) / RECORDS)]
-
-
-def devices() -> str:
-    return f"{jax.devices()[0].device_kind}"
 
 
 def _spread(values: Sequence[float]) -> str:

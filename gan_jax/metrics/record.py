@@ -15,6 +15,7 @@ import numpy as np
 from .. import __version__
 from ..errors import UserError
 
+EVALUATIONS = "evaluations.jsonl"  # in a workdir: its records
 QUANTISATION = "uint8, round to nearest, clipped"
 
 
