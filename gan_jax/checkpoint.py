@@ -122,17 +122,22 @@ class Checkpoints:
     def best(self, among: Iterable[int] | None = None) -> int | None:
         """The step with the best number, by the `best` this was made with; None where no record has one.
 
-        The newest of equals. A number that is not finite is none.
+        Numbers are compared with those of the newest `["protocol"]` alone: others were measured otherwise. The
+        newest of equals; a number that is not finite is none.
         """
         if self._best is None:
             return None
         (name, more), found = self._best, []
         for step in self.steps() if among is None else among:
             with contextlib.suppress(Damaged, OSError):
-                value = read_manifest(self._home(step))["record"].get("metrics", {}).get(name)
+                record = read_manifest(self._home(step))["record"]
+                value = record.get("metrics", {}).get(name)
                 if isinstance(value, int | float) and math.isfinite(value):
-                    found.append((value if more else -value, step))
-        return max(found)[1] if found else None
+                    found.append((step, value if more else -value, record.get("protocol")))
+        if not found:
+            return None
+        newest = max(found)[2]
+        return max((value, step) for step, value, protocol in found if protocol == newest)[1]
 
     def verify(self, step: int) -> str | None:
         """None if every file of the checkpoint is as it was written, else a phrase that says what is wrong."""

@@ -3,6 +3,7 @@
 import argparse
 import gc
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ SAVED = 75  # EX_TEMPFAIL, which schedulers take as "again": all is saved, and s
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code.
 
-    0; 2 for what the user can mend; 3 for a run that left finite numbers; 75 for one whose time was up.
+    0; 2 for what the user can mend; 3 for a run that left finite numbers; 75 for one that was stopped and saved.
     """
     parsed = _parse(arguments)
     try:
@@ -70,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--max-time", type=_seconds, metavar="55m",
         help=f"save and stop once the process is this old (90s, 55m, 8h); exit code {SAVED} if steps are left",
+    )  # fmt: skip
+    train.add_argument(
+        "--preempt-exit-code", type=int, default=SAVED, metavar="N",
+        help=f"when SIGTERM or Ctrl-C stopped it and all is saved ({SAVED}); the second signal ends it at once",
     )  # fmt: skip
     train.set_defaults(command=_train)
 
@@ -140,17 +145,28 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
 def _seconds(text: str) -> float:
     """`90`, `90s`, `55m` or `8h`."""
     unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
-    return float(text[:-1] if unit else text) * (unit or 1)
+    try:
+        seconds = float(text[:-1] if unit else text) * (unit or 1)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"wants a time such as 90s, 55m or 8h, got {text!r}")
+    return seconds
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"wants numbers such as 3,7, got {text!r}") from None
 
 
 def _call(text: str) -> Call:
     """`name` or `name:key=value,key=value`, where the name may be `module:function`."""
     name, _, rest = text.rpartition(":") if "=" in text.rpartition(":")[2] else (text, "", "")
     pairs = [part.partition("=") for part in rest.split(",") if part]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise argparse.ArgumentTypeError(f"wants NAME or NAME:key=value,key=value, got {text!r}")
     return Call(name, **{key.strip(): literal(value) for key, _, value in pairs})
 
 
@@ -179,16 +195,24 @@ def _train(arguments: argparse.Namespace) -> int:
 
         print(describe(config))
         return 0
+    from .preemption import Preemption
+    from .timings import process_age
     from .train import train
 
+    preemption = Preemption()
+
     gc.freeze()  # what was imported stays; looking through it again and again took a tenth of the start
-    finished = train(
-        config,
-        arguments.workdir or Path("runs") / config.name,
-        on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
-        max_seconds=arguments.max_time,
-    )
-    return 0 if finished is not None else SAVED
+    with preemption:
+        finished = train(
+            config,
+            arguments.workdir or Path("runs") / config.name,
+            on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
+            max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
+            stop=lambda: f"{preemption.asked} came" if preemption.asked else None,
+        )
+    if finished is not None:
+        return 0
+    return arguments.preempt_exit_code if preemption.asked else SAVED
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -231,9 +255,9 @@ def _digest(arguments: argparse.Namespace) -> None:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    from .data.prepare import prepare
+    from .data.prepare import prepare_set
 
-    prepare(arguments.name, data_dir=arguments.data_dir, manual_dir=arguments.manual_dir)
+    prepare_set(arguments.name, data_dir=arguments.data_dir, manual_dir=arguments.manual_dir)
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:

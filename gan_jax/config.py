@@ -52,8 +52,9 @@ def _check(node: Any, path: str) -> None:
         value, hint, below = getattr(node, item.name), hints[item.name], path + item.name
         least = item.metadata.get("least")
         if not _fits(value, hint):
-            group = f"a {getattr(hint, '__name__', '')}" if isinstance(hint, type) else "a tuple of Penalty"
-            wanted = group if typing.get_origin(hint) is tuple else describe(hint) or group
+            items = " ".join(getattr(one, "__name__", "") for one in typing.get_args(hint) if one is not ...)
+            group = f"a {getattr(hint, '__name__', '')}"
+            wanted = f"a tuple of {items}" if typing.get_origin(hint) is tuple else describe(hint) or group
             raise UserError(f"{below} wants {wanted}, got {value!r}")
         if least is not None and isinstance(value, int | float) and value < least:
             raise UserError(f"{below} must be at least {least}, got {value!r}")

@@ -1,6 +1,8 @@
 """How good a run's samples are: metrics with all that they depend on, as lines of `evaluations.jsonl`."""
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ from .config import Call, Config
 from .data.source import Mirrored, Source
 from .data.stacked import Stacked
 from .errors import UserError
-from .metrics.classifier import Classifier
+from .metrics import inception
+from .metrics.classifier import Classifier, check_source
 from .metrics.classifier import stacked as channel_by_channel
 from .metrics.extractor import Extractor, extract
+from .metrics.frechet import Statistics
 from .metrics.measures import MEASURES, NUMBERS, Sides, check_names
+from .metrics.neighbours import nearest
 from .metrics.record import EVALUATIONS, QUANTISATION, Record, append, read
 from .metrics.reference import Features, cached_features, cached_statistics, reference_key
 from .recipe import Allow, build
@@ -37,34 +42,43 @@ class Evaluator:
         UserError: there is no such metric; the data are no images.
     """
 
+    _features: Features | None = None
+    _moments: Statistics | None = None
+    _labels: np.ndarray | None = None
+
     def __init__(self, source: Source, extractor: Extractor, names: Iterable[str], reference: int = 0):
-        self._source = source.source if isinstance(source, Mirrored) else source
+        self._source = unmirrored(source)
         self._extractor, self._names = extractor, tuple(names)
         check_names(self._names)
+        if reference < 0:
+            raise UserError(f"reference must be at least 1 real image, or 0 for all, got {reference}")
         if len(self._source.shape) != 3:
             raise UserError(f"features are of images, not of samples of shape {tuple(self._source.shape)}")
         total = len(self._source)
         count = min(reference, total) if reference else total
         whole = np.arange(total)
         self._rows = whole if count == total else np.sort(np.random.default_rng(0).permutation(total)[:count])
-        self._split = str(getattr(self._source, "split", "train"))
+        self._split = str(getattr(self._source, "split", ""))
         self._key = reference_key(
             extractor=extractor.name, weights=extractor.weights, resize=extractor.resize,
             quantisation=QUANTISATION, data=self._source.fingerprint(), split=self._split, count=count, seed=0,
         )  # fmt: skip
-        self._kept: Features | None = None
 
     def score(
-        self, images: Iterable[np.ndarray], *, seed: int, step: int | None = None, options: dict | None = None
+        self,
+        images: Iterable[np.ndarray],
+        *,
+        seed: int,
+        step: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> list[Record]:
         """A record for each number of each metric, of uint8 images `[n, H, W, C]`, any n at a time."""
-        features, logits = extract(self._extractor, images)
-        labelled = self._source.classes is not None
-        sides = Sides(
-            features, logits, lambda: self._reference().features, self._statistics,
-            self._histogram if labelled else None,
-        )  # fmt: skip
+        classes = self._source.classes
+        histogram = None if classes is None else lambda: np.bincount(self.labels(), minlength=classes)
         try:
+            features, logits = extract(self._extractor, images)
+            sides = Sides(features, logits, lambda: self._reference().features, self._statistics, histogram)
             measured = [one for name in self._names for one in MEASURES[name](sides)]
         except ValueError as error:  # too few samples, features that are not finite
             raise UserError(str(error)) from error
@@ -74,26 +88,54 @@ class Evaluator:
                 features=self._extractor.name, weights=self._extractor.weights, resize=self._extractor.resize,
                 reference=self._source.fingerprint(), split=self._split, reference_count=len(self._rows),
                 generated_count=len(features), seed=seed, step=step,
-                options={**one.options, **(options or {})}, notes=one.notes,
+                options={**one.options, **(options or {})},
+                notes=(*one.notes, *self._extractor.notes, *notes),
             )
             for one in measured
         ]  # fmt: skip
+
+    def labels(self) -> np.ndarray:
+        """Of the reals, int32."""
+        if self._labels is None:
+            rows, parts = self._rows, range(0, len(self._rows), _ROWS)
+            self._labels = np.concatenate([self._source.read(rows[i : i + _ROWS])["label"] for i in parts])
+        return self._labels
+
+    def wanted_labels(self, count: int) -> np.ndarray:
+        """Labels for `count` generated images: the reals' own, in an order fixed once; round and round."""
+        order = np.random.default_rng(1).permutation(len(self._rows))
+        return self.labels()[order[np.arange(count) % len(order)]]
+
+    def nearest_reals(self, images: np.ndarray, k: int) -> np.ndarray:
+        """The k reals nearest to each image by features, uint8 `[n, k, H, W, C]`.
+
+        Raises:
+            ValueError: there are fewer reals.
+        """
+        found = nearest(extract(self._extractor, [images])[0], self._reference().features, k).indices
+        shown = self._source.read(self._rows[found.reshape(-1)])["image"]
+        return shown.reshape(*found.shape, *images.shape[1:])
 
     def _reals(self) -> Iterator[np.ndarray]:
         for start in range(0, len(self._rows), _ROWS):
             yield self._source.read(self._rows[start : start + _ROWS])["image"]
 
     def _reference(self) -> Features:
-        if self._kept is None:
-            self._kept = cached_features(self._key, lambda: Features(extract(self._extractor, self._reals())[0]))
-        return self._kept
+        if self._features is None:
+            self._features = cached_features(
+                self._key, lambda: Features(extract(self._extractor, self._reals())[0])
+            )
+        return self._features
 
-    def _statistics(self) -> Any:
-        return cached_statistics(self._key, lambda: self._reference().features)
+    def _statistics(self) -> Statistics:
+        if self._moments is None:
+            self._moments = cached_statistics(self._key, lambda: self._reference().features)
+        return self._moments
 
-    def _histogram(self) -> np.ndarray:
-        parts = [self._source.read(self._rows[i : i + _ROWS])["label"] for i in range(0, len(self._rows), _ROWS)]
-        return np.bincount(np.concatenate(parts), minlength=self._source.classes or 0)
+
+def unmirrored(source: Source) -> Source:
+    """The images as they were."""
+    return source.source if isinstance(source, Mirrored) else source
 
 
 def make_extractor(call: Call, source: Source, allow: Allow = None) -> Extractor:
@@ -102,7 +144,7 @@ def make_extractor(call: Call, source: Source, allow: Allow = None) -> Extractor
     A classifier is of the data's own classes: it is trained on the source once, and kept. Of a stacked set it is
     of the single images, and reads channel by channel.
     """
-    plain = source.source if isinstance(source, Mirrored) else source
+    plain = unmirrored(source)
     if not isinstance(plain, Stacked):
         return build(call, "metrics.features", allow, source=plain)
     made = build(call, "metrics.features", allow, source=plain.source)
@@ -116,11 +158,32 @@ def features_of(asked: Call | None, config: Config, source: Source, allow: Allow
     return make_extractor(config.metrics.features, source, allow)
 
 
-def generated(sampler: Sampler, variables: Variables, count: int) -> Iterator[np.ndarray]:
-    """`count` samples as uint8 images, some at a time."""
+def check_features(call: Call, source: Source) -> None:
+    """What can be known of features before hours are spent: raises UserError where they can't be had."""
+    plain = unmirrored(source)
+    if len(plain.shape) != 3:
+        raise UserError(f"features are of images, not of samples of shape {tuple(plain.shape)}")
+    if call.name == "classifier":
+        check_source(plain.source if isinstance(plain, Stacked) else plain)
+    elif call.name == "inception":
+        inception.find(call.kwargs.get("weights"))
+
+
+def generated(
+    sampler: Sampler, variables: Variables, count: int, labels: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """`count` samples as uint8 images, some at a time, with `labels` `[count]` where the game has some.
+
+    Raises:
+        UserError: they are not finite.
+    """
     rows = min(_ROWS, -(-count // BLOCK) * BLOCK)  # whole blocks: one size is one program
     for first in range(0, count, rows):
-        yield report.to_uint8(sampler(variables, rows, first=first)[: count - first])
+        some = None if labels is None else labels[first : first + rows]
+        values = sampler(variables, rows, first=first, labels=some)[: count - first]
+        if not np.isfinite(values).all():
+            raise UserError("the generator's samples are not finite: go back to an earlier --step")
+        yield report.to_uint8(values)
 
 
 def keep(workdir: Path, records: Iterable[Record]) -> None:
@@ -135,9 +198,27 @@ def keep(workdir: Path, records: Iterable[Record]) -> None:
             append(path, record)
 
 
+def rewind(workdir: Path, step: int) -> None:
+    """Drops records of later steps than `step`: they are of a run that is now made anew."""
+    path = workdir / EVALUATIONS
+    records = read(path)
+    kept = [one for one in records if one.step is None or one.step <= step]
+    if len(kept) < len(records):
+        path.unlink()
+        keep(workdir, kept)
+
+
+def protocol(records: Iterable[Record]) -> str:
+    """A digest of all that has to be equal before numbers of two steps are compared."""
+    parts = [{**r.to_json(), "value": None, "error": None, "error_meaning": None, "step": None} for r in records]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def check_settings(config: Config) -> None:
     """Raises UserError where `metrics` or `checkpoint.best` can't be as they are."""
     check_names(config.metrics.names)
+    if config.metrics.every and not config.metrics.names:
+        raise UserError("metrics.every is set and metrics.names is empty: name one, or set every to 0")
     if config.metrics.every % config.parallel.fuse:
         raise UserError(
             f"metrics.every={config.metrics.every} is no multiple of parallel.fuse={config.parallel.fuse}: "
@@ -163,26 +244,47 @@ class Measuring:
         workdir: where the records go.
         sampler: makes the samples, with the run's own seed.
         source: the data.
+        allow: as `resolve` takes it.
+
+    Raises:
+        UserError: the settings, or the features, can't be.
     """
 
     def __init__(self, config: Config, workdir: Path, sampler: Sampler, source: Source, allow: Allow = None):
         check_settings(config)
+        if config.metrics.every:
+            check_features(config.metrics.features, source)
         self._config, self._workdir, self._sampler = config, workdir, sampler
-        self._make: Callable[[], Evaluator] = lambda: Evaluator(
-            source, make_extractor(config.metrics.features, source, allow),
-            config.metrics.names, config.metrics.reference,
-        )  # fmt: skip
+        self._source, self._allow = source, allow
         self._evaluator: Evaluator | None = None
+        self._last: tuple[int, dict[str, Any]] = (-1, {})
+
+    def due(self, before: int, step: int) -> bool:
+        """Whether a measurement falls on a chunk's end."""
+        every = self._config.metrics.every
+        return every > 0 and before // every != step // every
+
+    def of(self, step: int) -> dict[str, Any]:
+        """What the record of a checkpoint at this step keeps: the numbers, and a digest of how they came about."""
+        return self._last[1] if self._last[0] == step else {}
+
+    def resume(self, step: int, record: Mapping[str, Any]) -> None:
+        """Take up a run from a checkpoint with such a record; a new one has none."""
+        rewind(self._workdir, step)
+        self._last = step, {name: record[name] for name in ("metrics", "protocol") if name in record}
 
     def __call__(self, step: int, variables: Variables) -> list[Record]:
         """The records of one measurement, kept in the workdir."""
-        self._evaluator = self._evaluator or self._make()
-        truncation = self._config.sample.truncation
+        metrics = self._config.metrics
+        if self._evaluator is None:
+            extractor = make_extractor(metrics.features, self._source, self._allow)
+            self._evaluator = Evaluator(self._source, extractor, metrics.names, metrics.reference)
+        labels = self._evaluator.wanted_labels(metrics.count) if self._config.conditional else None
         records = self._evaluator.score(
-            generated(self._sampler, variables, self._config.metrics.count),
-            seed=self._config.seed,
-            step=step,
-            options={} if truncation == 1.0 else {"truncation": truncation},
-        )
+            generated(self._sampler, variables, metrics.count, labels), seed=self._config.seed, step=step,
+            options={} if labels is None else {"labels": "the reals'"},
+        )  # fmt: skip
         keep(self._workdir, records)
+        numbers = {record.metric: record.value for record in records}
+        self._last = step, {"metrics": numbers, "protocol": protocol(records)}
         return records

@@ -1,9 +1,10 @@
 """What can be asked of a run afterwards, from its workdir alone: its state, its digest, its metrics."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -16,24 +17,26 @@ from .digest import leaf_digests, state_digest
 from .errors import UserError
 from .evaluation import Evaluator, features_of, generated, keep
 from .gan import GAN
-from .metrics.measures import NUMBERS
+from .metrics.measures import best_by
 from .metrics.record import Record
 from .page import page
 from .recipe import Allow, SampleSpec, make_gan, make_source
 from .sampling import Sampler
 from .standing import standing_statistics
 from .state import GANState
+from .types import Variables
 from .workdir import read_config
 
 
 class Opened(NamedTuple):
-    """A run's config, what its samples are, its game, and its state at a step."""
+    """A run's config, what its samples are, its game, its state at a step, and the fingerprint of its data."""
 
     config: Config
     spec: SampleSpec
     gan: GAN
     step: int
     state: GANState
+    data: str
 
     def sampler(self, seed: int, truncation: float = 1.0, labels: Sequence[int] | None = None) -> Sampler:
         """Draws in the run's own precision.
@@ -55,7 +58,9 @@ def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened
         UserError: there is no run, no such checkpoint, or none that verifies.
     """
     config = read_config(workdir)
-    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, best=best_by(config)) as checkpoints:
+    with Checkpoints(
+        workdir / "checkpoints", keep=config.checkpoint.keep, best=best_by(config.checkpoint.best)
+    ) as checkpoints:
         steps = checkpoints.steps()
         if not steps:
             raise UserError(f"{workdir} holds no checkpoint yet: train it first")
@@ -70,13 +75,7 @@ def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened
         restored = checkpoints.restore(target, step)
     if restored is None:
         raise UserError(f"{workdir} holds no checkpoint yet: train it first")
-    return Opened(config, spec, gan, restored.step, restored.state.state)
-
-
-def best_by(config: Config) -> tuple[str, bool] | None:
-    """What `Checkpoints` takes as `best`."""
-    name = config.checkpoint.best
-    return (name, NUMBERS[name][1]) if name in NUMBERS else None
+    return Opened(config, spec, gan, restored.step, restored.state.state, restored.record["data"])
 
 
 def _named_step(name: str, checkpoints: Checkpoints, config: Config) -> int:
@@ -145,25 +144,43 @@ def evaluate(
     if count < 2:
         raise UserError(f"--count must be at least 2, got {count}")
     run = open_run(workdir, step, allow)
-    config = run.config
+    config, plain = run.config, make_source(run.config, allow)
+    if tuple(plain.shape) != tuple(run.spec.shape):
+        raise UserError(f"the data are {tuple(plain.shape)} now, and the run's samples {tuple(run.spec.shape)}")
+    same = plain.fingerprint() == run.data
+    notes = () if same else (f"the run was trained on other data, {run.data}",)
+    source = plain
     if split is not None:
-        config = configs.override(config, [f"data.source.split={split}"], allow=allow)
-    source = make_source(config, allow)
-    if tuple(source.shape) != tuple(run.spec.shape):
-        raise UserError(f"the data are {tuple(source.shape)} now, and the run's samples {tuple(run.spec.shape)}")
-    sampler = run.sampler(seed, truncation)
-    options = {} if truncation == 1.0 else {"truncation": truncation}
-    variables = run.state.ema
+        field = "data.source.source.split" if config.data.source.name == "stacked" else "data.source.split"
+        source = make_source(configs.override(config, [f"{field}={split}"], allow=allow), allow)
+    # A classifier's features are of the run's own data also where it is compared with another split.
+    evaluator = Evaluator(source, features_of(features, config, plain, allow), metrics, reference)
+    options: dict[str, Any] = {} if truncation == 1.0 else {"truncation": truncation}
+    labels = None
+    if config.conditional:
+        labels, options["labels"] = evaluator.wanted_labels(count), "the reals'"
+    sampler, variables = run.sampler(seed, truncation), run.state.ema
     if standing:
         options["standing_statistics"] = standing
-        variables = standing_statistics(
-            run.gan, variables, jax.random.key(seed), config.batch, standing,
-            run.spec.classes if config.conditional else None,
-        )  # fmt: skip
-    extractor = features_of(features, config, source, allow)
-    records = Evaluator(source, extractor, metrics, reference).score(
-        generated(sampler, variables, count), seed=seed, step=run.step, options=options
+        variables = _standing(run, seed, standing)
+    records = evaluator.score(
+        generated(sampler, variables, count, labels), seed=seed, step=run.step, options=options, notes=notes
     )
-    keep(workdir, records)
-    page(workdir)  # shows them
+    try:
+        keep(workdir, records)
+        page(workdir)  # shows them
+    except OSError as error:
+        where = f"{workdir} can't be written to ({error.strerror})"
+        warnings.warn(f"{where}: the records are not kept there", stacklevel=2)
     return records
+
+
+def _standing(run: Opened, seed: int, batches: int) -> Variables:
+    """The averaged variables with batch norm's statistics measured anew, in the run's own precision."""
+    classes = run.spec.classes if run.config.conditional else None
+    asked = precision.asked(run.config, jax.default_backend())
+    measure = precision.traced_with(asked, standing_statistics)
+    try:
+        return measure(run.gan, run.state.ema, jax.random.key(seed), run.config.batch, batches, classes)
+    except ValueError as error:
+        raise UserError(f"--standing: {error}") from error

@@ -98,6 +98,18 @@ def _is_package(module: types.ModuleType) -> bool:
     return hasattr(module, "__path__") and not hasattr(module, "__all__")
 
 
+def _listed(module: str, function: str, home: str, attribute: str | None) -> bool:
+    """Whether `module:function` is a name that `choices` knows, spelt out: no other part of `home` will do."""
+    package = _is_package(_import(home, module))
+    within = module.removeprefix(home).removeprefix(".") if module.startswith(home) else ""
+    known = choices(home, attribute)
+    return (
+        (within in known and function == (attribute or within))
+        if package
+        else (module == home and function in known)
+    )
+
+
 def _is_public(name: str, value: Any, home: str) -> bool:
     function = callable(value) and not inspect.isclass(value)
     return function and not name.startswith("_") and getattr(value, "__module__", None) == home
@@ -121,15 +133,14 @@ def resolve(
     """The function that `name` means in `home`: `resolve("hinge", "gan_jax.losses")`.
 
     `home` is a module, or a package such as `gan_jax.models`: then `"dcgan"` with attribute `"Generator"` is
-    `gan_jax.models.dcgan.Generator`. `"my_package.module:name"` is imported as it says. With `allow`, for
-    names read back from a workdir, that is so in `home` and the top-level packages in `allow` only.
+    `gan_jax.models.dcgan.Generator`. `"my_package.module:name"` is imported as it says. With `allow`, for names
+    read back from a workdir, that is so of the top-level packages in `allow` only, and of what `choices` knows.
     Raises UserError if there is no such name, or it isn't allowed.
     """
     module_name, colon, function = name.partition(":")
     if colon:
         top = module_name.partition(".")[0]
-        at_home = module_name == home or module_name.startswith(home + ".")
-        if allow is not None and not at_home and top not in set(allow):
+        if allow is not None and top not in set(allow) and not _listed(module_name, function, home, attribute):
             raise UserError(f"{name!r} was read from a workdir and is not part of {home}: add `--allow {top}`")
         owner = _import(module_name, name)
     else:

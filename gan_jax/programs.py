@@ -26,7 +26,8 @@ class Programs:
         shapes: of the carry.
         make_state: the state at step 0, of the run's key.
         empty_meter: a meter before its first step, made on the devices.
-        sampler: for pictures during the run. many: for many samples, at the speed that compiling in full buys.
+        sampler: for pictures during the run. many: for metrics: without
+            truncation, and at the speed that compiling in full buys.
         step: `((state, meter), batch, *shared) -> ((state, meter), step number)`.
 
     Raises:
@@ -46,13 +47,10 @@ class Programs:
         step = placement.step(gan)
         self._step = placement.compile(step, gather=resident, fuse=config.parallel.fuse)
         self.batch_axis, self.step = self._step.batch_axis, self._step.function
-        self.sampler, self.many = (
-            Sampler(
-                gan, config.seed, spec.classes if config.conditional else None, config.sample.truncation,
-                precision=placement.precision, hurried=hurried,
-            )
-            for hurried in (True, False)
-        )  # fmt: skip
+        classes = spec.classes if config.conditional else None
+        asked: Any = {"precision": placement.precision}
+        self.sampler = Sampler(gan, config.seed, classes, config.sample.truncation, hurried=True, **asked)
+        self.many = Sampler(gan, config.seed, classes, **asked)
         # A step over a device axis can't be traced outside of it; without, its metrics are the same.
         alone = step if step.axis_name is None else make_train_step(gan)
         self.shapes = traced_shapes(config, self._init, alone.function, batch)

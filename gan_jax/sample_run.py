@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,8 @@ import numpy as np
 from . import report
 from .config import Call
 from .errors import UserError
-from .evaluation import features_of
+from .evaluation import Evaluator, features_of
 from .inspect_run import Opened, open_run
-from .metrics.extractor import extract
-from .metrics.neighbours import nearest
 from .recipe import Allow, make_source
 
 _WALK = 9  # samples from one to the next
@@ -136,12 +134,13 @@ def neighbours(
     values = run.sampler(seed, truncation, labels)(run.state.ema, count)
     _check_images(values, run, "they have no features")
     source = make_source(run.config, allow)
-    extractor = features_of(features, run.config, source, allow)
-    reals = (source.read(np.arange(i, min(i + 1024, len(source))))["image"] for i in range(0, len(source), 1024))
+    evaluator = Evaluator(source, features_of(features, run.config, source, allow), ())
     samples = report.to_uint8(values)
-    found = nearest(extract(extractor, [samples])[0], extract(extractor, reals)[0], nearest_reals).indices
-    shown = source.read(found.reshape(-1))["image"].reshape(count, nearest_reals, *samples.shape[1:])
-    grid = np.concatenate([samples[:, None], shown], axis=1).reshape(-1, *samples.shape[1:])
+    try:
+        found = evaluator.nearest_reals(samples, nearest_reals)
+    except ValueError as error:
+        raise UserError(f"--neighbours {nearest_reals}: {error}") from error
+    grid = np.concatenate([samples[:, None], found], axis=1).reshape(-1, *samples.shape[1:])
 
     def write() -> list[Path]:
         report.save_png(path, report.picture(grid, columns=nearest_reals + 1))
@@ -168,7 +167,7 @@ def _film(path: Path, images: np.ndarray) -> None:
         report.save_gif(path, frames, seconds_per_frame=0.1, most=len(frames))
 
 
-def _writing(path: Path, write) -> list[Path]:
+def _writing(path: Path, write: Callable[[], list[Path]]) -> list[Path]:
     try:
         return write()
     except OSError as error:

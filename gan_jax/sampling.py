@@ -23,7 +23,8 @@ BLOCK = 256  # samples that are drawn at a time
 class Sampler:
     """Draws samples of a game: sample i is a function of the seed, i and the variables.
 
-    Labels, in a conditional game, go round: sample i has label i mod classes, or `labels[i mod len(labels)]`.
+    Labels, in a conditional game, go round: sample i has label i mod classes, or `labels[i mod len(labels)]`; or
+    they are given.
 
     Args:
         gan: the game.
@@ -62,8 +63,8 @@ class Sampler:
         self._labels = None if labels is None else np.asarray(labels, np.int32)
         self._chosen = {} if truncation == 1.0 else {"truncation": truncation}
 
-        def block(variables: Variables, index: jax.Array) -> jax.Array:
-            return self._generate(variables, self._latents(index), index)
+        def block(variables: Variables, index: jax.Array, label: jax.Array | None) -> jax.Array:
+            return self._generate(variables, self._latents(index), index, label)
 
         options = compiler_options(once=True) if hurried else None
         self._precision = precision
@@ -73,14 +74,21 @@ class Sampler:
     def _latents(self, index: jax.Array) -> Any:
         return jax.vmap(self._gan.latent)(sample_keys(self._key, jnp.int32(0), Purpose.LATENT, index))
 
-    def _generate(self, variables: Variables, latents: Any, index: jax.Array) -> jax.Array:
-        """Of these latents, with the labels and the noise of samples `index`."""
-        label = None if self._classes is None else index % self._classes
-        if self._labels is not None:
-            label = jnp.asarray(self._labels)[index % len(self._labels)]
+    def _generate(
+        self, variables: Variables, latents: Any, index: jax.Array, label: jax.Array | None
+    ) -> jax.Array:
+        """Of these latents and labels, with the noise of samples `index`."""
         keys = sample_keys(self._key, jnp.int32(0), Purpose.GENERATOR, index)
         extra = {"label": label, "axis_name": None, "keys": keys, **self._chosen}
         return sample_network(self._gan.generator, variables, latents, **extra)
+
+    def _label(self, index: np.ndarray) -> np.ndarray | None:
+        """The labels of samples `index` where none are given."""
+        if self._classes is None:
+            return None
+        return (index % self._classes if self._labels is None else self._labels[index % len(self._labels)]).astype(
+            np.int32
+        )
 
     def columns(self, count: int) -> int | None:
         """Columns for a picture of `count` samples: one a class where there are labels and it fits, else None."""
@@ -91,10 +99,13 @@ class Sampler:
         """Let `ahead` compile for calls with so many samples, and with variables of these shapes on one device."""
         size, device = min(count, BLOCK), jax.tree.leaves(variables)[0].sharding
         index = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=device)
-        self._compiled[size] = ahead("picture", self._block.lower(variables, index))
+        label = None if self._classes is None else index
+        self._compiled[size] = ahead("picture", self._block.lower(variables, index, label))
 
-    def __call__(self, variables: Variables, count: int, first: int = 0) -> np.ndarray:
-        """Samples `first` to `first + count - 1`, float32 `[count, *S]`, on the host."""
+    def __call__(
+        self, variables: Variables, count: int, first: int = 0, labels: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Samples `first` to `first + count - 1`, float32 `[count, *S]`, on the host; with `labels` `[count]`."""
         # One device is enough, and on several a program of its own could meet the step's collectives.
         variables = jax.tree.map(_one_device, variables)
         size = min(count, BLOCK)
@@ -102,7 +113,11 @@ class Sampler:
         blocks = []
         for start in range(0, count, size):
             index = np.arange(first + start, first + start + size, dtype=np.int32)  # one shape, one program
-            blocks.append(np.asarray(block(variables, jax.device_put(index)))[: count - start])
+            label = self._label(index)
+            if label is not None and labels is not None:
+                given = labels[start : start + size]
+                label[: len(given)] = given
+            blocks.append(np.asarray(block(variables, *jax.device_put((index, label))))[: count - start])
         return np.concatenate(blocks)
 
     def between(self, variables: Variables, chain: Sequence[int], steps: int) -> np.ndarray:
@@ -112,9 +127,9 @@ class Sampler:
         interpolated along the sphere (`slerp`), label and noise stay those of `chain[i]`.
         """
 
-        def between(variables: Variables, ends: jax.Array, share: jax.Array) -> jax.Array:
+        def between(variables: Variables, ends: jax.Array, share: jax.Array, label: jax.Array | None) -> jax.Array:
             first, second = (self._latents(ends[:, i]) for i in range(2))
-            return self._generate(variables, jax.vmap(slerp)(first, second, share), ends[:, 0])
+            return self._generate(variables, jax.vmap(slerp)(first, second, share), ends[:, 0], label)
 
         walk = jax.jit(traced_with(self._precision, between))
         variables = jax.tree.map(_one_device, variables)
@@ -122,7 +137,8 @@ class Sampler:
         rows = []
         for ends in itertools.pairwise(chain):
             index = np.broadcast_to(np.asarray(ends, np.int32), (steps, 2))
-            rows.append(np.asarray(walk(variables, *jax.device_put((index, share)))))
+            arguments = jax.device_put((index, share, self._label(index[:, 0])))
+            rows.append(np.asarray(walk(variables, *arguments)))
         return np.stack(rows)
 
 

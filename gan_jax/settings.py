@@ -130,7 +130,7 @@ class Metrics:
     every: int = setting(0, free=True, least=0)
     names: tuple[str, ...] = setting(("frechet",), free=True)
     features: Call = field(default=Call("classifier"), metadata={"free": True})
-    count: int = setting(5000, free=True, least=1)
+    count: int = setting(5000, free=True, least=2)
     reference: int = setting(0, free=True, least=0)
 
 

@@ -35,10 +35,6 @@ class Timings:
         self._phases[name] = self._phases.get(name, 0.0) + now - self._last
         self._last = now
 
-    def age(self) -> float:
-        """Seconds since the start of the process."""
-        return time.perf_counter() - self._began
-
     @contextlib.contextmanager
     def beside(self, name: str) -> Iterator[None]:
         """Times a block that runs in another thread, beside the phases."""

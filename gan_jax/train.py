@@ -1,14 +1,16 @@
 """A run: from a config and a workdir to a trained state, through any number of stops. Read `train` first.
 
-The workdir holds `config.json`, `metrics.jsonl`, `tensorboard/`, `samples/`, `checkpoints/` and, at the end,
-`samples.gif` and `report.html`. At a border, in this order: the log line, the sample, the checkpoint; so that a
-process killed at any instant has written whatever lies before a checkpoint that counts.
+The workdir holds `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `tensorboard/`, `samples/`, `checkpoints/`
+and, at the end, `samples.gif` and `report.html`. At a border, in this order: the log line, the sample, the
+checkpoint, and metrics, which are then put into its manifest. So a process killed at any instant has written
+whatever lies before a checkpoint that counts, or makes up for it.
 """
 
 import contextlib
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -24,7 +26,9 @@ from .data.loader import Loader, choose_resident, read_all
 from .data.source import Source
 from .digest import leaf_digests, state_digest
 from .errors import NonFiniteError, UserError
+from .evaluation import Measuring
 from .meter import Meter, Reading, begin_read, read
+from .metrics.measures import best_by
 from .page import page
 from .pictures import Pictures
 from .placement import Placement
@@ -38,7 +42,6 @@ from .writer import Writer, rewind
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoints
-    from .evaluation import Measuring
 
 
 def train(
@@ -49,10 +52,11 @@ def train(
     stream: TextIO | None = None,
     on_first_step: Callable[[dict[str, Any]], None] | None = None,
     max_seconds: float | None = None,
+    stop: Callable[[], str | None] = lambda: None,
 ) -> str | None:
     """Train `config` in `workdir` up to `config.steps`, from the newest good checkpoint there; the digest.
 
-    None where the time was up first: all is saved, and the same call goes on.
+    None where it was stopped first: all is saved, and the same call goes on.
 
     Args:
         config: what to train.
@@ -61,7 +65,9 @@ def train(
         stream: where progress goes; None: standard error.
         on_first_step: called once with where the time went until the first step was done
             (`Timings.summary`), for which it waits; a run that makes no step doesn't call it.
-        max_seconds: since this process began; once they are over, the chunk in flight is the last.
+        max_seconds: from this call; once they are over, the chunk in flight is the last. There is one at least, so
+            that a run that is started again and again gets somewhere.
+        stop: asked before every chunk; a reason, such as "SIGTERM came", saves and stops at once.
 
     Raises:
         UserError: what the user can mend, in one sentence.
@@ -71,7 +77,7 @@ def train(
     workdir = Path(workdir)
     with locked(workdir):
         check_config(workdir, config)
-        return _Run(config, workdir, allow, stream or sys.stderr, on_first_step, max_seconds).go()
+        return _Run(config, workdir, allow, stream or sys.stderr, on_first_step, max_seconds, stop).go()
 
 
 def _crossed(before: int, step: int, every: int) -> bool:
@@ -97,11 +103,14 @@ class _Run:
         stream: TextIO,
         on_first_step: Callable[[dict[str, Any]], None] | None,
         max_seconds: float | None,
+        stop: Callable[[], str | None],
     ):
         self.config, self.workdir, self.stream, self.on_first_step = config, workdir, stream, on_first_step
-        self.allow, self.measured = allow, (0, {})  # the last step that metrics were measured at, and they
+        self.allow, self.stop = allow, stop
+        self.stopped: str | None = None  # why, where it was before the last step
         self.folder = workdir / "checkpoints"
-        self.timings, self.max_seconds = Timings(), max_seconds
+        self.timings = Timings()
+        self.ends_at = None if max_seconds is None else time.monotonic() + max_seconds
         self.timings.phase("imports")
         self.source: Source = make_source(config, allow)
         self.fingerprint = self.source.fingerprint()
@@ -113,6 +122,7 @@ class _Run:
         self.resident = choose_resident(config.data.resident, self.source, self.placement.memory_bytes())
         self.programs = Programs(config, self.gan, self.spec, self.placement, self.resident)
         self.pictures = Pictures(workdir, self.programs.sampler, self.source, config.sample.count)
+        self.measuring = Measuring(config, workdir, self.programs.many, self.source, allow)
         state = self.programs.shapes.state
         players = (state.generator, state.discriminator)
         if config.microbatches > 1 and any("batch_stats" in player.model_state for player in players):
@@ -126,19 +136,8 @@ class _Run:
         """Opened when first needed: Orbax is slow to import, and a new run has nothing to restore."""
         from .checkpoint import Checkpoints
 
-        kept, best = self.config.checkpoint, None
-        if kept.best:
-            from .metrics.measures import NUMBERS
-
-            best = kept.best, NUMBERS[kept.best][1]
-        return self.ends.enter_context(Checkpoints(self.folder, keep=kept.keep, best=best))
-
-    @functools.cached_property
-    def measuring(self) -> "Measuring":
-        """Made when first needed: most runs measure nothing."""
-        from .evaluation import Measuring
-
-        return Measuring(self.config, self.workdir, self.programs.many, self.source, self.allow)
+        kept = self.config.checkpoint
+        return self.ends.enter_context(Checkpoints(self.folder, keep=kept.keep, best=best_by(kept.best)))
 
     # -- the story
 
@@ -148,9 +147,8 @@ class _Run:
             step, carry = self._start()
             self.timings.phase("state")
             if step < config.steps or step == 0:
-                keep_config(
-                    self.workdir, config
-                )  # not before: a run that can't begin leaves the workdir as it was
+                # Not before: a run that can't begin leaves the workdir as it was.
+                keep_config(self.workdir, config)
             rewind(self.workdir, step)
             if step > config.steps:
                 self._say(f"this run is at step {step} already: steps={config.steps} adds none")
@@ -164,10 +162,13 @@ class _Run:
             with self.writer:
                 if step == 0:
                     self.pictures.draw(0, carry.state.ema, self.writer)
+                elif not self.measuring.of(step) and self.measuring.due(step - config.parallel.fuse, step):
+                    self._measure(step, carry)  # it ended between the checkpoint and its metrics
                 self.timings.phase("picture")
                 begun = step
                 step, carry = self._steps(step, carry)
-                self.pictures.draw(step, carry.state.ema, self.writer, new=step > begun)
+                if self.stopped is None:  # else there is little time, and nothing to see that stays
+                    self.pictures.draw(step, carry.state.ema, self.writer, new=step > begun)
                 self._rest(step, carry.meter)
                 self._save(step, carry)
                 self.checkpoints.wait()
@@ -182,9 +183,9 @@ class _Run:
             self._say(f"checkpoint {step} is passed over: {why}")
         if restored is not None:
             self._compare(restored.record)
-            self.measured = restored.step, restored.record.get("metrics", {})
             self._say(f"resuming at step {restored.step}")
         step = restored.step if restored else 0
+        self.measuring.resume(step, restored.record if restored else {})
         programs.compile(
             anew=restored is None, trains=step < self.config.steps, samples=len(self.source), timings=self.timings
         )
@@ -218,7 +219,7 @@ class _Run:
         pending: tuple[int, Reading] | None = None
         previous = None
         with loader:
-            while step < config.steps and not self._late():
+            while step < config.steps and not self._stops(begun=previous is not None):
                 batch = self.placement.put_batch(self._fields(next(loader)), axis)
                 with _batch_only(previous is not None):
                     carry, token = self.programs.step(tuple(carry), batch, *shared)
@@ -237,25 +238,28 @@ class _Run:
                         pending = step, begin_read(carry.meter)
                         carry = carry._replace(meter=self.programs.empty_meter())
                 last = step >= config.steps
-                measures = config.metrics.every > 0 and _crossed(before, step, config.metrics.every)
+                measures = self.measuring.due(before, step)
                 samples = _crossed(before, step, config.sample.every) and not last
-                saves = (measures or _crossed(before, step, config.checkpoint.every)) and not last
+                saves = measures or (_crossed(before, step, config.checkpoint.every) and not last)
                 # The picture and the checkpoint wait for this step anyway, and the line of the log comes first.
                 if pending and (samples or saves or last):
                     self._log(*pending)
                     pending = None
                 if samples:
                     self.pictures.draw(step, carry.state.ema, self.writer)
-                if measures:
-                    self._measure(step, carry)
                 if saves:
                     self._save(step, carry)
+                if measures:
+                    self._measure(step, carry)
         if pending:
             self._log(*pending)
         return step, carry
 
-    def _late(self) -> bool:
-        return self.max_seconds is not None and self.timings.age() > self.max_seconds
+    def _stops(self, begun: bool) -> bool:
+        """Whether the run is to stop here; `begun`: a chunk was made, as there is to be in any time."""
+        late = begun and self.ends_at is not None and time.monotonic() > self.ends_at
+        self.stopped = self.stop() or ("the time is up" if late else None)
+        return self.stopped is not None
 
     # -- what it does on the way
 
@@ -293,14 +297,16 @@ class _Run:
             self.writer.message(f"step {step}: loss {losses} since the last line")
 
     def _measure(self, step: int, carry: Carry) -> None:
-        """Metrics of the averaged generator: a line each, and numbers for the checkpoint of the same step."""
-        self._check(read(carry.meter)[1])
+        """Metrics of the averaged generator: a line each, and numbers for the checkpoint of the same step.
+
+        That was saved before, so that nothing is lost where measuring fails.
+        """
         records = self.measuring(step, carry.state.ema)
         for record in records:
             self.writer.message(record.text())
         numbers = {record.metric: record.value for record in records}
         self.writer.scalars(step, {f"metrics/{name}": value for name, value in numbers.items()})
-        self.measured = step, numbers
+        self._save(step, carry)
 
     def _save(self, step: int, carry: Carry) -> None:
         """A checkpoint, once what it would hold was read as finite."""
@@ -310,16 +316,18 @@ class _Run:
             "sample": self.spec._asdict(),
             "data": self.fingerprint,
             "environment": self.placement.environment(),
-            "metrics": self.measured[1] if self.measured[0] == step else {},
+            **self.measuring.of(step),
         }
         self.checkpoints.save(step, carry, record)
 
     def _finish(self, step: int, state: GANState) -> str | None:
+        if self.stopped is not None:
+            self._say(
+                f"{self.stopped} at step {step} of {self.config.steps}: all is saved, the same command goes on"
+            )
+            return None
         look = [self.pictures.path(step), *(self.pictures.film() if self.config.sample.gif else [])]
         look.append(page(self.workdir))
         digest = state_digest(leaf_digests(state))
         self._say("look at:\n" + "".join(f"  {path}\n" for path in look) + f"step {step}, state digest {digest}")
-        if step >= self.config.steps:
-            return digest
-        self._say(f"the time is up at step {step} of {self.config.steps}: all is saved, the same command goes on")
-        return None
+        return digest

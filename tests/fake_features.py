@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.errors import UserError
 from gan_jax.metrics.extractor import Extracted, Extractor
 
 calls: list[tuple[int, ...]] = []  # shapes that were traced
@@ -18,3 +19,7 @@ def quarters(scale: float = 1.0) -> Extractor:
         return Extracted(features, features[:, :3])
 
     return Extractor("quarters", f"{scale:016.8f}", "none", 8, {"scale": np.float32(scale)}, apply)
+
+
+def failing() -> Extractor:
+    raise UserError("these features always fail: take others")

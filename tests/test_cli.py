@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -338,9 +339,10 @@ def test_sample(trained, tmp_path):
 
 def test_the_time_is_up(config, trained, tmp_path, monkeypatch):
     """The chunk in flight is the last; all is saved, and the same command ends as if it had never stopped."""
-    workdir, ages = tmp_path / "run", iter([0.0, 1.0, 2.0, 99.0])
-    monkeypatch.setattr("gan_jax.timings.Timings.age", lambda self: next(ages))
-    stopped = call("train", config, "steps=20", "--workdir", workdir, "--max-time", "1.5m")
+    workdir, clock = tmp_path / "run", iter([0.0, 1.0, 2.0, 99.0])
+    monkeypatch.setattr("gan_jax.train.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("gan_jax.timings.process_age", lambda: 0.0)
+    stopped = call("train", config, "steps=20", "--workdir", workdir, "--max-time", "50s")
     assert stopped.code == 75, stopped.err
     assert "the time is up at step 3 of 20: all is saved, the same command goes on" in stopped.err
     assert runs.checkpoints(workdir) == [3]
@@ -349,8 +351,16 @@ def test_the_time_is_up(config, trained, tmp_path, monkeypatch):
     assert whole.code == 0, whole.err
     assert runs.rows(workdir) == runs.rows(trained)
     assert whole.digest == call("digest", trained).out.strip()
+    once = call("train", config, "steps=20", "--workdir", tmp_path / "again", "--max-time", "0")
+    assert once.code == 75
+    assert runs.checkpoints(tmp_path / "again") == [1]  # it gets somewhere
+
+
+@pytest.mark.parametrize("text", ["soon", "nan", "-5", "", "5d"])
+def test_no_time(config, text, capsys):
     with pytest.raises(SystemExit):
-        call("train", config, "--max-time", "soon")
+        cli.main(["train", str(config), "--max-time", text])
+    assert "wants a time such as 90s, 55m or 8h" in capsys.readouterr().err
 
 
 def test_doctor():

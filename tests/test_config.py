@@ -156,7 +156,9 @@ def test_resolve_keeps_names_from_a_workdir_inside(homes):
     assert "add `--allow os`" in error_of(resolve, name, "fake_losses", allow=())
     assert "add `--allow os`" in error_of(resolve, name, "fake_losses", allow=["o", "os.path"])
     assert callable(resolve(name, "fake_losses", allow=["os"]))
-    assert callable(resolve("fake_models.dcgan:Generator", "fake_models", allow=()))
+    assert callable(resolve("fake_models.dcgan:Generator", "fake_models", "Generator", allow=()))
+    for other in ("fake_models.dcgan:Generator", "fake_losses:_private", "fake_losses:Loss"):
+        assert "--allow" in error_of(resolve, other, "fake_losses", allow=())
     # A module of ours that is no home is as foreign: not every function here is meant for a config.
     assert "--allow" in error_of(resolve, "gan_jax.report:save_png", "gan_jax.losses", allow=())
     with pytest.raises(UserError):

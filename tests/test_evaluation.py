@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 
 import fake_features
+import games
 import runs
 from gan_jax import evaluation, report, sample_run
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Call
+from gan_jax.data.arrays import Arrays
 from gan_jax.data.digits import digits
 from gan_jax.data.gaussians import gaussians
 from gan_jax.data.source import Mirrored
@@ -20,6 +22,7 @@ from gan_jax.inspect_run import evaluate, open_run
 from gan_jax.metrics.frechet import frechet_distance, statistics
 from gan_jax.metrics.measures import MEASURES, NUMBERS
 from gan_jax.metrics.record import EVALUATIONS, read
+from gan_jax.sampling import Sampler
 from runs import call, sentence
 
 pytestmark = pytest.mark.timeout(180)
@@ -169,9 +172,78 @@ def test_the_best_of_a_directory(tmp_path):
         assert checkpoints.best() is None
 
 
+def test_numbers_measured_otherwise_are_not_compared(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best=("score", False)) as checkpoints:
+        for step, (score, protocol) in enumerate([(1.0, "few"), (5.0, "many"), (4.0, "many"), (6.0, "many")]):
+            record = {"metrics": {"score": score}, "protocol": protocol}
+            checkpoints.save(step, {"x": np.full(2, step)}, record)
+        checkpoints.wait()
+        assert checkpoints.best() == 2
+        assert checkpoints.steps() == [2, 3]
+
+
+def test_the_protocol_is_all_but_the_number():
+    def digest(reference=0, count=50, seed=0, scale=1.0, step=1):
+        evaluator = evaluation.Evaluator(digits(), fake_features.quarters(scale), ["frechet"], reference)
+        return evaluation.protocol(evaluator.score([images(count)], seed=seed, step=step))
+
+    assert digest() == digest(step=2)
+    assert len({digest(), digest(reference=100), digest(count=60), digest(seed=1), digest(scale=2.0)}) == 5
+
+
+def test_labels_are_shared_out_as_the_reals_are(tmp_path):
+    """Of a set with 9 zeros in 10 images, generated labels are so too, and each draws the same samples again."""
+    label = np.where(np.arange(200) % 10 == 0, 1, 0).astype(np.int32)
+    source = Arrays("uneven", digits().image[:200], label, 2)
+    evaluator = evaluation.Evaluator(source, fake_features.quarters(), ["frechet"])
+    wanted = evaluator.wanted_labels(300)
+    assert np.bincount(wanted[:200]).tolist() == [180, 20]
+    np.testing.assert_array_equal(wanted[200:], wanted[:100])
+    assert len(np.flatnonzero(wanted[:50])) > 0  # not sorted
+
+
+def test_a_sampler_takes_labels():
+    game = games.make(generator=Labelled())
+    variables = {"params": {}}
+    sampler = Sampler(game, 0, classes=3)
+    given = np.array([2, 0, 1, 1, 2], np.int32)
+    assert sampler(variables, 5)[:, 0].tolist() == [0, 1, 2, 0, 1]
+    assert sampler(variables, 5, labels=given)[:, 0].tolist() == given.tolist()
+    many = np.arange(600, dtype=np.int32)[::-1] % 3
+    np.testing.assert_array_equal(sampler(variables, 600, first=7, labels=many)[:, 0], many)
+    assert Sampler(game, 0, classes=3, labels=[2, 1])(variables, 3)[:, 0].tolist() == [2, 1, 2]
+
+
+class Labelled:
+    """Makes its own label, so that it can be read off."""
+
+    def init(self, key, latents, label):
+        return {"params": {}}
+
+    def apply(self, variables, latents, label):
+        return label.astype(np.float32)[:, None] + 0 * latents
+
+
+def test_samples_that_are_not_finite_are_no_black_images():
+    game = games.make(generator=Broken())
+    with pytest.raises(UserError, match="samples are not finite: go back to an earlier --step"):
+        list(evaluation.generated(Sampler(game, 0), {"params": {}}, 10))
+
+
+class Broken:
+    def init(self, key, latents):
+        return {"params": {}}
+
+    def apply(self, variables, latents):
+        return latents / 0.0
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
+        (["metrics.every=10", "metrics.features=inception"], ["FID needs the weights"]),
+        (["metrics.every=10", "metrics.names=()"], ["metrics.names is empty"]),
+        (["metrics.every=10", "metrics.count=1"], ["metrics.count must be at least 2"]),
         (["metrics.every=10", "metrics.names=(fid,)"], ["no metric 'fid'", "frechet"]),
         (["checkpoint.best=fid", "metrics.every=10"], ["checkpoint.best=fid is no number of a metric"]),
         (["checkpoint.best=frechet"], ["is never measured", "metrics.every"]),
@@ -203,6 +275,27 @@ def test_evaluate(kept):
     assert [record.text() for record in read(kept / EVALUATIONS)][-5:] == lines
 
 
+def test_a_run_that_cannot_be_measured_has_lost_nothing(config, tmp_path):
+    """Features that fail at the first measurement: the checkpoint of that step is there."""
+    overrides = ["steps=20", "metrics.every=10", "metrics.features=fake_features:failing", "metrics.count=50"]
+    sentence_of = call("train", config, *overrides, "--workdir", tmp_path / "run")
+    assert sentence_of.code == 2
+    assert "these features always fail" in sentence_of.err
+    assert runs.checkpoints(tmp_path / "run") == [10]
+    mended = [*overrides, f"metrics.features={QUARTERS}"]
+    assert call("train", config, *mended, "--workdir", tmp_path / "run").code == 0
+    assert [record.step for record in read(tmp_path / "run" / EVALUATIONS)] == [10, 20]
+
+
+def test_records_of_steps_that_are_made_anew_are_dropped(measured, tmp_path):
+    workdir = shutil.copytree(measured[0], tmp_path / "kept")
+    before = read(workdir / EVALUATIONS)
+    evaluation.rewind(workdir, 40)
+    assert read(workdir / EVALUATIONS) == before[:2]
+    evaluation.rewind(workdir, 0)
+    assert read(workdir / EVALUATIONS) == []
+
+
 def test_evaluate_mistakes(kept, tmp_path):
     allowed = ["--allow", "fake_features"]
     sentence(call("evaluate", kept), "was read from a workdir", "--allow fake_features")
@@ -210,6 +303,8 @@ def test_evaluate_mistakes(kept, tmp_path):
     sentence(call("evaluate", kept, *allowed, "--metrics", "fid"), "no metric 'fid'")
     sentence(call("evaluate", kept, *allowed, "--count", 1), "--count must be at least 2")
     sentence(call("evaluate", kept, *allowed, "--split", "test"), "data.source.split")
+    sentence(call("evaluate", kept, *allowed, "--reference", -1), "reference must be at least 1")
+    sentence(call("evaluate", kept, *allowed, "--standing", -1), "--standing")
     sentence(call("evaluate", kept, *allowed, "--truncation", 0.5), "truncation=0.5", "leave it at 1.0")
     sentence(call("evaluate", kept, *allowed, "--step", "latest"), "--step wants a number or best, got 'latest'")
     sentence(call("evaluate", tmp_path / "none"), "holds no run")
@@ -258,6 +353,8 @@ def test_sample_mistakes(kept, tmp_path):
     sentence(
         call("sample", kept, *allowed, "--interpolate", 4, "--out", tmp_path / "a.npz"), "is a .png or a .gif"
     )
+    many = ["--neighbours", 2000, "--features", QUARTERS]
+    sentence(call("sample", kept, *allowed, *many), "--neighbours 2000")
     sentence(call("sample", kept, *allowed, "--neighbours", 0), "--neighbours must be at least 1")
     sentence(call("sample", kept, *allowed, "--features", QUARTERS), "give both, or neither")
 

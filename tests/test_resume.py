@@ -1,6 +1,7 @@
 """A run is its config, its seed and one integer: stopped and taken up again, it ends with the same bits."""
 
 import fcntl
+import os
 import re
 import shutil
 import signal
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 
 import runs
+from devices import run_python
 from gan_jax.checkpoint import Checkpoints
+from gan_jax.data.loader import Loader
+from gan_jax.preemption import Preemption
 from runs import call, rows, spawn
 
 pytestmark = [
@@ -196,17 +200,63 @@ def test_a_damaged_checkpoint_costs_its_interval_and_no_bits(at_once, config, tm
     assert_undisturbed(workdir, outcome, reference, expected)
 
 
-def test_interrupted_from_the_keyboard(config, at_once, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop(how, config, at_once, tmp_path):
+    """The chunk in flight is the last, all is saved, and nothing is repeated or lost."""
     reference, expected = at_once("resident")
     workdir = tmp_path / "run"
-    stopped = runs.stop(workdir, config, *WAYS["resident"], lines=27, least=22, how=signal.SIGINT)
-    assert stopped.code == 130
-    said = "\ngan-jax: stopped; the same command goes on from the last checkpoint, if there is one\n"
-    assert stopped.err.endswith(said)
+    stopped = runs.stop(workdir, config, *WAYS["resident"], lines=27, least=22, how=how)
+    assert stopped.code == 75, stopped.err
+    told = re.search(
+        rf"{how.name} came at step (\d+) of 60: all is saved, the same command goes on\n$", stopped.err
+    )
+    assert told, stopped.err
     assert "Traceback" not in stopped.err
+    assert runs.checkpoints(workdir)[-1] == int(told[1])
     outcome = call("train", config, *WAYS["resident"], "--workdir", workdir)
-    assert "resuming at step 20" in outcome.err  # a save under way is finished first
+    assert f"resuming at step {told[1]}\n" in outcome.err
     assert_undisturbed(workdir, outcome, reference, expected)
+
+
+def test_asked_before_the_first_step(config, at_once, tmp_path, monkeypatch):
+    """As during the first compilation: the state at step 0 is saved, by the exit code that was wished for."""
+    reference, expected = at_once("resident")
+    workdir = tmp_path / "run"
+    original = Loader.__enter__
+
+    def signalled(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(self)
+
+    monkeypatch.setattr(Loader, "__enter__", signalled)
+    arguments = ["train", config, *WAYS["resident"], "--workdir", workdir]
+    stopped = call(*arguments, "--preempt-exit-code", 99)
+    assert stopped.code == 99
+    assert "SIGTERM came at step 0 of 60: all is saved" in stopped.err
+    monkeypatch.undo()
+    assert runs.checkpoints(workdir) == [0]
+    assert_undisturbed(workdir, call(*arguments), reference, expected)
+
+
+def test_twice_means_now():
+    source = """
+import os, signal, time
+from gan_jax.preemption import Preemption
+with Preemption() as asked:
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert asked.asked == "SIGTERM"
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+"""
+    with pytest.raises(AssertionError, match="exit code -15"):
+        run_python(source)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with Preemption() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.asked == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 # ---- in full

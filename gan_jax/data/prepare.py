@@ -8,11 +8,11 @@ from pathlib import Path
 from ..errors import UserError
 from . import layout
 from .convert import convert_to_array_record
-from .prepare_fashion_mnist import DEBIAN_FOLDER, missing_files, prepare_fashion_mnist
+from .prepare_fashion_mnist import DEBIAN_FOLDER, missing_files, write_fashion_mnist
 from .source import reason
 
 
-def prepare(
+def prepare_set(
     name: str,
     *,
     data_dir: str | None = None,
@@ -40,7 +40,7 @@ def prepare(
         path = convertible.path
     elif (files := _fashion_mnist_files(name, manual_dir)) is not None:
         report(f"preparing {name} from {files}")
-        path = prepare_fashion_mnist(files, layout.data_folder(data_dir))
+        path = write_fashion_mnist(files, layout.data_folder(data_dir))
     else:
         path = _prepare_with_tensorflow(name, layout.data_folder(data_dir), manual_dir)
     report(f"{name} is ready in {path}")

@@ -28,7 +28,7 @@ def missing_files(folder: Path) -> list[str]:
     return [name for name in names if not (folder / name).is_file()]
 
 
-def prepare_fashion_mnist(folder: Path, data_dir: Path) -> Path:
+def write_fashion_mnist(folder: Path, data_dir: Path) -> Path:
     """Makes TFDS's own fashion_mnist as array_record from the files in `folder`; returns the set's folder.
 
     The files are checked against the checksums that TFDS registers. Raises UserError for another file.

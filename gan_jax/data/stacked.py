@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import UserError
-from .source import Source, checked_indices
+from .source import Source, checked_indices, digest
 
 
 class Stacked:
@@ -34,7 +34,12 @@ class Stacked:
         return {"image": np.ascontiguousarray(image), "label": stacked_label(digits, self.single_classes)}
 
     def fingerprint(self) -> str:
-        return f"stacked n={self._count} seed={self._seed} of {self.source.fingerprint()}"
+        rows = digest(np.ascontiguousarray(self._rows).data.cast("B"))  # NumPy may draw others one day
+        return f"stacked n={self._count} seed={self._seed} #{rows} of {self.source.fingerprint()}"
+
+    @property
+    def split(self) -> str:
+        return getattr(self.source, "split", "")
 
 
 def stacked(source: Source, count: int = 128_000, seed: int = 0) -> Stacked:

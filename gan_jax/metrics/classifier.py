@@ -81,12 +81,6 @@ class Classifier(Extractor):
     held_out: int
     trained_on: str
 
-    def note(self) -> str:
-        """What a record of a number by these features should say."""
-        return (
-            f"classifier trained on '{self.trained_on}', accuracy {self.accuracy:.4f} on {self.held_out} held out"
-        )
-
 
 class _Network(nn.Module):
     """Strided 3 x 3 convolutions down to a map of about 4 x 4, a rectified layer, and the logits."""
@@ -111,20 +105,31 @@ class _Network(nn.Module):
         return Extracted(hidden, nn.Dense(self.classes, name="logits")(hidden))
 
 
-def classifier(source: Source, settings: Settings | None = None) -> Classifier:
+def classifier(
+    source: Source,
+    width: int = Settings.width,
+    size: int = Settings.size,
+    batch: int = Settings.batch,
+    epochs: int = Settings.epochs,
+    rate: float = Settings.rate,
+    held_out: float = Settings.held_out,
+    limit: int = Settings.limit,
+    seed: int = Settings.seed,
+) -> Classifier:
     """A classifier of the source's classes, trained on it unless the cache has it already.
 
-    The same source, settings and machine give the same weights, bit for bit.
+    On one CPU the same source and settings give the same weights, bit for bit.
 
     Args:
         source: labelled uint8 images, 8 to 64 pixels a side, grey or in colour.
-        settings: None: the defaults.
+        width, size, batch, epochs, rate, held_out, limit, seed: see `Settings`.
 
     Raises:
         UserError: the source has no labels, is of vectors or other sizes, or is too small to hold some out.
+        ValueError: settings that can't be.
     """
-    settings = settings or Settings()
-    _check(source)
+    settings = Settings(width, size, batch, epochs, rate, held_out, limit, seed)
+    check_source(source)
     classes = source.classes or 0
     key = {
         "kind": "classifier",
@@ -145,6 +150,7 @@ def classifier(source: Source, settings: Settings | None = None) -> Classifier:
         with jax.default_matmul_precision("highest"):
             return network.apply({"params": params}, images)  # pyright: ignore[reportReturnType]
 
+    accuracy, held = float(arrays["accuracy"]), int(arrays["held_out"])
     return Classifier(
         name="classifier",
         weights=_hash(params),
@@ -154,9 +160,10 @@ def classifier(source: Source, settings: Settings | None = None) -> Classifier:
         apply=apply,
         classes=classes,
         shape=shape,
-        accuracy=float(arrays["accuracy"]),
-        held_out=int(arrays["held_out"]),
+        accuracy=accuracy,
+        held_out=held,
         trained_on=source.fingerprint(),
+        notes=(f"classifier of the data's classes, accuracy {accuracy:.4f} on {held} held out",),
     )
 
 
@@ -182,8 +189,9 @@ def stacked(extractor: Classifier) -> Extractor:
         )
 
     return Extractor(
-        f"stacked {extractor.name}", extractor.weights, "none", 3 * extractor.size, extractor.params, apply
-    )
+        f"stacked {extractor.name}", extractor.weights, "none", 3 * extractor.size, extractor.params, apply,
+        extractor.notes,
+    )  # fmt: skip
 
 
 def stacked_labels(extractor: Classifier, images: np.ndarray, *, batch: int = 256) -> np.ndarray:
@@ -203,7 +211,8 @@ def stacked_labels(extractor: Classifier, images: np.ndarray, *, batch: int = 25
     return label
 
 
-def _check(source: Source) -> None:
+def check_source(source: Source) -> None:
+    """Raises UserError where no classifier can be of this data."""
     name = source.fingerprint()
     if source.classes is None:
         raise UserError(f"a classifier needs labels, and '{name}' has none: use another extractor")

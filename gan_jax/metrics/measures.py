@@ -120,6 +120,11 @@ NUMBERS: dict[str, tuple[str, bool]] = {
 """Each number that a metric gives: the metric, and whether more is better."""
 
 
+def best_by(number: str) -> tuple[str, bool] | None:
+    """The number and whether more is better, as `Checkpoints` takes it; None for what is no number."""
+    return (number, NUMBERS[number][1]) if number in NUMBERS else None
+
+
 def check_names(names: tuple[str, ...]) -> None:
     """Raises UserError for a name that is no metric."""
     for name in names:

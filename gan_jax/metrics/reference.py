@@ -24,8 +24,8 @@ from .. import compilation_cache
 from .frechet import Statistics, statistics
 
 FORMAT = 1  # a change of what the files hold raises it
-LARGEST_BYTES = 2**28  # features above this are computed each time; their statistics are kept
-LIMIT_BYTES = 2**31  # of the folder
+LARGEST_BYTES = 2**29  # 60,000 images in 2048 numbers; of more the statistics alone are kept
+LIMIT_BYTES = 2**32  # of the folder
 KEY = ("extractor", "weights", "resize", "quantisation", "data", "split", "count", "seed")
 
 Arrays = dict[str, np.ndarray]

@@ -11,7 +11,7 @@ from tensorboardX.crc32c import crc32c as reference_crc32c
 from tensorboardX.record_writer import RecordWriter
 
 from gan_jax.data import read_all
-from gan_jax.data.prepare import prepare
+from gan_jax.data.prepare import prepare_set
 from gan_jax.data.prepare_fashion_mnist import DEBIAN_FOLDER, missing_files
 from gan_jax.data.tfds import tfds
 from gan_jax.data.tfrecord import crc32c, read_tfrecord
@@ -104,7 +104,7 @@ def test_a_tfrecord_copy_is_converted(tfrecord_copy, prepared_once):
     folder = tfrecord_copy / "tide_pool" / "1.2.0"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     lines = []
-    assert prepare("tide_pool", data_dir=str(tfrecord_copy), report=lines.append) == folder
+    assert prepare_set("tide_pool", data_dir=str(tfrecord_copy), report=lines.append) == folder
     assert len(lines) == 2
     for shard in (prepared_once / "tide_pool" / "1.2.0").glob("*array_record*"):
         assert array_records(folder / shard.name) == array_records(shard)
@@ -128,10 +128,10 @@ def test_a_tfrecord_copy_is_converted(tfrecord_copy, prepared_once):
 
 
 def test_a_ready_set_is_left_alone(tfrecord_copy):
-    path = prepare("tide_pool", data_dir=str(tfrecord_copy), report=silent)
+    path = prepare_set("tide_pool", data_dir=str(tfrecord_copy), report=silent)
     stamps = {file: file.stat().st_mtime_ns for file in path.iterdir()}
     lines = []
-    assert prepare("tide_pool", data_dir=str(tfrecord_copy), report=lines.append) == path
+    assert prepare_set("tide_pool", data_dir=str(tfrecord_copy), report=lines.append) == path
     assert lines == [f"tide_pool is ready in {path}"]
     assert {file: file.stat().st_mtime_ns for file in path.iterdir()} == stamps
 
@@ -144,7 +144,7 @@ def test_a_flipped_byte_stops_the_conversion(tfrecord_copy):
     shard.write_bytes(content)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(UserError, match=f"{shard.name}' is damaged at record") as error:
-        prepare("tide_pool", data_dir=str(tfrecord_copy), report=silent)
+        prepare_set("tide_pool", data_dir=str(tfrecord_copy), report=silent)
     assert "\n" not in str(error.value)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -155,10 +155,10 @@ def test_incomplete_copies_are_refused(tfrecord_copy):
     records = list(read_tfrecord(shard))
     write_tfrecord(shard, records[:-1])
     with pytest.raises(UserError, match=f"has {len(records) - 1} records, but its dataset_info.json says"):
-        prepare("tide_pool", data_dir=str(tfrecord_copy), report=silent)
+        prepare_set("tide_pool", data_dir=str(tfrecord_copy), report=silent)
     shard.unlink()
     with pytest.raises(UserError, match="lacks its file"):
-        prepare("tide_pool", data_dir=str(tfrecord_copy), report=silent)
+        prepare_set("tide_pool", data_dir=str(tfrecord_copy), report=silent)
     assert not list(folder.glob("*array_record*"))
     assert "alternativeFileFormats" not in json.loads((folder / "dataset_info.json").read_text())
 
@@ -167,11 +167,11 @@ def test_what_needs_tensorflow_says_so(tmp_path):
     if importlib.util.find_spec("tensorflow"):
         pytest.skip("TensorFlow is installed here")
     with pytest.raises(UserError, match=r"'cifar10' needs TensorFlow once.*pip install 'gan_jax\[prepare\]'"):
-        prepare("cifar10", data_dir=str(tmp_path), report=silent)
+        prepare_set("cifar10", data_dir=str(tmp_path), report=silent)
     with pytest.raises(UserError, match=r"or `apt-get install dataset-fashion-mnist`"):
-        prepare("fashion_mnist", data_dir=str(tmp_path), manual_dir=str(tmp_path), report=silent)
+        prepare_set("fashion_mnist", data_dir=str(tmp_path), manual_dir=str(tmp_path), report=silent)
     with pytest.raises(UserError, match=r"no set 'cifra10'.* did you mean cifar10"):
-        prepare("cifra10", data_dir=str(tmp_path), report=silent)
+        prepare_set("cifra10", data_dir=str(tmp_path), report=silent)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -180,7 +180,7 @@ def test_wrong_fashion_mnist_files_are_named(tmp_path):
         for kind in ("images-idx3", "labels-idx1"):
             (tmp_path / f"{prefix}-{kind}-ubyte.gz").write_bytes(gzip.compress(b"other"))
     with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz' is not the original"):
-        prepare("fashion_mnist", data_dir=str(tmp_path / "out"), manual_dir=str(tmp_path), report=silent)
+        prepare_set("fashion_mnist", data_dir=str(tmp_path / "out"), manual_dir=str(tmp_path), report=silent)
 
 
 def test_missing_fashion_mnist_files_are_named(tmp_path):
@@ -189,7 +189,7 @@ def test_missing_fashion_mnist_files_are_named(tmp_path):
         (tmp_path / name).write_bytes(b"")
     missing = f"'{tmp_path}' lacks train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz: put"
     with pytest.raises(UserError, match=re.escape(missing)):
-        prepare("fashion_mnist", data_dir=str(tmp_path / "out"), manual_dir=str(tmp_path), report=silent)
+        prepare_set("fashion_mnist", data_dir=str(tmp_path / "out"), manual_dir=str(tmp_path), report=silent)
     assert not (tmp_path / "out").exists()
 
 
@@ -197,7 +197,7 @@ def test_missing_fashion_mnist_files_are_named(tmp_path):
 def test_fashion_mnist_of_debian(tmp_path):
     if missing_files(DEBIAN_FOLDER):
         pytest.skip("no Debian package dataset-fashion-mnist")
-    path = prepare("fashion_mnist", data_dir=str(tmp_path), report=silent)
+    path = prepare_set("fashion_mnist", data_dir=str(tmp_path), report=silent)
     assert path == tmp_path / "fashion_mnist" / "3.0.1"
     assert [child.name for child in tmp_path.iterdir()] == ["fashion_mnist"]
     for split, prefix in (("train", "train"), ("test", "t10k")):
