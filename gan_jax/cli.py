@@ -1,4 +1,4 @@
-"""The command line: `gan-jax train | sample | evaluate | digest | prepare | benchmark | doctor`."""
+"""The command line: `gan-jax train | sample | evaluate | digest | checkpoints | prepare | benchmark | doctor`."""
 
 import argparse
 import gc
@@ -84,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     digest = commands.add_parser("digest", help="print the digest of a run's state, read back from disk")
     _add_workdir(digest)
     digest.set_defaults(command=_digest)
+
+    checkpoints = commands.add_parser("checkpoints", help="list a run's checkpoints, each verified")
+    checkpoints.add_argument("workdir", type=Path)
+    checkpoints.set_defaults(command=_checkpoints)
 
     prepare = commands.add_parser("prepare", help="make a TFDS data set as array_record")
     prepare.add_argument("name", help="as TFDS calls it, such as fashion_mnist")
@@ -252,6 +256,13 @@ def _digest(arguments: argparse.Namespace) -> None:
     from .inspect_run import digest
 
     print(digest(arguments.workdir, step=arguments.step, allow=arguments.allow))
+
+
+def _checkpoints(arguments: argparse.Namespace) -> None:
+    from .inspect_run import list_checkpoints
+
+    lines = list_checkpoints(arguments.workdir)
+    print("\n".join(lines) if lines else "no checkpoint yet")
 
 
 def _prepare(arguments: argparse.Namespace) -> None:

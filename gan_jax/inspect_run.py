@@ -109,6 +109,33 @@ def digest(workdir: str | os.PathLike, *, step: int | str | None = None, allow: 
     return state_digest(leaf_digests(open_run(Path(workdir), step, allow).state))
 
 
+def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
+    """A line a checkpoint of a run: its step, when it was written, its size, its metrics, and whether it verifies.
+
+    Raises:
+        UserError: there is no run.
+    """
+    workdir = Path(workdir)
+    config = read_config(workdir)
+    lines = []
+    with Checkpoints(workdir / "checkpoints", best=best_by(config.checkpoint.best)) as checkpoints:
+        best = checkpoints.best()
+        for step in checkpoints.steps():
+            wrong = checkpoints.verify(step)
+            try:
+                manifest = checkpoints.manifest(step)
+            except UserError as error:
+                lines.append(f"step {step}  NOT VERIFIED: {error}")
+                continue
+            size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
+            numbers = manifest["record"].get("metrics", {})
+            words = [f"step {step}", manifest["written"], f"{size / 1e6:.1f} MB"]
+            words += [f"{name} {value:.4g}" for name, value in numbers.items()]
+            words += ["verified" if wrong is None else f"NOT VERIFIED: {wrong}"]
+            lines.append("  ".join([*words, *(["best"] if step == best else [])]))
+    return lines
+
+
 def evaluate(
     workdir: str | os.PathLike,
     *,

@@ -1,5 +1,6 @@
 """Metrics of runs: what is compared and recorded, metrics in training and the best checkpoint, exact on resume."""
 
+import re
 import shutil
 
 import numpy as np
@@ -294,6 +295,26 @@ def test_records_of_steps_that_are_made_anew_are_dropped(measured, tmp_path):
     assert read(workdir / EVALUATIONS) == before[:2]
     evaluation.rewind(workdir, 0)
     assert read(workdir / EVALUATIONS) == []
+
+
+def test_checkpoints_are_listed(kept):
+    outcome = call("checkpoints", kept)
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert [line.split()[1] for line in lines] == [str(step) for step in runs.checkpoints(kept)]
+    values = {record.step: record.value for record in read(kept / EVALUATIONS)}
+    best = min(values, key=lambda step: values[step])
+    for line in lines:
+        step = int(line.split()[1])
+        assert f"frechet {values[step]:.4g}" in line
+        assert re.search(r"\d MB  .*verified", line)
+        assert line.endswith("best") == (step == best)
+    stored = next(path for path in (kept / "checkpoints" / "60").rglob("*") if path.stat().st_size > 1000)
+    content = bytearray(stored.read_bytes())
+    content[500] ^= 1
+    stored.write_bytes(content)
+    assert "NOT VERIFIED" in call("checkpoints", kept).out.splitlines()[-1]
+    sentence(call("checkpoints", kept / "none"), "holds no run")
 
 
 def test_evaluate_mistakes(kept, tmp_path):
