@@ -15,7 +15,7 @@ def check_run(config: Config) -> None:
             f"steps={near}, or set parallel.fuse"
         )
     if config.metrics.every or config.checkpoint.best:
-        from .evaluation import check_settings
+        from .measuring import check_settings
 
         check_settings(config)
 

@@ -26,7 +26,7 @@ from .data.loader import Loader, choose_resident, read_all
 from .data.source import Source
 from .digest import leaf_digests, state_digest
 from .errors import NonFiniteError, UserError
-from .evaluation import Measuring
+from .measuring import Measuring
 from .meter import Meter, Reading, begin_read, read
 from .metrics.measures import best_by
 from .page import page

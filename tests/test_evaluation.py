@@ -10,7 +10,7 @@ from PIL import Image
 import fake_features
 import games
 import runs
-from gan_jax import evaluation, report, sample_run
+from gan_jax import evaluation, measuring, report, sample_run
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Call
 from gan_jax.data.arrays import Arrays
@@ -186,7 +186,7 @@ def test_numbers_measured_otherwise_are_not_compared(tmp_path):
 def test_the_protocol_is_all_but_the_number():
     def digest(reference=0, count=50, seed=0, scale=1.0, step=1):
         evaluator = evaluation.Evaluator(digits(), fake_features.quarters(scale), ["frechet"], reference)
-        return evaluation.protocol(evaluator.score([images(count)], seed=seed, step=step))
+        return measuring.protocol(evaluator.score([images(count)], seed=seed, step=step))
 
     assert digest() == digest(step=2)
     assert len({digest(), digest(reference=100), digest(count=60), digest(seed=1), digest(scale=2.0)}) == 5
@@ -291,9 +291,9 @@ def test_a_run_that_cannot_be_measured_has_lost_nothing(config, tmp_path):
 def test_records_of_steps_that_are_made_anew_are_dropped(measured, tmp_path):
     workdir = shutil.copytree(measured[0], tmp_path / "kept")
     before = read(workdir / EVALUATIONS)
-    evaluation.rewind(workdir, 40)
+    measuring.rewind(workdir, 40)
     assert read(workdir / EVALUATIONS) == before[:2]
-    evaluation.rewind(workdir, 0)
+    measuring.rewind(workdir, 0)
     assert read(workdir / EVALUATIONS) == []
 
 
