@@ -129,7 +129,7 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
     _add_workdir(evaluate)
     evaluate.add_argument(
         "--metrics", type=lambda text: tuple(text.split(",")), default=("frechet",), metavar="NAME,...",
-        help="frechet, kernel, inception_score, prdc, modes (frechet)",
+        help="frechet, kernel, kernel_full, inception_score, prdc, modes (frechet)",
     )  # fmt: skip
     evaluate.add_argument(
         "--features", type=_call, metavar="NAME[:key=value,...]",

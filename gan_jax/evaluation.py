@@ -175,7 +175,7 @@ def generated(
     Raises:
         UserError: they are not finite.
     """
-    rows = min(_ROWS, -(-count // BLOCK) * BLOCK)  # whole blocks: one size is one program
+    rows = min(_ROWS, -(-count // BLOCK) * BLOCK if count > BLOCK else count)  # one size is one program
     for first in range(0, count, rows):
         some = None if labels is None else labels[first : first + rows]
         values = sampler(variables, rows, first=first, labels=some)[: count - first]

@@ -1,5 +1,6 @@
 """Pictures of a run's samples: a grid, single images, walks between latents, and each sample's nearest reals."""
 
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -10,9 +11,11 @@ import numpy as np
 from . import report
 from .config import Call
 from .errors import UserError
-from .evaluation import Evaluator, features_of
+from .evaluation import Evaluator, features_of, generated
 from .inspect_run import Opened, open_run
 from .recipe import Allow, make_source
+from .sampling import Sampler
+from .types import Variables
 
 _WALK = 9  # samples from one to the next
 _NEIGHBOURS_OF = 16  # samples that neighbours are looked for, unless --count says otherwise
@@ -54,10 +57,12 @@ def sample(
         )
     run = open_run(workdir, step, allow)
     sampler = run.sampler(seed, truncation, labels)
-    values = sampler(run.state.ema, count)
     path = Path(out) if out is not None else workdir / f"samples_{run.step:08d}.png"
     if path.suffix not in (".png", ".npz"):
-        _check_images(values, run, "give --out a .png or .npz file")
+        if len(run.spec.shape) != 3:
+            raise UserError(f"samples of shape {run.spec.shape} are no images: give --out a .png or .npz file")
+        return _writing(path, lambda: _write_each(path, sampler, run.state.ema, count))
+    values = sampler(run.state.ema, count)
     return _writing(path, lambda: _write(values, path, sampler.columns(count)))
 
 
@@ -178,11 +183,15 @@ def _write(values: np.ndarray, path: Path, columns: int | None) -> list[Path]:
     if path.suffix == ".png":
         report.save_png(path, report.picture(values, columns=columns))
         return [path]
-    if path.suffix == ".npz":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, image=report.to_uint8(values) if values.ndim == 4 else values)
-        return [path]
-    paths = [path / f"{i:05d}.png" for i in range(len(values))]
-    for one, image in zip(paths, report.to_uint8(values)):
-        report.save_png(one, image[..., 0] if image.shape[-1] == 1 else image)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, image=report.to_uint8(values) if values.ndim == 4 else values)
+    return [path]
+
+
+def _write_each(folder: Path, sampler: Sampler, variables: Variables, count: int) -> list[Path]:
+    """An image a file, a block at a time: fifty thousand need not be held at once."""
+    paths = [folder / f"{i:05d}.png" for i in range(count)]
+    images = itertools.chain.from_iterable(generated(sampler, variables, count))
+    for path, image in zip(paths, images, strict=True):
+        report.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
     return paths
