@@ -2,8 +2,10 @@
 
 Source    Karras et al., "Training generative adversarial networks with limited data", 2020: the authors' "cifar".
           Both players' Adam is corrected for lazy penalties, the generator's too, though it has none. Where we
-          differ: R1 is part of every 16th step of the discriminator, not an Adam step of its own; bfloat16 for
-          float16 above 4 x 4 pixels; a generated image has the label of a real one, not a label drawn anew.
+          differ: R1 is part of every 16th step of the discriminator, not an Adam step of its own, and sees the
+          loss's own draw of the augmentation, not another; gradients that are not finite stop the run, where
+          theirs are replaced by numbers; bfloat16 for float16 above 4 x 4 pixels; a generated image has the label
+          of a real one, not a label drawn anew.
 Data      TFDS's cifar10 as array_record, not mirrored; where you have none: gan-jax prepare cifar10
 Command   gan-jax train configs/cifar10_stylegan2_ada.py
           gan-jax evaluate runs/cifar10_stylegan2_ada --features inception --count 50000
@@ -31,8 +33,8 @@ def get_config() -> Config:
         loss=Call("non_saturating"),
         discriminator_penalties=(Penalty(Call("r1"), weight=0.01, every=16),),
         # 0.0025 on paper; 0.002 and 0.002353 in effect.
-        generator_optimizer=Call("lazy_adam", lr=0.0025, betas=(0.0, 0.99), k=4),
-        discriminator_optimizer=Call("lazy_adam", lr=0.0025, betas=(0.0, 0.99), k=16),
+        generator_optimizer=Call("lazy_adam", learning_rate=0.0025, b1=0.0, b2=0.99, k=4),
+        discriminator_optimizer=Call("lazy_adam", learning_rate=0.0025, b1=0.0, b2=0.99, k=16),
         augment=Call("ada", policy="bgc", target=0.6, every=4, speed_kimg=500.0),
         ema=Ema(half_life=500_000.0, ramp_up=0.05),
         # Latents of its own for the generator, as there; of the second batch only the labels are used.

@@ -6,7 +6,8 @@ Source    Huang et al., "The GAN is dead; long live the GAN!", 2024: relativisti
           on every fourth step (the paper's is on all), and latents and reals are shared between the turns.
 Data      TFDS's fashion_mnist as array_record; where you have none: gan-jax prepare fashion_mnist
 Command   gan-jax train configs/fashion_mnist_r3gan.py
-Expected  benchmarks/results/quality.md, after eight minutes on one thread. No other score is claimed.
+Expected  benchmarks/results/quality.md, after eight minutes on one thread: 36,000 images, a third of what the
+          others see in that time, and not yet as good as they. No other score is claimed.
 Cost      see there.
 """
 

@@ -19,7 +19,9 @@ _NAMES = ("dcgan", "sngan", "r3gan", "torch_dcgan")
 
 def _document(contestants: list[Contestant], home: Path, seconds: float) -> str:
     records = all_records(contestants, home)
-    extractors = "\n".join(sorted({f"- `{r.features}` #{r.weights}, {r.resize}; {r.reference}" for r in records}))
+    extractors = "\n".join(
+        sorted({f"- `{r.features}` #{r.weights}, resize: {r.resize}; {r.reference}" for r in records})
+    )
     used = records[0].options["versions"] if records else {}
     versions = ", ".join(f"{name} {version}" for name, version in used.items())
     done = sum(finished(contestant, home, seconds) is not None for contestant in contestants)
@@ -30,9 +32,12 @@ Made by `python -m benchmarks.quality`: {done} runs of {seconds:g} seconds each,
 {cpu_model() or "the processor"}, two runs side by side. Frechet distances of {COUNT:,} samples and {REFERENCE:,}
 training images: medians over the seeds, the lowest and the highest in brackets; lower is better. They are not FID.
 `torch_dcgan` is the PyTorch tutorial's DCGAN at 28 pixels (`benchmarks/quality/torch_dcgan.py`); the others are
-`configs/fashion_mnist_<model>.py`, sampled from the moving average of the generator, which the tutorial has none of.
+`configs/fashion_mnist_<model>.py`, sampled from the generator's moving average, which the tutorial has none of.
 
 {table(contestants, home, seconds)}
+
+A small R3GAN sees fewer images in the time than the others: its convolutions run at full resolution, and two
+penalties need gradients of gradients. It is here for its place in the order at a small budget, not as its best.
 
 Features:
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
 
+from gan_jax import config as configs
+
 _DONE = "done.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 _STEPS = 10_000_000  # more than the time allows
@@ -39,10 +41,13 @@ class Contestant(NamedTuple):
 
 
 def recipe(contestant: Contestant) -> str:
-    """A digest of the file that says what is trained: a run of another one is not this run."""
-    torch_own = Path(__file__).with_name("torch_dcgan.py")
-    path = torch_own if contestant.name == "torch_dcgan" else Path(f"configs/fashion_mnist_{contestant.name}.py")
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    """A digest of what is trained, the config or the PyTorch script: a run of another one is not this run."""
+    if contestant.name == "torch_dcgan":
+        content = Path(__file__).with_name("torch_dcgan.py").read_bytes()
+    else:
+        config = configs.load(f"configs/fashion_mnist_{contestant.name}.py")
+        content = json.dumps(configs.to_json(config), sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def finished(contestant: Contestant, home: Path, seconds: float) -> dict | None:
@@ -95,6 +100,8 @@ def _train(contestant: Contestant, home: Path, seconds: float, core: int) -> Non
         "seconds": round(time.time() - began, 1),
         "budget": seconds,
         "core": core,
+        "recipe": recipe(contestant),
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
         **_steps(contestant, folder),
     }
     (folder / _DONE).write_text(json.dumps(known))
