@@ -7,7 +7,7 @@ Source    The set is made as stacked MNIST (Metz et al., "Unrolled GAN", 2017; S
 Data      made as it is read, of digits that come with this package
 Command   gan-jax train configs/stacked_digits.py
 Expected  1,000 of 1,000 modes and a divergence of 0.076 nats after 12,000 steps, by a classifier that names 97 %
-          of held-out digits; 992 and 0.21 after the first 1,000. Counted on 10,000 samples, of which even a perfect
+          of held-out digits; 992 and 0.21 after the first 1,000. Counted on 10,000 samples, of which a perfect
           generator has 0.05. (Papers count 26,000 samples of stacked MNIST by a classifier of their own.)
 Cost      five minutes on 2 CPU threads that others used too, at 6,000 images a second.
 """

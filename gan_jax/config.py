@@ -77,8 +77,8 @@ def validate(config: Config) -> None:
         raise UserError(f"name must be a plain file name, got {config.name!r}: it is --workdir that takes a path")
     for player in ("generator_optimizer", "discriminator_optimizer"):
         rate = getattr(config, player).kwargs.get("learning_rate")
-        if isinstance(rate, int | float) and rate <= 0:
-            raise UserError(f"{player}.learning_rate must be above 0, got {rate!r}")
+        if isinstance(rate, int | float) and rate < 0:
+            raise UserError(f"{player}.learning_rate must not be negative, got {rate!r}")
     if not isinstance(config.ema.half_life, Call) and not config.ema.half_life > 0:
         raise UserError(f"ema.half_life must be above 0 images, got {config.ema.half_life!r}")
     if config.seed >= 2**32:

@@ -43,8 +43,10 @@ class GAN:
             that the generator runs forward once (where `disc_steps` and `microbatches` are 1).
         update: "alternating": the generator plays against the new discriminator. "simultaneous" and "one_stage"
             save work and change the game, see `joint.py`: it plays against the old one, through the same pass.
-        microbatches: each turn's gradient is summed over this many parts of the batch. Statistics over the
-            batch (batch norm) are then those of a part.
+        microbatches: each turn's gradient is the mean over this many parts of the batch, to save memory. It is the
+            whole batch's where networks and penalties keep samples apart. Batch norm and minibatch deviation are
+            of a part; running means (batch statistics, the mean of w, path length's) move once a part, so that
+            many times a turn. `step.mixes_samples` names what a game has of these.
     """
 
     generator: Network
@@ -139,8 +141,14 @@ def _player(tx: optax.GradientTransformation, penalties: tuple, params: Any, mod
 def make_sampler(gan: GAN) -> Callable[..., Images]:
     """`sample(variables, latents, labels=None, key=None, *, truncation=1.0) -> images [B, *S]`.
 
-    `variables` is `state.ema`, or `state.generator.variables`. `key` is needed only by generators with noise
-    of their own; sample i draws from `fold_in(key, i)`.
+    `variables` is `state.ema`, or `state.generator.variables`. `key` is for generators with noise of their own;
+    sample i draws from `fold_in(key, i)`. Without it there is no noise, and that is another distribution than the
+    one trained: give a key where samples are measured.
+
+    `truncation` is a Python number, static under `jit`, unless a generator of your own takes a traced one.
+
+    Raises:
+        ValueError: there is truncation, but the generator defines none.
     """
 
     def sample(
@@ -149,12 +157,12 @@ def make_sampler(gan: GAN) -> Callable[..., Images]:
         labels: Labels | None = None,
         key: Key | None = None,
         *,
-        truncation: float = 1.0,
+        truncation: float | jax.Array = 1.0,
     ) -> Images:
         size = jax.tree.leaves(latents)[0].shape[0]
         keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(size))
         extra = {"label": labels, "axis_name": None, "keys": keys}
-        if truncation != 1.0:
+        if isinstance(truncation, jax.core.Tracer) or truncation != 1.0:
             if not accepted(gan.generator, "apply", {"truncation": truncation}):
                 raise ValueError(
                     f"truncation={truncation}, but {type(gan.generator).__name__} defines none: "

@@ -85,7 +85,17 @@ def sample_network(network: Network, variables: Variables, *args: Any, **keyword
 
 
 def refresh(network: Network, params: PyTree, model_state: Mapping[str, Any]) -> dict[str, Any]:
-    """The model state at the start of the network's own turn (see `Network.refresh`)."""
+    """The model state at the start of the network's own turn (see `Network.refresh`).
+
+    Raises:
+        ValueError: a network with vectors of spectral norm has no `refresh`: they would stay as they were drawn.
+    """
     if not hasattr(network, "refresh"):
+        if model_state.get("spectral"):
+            raise ValueError(
+                f"{type(network).__name__} of {type(network).__module__} has spectral norm, but no `refresh` for "
+                "its power iteration: derive it from gan_jax.models.layers.SpectralNormed, or give it "
+                "refresh(variables) -> variables"
+            )
         return dict(model_state)
     return split_variables(network.refresh(join_variables(params, model_state)), network)[1]  # type: ignore[attr-defined]

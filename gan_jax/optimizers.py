@@ -47,13 +47,27 @@ def rmsprop(
 
 
 def lazy_adam(
-    lr: float | jax.Array, betas: tuple[float, float] = (0.0, 0.99), k: int = 16, eps: float = 1e-8
+    learning_rate: float | jax.Array | Callable = 2e-3,
+    b1: float = 0.0,
+    b2: float | jax.Array | Callable = 0.99,
+    k: int = 16,
+    eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """Adam corrected for a penalty applied every `k` steps with weight times `k`.
+    """StyleGAN2's Adam for a player with a penalty every `k` steps; only to repeat its published numbers.
 
-    With c = k / (k + 1): learning rate `lr * c`, betas `beta ** c`. In StyleGAN2 the lazy penalty makes an
-    optimizer step of its own, so `k` steps of training are `k + 1` of Adam. Karras et al., "StyleGAN2",
-    2020, appendix B.
+    With c = k / (k + 1) it is `adam(c learning_rate, b1 ** c, b2 ** c)`, schedules included. There the lazy
+    penalty makes a step of its own, so that `k` steps of training are `k + 1` of Adam; here it shares the step,
+    so plain `adam` needs no correction. Karras et al., "StyleGAN2", 2020, appendix B.
+
+    Raises:
+        ValueError: `k` is below 1.
     """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
     c = k / (k + 1)
-    return optax.adam(lr * c, b1=betas[0] ** c, b2=betas[1] ** c, eps=eps)
+    return adam(_changed(learning_rate, lambda rate: c * rate), b1**c, _changed(b2, lambda b: b**c), eps)
+
+
+def _changed(value: Any, change: Callable) -> Any:
+    """A number changed, or the schedule of the changed numbers."""
+    return (lambda count: change(value(count))) if callable(value) else change(value)

@@ -18,6 +18,7 @@ from .networks import call_network, split_variables
 from .types import Key, PyTree, Variables
 
 _COLLECTION = "batch_stats"
+_OWN = 0x5374_616E  # folded into the key: a sampler with the same key draws other latents
 
 
 def standing_statistics(
@@ -26,10 +27,12 @@ def standing_statistics(
     """`variables` with the batch statistics averaged over `repeats` passes of the generator in training mode.
 
     Means and variances are each the mean of the passes'. `variables` is `state.ema`, or
-    `state.generator.variables`; everything but its batch statistics stays as it is.
+    `state.generator.variables`; everything but its batch statistics stays as it is. Every call compiles; for many
+    take `make_standing_statistics`.
 
     Args:
-        key: sample i of pass r draws from `sample_keys(key, r, ..., i)`.
+        key: sample i of pass r draws from `sample_keys(fold_in(key, constant), r, ..., i)`, so that latents are
+            other than those of samples that are drawn, and measured, with the same key.
         batch: latents in a pass.
         repeats: passes.
         classes: labels are drawn uniformly from 0..classes - 1; None: the generator is given none.
@@ -69,6 +72,7 @@ def make_standing_statistics(
             raise ValueError(
                 f"{type(gan.generator).__name__} keeps no batch statistics: sample it without standing statistics"
             )
+        key = jax.random.fold_in(key, _OWN)
         # A pass makes `m old + (1 - m) own`. From zeros that is (1 - m) own; a pass from elsewhere tells m.
         statistics = variables[_COLLECTION]
         zeros = jax.tree.map(jnp.zeros_like, statistics)

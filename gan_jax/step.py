@@ -49,8 +49,8 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
 
     Metrics are scalars, means over the global batch: `loss/generator`, `loss/discriminator`, `logits/real`,
     `logits/fake`, `penalty/<name>` (and `applied/<name>`, 1 or 0, of a lazy one), `grad_norm/generator`,
-    `grad_norm/discriminator`, and `nonfinite`, the number of these that are not finite. The discriminator's
-    are those of its last turn.
+    `grad_norm/discriminator`, the augmentation's own, as they are after the step (`augment/p` of ADA), and
+    `nonfinite`, the number of these that are not finite. The discriminator's are those of its last turn.
 
     Args:
         gan: the game; closed over.
@@ -101,6 +101,7 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
                 seen, images[-1], labels[-1], own, forward,
             )  # fmt: skip
             metrics = {**metrics, **more}
+        metrics = {**metrics, **gan.augment.metrics(augment)}
         bad = [jnp.sum(~jnp.isfinite(value)) for value in metrics.values()]
         metrics["nonfinite"] = jnp.stack(bad).sum()
         return GANState(
@@ -113,6 +114,33 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
         ), metrics
 
     return Step(step, batch_axis=0 if gan.rows == 1 else 1, axis_name=axis_name)
+
+
+def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
+    """What of a game is of a part of the batch where `microbatches` cut it, as words; none: nothing that shows.
+
+    It is the same whatever `gan.microbatches` is. Batch norm and minibatch deviation (a discriminator's attribute
+    `group`) are then within a part; batch statistics, a network's other collections but spectral norm's, and
+    penalties' states move once a part. What a loss, a penalty or a network of your own mixes beside these can't be
+    seen from here.
+
+    Args:
+        state_shapes: a state, or its `jax.ShapeDtypeStruct`s.
+    """
+    players = (
+        ("generator", state_shapes.generator, gan.generator_penalties),
+        ("discriminator", state_shapes.discriminator, gan.discriminator_penalties),
+    )
+    found = []
+    for name, player, penalties in players:
+        found += [f"the {name}'s {collection}" for collection in sorted(set(player.model_state) - {"spectral"})]
+        for (_, penalty, _), state in zip(penalties, player.penalties, strict=True):
+            if jax.tree.leaves(state):
+                found.append(f"the state of the penalty {penalty.name}")
+    group = getattr(gan.discriminator, "group", 1)
+    if isinstance(group, int) and group > 1:
+        found.append(f"the discriminator's minibatch deviation (group={group})")
+    return found
 
 
 def to_float(image: jax.Array) -> Images:

@@ -115,9 +115,13 @@ class Game:
     def discriminate(
         self, params: PyTree, model_state: dict, augment: PyTree, samples: Samples
     ) -> tuple[Logits, dict]:
-        """`D(augment(image, key), label)` in training mode: `(logits, model_state)`."""
-        image = self.gan.augment.apply(augment, samples.image, samples.key)
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(samples.key)
+        """`D(augment(image, key), label)` in training mode: `(logits, model_state)`.
+
+        The augmentation gets `fold_in(key, 0)` and the network `fold_in(key, 1)`: whatever either derives from
+        its own, they share no draw.
+        """
+        for_augment, keys = (jax.vmap(lambda key, i=i: jax.random.fold_in(key, i))(samples.key) for i in (0, 1))
+        image = self.gan.augment.apply(augment, samples.image, for_augment)
         logits, model_state = call_network(
             self.gan.discriminator,
             params, model_state, image, label=samples.label, axis_name=self.axis_name, keys=keys,

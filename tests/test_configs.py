@@ -13,7 +13,7 @@ import pytest
 
 import gan_jax
 from gan_jax.augment.adaptive import AdaState
-from gan_jax.config import Config, from_json, load, to_json, validate
+from gan_jax.config import Call, Config, from_json, load, to_json, validate
 from gan_jax.models import r3gan
 from gan_jax.recipe import SampleSpec, batch_spec, make_gan
 from gan_jax.schedules import decay
@@ -126,6 +126,68 @@ def test_networks_have_the_papers_sizes(name):
     assert all(f"{count:,}" in text for count in found)
 
 
+# ---- the game
+
+
+class Facts(NamedTuple):
+    """What a published recipe plays, by hand; a player's None is the layout that its counts are of."""
+
+    loss: str
+    disc_steps: int
+    share_latents: bool
+    batch: int
+    steps: int
+    latent: int
+    generator: dict[str, Any]
+    discriminator: dict[str, Any]
+
+
+def _r3gan(batch: int, steps: int, widths: tuple[int, ...], cardinality: Any, precise: int = 4) -> Facts:
+    both = {"widths": widths, "cardinality": cardinality, "blocks": 2, "expansion": 2}
+    both["full_precision_up_to"] = precise
+    return Facts("relativistic", 1, False, batch, steps, 64, {**both, "embedding": 64}, both)
+
+
+_W, _C = (768,) * 4, (96,) * 4
+_STYLE = {"channel_base": 32768, "channel_max": 512, "conv_clamp": 256.0}
+GAMES = {
+    "cifar10_biggan": Facts(
+        "hinge", 5, False, 64, 100_000, 80,
+        {"width": 96, "widths": None, "embedding": 128, "attention": None},
+        {"width": 96, "widths": None, "halvings": None, "attention": (1,), "skip": "rectified"},
+    ),
+    "cifar10_r3gan": _r3gan(512, 488_282, _W, 96),
+    "cifar10_sngan": Facts(
+        "hinge", 5, False, 64, 100_000, 128, {"widths": None}, {"widths": None, "skip": "rectified"}
+    ),
+    "cifar10_stylegan2_ada": Facts(
+        "non_saturating", 1, False, 64, 1_562_500, 512,
+        {**_STYLE, "w_size": 512, "mapping_layers": 2, "style_mixing": 0.0, "architecture": "skip"},
+        {**_STYLE, "mapping_layers": 8, "group": 32, "architecture": "orig"},
+    ),
+    "ffhq64_r3gan": _r3gan(256, 78_125, (*_W, 384), (*_C, 48)),
+    "ffhq256_r3gan": _r3gan(256, 78_125, (*_W, 384, 192, 96), (*_C, 48, 24, 12), 16),
+    "imagenet64_r3gan": _r3gan(4096, 48_829, (1536,) * 5, 96),
+}  # fmt: skip
+
+
+def test_each_published_recipe_has_its_game_by_hand():
+    assert sorted(GAMES) == sorted(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_its_game_is_the_published_one(name):
+    facts, config, gan = GAMES[name], recipe(name), game(name)
+    assert config.loss == Call(facts.loss)
+    assert config.update == "alternating"
+    assert (gan.disc_steps, gan.share_latents) == (facts.disc_steps, facts.share_latents)
+    assert (config.batch, config.steps, config.microbatches) == (facts.batch, facts.steps, 1)
+    assert config.latent == Call("normal", size=facts.latent)
+    assert config.conditional == (STANDS[name].classes is not None)
+    for network, keywords in ((gan.generator, facts.generator), (gan.discriminator, facts.discriminator)):
+        assert {keyword: getattr(network, keyword) for keyword in keywords} == keywords
+
+
 # ---- optimizers
 
 
@@ -158,7 +220,7 @@ def test_adam_is_the_published_one(name, generator, discriminator):
 # ---- R3GAN
 
 
-class Facts(NamedTuple):
+class Schedules(NamedTuple):
     """Of R3GAN's published configuration, by hand. Values at 0, at half of `images` and at its end."""
 
     preset: str
@@ -170,10 +232,10 @@ class Facts(NamedTuple):
 
 
 R3GAN = {
-    "cifar10_r3gan": Facts("cifar10", 512, 20e6, (0.05, 0.0275, 0.005), (0, 0.275, 0.55), (0, 2.5e6, 5e6)),
-    "ffhq64_r3gan": Facts("ffhq64", 256, 20e6, (2, 1.1, 0.2), (0, 0.15, 0.3), (0, 2.5e5, 5e5)),
-    "ffhq256_r3gan": Facts("ffhq256", 256, 20e6, (150, 82.5, 15), (0, 0.15, 0.3), (0, 2.5e5, 5e5)),
-    "imagenet64_r3gan": Facts("imagenet64", 4096, 200e6, (1, 0.55, 0.1), (0, 0.2, 0.4), (0, 2.5e7, 5e7)),
+    "cifar10_r3gan": Schedules("cifar10", 512, 20e6, (0.05, 0.0275, 0.005), (0, 0.275, 0.55), (0, 2.5e6, 5e6)),
+    "ffhq64_r3gan": Schedules("ffhq64", 256, 20e6, (2, 1.1, 0.2), (0, 0.15, 0.3), (0, 2.5e5, 5e5)),
+    "ffhq256_r3gan": Schedules("ffhq256", 256, 20e6, (150, 82.5, 15), (0, 0.15, 0.3), (0, 2.5e5, 5e5)),
+    "imagenet64_r3gan": Schedules("imagenet64", 4096, 200e6, (1, 0.55, 0.1), (0, 0.2, 0.4), (0, 2.5e7, 5e7)),
 }
 
 

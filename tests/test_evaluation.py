@@ -272,7 +272,7 @@ def test_evaluate(kept):
     assert outcome.code == 0, outcome.err
     lines = outcome.out.splitlines()
     assert [line.split()[0] for line in lines] == ["frechet", "precision", "recall", "density", "coverage"]
-    assert all("200 generated vs 500 train, seed 3, step 60" in line for line in lines)
+    assert all("200 generated vs 500 reals, seed 3, step 60" in line for line in lines)
     assert [record.text() for record in read(kept / EVALUATIONS)][-5:] == lines
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 import games
 import gan_jax
 from games import LATENT, SHAPE, WIDTH
+from gan_jax.models.layers import Dense, SpectralNormed
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -289,6 +290,47 @@ def test_truncation_needs_a_generator_that_defines_one():
         gan_jax.make_sampler(games.make(generator=Truncated()))(variables, latents, truncation=0.5),
         sample(variables, 0.5 * latents),
     )
+
+
+# Spectral norm.
+
+
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, image):
+        return Dense(1, spectral=True, name="logit")(image.reshape(image.shape[0], -1))[:, 0]
+
+
+class Around(nn.Module):
+    """Another module, in a module that doesn't hand on its `refresh`."""
+
+    inner: nn.Module
+
+    @nn.compact
+    def __call__(self, image):
+        return self.inner(image)
+
+
+class Iterating(Around, SpectralNormed):
+    pass
+
+
+@pytest.mark.parametrize("network", [Normed(), Around(Normed()), Around(Iterating(Normed()))])
+def test_spectral_norm_that_nothing_iterates_is_refused(network):
+    name = type(network).__name__
+    with pytest.raises(ValueError, match=f"{name} of test_networks has spectral norm, but no `refresh`.*Spectral"):
+        games.play(games.make(discriminator=network), BATCH)
+
+
+def test_spectral_norm_is_iterated_through_a_wrapper():
+    gan = games.make(discriminator=Iterating(Normed()), discriminator_tx=gan_jax.optimizers.sgd(0.0))
+    state = gan_jax.init(gan, jax.random.key(0), BATCH)
+    # The kernel has one output, so that a single iteration is exact: u = +-1 from any start.
+    u = {"inner": {"logit": {"u": jnp.full(1, -0.3)}}}
+    state = state.replace(discriminator=state.discriminator.replace(model_state={"spectral": u}))
+    after, _ = games.play(gan, BATCH, state=state)
+    (u,) = jax.tree.leaves(after.discriminator.model_state["spectral"])
+    np.testing.assert_allclose(u, [-1.0], rtol=1e-6)
 
 
 # What is refused.

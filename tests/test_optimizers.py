@@ -1,4 +1,4 @@
-"""Adam whose b2 follows a schedule: against float64, against Optax's own, and from a config to an update."""
+"""Adam whose numbers follow schedules: against float64, against Optax's own, and from a config to an update."""
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +94,25 @@ def test_b2_may_be_traced():
     for b2, out in zip(values, together):
         *_, alone = played(optimizers.adam(1e-3, 0.0, float(b2)), gradients)
         np.testing.assert_allclose(out, alone, rtol=2e-5)
+
+
+def test_lazy_adam_corrects_schedules_as_it_does_numbers():
+    """c = k / (k + 1): the rate times c, betas to the power c, at every update."""
+    batch, images, steps, c = 64, 640, 6, 4 / 5
+    gradients = draw(steps).astype(np.float32)
+    rate, b2 = (schedules.per_update(schedules.cosine(*ends, images), batch) for ends in (LR, B2))
+    rates, b2s = ([cosine(ends, images, batch * i) for i in range(steps)] for ends in (LR, B2))
+    expected = list(by_hand(gradients, [c * r for r in rates], 0.5**c, [b**c for b in b2s], 1e-8))
+    both = optimizers.lazy_adam(learning_rate=rate, b1=0.5, b2=b2, k=4)
+    np.testing.assert_allclose(list(played(both, gradients)), expected, rtol=3e-5)
+    expected = list(by_hand(gradients, [c * r for r in rates], 0.5**c, [0.99**c] * steps, 1e-8))
+    one = optimizers.lazy_adam(learning_rate=rate, b1=0.5, b2=0.99, k=4)
+    np.testing.assert_allclose(list(played(one, gradients)), expected, rtol=3e-5)
+
+
+def test_lazy_adam_of_no_steps():
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        optimizers.lazy_adam(k=0)
 
 
 def test_a_config_s_words_reach_the_update():

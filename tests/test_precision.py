@@ -38,7 +38,8 @@ def texts(config: Config, platform: str) -> list[str]:
     """The step and the picture as they'd be given to that platform's compiler."""
     programs = Programs(config, make_gan(config, SPEC), SPEC, Placement(config), resident=False)
     step = programs.step.trace(tuple(programs.shapes), chunk_spec(config, SPEC, False))
-    picture = programs.sampler._block.trace(programs.shapes.state.ema, jax.ShapeDtypeStruct((4,), jnp.int32))
+    index = jax.ShapeDtypeStruct((4,), jnp.int32)
+    picture = programs.sampler._block.trace(programs.shapes.state.ema, index, index)
     return [traced.lower(lowering_platforms=(platform,)).as_text() for traced in (step, picture)]
 
 

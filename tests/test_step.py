@@ -11,6 +11,8 @@ from flax import linen as nn
 import games
 import gan_jax
 from gan_jax.draws import Purpose
+from gan_jax.models import mlp, stylegan2
+from gan_jax.step import mixes_samples
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -226,6 +228,54 @@ def test_microbatches_are_the_large_batch(share):
     parts, second = games.play(games.make(**keywords, microbatches=4), batch, steps=2)
     close(whole.replace(key=0), parts.replace(key=0))
     close(first, second)
+
+
+class Counting(games.Generator):
+    """Counts the passes of its own turns."""
+
+    def init(self, key, x):
+        return {**super().init(key, x), "passes": {"n": jnp.zeros(())}}
+
+    def apply(self, variables, latents, mutable=()):
+        image = super().apply(variables, latents)
+        return (image, {"passes": {"n": variables["passes"]["n"] + 1}}) if mutable else image
+
+
+def mixed(batch, **keywords):
+    gan = games.make(**keywords)
+    return mixes_samples(gan, jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch)))
+
+
+def test_what_is_of_a_microbatch_is_named():
+    batch = games.batches(8)
+    assert mixed(batch) == []
+    assert mixed(batch, discriminator=mlp.Discriminator(width=4, spectral=True)) == []
+    assert mixed(batch, discriminator_penalties=((1.0, gan_jax.penalties.r1_r2(), 1),)) == []
+    assert mixed(batch, generator=NormedGenerator(), discriminator=NormedDiscriminator()) == [
+        "the generator's batch_stats",
+        "the discriminator's batch_stats",
+    ]
+    style = {"mapping_layers": 1, "channel_max": 2}
+    batch = {"image": jax.ShapeDtypeStruct((8, 8, 8, 1), jnp.float32)}
+    assert mixed(
+        batch,
+        generator=stylegan2.Generator((8, 8, 1), w_size=4, **style),
+        discriminator=stylegan2.Discriminator(group=4, **style),
+        generator_penalties=((2.0, gan_jax.penalties.path_length(), 4),),
+    ) == [
+        "the generator's w_avg",
+        "the state of the penalty path_length",
+        "the discriminator's minibatch deviation (group=4)",
+    ]
+    assert mixed(batch, generator=mlp.Generator((8, 8, 1)), discriminator=stylegan2.Discriminator(group=1)) == []
+
+
+@pytest.mark.parametrize("microbatches", [1, 4])
+def test_a_running_mean_moves_once_a_part(microbatches):
+    keywords = {"generator": Counting(), "microbatches": microbatches}
+    assert mixed(games.batches(8), **keywords) == ["the generator's passes"]
+    state, _ = games.play(games.make(**keywords), games.batches(8))
+    assert state.generator.model_state["passes"]["n"] == microbatches
 
 
 def test_a_batch_that_cannot_be_cut_is_refused():

@@ -1,6 +1,6 @@
 """Differentiable augmentation in front of the discriminator, on real and generated images alike.
 
-An `Augment` is three pure functions; its state (such as ADA's probability) lives in `GANState.augment`.
+An `Augment` is pure functions; its state (such as ADA's probability) lives in `GANState.augment`.
 """
 
 from .adaptive import ada as ada

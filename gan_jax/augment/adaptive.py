@@ -77,7 +77,8 @@ def ada(
 
     An operation acts on an image with probability `p` times its strength. With a `target` p starts at `p`, and
     every `every` steps, of n images together, `p <- max(p + sign(E[sign D(real)] - target) n / (1000 speed_kimg),
-    0)`; it has no upper limit. With `target=None` p is fixed, or a schedule of images seen.
+    0)`; it has no upper limit. With `target=None` p is fixed, or a schedule of images seen. The step's metric
+    `augment/p` is the p of the next step.
 
     Images are `[B, H, W, C]`, C 1 or 3, computed in float32 at least and cast back.
 
@@ -132,7 +133,7 @@ def ada(
             steps=steps,
         )
 
-    return Augment(init, apply, update)  # type: ignore[arg-type]
+    return Augment(init, apply, update, lambda state: {"augment/p": state.p})  # type: ignore[arg-type]
 
 
 def _strengths(policy: str, given: dict[str, float | None]) -> Strengths:

@@ -6,7 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..types import Images, Key, Logits, PyTree
+from ..types import Images, Key, Logits, Metrics, PyTree
+
+
+def _silent(state: PyTree) -> Metrics:
+    return {}
 
 
 class Augment(NamedTuple):
@@ -15,11 +19,13 @@ class Augment(NamedTuple):
     apply: `(state, images [B, *S], keys [B]) -> images [B, *S]`; differentiable in the images, twice.
     update: `(state, real_logits, images) -> state`, once a step, with the logits of the whole global
         batch of reals and the number of images of a step.
+    metrics: `state -> scalars`, by name, for the step's metrics; those of the state after the update.
     """
 
     init: Callable[[], PyTree]
     apply: Callable[[PyTree, Images, Key], Images]
     update: Callable[[PyTree, Logits, int], PyTree]
+    metrics: Callable[[PyTree], Metrics] = _silent
 
 
 def still(state: PyTree, real_logits: Logits, images: int) -> PyTree:
@@ -33,7 +39,13 @@ def identity() -> Augment:
 
 
 def mirror(probability: float = 0.5) -> Augment:
-    """Each image flipped left to right with `probability`. Images are `[B, H, W, C]`."""
+    """Each image flipped left to right with `probability`. Images are `[B, H, W, C]`.
+
+    Raises:
+        ValueError: `probability` is not in [0, 1], or samples are no images.
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"mirror's probability is from 0 to 1, not {probability}")
 
     def apply(state: PyTree, images: Images, keys: Key) -> Images:
         if images.ndim != 4:

@@ -43,8 +43,9 @@ def color_matrix(c: Color) -> jax.Array:
     # All three commute and share their axis: on it they are +-1, beside it a rotation times the saturation.
     linear = (1 - 2 * jnp.asarray(c.lumaflip)) * luma + c.saturation * (cos * (eye - luma) + sin * cross)
     linear = jnp.asarray(c.contrast) * linear
-    offset = linear @ jnp.full((3,), c.brightness, linear.dtype)
-    top = jnp.concatenate([linear, offset[:, None]], axis=1)
+    # A grey is on the axis: it is only scaled and reflected. In closed form, as a product may lack precision.
+    offset = jnp.asarray(c.contrast) * (1 - 2 * jnp.asarray(c.lumaflip)) * c.brightness
+    top = jnp.concatenate([linear, jnp.full((3, 1), offset, linear.dtype)], axis=1)
     return jnp.concatenate([top, jnp.asarray([[0.0, 0.0, 0.0, 1.0]], top.dtype)])
 
 

@@ -100,7 +100,8 @@ class Record:
         parts = [f"{self.features} #{self.weights[:6]}"]
         parts += [] if self.resize == "none" else [self.resize]
         parts += [] if self.quantisation == QUANTISATION else [self.quantisation]
-        parts += [f"{self.generated_count} generated vs {self.reference_count} {self.split}", f"seed {self.seed}"]
+        reals = f"{self.reference_count} {self.split or 'reals'}"
+        parts += [f"{self.generated_count} generated vs {reals}", f"seed {self.seed}"]
         parts += [] if self.step is None else [f"step {self.step}"]
         parts += [f"{name} {value}" for name, value in self.options.items()]
         notes = "".join(f" [{note}]" for note in self.notes)

@@ -17,7 +17,7 @@ from flax import linen as nn
 from jax.scipy.special import ndtr, ndtri
 
 from ..types import Images, Labels
-from .layers import SpectralNormed, check_counts, check_label, side
+from .layers import SpectralNormed, check_counts, check_label, check_truncation, side
 from .residual import Skip, first_map, grow, judge, label_table
 from .widths import Layout, discriminator_widths, generator_widths
 
@@ -33,16 +33,19 @@ LAYOUTS = {  # in units of `width`
 }
 
 
-def truncate(latents: jax.Array, truncation: float) -> jax.Array:
-    """Draws of N(0, 1) to draws of a normal cut at -2 and 2, times `truncation`; 1 leaves them as they are.
+def truncate(latents: jax.Array, truncation: float | jax.Array) -> jax.Array:
+    """Draws of N(0, 1) to draws of a normal cut at -2 and 2, times `truncation`; 1.0 leaves them as they are.
 
     `truncation q(z)` with `q = F^-1(Phi(z))`, F the distribution of the cut normal: each number on its own and
     in the same order, so nothing is drawn again. The scale is that of the paper's published models, whose latents
-    are `truncation` times a normal cut at 2; the paper's own text redraws what exceeds the threshold.
+    are `truncation` times a normal cut at 2; the paper's own text redraws what exceeds the threshold. Those models
+    cut at 2 also at 1.0. Here that means none, uncut as in training: 0.99 and 1.0 differ by the cut, not only by
+    the hundredth.
 
     Raises:
-        ValueError: `truncation` is not in 0..1.
+        ValueError: `truncation` is not in 0..1, or is traced: it is a Python number, static under `jit`.
     """
+    check_truncation(truncation)
     if not 0.0 <= truncation <= 1.0:
         raise ValueError(f"truncation must be from 0 to 1, got {truncation}")
     if truncation == 1.0:
@@ -83,7 +86,7 @@ class Generator(SpectralNormed):
         *,
         train: bool,
         axis_name: str | None = None,
-        truncation: float = 1.0,
+        truncation: float | jax.Array = 1.0,
     ) -> Images:
         check_counts(width=self.width, embedding=self.embedding)
         table = {size: _scaled(layout, self.width) for size, layout in LAYOUTS.items()}

@@ -64,6 +64,9 @@ class EqualConv(nn.Module):
         use_bias, linear: a bias is added; no activation follows.
         clamp: see `activate`.
         dtype: what it computes in.
+
+    Raises:
+        ValueError: `down` with another size than 3, for which the filter's padding is.
     """
 
     features: int
@@ -76,6 +79,8 @@ class EqualConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, gain: float = 1.0) -> jax.Array:
+        if self.down and self.size != 3:
+            raise ValueError(f"EqualConv(down=True) halves maps with a kernel of size 3, not {self.size}")
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
         kernel = (kernel / math.sqrt(math.prod(shape[:3]))).astype(self.dtype)

@@ -173,15 +173,28 @@ def check_counts(**counts: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
+def check_truncation(truncation: Any) -> None:
+    """Raises ValueError where truncation is traced: what the program computes depends on whether there is any."""
+    if isinstance(truncation, jax.core.Tracer):
+        raise ValueError(
+            "truncation must be a Python number, and this one is traced: name it in jit's static_argnames"
+        )
+
+
+def need_label(label: Labels | None, classes: int | None) -> Labels:
+    """The labels of a network with classes; raises ValueError where there are none."""
+    if label is None:
+        raise ValueError(f"a network with {classes} classes needs labels: pass `label`, integers [B]")
+    return label
+
+
 def check_label(label: Labels | None, classes: int | None) -> Labels | None:
     """The labels of a conditional network; None where it is unconditional.
 
     Raises:
         ValueError: the network has classes, but no labels were given.
     """
-    if classes is not None and label is None:
-        raise ValueError(f"a network with {classes} classes needs labels: pass `label`, integers [B]")
-    return None if classes is None else label
+    return None if classes is None else need_label(label, classes)
 
 
 def embed_label(label: Labels | None, classes: int | None, features: int, name: str) -> jax.Array | None:

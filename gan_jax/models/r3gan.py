@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from ..ops import downsample, grouped_conv, upsample
 from ..types import Images, Labels
-from .layers import Conv, Dense, Initializer, check_counts, doublings, side
+from .layers import Conv, Dense, Initializer, check_counts, doublings, need_label, side
 
 TAPS = (1, 3, 3, 1)  # of the filter between two resolutions
 SLOPE = 0.2  # of the leaky rectifier
@@ -194,9 +194,7 @@ class _R3GAN(nn.Module, kw_only=True):
     @nn.nowrap
     def embed(self, label: Labels | None, features: int, std: float) -> jax.Array:
         """A learned vector for each label, `[B, features]`, float32."""
-        if label is None:
-            raise ValueError(f"a network with {self.classes} classes needs labels: pass `label`, integers [B]")
-        init = nn.initializers.normal(std)
+        label, init = need_label(label, self.classes), nn.initializers.normal(std)
         return nn.Embed(self.classes or 0, features, embedding_init=init, name="embed")(label)
 
 

@@ -54,7 +54,7 @@ class SelfAttention(nn.Module):
     """`x + gamma W_o softmax(q k^T) v` over the pixels of a map `[B, H, W, C]`; gamma starts at 0.
 
     Queries and keys have C/8 channels, values C/2; keys and values are max-pooled to a quarter of the pixels,
-    there is no 1/sqrt(d), and the 1 x 1 convolutions have no biases. The softmax is float32.
+    there is no 1/sqrt(d), and the 1 x 1 convolutions have no biases. Scores and softmax are float32.
 
     Zhang et al., "Self-attention generative adversarial networks", 2018, equations 1 to 3, which pool nothing
     and have C/8 channels throughout; pooling and C/2 are those of its authors' and BigGAN's code.
@@ -76,7 +76,8 @@ class SelfAttention(nn.Module):
         query = point(small, name="query")(x).reshape(n, -1, small)
         key = _max_pool(point(small, name="key")(x)).reshape(n, -1, small)
         value = _max_pool(point(half, name="value")(x)).reshape(n, -1, half)
-        scores = jnp.einsum("nqc,nkc->nqk", query, key).astype(jnp.float32)
+        wide = jnp.promote_types(self.dtype, jnp.float32)  # in 16 bits a large score is off by whole units
+        scores = jnp.einsum("nqc,nkc->nqk", query, key, preferred_element_type=wide)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)  # [B, HW, HW / 4]
         mixed = jnp.einsum("nqk,nkc->nqc", weights, value).reshape(n, height, width, half)
         gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32).astype(self.dtype)

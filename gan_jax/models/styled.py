@@ -15,7 +15,7 @@ from jax import lax
 from ..ops import modulated_conv, upsample
 from ..types import Images, Key, Labels
 from .equalized import TAPS, EqualConv, EqualDense, activate, add_bias
-from .layers import check_counts
+from .layers import check_counts, need_label
 
 HALF = math.sqrt(0.5)  # the sum of two branches of variance one half has variance one
 MIXING, _NOISE = 0, 1  # what a sample's key is folded with; for the noise of layer i, _NOISE + i
@@ -78,10 +78,8 @@ class Mapping(nn.Module):
     def __call__(self, latents: jax.Array | None, label: Labels | None = None) -> jax.Array:
         parts = [] if latents is None else [_normalised(latents)]
         if self.classes is not None:
-            if label is None:
-                raise ValueError(f"a network with {self.classes} classes needs labels: pass `label`, integers [B]")
             embed = EqualDense(self.size, name="embed")
-            parts.append(_normalised(embed(jax.nn.one_hot(label, self.classes))))
+            parts.append(_normalised(embed(jax.nn.one_hot(need_label(label, self.classes), self.classes))))
         x = jnp.concatenate(parts, axis=-1)
         for i in range(self.layers):
             x = EqualDense(self.size, lr_mul=self.lr_mul, linear=False, name=f"dense_{i}")(x)

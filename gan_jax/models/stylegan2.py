@@ -19,7 +19,7 @@ from jax import lax
 from ..ops import downsample
 from ..types import Images, Key, Labels
 from .equalized import TAPS, EqualConv, EqualDense, minibatch_deviation
-from .layers import check_counts, side
+from .layers import check_counts, check_truncation, side
 from .styled import HALF, MIXING, Mapping, Maps, Synthesis
 
 _W_DECAY = 0.995  # of the mean of w; Karras et al., "A style-based generator architecture for GANs", 2019
@@ -34,9 +34,9 @@ class Generator(nn.Module):
     """Latents `[B, Z]` to images `[B, H, W, C]`, float32, around [-1, 1] but not bounded by it.
 
     It is two networks: `mapping` takes latents to `[B, L, W]`, one w for each of L layers, and `synthesis` takes
-    these to images. Noise inside, and style mixing, are drawn from `keys`; without keys there is neither. Training
-    passes move the average of w over the global batch, which is the variable `["w_avg"]["mean"]`; `truncation`
-    psi replaces w by w_avg + psi (w - w_avg).
+    these to images. Noise inside, and style mixing, are drawn from `keys`; without keys there is neither, and that
+    is another distribution than training's. Training passes move the average of w over the global batch, which is
+    the variable `["w_avg"]["mean"]`; `truncation` psi, a Python number, replaces w by w_avg + psi (w - w_avg).
 
     Attributes:
         shape: shape of one image, `(H, W, C)`, square, H a power of two from 8 up.
@@ -69,6 +69,8 @@ class Generator(nn.Module):
     def setup(self) -> None:
         _architecture(self.architecture, ("skip", "resnet"))
         check_counts(w_size=self.w_size, mapping_layers=self.mapping_layers)
+        if not 0 <= self.style_mixing <= 1:
+            raise ValueError(f"style_mixing is a probability, so it is from 0 to 1, not {self.style_mixing}")
         maps = Maps(
             side(self.shape, "stylegan2"), self.channel_base, self.channel_max, self.low_precision, self.dtype
         )
@@ -101,6 +103,7 @@ class Generator(nn.Module):
         truncation: float = 1.0,
     ) -> jax.Array:
         """`[B, L, W]`. With `train` the mean of w moves, and styles are mixed."""
+        check_truncation(truncation)
         w = self.to_w(latents, label)
         if train and not self.is_initializing() and self.is_mutable_collection("w_avg"):
             mean = lax.stop_gradient(jnp.mean(w, axis=0))

@@ -50,6 +50,14 @@ def test_color_operations_act_in_their_order():
     np.testing.assert_allclose(color_matrix(c), product, atol=1e-6)
 
 
+def test_a_color_matrix_does_not_depend_on_the_platform_s_precision():
+    """No product that a platform may compute in fewer bits; a grey's share is contrast, reflection, brightness."""
+    c = Color(brightness=0.3, contrast=0.6, lumaflip=1.0, hue=1.1, saturation=1.9)
+    assert "dot_general" not in str(jax.make_jaxpr(color_matrix)(c))
+    np.testing.assert_allclose(color_matrix(c)[:3, 3], -0.6 * 0.3, rtol=1e-6)
+    np.testing.assert_allclose(color_matrix(c._replace(lumaflip=0.0))[:3, 3], 0.6 * 0.3, rtol=1e-6)
+
+
 def test_grey_images_take_the_mean_of_the_rows():
     """A grey image as three equal channels, and the mean of what becomes of them."""
     draws = [Color(brightness=0.3, contrast=0.6, lumaflip=1.0), Color(hue=1.1, saturation=1.9)]

@@ -72,7 +72,7 @@ def test_the_same_again_and_kept(trained, home, monkeypatch):
         (bars(), {**SMALL, "rate": 1e-3}),
         (bars(seed=1), SMALL),
     ]:
-        classifier(source, settings)
+        classifier(source, **settings)
     assert len(calls) == 3
 
 

@@ -83,6 +83,9 @@ def test_truncation_reaches_the_sampler(made):
         image, sample(variables, biggan.truncate(latents, 0.5), LABELS), rtol=1e-5, atol=1e-6
     )
     assert np.abs(image - sample(variables, latents, LABELS)).max() > 1e-3
+    traced = jax.jit(gan_jax.make_sampler(gan))
+    with pytest.raises(ValueError, match=r"truncation must be a Python number.*static_argnames"):
+        traced(variables, latents, LABELS, truncation=0.5)
 
 
 def test_each_chunk_goes_to_its_own_block(made):

@@ -18,7 +18,7 @@ from gan_jax.models.residual import (
     GeneratorBlock,
     SelfAttention,
 )
-from gan_jax.standing import make_standing_statistics, standing_statistics
+from gan_jax.standing import _OWN, make_standing_statistics, standing_statistics
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "strict_ranks")
 
@@ -112,6 +112,33 @@ def test_self_attention_is_its_formula_and_starts_as_the_identity():
         layer.init(KEY, normal(1, 1, 3, 4, 8))
 
 
+def test_self_attention_in_bfloat16_has_scores_in_float32():
+    """Scores are 1024 and a little, which 16 bits would round away by fours or eights."""
+    x = normal(1, 2, 4, 4, 16).at[..., 0].set(8.0)
+    layer = SelfAttention(spectral=False, dtype=jnp.bfloat16)
+    point = {"query": 0.3 * normal(2, 16, 2), "key": 0.3 * normal(3, 16, 2)}
+    point = {name: w.at[:, 0].set(0.0).at[0].set(jnp.asarray([4.0, 0.0])) for name, w in point.items()}
+    point |= {"value": 0.3 * normal(4, 16, 8).at[0].set(0.0), "out": 0.3 * normal(5, 8, 16)}
+    params = {name: {"kernel": w[None, None]} for name, w in point.items()} | {"gamma": jnp.asarray(1.0)}
+    kept = jax.jit(
+        lambda x: layer.apply({"params": params}, x, mutable="intermediates", capture_intermediates=True)
+    )
+    made = {name: made["__call__"][0] for name, made in kept(x)[1]["intermediates"].items() if name in point}
+    exact = {name: np.asarray(rows, np.float64) for name, rows in made.items()}
+    key, value = (pool(exact[name], np.max).reshape(2, 4, -1) for name in ("key", "value"))
+
+    def attended(scores):
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = (weights / weights.sum(-1, keepdims=True)) @ value
+        return (mixed @ np.asarray(point["out"], np.float64)).reshape(x.shape)
+
+    scores = exact["query"].reshape(2, 16, 2) @ key.swapaxes(1, 2)
+    assert made["query"].dtype == jnp.bfloat16
+    np.testing.assert_allclose(exact["out"], attended(scores), atol=0.03)
+    rounded = np.asarray(jnp.asarray(scores, jnp.bfloat16), np.float64)
+    assert np.abs(attended(rounded) - attended(scores)).max() > 0.3
+
+
 @pytest.mark.parametrize("halve", [True, False])
 @pytest.mark.parametrize(("first", "skip"), [(True, "rectified"), (False, "rectified"), (False, "plain")])
 def test_discriminator_block_in_the_papers_order(halve, first, skip):
@@ -201,12 +228,12 @@ def test_standing_statistics_are_means_over_passes(classes):
     variables = {**variables, "batch_stats": jax.tree.map(lambda x: x + 7.0, variables["batch_stats"])}
     found = standing_statistics(gan, variables, jax.random.key(5), 6, 4, classes)
 
-    means, variances = [], []
+    means, variances, own = [], [], jax.random.fold_in(jax.random.key(5), _OWN)
     for i in range(4):
-        keys = sample_keys(jax.random.key(5), jnp.int32(i), Purpose.LATENT, jnp.arange(6))
+        keys = sample_keys(own, jnp.int32(i), Purpose.LATENT, jnp.arange(6))
         x = np.asarray(jax.vmap(latent)(keys), np.float64)
         if classes is not None:
-            keys = sample_keys(jax.random.key(5), jnp.int32(i), Purpose.LABEL, jnp.arange(6))
+            keys = sample_keys(own, jnp.int32(i), Purpose.LABEL, jnp.arange(6))
             x += 100.0 * np.asarray([jax.random.randint(key, (), 0, classes) for key in keys])[:, None]
         means.append(x.mean(0))
         variances.append(x.var(0))
@@ -223,5 +250,28 @@ def test_standing_statistics_need_statistics():
     gan = gan_jax.GAN(Normed(), Normed(), gan_jax.losses.non_saturating(), sgd, sgd, latent)
     with pytest.raises(ValueError, match="Normed keeps no batch statistics"):
         standing_statistics(gan, {"params": {}}, KEY, 2, 2)
-    with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
-        make_standing_statistics(gan, 2, 0)
+    for repeats in (0, -1):
+        with pytest.raises(ValueError, match=f"standing statistics: repeats must be at least 1, got {repeats}"):
+            make_standing_statistics(gan, 2, repeats)
+
+
+def test_standing_statistics_are_not_of_the_samples_that_are_measured():
+    """The latents of one pass are other than those that a sampler with the same seed draws."""
+    sgd, latent, seen = gan_jax.optimizers.sgd(0.1), gan_jax.latents.normal(4), []
+
+    class Noticing(Normed):
+        def __call__(self, latents, label=None, *, train):
+            jax.debug.callback(lambda rows: seen.append(np.asarray(rows)), latents)
+            return super().__call__(latents, label, train=train)
+
+    gan = gan_jax.GAN(Noticing(), Normed(), gan_jax.losses.non_saturating(), sgd, sgd, latent)
+    variables = Normed().init(KEY, jnp.ones((1, 4)), train=False)
+    standing_statistics(gan, variables, jax.random.key(5), 6, 1)
+    jax.effects_barrier()
+    passes = len(seen)
+    assert passes >= 1
+    keys = sample_keys(jax.random.key(5), jnp.int32(0), Purpose.LATENT, jnp.arange(6))
+    measured = np.asarray(jax.vmap(latent)(keys))
+    for rows in seen:
+        assert rows.shape == measured.shape
+        assert np.abs(rows[:, None] - measured[None]).max(axis=2).min() > 1e-3

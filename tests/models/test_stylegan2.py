@@ -75,6 +75,12 @@ def test_what_makes_no_sense_is_refused():
         shapes(stylegan2.Generator((8, 8, 3), architecture="orig"), jnp.zeros((2, 5)), train=False)
     with pytest.raises(ValueError, match="architecture must be one of resnet, orig, skip, got 'plain'"):
         shapes(stylegan2.Discriminator(architecture="plain"), image)
+    with pytest.raises(ValueError, match=r"style_mixing is a probability, so it is from 0 to 1, not 1\.5"):
+        shapes(stylegan2.Generator((8, 8, 3), style_mixing=1.5), jnp.zeros((2, 5)), train=False)
+    with pytest.raises(ValueError, match=r"EqualConv\(down=True\) halves maps with a kernel of size 3, not 1"):
+        shapes(equalized.EqualConv(3, size=1, down=True), image)
+    with pytest.raises(ValueError, match="truncation must be a Python number"):
+        jax.eval_shape(lambda t: shapes(GENERATOR, LATENTS, LABELS, train=False, truncation=t), 0.5)
     with pytest.raises(ValueError, match="a network with 3 classes needs labels"):
         shapes(stylegan2.Generator((8, 8, 3), classes=3), jnp.zeros((2, 5)), train=False)
     with pytest.raises(ValueError, match="a network with 3 classes needs labels"):
