@@ -59,7 +59,7 @@ def resume() -> bool:
     words = ["log.tensorboard=false", "sample.every=1000", "checkpoint.every=1000"]
     config = override(runpy.run_path(str(path))["get_config"](), words)
 
-    def digest(folder: str, *stops: int) -> str:
+    def digest(folder: str, *stops: int) -> str | None:
         with open(os.devnull, "w") as quiet:
             return [train(dataclasses.replace(config, steps=s), folder, stream=quiet) for s in stops][-1]
 

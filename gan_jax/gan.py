@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from .augment import Augment, identity
 from .losses import Loss
@@ -162,7 +163,7 @@ def make_sampler(gan: GAN) -> Callable[..., Images]:
         size = jax.tree.leaves(latents)[0].shape[0]
         keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(size))
         extra = {"label": labels, "axis_name": None, "keys": keys}
-        if isinstance(truncation, jax.core.Tracer) or truncation != 1.0:
+        if isinstance(truncation, Tracer) or truncation != 1.0:
             if not accepted(gan.generator, "apply", {"truncation": truncation}):
                 raise ValueError(
                     f"truncation={truncation}, but {type(gan.generator).__name__} defines none: "

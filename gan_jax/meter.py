@@ -76,8 +76,8 @@ def begin_read(meter: Meter) -> Reading:
             return means, None
         bad = [n for n, flag in zip(names, words[1 + 2 * len(names) :]) if flag]
         # Where a loss is bad its gradient is too: the cause is the one to name.
-        cause = ("loss/", "logits/", "penalty/", "grad_norm/")
-        named = sorted(bad, key=lambda n: cause.index(n.split("/")[0] + "/"))
+        cause = ("loss", "logits", "penalty", "grad_norm")  # then whatever else a game reports
+        named = sorted(bad, key=lambda n: (*cause, n.split("/")[0]).index(n.split("/")[0]))
         return means, (first_bad, named[0] if named else "a metric")
 
     return finish

@@ -35,6 +35,7 @@ from .placement import Placement
 from .programs import Programs, placed
 from .recipe import Allow, SampleSpec, make_gan, make_source
 from .state import GANState
+from .step import mixes_samples
 from .timings import Timings
 from .types import PyTree
 from .workdir import check_config, keep_config, locked
@@ -123,10 +124,11 @@ class _Run:
         self.programs = Programs(config, self.gan, self.spec, self.placement, self.resident)
         self.pictures = Pictures(workdir, self.programs.sampler, self.source, config.sample.count)
         self.measuring = Measuring(config, workdir, self.programs.many, self.source, allow)
-        state = self.programs.shapes.state
-        players = (state.generator, state.discriminator)
-        if config.microbatches > 1 and any("batch_stats" in player.model_state for player in players):
-            self._say("note: with microbatches, batch norm's statistics are those of a microbatch")
+        mixed = mixes_samples(self.gan, self.programs.shapes.state) if config.microbatches > 1 else []
+        if mixed:
+            self._say(
+                f"note: with microbatches, these are of a microbatch and not of the batch: {', '.join(mixed)}"
+            )
         for line in notes(config, len(self.source)):
             self._say(line)
         self.timings.phase("trace")

@@ -104,8 +104,8 @@ def ada(
 
     def init() -> AdaState:
         start = p(jnp.zeros(())) if callable(p) else p
-        zero = jnp.zeros((), jnp.float32)
-        return AdaState(jnp.asarray(start, jnp.float32), zero, zero, zero, jnp.zeros((), jnp.int32))
+        signs, logits, images = (jnp.zeros((), jnp.float32) for _ in range(3))  # a buffer each: they are donated
+        return AdaState(jnp.asarray(start, jnp.float32), signs, logits, images, jnp.zeros((), jnp.int32))
 
     def apply(state: AdaState, images: Images, keys: Key) -> Images:
         check_color(images, "ada")

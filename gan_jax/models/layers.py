@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.core import Tracer
 
 from ..ops import conv, conv_transpose
 from ..types import Labels
@@ -175,7 +176,7 @@ def check_counts(**counts: int) -> None:
 
 def check_truncation(truncation: Any) -> None:
     """Raises ValueError where truncation is traced: what the program computes depends on whether there is any."""
-    if isinstance(truncation, jax.core.Tracer):
+    if isinstance(truncation, Tracer):
         raise ValueError(
             "truncation must be a Python number, and this one is traced: name it in jit's static_argnames"
         )
