@@ -1,10 +1,13 @@
 """What a run may not be, and what is worth a note: the same for training and for `--dry-run`."""
 
 from .config import Config
+from .data.source import Source
 from .errors import UserError
+from .evaluation import check_features
+from .measuring import check_settings
 
 
-def check_run(config: Config) -> None:
+def check_run(config: Config, source: Source) -> None:
     """Raises UserError where a run of `config` can't end, or be measured, as it says."""
     steps, fuse = config.steps, config.parallel.fuse
     if steps % fuse:
@@ -14,10 +17,9 @@ def check_run(config: Config) -> None:
             f"steps={steps} is no multiple of parallel.fuse={fuse}, and a run stops at the end of a chunk: say "
             f"steps={near}, or set parallel.fuse"
         )
-    if config.metrics.every or config.checkpoint.best:
-        from .measuring import check_settings
-
-        check_settings(config)
+    check_settings(config)
+    if config.metrics.every:
+        check_features(config.metrics.features, source)
 
 
 def notes(config: Config, count: int) -> list[str]:

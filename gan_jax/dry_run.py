@@ -32,7 +32,7 @@ def describe(config: Config) -> str:
     source = make_source(config)
     spec = SampleSpec.of(source)
     gan, placement = make_gan(config, spec), Placement(config)
-    check_run(config)
+    check_run(config, source)
     state = carry_shapes(config, gan, spec).state
 
     def compiled(gan: GAN) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from .config import Config
 from .data.source import Source
 from .errors import UserError
-from .evaluation import Evaluator, check_features, generated, keep, make_extractor
+from .evaluation import Evaluator, generated, keep, make_extractor
 from .metrics.measures import NUMBERS, check_names
 from .metrics.record import EVALUATIONS, Record, read
 from .recipe import Allow
@@ -64,15 +64,9 @@ class Measuring:
         sampler: makes the samples, with the run's own seed.
         source: the data.
         allow: as `resolve` takes it.
-
-    Raises:
-        UserError: the settings, or the features, can't be.
     """
 
     def __init__(self, config: Config, workdir: Path, sampler: Sampler, source: Source, allow: Allow = None):
-        check_settings(config)
-        if config.metrics.every:
-            check_features(config.metrics.features, source)
         self._config, self._workdir, self._sampler = config, workdir, sampler
         self._source, self._allow = source, allow
         self._evaluator: Evaluator | None = None

@@ -107,7 +107,7 @@ class _Run:
         stop: Callable[[], str | None],
     ):
         self.config, self.workdir, self.stream, self.on_first_step = config, workdir, stream, on_first_step
-        self.allow, self.stop = allow, stop
+        self.stop = stop
         self.stopped: str | None = None  # why, where it was before the last step
         self.folder = workdir / "checkpoints"
         self.timings = Timings()
@@ -119,7 +119,7 @@ class _Run:
         self.timings.phase("data")
         self.gan = make_gan(config, self.spec, allow)
         self.placement = Placement(config)
-        check_run(config)
+        check_run(config, self.source)
         self.resident = choose_resident(config.data.resident, self.source, self.placement.memory_bytes())
         self.programs = Programs(config, self.gan, self.spec, self.placement, self.resident)
         self.pictures = Pictures(workdir, self.programs.sampler, self.source, config.sample.count)

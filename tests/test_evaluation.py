@@ -253,7 +253,8 @@ class Broken:
     ],
 )
 def test_settings_that_cannot_be(config, tmp_path, overrides, words):
-    sentence(call("train", config, *overrides, "--workdir", tmp_path / "run"), *words)
+    for dry in ([], ["--dry-run"]):  # the same words, before anything is spent
+        sentence(call("train", config, *overrides, *dry, "--workdir", tmp_path / "run"), *words)
 
 
 # ---- afterwards

@@ -21,7 +21,7 @@ from ..data.source import Source
 from ..errors import UserError
 from ..ops import conv
 from ..types import PyTree
-from .extractor import Extracted, Extractor, extract
+from .extractor import Extracted, Extractor
 from .reference import cached_arrays
 
 _FORMAT = 2  # a change of the network or its training raises it
@@ -192,23 +192,6 @@ def stacked(extractor: Classifier) -> Extractor:
         f"stacked {extractor.name}", extractor.weights, "none", 3 * extractor.size, extractor.params, apply,
         extractor.notes,
     )  # fmt: skip
-
-
-def stacked_labels(extractor: Classifier, images: np.ndarray, *, batch: int = 256) -> np.ndarray:
-    """The labels `[N]`, int64 in [0, K^3), of uint8 images `[N, H, W, 3]`; see `stacked`.
-
-    Raises:
-        ValueError: the classifier is not of grey images, or the images are not such.
-    """
-    _check_grey(extractor)
-    if images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(f"stacked images are [N, H, W, 3], not {images.shape}")
-    label = np.zeros(len(images), np.int64)
-    for channel in range(3):
-        _, logits = extract(extractor, [images[..., channel : channel + 1]], batch=batch)
-        assert logits is not None
-        label = label * extractor.classes + logits.argmax(axis=1)
-    return label
 
 
 def check_source(source: Source) -> None:

@@ -10,7 +10,7 @@ from gan_jax.data.arrays import Arrays
 from gan_jax.data.digits import digits
 from gan_jax.errors import UserError
 from gan_jax.metrics import classifier as module
-from gan_jax.metrics.classifier import classifier, stacked, stacked_labels
+from gan_jax.metrics.classifier import classifier, stacked
 from gan_jax.metrics.extractor import extract
 
 SMALL = {"width": 4, "size": 8, "batch": 16, "epochs": 3, "held_out": 0.2}
@@ -84,7 +84,6 @@ def test_stacked_by_hand(trained):
     named = single.argmax(axis=1)
     expected = 4 * named[:10] + 2 * named[10:20] + named[20:]
     assert len(set(expected)) > 3
-    np.testing.assert_array_equal(stacked_labels(trained, images), expected)
     features, logits = extract(stacked(trained), [images])
     assert features.shape == (10, 24)
     np.testing.assert_array_equal(logits.argmax(axis=1), expected)
@@ -96,8 +95,8 @@ def test_stacked_by_hand(trained):
 def test_what_cannot_be_read(trained):
     with pytest.raises(ValueError, match="reads images of"):
         trained.apply(trained.params, np.zeros((1, 8, 8, 1), np.uint8))
-    with pytest.raises(ValueError, match=r"\[N, H, W, 3\]"):
-        stacked_labels(trained, np.zeros((1, 9, 10, 1), np.uint8))
+    with pytest.raises(ValueError, match="stacked images have three channels, not 1"):
+        stacked(trained).apply(trained.params, np.zeros((1, 9, 10, 1), np.uint8))
     colour = dataclasses.replace(trained, shape=(9, 10, 3))
     with pytest.raises(ValueError, match="grey"):
         stacked(colour)
