@@ -38,10 +38,20 @@ def traced_shapes(config: Config, make_state: Callable[..., Any], step: Callable
     Raises:
         UserError: as `gan_jax.init` and the networks say.
     """
+    state = eval_state(config, make_state)
     with in_words(config):
-        state = jax.eval_shape(make_state, jax.random.key(config.seed))
         metrics = jax.eval_shape(step, state, batch)[1]
     return Carry(state, jax.eval_shape(lambda: make_meter(metrics)))
+
+
+def eval_state(config: Config, make_state: Callable[..., Any]) -> Any:
+    """Shapes of the state.
+
+    Raises:
+        UserError: as `traced_shapes`.
+    """
+    with in_words(config):
+        return jax.eval_shape(make_state, jax.random.key(config.seed))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ and on no sharding. The type, shape and bits of a leaf come back exactly; JAX's 
 """
 
 import contextlib
+import errno
 import json
 import logging
 import math
@@ -65,16 +66,24 @@ class Checkpoints:
         keep: how many good checkpoints stay, the newest.
         best: `(name, more)`: one more stays, whose record has the lowest `["metrics"][name]`; with `more` the
             highest.
+        grid: the newest whose record has a true `["grid"]` stays too.
 
     Use it as a context manager, or call `close`: a process that exits otherwise may lose the save in flight (and
     only that).
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, keep: int = 2, best: tuple[str, bool] | None = None):
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        keep: int = 2,
+        best: tuple[str, bool] | None = None,
+        grid: bool = False,
+    ):
         if keep < 1:
             raise UserError(f"keep={keep} would leave no checkpoint: set it to 1 or more")
         self.directory = Path(directory).absolute()
-        self.keep, self._best = keep, best
+        self.keep, self._best, self._grid = keep, best, grid
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None
         self._good: set[int] = set()  # written or verified by this object, so pruning reads no file twice
@@ -148,16 +157,17 @@ class Checkpoints:
         self._good.add(step)
         return None
 
-    def restore(self, target: PyTree, step: int | None = None) -> Restored | None:
+    def restore(self, target: PyTree, step: int | None = None, *, grid: bool = False) -> Restored | None:
         """Reads a checkpoint into the structure and the shardings of `target`.
 
         Args:
             target: the state as `jax.ShapeDtypeStruct`s with shardings, or as arrays. Shardings need not be those
                 the state had when it was saved, nor the devices as many.
             step: None for the newest checkpoint that is as it was written; damaged ones are passed over, and stay.
+            grid: with `step` None, only those whose record has a true `["grid"]`.
 
         Returns:
-            None if `step` is None and there is no checkpoint.
+            None if `step` is None and there is no such checkpoint.
 
         Raises:
             UserError: the structure, a shape or a type differs from `target`; no checkpoint can be used; `step` is
@@ -170,10 +180,11 @@ class Checkpoints:
                 return self._read(step, target, [])
             except Damaged as error:
                 raise self._unusable(step, error) from None
-        if not self.steps():
+        candidates = self._on_grid(self.steps()) if grid else self._numbered()
+        if not (candidates and self.steps()):
             return None
         passed_over: list[tuple[int, str]] = []
-        for candidate in reversed(self._numbered()):
+        for candidate in reversed(candidates):
             try:
                 return self._read(candidate, target, passed_over)
             except Damaged as error:
@@ -183,6 +194,14 @@ class Checkpoints:
             f"no checkpoint in {self.directory} can be used ({reasons}): "
             "bring the files back from a copy, or move the directory away to start anew"
         )
+
+    def forget(self, step: int) -> None:
+        """Removes the checkpoints after `step`, of a run that goes another way from there."""
+        self.wait()
+        for later in self._numbered():
+            if later > step and not foreign(self._home(later)):
+                self._good.discard(later)
+                remove(self._home(later))
 
     def close(self) -> None:
         """Waits for the save in flight, raises its error, and ends the thread."""
@@ -201,6 +220,14 @@ class Checkpoints:
             if error is None:
                 raise
             error.add_note(f"The last checkpoint failed as well: {failure}")  # the first error is the one to read
+
+    def _on_grid(self, steps: Iterable[int]) -> list[int]:
+        found = []
+        for step in steps:
+            with contextlib.suppress(Damaged):
+                if read_manifest(self._home(step))["record"].get("grid"):
+                    found.append(step)
+        return found
 
     def _home(self, step: int) -> Path:
         return self.directory / str(step)
@@ -268,7 +295,7 @@ class Checkpoints:
             self._good.discard(step)
             try:
                 home.mkdir(parents=True, exist_ok=True)
-                self._check_space(step, snapshot)
+                self._check_space(step, home, snapshot)
                 _write_leaves(home / manifest["state"], snapshot)
                 manifest["files"] = settle_files(home, manifest["state"])
                 write_manifest(home, manifest)
@@ -279,13 +306,17 @@ class Checkpoints:
             tidy(home, manifest["state"])
         self._good.add(step)
 
-    def _check_space(self, step: int, snapshot: dict[str, Any]) -> None:
-        """Beforehand, because Orbax meets a full disk with pages of tracebacks from threads it left behind."""
+    def _check_space(self, step: int, home: Path, snapshot: dict[str, Any]) -> None:
+        """Beforehand, because Orbax meets a full disk with pages of tracebacks from threads it left behind.
+
+        No number of free bytes tells of a quota. So the room is taken, and given back.
+        """
         needed, free = sum(leaf.nbytes for leaf in snapshot.values()), shutil.disk_usage(self.directory).free
-        if free < needed + 2**20:
+        says = f"has {free / 1e6:.0f} MB left" if free < needed + 2**20 else _refuses(home / "state.room", needed)
+        if says:
             raise UserError(
-                f"the checkpoint of step {step} needs {needed / 1e6:.0f} MB and {self.directory} has "
-                f"{free / 1e6:.0f} MB left: make room, then start the same command again"
+                f"the checkpoint of step {step} needs {needed / 1e6:.0f} MB and {self.directory} {says}: make room, "
+                "then start the same command again"
             )
 
     def _make_room(self, home: Path, manifest: dict[str, Any]) -> bool:
@@ -307,16 +338,17 @@ class Checkpoints:
         return True
 
     def _prune(self, saved: int) -> None:
-        """Removes what is older than the newest `keep` good checkpoints but the best, and saves never finished.
+        """Removes what is older than the newest `keep` good checkpoints, and saves never finished.
 
         A damaged checkpoint does not count as one of the `keep`, and the one just saved always stays, also where a
         run was taken up again from an older step and newer ones are still there.
         """
         steps = self.steps()
         good = [step for step in steps if step in self._good or self.verify(step) is None]
-        oldest, best = min(saved, *good[-self.keep :]), self.best(good)
+        oldest = min(saved, *good[-self.keep :])
+        stay = {self.best(good), *(self._on_grid(good)[-1:] if self._grid else ())}
         for step in self._numbered():
-            if step == best:
+            if step in stay:
                 continue
             if ((step < saved and step not in steps) or step < oldest) and not foreign(self._home(step)):
                 remove(self._home(step))
@@ -324,6 +356,21 @@ class Checkpoints:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _refuses(path: Path, size: int) -> str | None:
+    """Why a file of so many bytes can't be there, in words; None where it can, or the system doesn't tell."""
+    if not hasattr(os, "posix_fallocate"):
+        return None
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, size))
+    except OSError as error:
+        known = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return f"doesn't take them ({error.strerror})" if known else None
+    finally:
+        path.unlink(missing_ok=True)
+    return None
 
 
 def _copy(leaf: Any) -> Any:
@@ -336,13 +383,21 @@ def _is_finite(leaf: Any) -> bool:
     return bool(np.isfinite(host_array(leaf)).all())
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Of several processes this one reads and writes, and the others don't meet it for that."""
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
+
+
 def _write_leaves(path: Path, snapshot: dict[str, Any]) -> None:
     """Hands Orbax arrays in host memory, so no thread of it runs anything on a device."""
     arrays = {name: host_array(leaf) for name, leaf in snapshot.items()}
     # Orbax refuses arrays without elements, and they hold nothing to save.
     arrays = {name: array for name, array in arrays.items() if array.size}
     # Weights hardly compress: 10 percent smaller, and three times as long to write.
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False)) as checkpointer:
+    alone = _alone()
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         checkpointer.save(path, args=ocp.args.PyTreeSave(arrays))
 
 
@@ -350,7 +405,9 @@ def _read_leaves(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     shapes = {name: parse_description(text) for name, text in manifest["shapes"].items()}
     stored = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in shapes if math.prod(shapes[name][1])}
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        alone = _alone()
+        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             arrays = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=stored))
     except Exception as error:
         raise Damaged(f"Orbax cannot read it ({_first_line(error)})") from error

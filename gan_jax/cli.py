@@ -1,6 +1,7 @@
 """The command line: `gan-jax train | sample | evaluate | digest | checkpoints | prepare | benchmark | doctor`."""
 
 import argparse
+import contextlib
 import gc
 import json
 import math
@@ -8,11 +9,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-from . import compilation_cache
 from .errors import UserError
 from .names import Call
 from .overrides import literal
+from .preemption import Preemption
+
+if TYPE_CHECKING:
+    from .watch import Watch
 
 SAVED = 75  # EX_TEMPFAIL, which schedulers take as "again": all is saved, and steps are left
 
@@ -20,15 +25,28 @@ SAVED = 75  # EX_TEMPFAIL, which schedulers take as "again": all is saved, and s
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code.
 
-    0; 2 for what the user can mend; 3 for a run that left finite numbers; 75 for one that was stopped and saved.
+    0; 2 for what the user can mend; 3 for a run that left finite numbers; 4 where another process of it is gone;
+    75 for one that was stopped and saved.
     """
-    parsed = _parse(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    # Before JAX is imported, which takes seconds: a run can be asked to stop from its first moment on.
+    with Preemption() if words[:1] == ["train"] else contextlib.nullcontext() as preemption:
+        return _main(words, preemption)
+
+
+def _main(words: Sequence[str], preemption: Preemption | None) -> int:
+    from . import compilation_cache
+
+    parsed = _parse(words)
+    parsed.preemption = preemption
     try:
         if note := compilation_cache.enable():
             print(note, file=sys.stderr)
         return parsed.command(parsed) or 0
     except UserError as error:
         print(f"gan-jax: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        if getattr(parsed, "distributed", False):
+            _leave(error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
         print(
@@ -38,7 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _leave(code: int) -> NoReturn:
+    """End this process of several at once: to take leave of the others, who may be gone, can take minutes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     parsed, rest = parser.parse_known_args(arguments)
     # argparse hands out positionals in one go, so overrides that stand after an option are left over.
@@ -50,6 +75,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from . import compilation_cache
+
     parser = argparse.ArgumentParser(
         prog="gan-jax",
         description="Train generative adversarial networks in JAX.",
@@ -76,6 +103,14 @@ def _parser() -> argparse.ArgumentParser:
         "--preempt-exit-code", type=int, default=SAVED, metavar="N",
         help=f"when SIGTERM or Ctrl-C stopped it and all is saved ({SAVED}); the second signal ends it at once",
     )  # fmt: skip
+    several = train.add_argument_group("several hosts", "one process on each, all with the same command")
+    several.add_argument(
+        "--distributed", action="store_true",
+        help="join the others; under SLURM, JobSet, Open MPI or on a TPU pod nothing more need be said",
+    )  # fmt: skip
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+    several.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    several.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
     train.set_defaults(command=_train)
 
     _add_sample(commands.add_parser("sample", help="draw samples from a run"))
@@ -194,29 +229,43 @@ def _train(arguments: argparse.Namespace) -> int:
     if config.deterministic:  # read when the backend starts, so before anything touches a device
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if arguments.dry_run:
+    if arguments.dry_run:  # of several processes one is enough
         from .dry_run import describe
 
         print(describe(config))
         return 0
-    from .preemption import Preemption
     from .timings import process_age
     from .train import train
 
-    preemption = Preemption()
-
+    watch = _join(arguments)
+    preemption: Preemption = arguments.preemption
     gc.freeze()  # what was imported stays; looking through it again and again took a tenth of the start
-    with preemption:
-        finished = train(
-            config,
-            arguments.workdir or Path("runs") / config.name,
-            on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
-            max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
-            stop=lambda: f"{preemption.asked} came" if preemption.asked else None,
-        )
+    finished = train(
+        config,
+        arguments.workdir or Path("runs") / config.name,
+        on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
+        max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
+        stop=lambda: f"{preemption.asked} came" if preemption.asked else None,
+    )
+    if watch is not None:
+        from .hosts import part
+
+        part(watch)
     if finished is not None:
         return 0
     return arguments.preempt_exit_code if preemption.asked else SAVED
+
+
+def _join(arguments: argparse.Namespace) -> "Watch | None":
+    """Meet the other processes of the run, where there are some."""
+    given = [name for name in ("coordinator", "processes", "process") if getattr(arguments, name) is not None]
+    if arguments.distributed:
+        from .hosts import connect
+
+        return connect(arguments.coordinator, arguments.processes, arguments.process)
+    if given:
+        raise UserError(f"--{given[0]} is of a run on several hosts: say --distributed too, or leave it out")
+    return None
 
 
 def _sample(arguments: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ from .settings import Checkpoint as Checkpoint
 from .settings import Config as Config
 from .settings import Data as Data
 from .settings import Ema as Ema
+from .settings import Health as Health
 from .settings import Log as Log
 from .settings import Metrics as Metrics
 from .settings import Parallel as Parallel

@@ -27,13 +27,14 @@ def make_mesh(devices: Sequence[Any] | int | None = None) -> Mesh:
     """A one-dimensional mesh with the axis "data".
 
     Args:
-        devices: the devices, or how many of those there are; None: all.
+        devices: the devices, or how many of those there are; None: all. Those of one process stay together, so
+            that its rows of a batch do.
 
     Raises:
         ValueError: more devices are asked for than there are.
     """
     if devices is None or isinstance(devices, int):
-        there = jax.devices()
+        there = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         if devices is not None and devices > len(there):
             raise ValueError(f"{devices} devices are asked for, but there are {len(there)} ({there[0].platform})")
         devices = there[:devices]
@@ -65,15 +66,23 @@ def jit_step(step: Callable) -> Step:
     return Step(compiled, _axis(step))
 
 
-def shard_step(step: Callable, mesh: Mesh) -> Step:
-    """`step` compiled over `mesh`: the batch split over it, the state whole on every device."""
+def shard_step(step: Callable, mesh: Mesh, state: PyTree = None) -> Step:
+    """`step` compiled over `mesh`, the batch split over it.
+
+    Args:
+        step: of `make_train_step`, or of `fuse_steps`.
+        mesh: of `make_mesh`.
+        state: how the state lies, a sharding for each leaf or for whole branches, such as `state_shardings`
+            gives; None: whole on every device.
+    """
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, _spec(_axis(step)))
+    state = whole if state is None else state
 
     def make(shared: int) -> Callable:
         return jax.jit(
             step,
-            in_shardings=(whole, split, *[whole] * shared),
-            out_shardings=(whole, whole),
+            in_shardings=(state, split, *[whole] * shared),
+            out_shardings=(state, whole),
             donate_argnums=0,
             compiler_options=compiler_options(),
         )
@@ -84,7 +93,8 @@ def shard_step(step: Callable, mesh: Mesh) -> Step:
 def pmap_step(step: Callable, axis_name: str, devices: Sequence[Any] | None = None) -> Step:
     """`step` under `jax.pmap`. It must have been made with the same `axis_name`.
 
-    The state keeps its shape (`in_axes=None`); the batch is the global one of this process, cut here.
+    The state keeps its shape (`in_axes=None`), and the batch is the global one, cut here. Where `devices` are of
+    several processes, the same function is mapped by `jax.shard_map`.
 
     Raises:
         ValueError: the step reduces over another axis, or the devices don't divide the batch.
@@ -97,16 +107,25 @@ def pmap_step(step: Callable, axis_name: str, devices: Sequence[Any] | None = No
 
     mesh = Mesh(np.asarray(devices), (axis_name,), axis_types=(AxisType.Auto,))
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(*[None] * axis, axis_name))
+    several = len({device.process_index for device in devices}) > 1
 
     def cut(x: Any) -> Any:
         return x.reshape(*x.shape[:axis], len(devices), x.shape[axis] // len(devices), *x.shape[axis + 1 :])
 
-    def make(shared: int) -> Callable:
+    def over_devices(shared: int) -> Callable:
         in_axes = (None, axis, *[None] * shared)
         mapped = jax.pmap(step, axis_name, in_axes=in_axes, out_axes=(None, None), devices=devices)
+        return lambda state, batch, *shared: mapped(state, jax.tree.map(cut, batch), *shared)
+
+    def over_hosts(shared: int) -> Callable:
+        # What pmap is made of. In a jit, pmap itself knows devices of one process only.
+        specs = (P(), split.spec, *[P()] * shared)
+        return jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=(P(), P()), check_vma=False)
+
+    def make(shared: int) -> Callable:
         # pmap takes no compiler options; a jit around it does, and cuts the batch without a program of its own.
         return jax.jit(
-            lambda state, batch, *shared: mapped(state, jax.tree.map(cut, batch), *shared),
+            over_hosts(shared) if several else over_devices(shared),
             in_shardings=(whole, split, *[whole] * shared),
             out_shardings=(whole, whole),
             donate_argnums=0,
@@ -139,6 +158,28 @@ def fuse_steps(step: Callable, k: int) -> Step:
         return lax.scan(lambda state, batch: step(state, batch, *shared), state, batches, length=k)
 
     return Step(fused, _axis(step) + 1, getattr(step, "axis_name", None))
+
+
+def state_shardings(state: PyTree, mesh: Mesh, least: int = 4096) -> PyTree:
+    """A sharding for each leaf of a state: its largest axis that the devices divide is cut over them.
+
+    A leaf without such an axis, and one of fewer than `least` numbers, is whole on every device. So each device
+    holds a share of the parameters, of what the optimizer keeps of them and of their average; the compiler gathers
+    a parameter where a layer needs it. Rajbhandari et al., "ZeRO", 2020; Xu et al., "GSPMD", 2021.
+
+    Args:
+        state: arrays or `jax.ShapeDtypeStruct`s.
+        mesh: of `make_mesh`.
+        least: numbers in a leaf that is worth it; to gather fewer costs more than to hold them.
+    """
+
+    def of(leaf: Any) -> NamedSharding:
+        axes = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0 and size]
+        if not axes or leaf.size < least:
+            return NamedSharding(mesh, P())
+        return NamedSharding(mesh, _spec(max(axes, key=lambda axis: (leaf.shape[axis], axis))))
+
+    return jax.tree.map(of, state)
 
 
 def place_batch(batch: PyTree, mesh: Mesh, axis: int = 0) -> PyTree:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from . import report
 from .data.source import Source
 from .metrics.modes import mode_coverage
@@ -29,10 +31,10 @@ class Pictures:
         """Of the picture after so many steps."""
         return self._workdir / SAMPLES / f"step_{step:08d}.png"
 
-    def draw(self, step: int, variables: Variables, writer: Writer, new: bool = True) -> None:
+    def draw(self, step: int, variables: Variables, writer: Writer, new: bool = True) -> np.ndarray:
         """The picture after `step` steps, from the generator's averaged variables; for the writer where it is new.
 
-        Waits for the variables.
+        Waits for the variables. What is in it, as the generator made it: `[count, *S]`.
         """
         values = self._sampler(variables, self._count)
         centers = getattr(self._source, "centers", None)
@@ -46,6 +48,7 @@ class Pictures:
             writer.message(
                 f"step {step}: {modes.found} of {len(centers)} modes, {modes.share:.1%} of samples within 3 sigma"
             )
+        return values
 
     def film(self) -> list[Path]:
         """Makes `samples.gif` of the pictures there are; its path, or nothing where there is only one."""

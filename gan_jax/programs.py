@@ -7,7 +7,7 @@ import jax
 from jax.sharding import SingleDeviceSharding
 
 from .ahead import Ahead
-from .carry import traced_shapes
+from .carry import eval_state, traced_shapes
 from .config import Config
 from .gan import GAN, init
 from .meter import reset
@@ -15,6 +15,7 @@ from .ops import compiler_options
 from .placement import Placement
 from .recipe import SampleSpec, batch_spec, chunk_spec, resident_spec
 from .sampling import Sampler
+from .state import GANState
 from .step import make_train_step
 from .timings import Timings
 
@@ -37,23 +38,27 @@ class Programs:
     def __init__(self, config: Config, gan: GAN, spec: SampleSpec, placement: Placement, resident: bool):
         self._config, self._spec, self._placement, self._resident = config, spec, placement, resident
         self.key, batch = jax.random.key(config.seed), batch_spec(config, spec)
+
+        def new(key: Any) -> GANState:
+            return init(gan, key, batch)
+
         # The key is an argument: of a constant, the compiler would work out the weights itself, slowly.
         self._init = jax.jit(
-            lambda key: init(gan, key, batch),
-            out_shardings=placement.whole,
+            new,
+            out_shardings=placement.shardings(eval_state(config, new)) if placement.sharded else placement.whole,
             compiler_options=compiler_options(once=True),
         )
         self.make_state: Callable[..., Any] = self._init
         step = placement.step(gan)
-        self._step = placement.compile(step, gather=resident, fuse=config.parallel.fuse)
+        # A step over a device axis can't be traced outside of it; without, its metrics are the same.
+        alone = step if step.axis_name is None else make_train_step(gan)
+        self.shapes = traced_shapes(config, self._init, alone.function, batch)
+        self._step = placement.compile(step, self.shapes, gather=resident, fuse=config.parallel.fuse)
         self.batch_axis, self.step = self._step.batch_axis, self._step.function
         classes = spec.classes if config.conditional else None
         asked: Any = {"precision": placement.precision}
         self.sampler = Sampler(gan, config.seed, classes, config.sample.truncation, hurried=True, **asked)
         self.many = Sampler(gan, config.seed, classes, **asked)
-        # A step over a device axis can't be traced outside of it; without, its metrics are the same.
-        alone = step if step.axis_name is None else make_train_step(gan)
-        self.shapes = traced_shapes(config, self._init, alone.function, batch)
         self.empty_meter = jax.jit(lambda: reset(self.shapes.meter), out_shardings=placement.whole)
 
     def compile(self, *, anew: bool, trains: bool, samples: int, timings: Timings) -> None:
@@ -67,10 +72,10 @@ class Programs:
         """
         placement, config = self._placement, self._config
         ahead = Ahead(placement.devices[0].platform, timings)
-        carry = placed(self.shapes, placement.whole)
+        carry = placement.shapes(self.shapes)
         if anew:
             self.make_state = ahead("state", self._init.lower(self.key))
-            one = SingleDeviceSharding(placement.devices[0])
+            one = SingleDeviceSharding(placement.own)
             self.sampler.compile(placed(self.shapes.state.ema, one), config.sample.count, ahead)
         if trains:
             batch = placed(chunk_spec(config, self._spec, self._resident), placement.split(self.batch_axis))

@@ -168,4 +168,6 @@ def slerp(first: Any, second: Any, share: jax.Array) -> Any:
 
 
 def _one_device(x: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        return jax.device_put(x)
     return x.addressable_data(0) if isinstance(x, jax.Array) and len(x.sharding.device_set) > 1 else x

@@ -78,11 +78,13 @@ class Parallel:
 
     mode: one device or a sharded jit ("jit", "shard"), or "pmap"; "auto" chooses by the devices.
     devices: how many; 0 for all. fuse: steps in one dispatch; part of the run's identity.
+    params: "sharded" cuts parameters, optimizer state and average over the devices, for models too large for one.
     """
 
     mode: Literal["auto", "jit", "shard", "pmap"] = setting("auto", free=True)
     devices: int = setting(0, free=True, least=0)
     fuse: int = setting(1, least=1)
+    params: Literal["replicated", "sharded"] = setting("replicated", free=True)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,19 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Health:
+    """What a run does where it goes wrong.
+
+    returns: how often it may go back to the last checkpoint on its grid, with fresh latents, once a number is not
+    finite any more; then, or at 0 at once, it stops. warn: say so where the discriminator has won, or all samples
+    look alike.
+    """
+
+    returns: int = setting(0, free=True, least=0)
+    warn: bool = setting(True, free=True)
+
+
+@dataclass(frozen=True)
 class Metrics:
     """How good the samples are, measured during the run; each time a checkpoint is kept as well.
 
@@ -150,7 +165,7 @@ class Config:
     tf32: leave products of float32 numbers to the platform's fast mode, as JAX does by default: TF32 on NVIDIA's
     GPUs, passes of bfloat16 on TPUs. False computes them in full float32; on a CPU they always are.
     deterministic: the same bits on every run on a GPU too, at a cost in speed.
-    data, ema, parallel, log, sample, checkpoint, metrics: groups of their own.
+    data, ema, parallel, log, sample, checkpoint, health, metrics: groups of their own.
     """
 
     name: str
@@ -180,4 +195,5 @@ class Config:
     log: Log = Log()
     sample: Sample = Sample()
     checkpoint: Checkpoint = Checkpoint()
+    health: Health = Health()
     metrics: Metrics = Metrics()

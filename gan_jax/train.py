@@ -4,16 +4,16 @@ The workdir holds `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `tensorbo
 and, at the end, `samples.gif` and `report.html`. At a border, in this order: the log line, the sample, the
 checkpoint, and metrics, which are then put into its manifest. So a process killed at any instant has written
 whatever lies before a checkpoint that counts, or makes up for it.
+
+Of several processes all run this, and the first alone touches the workdir (`gan_jax.hosts`).
 """
 
 import contextlib
-import functools
 import os
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import jax
 import numpy as np
@@ -24,25 +24,19 @@ from .checks import check_run, notes
 from .config import Config
 from .data.loader import Loader, choose_resident, read_all
 from .data.source import Source
-from .digest import leaf_digests, state_digest
+from .digest import named_leaves
 from .errors import NonFiniteError, UserError
-from .measuring import Measuring
-from .meter import Meter, Reading, begin_read, read
-from .metrics.measures import best_by
-from .page import page
-from .pictures import Pictures
+from .health import Health
+from .hosts import Hosts
+from .keeper import Keeper, crossed
+from .meter import Reading, begin_read, read
 from .placement import Placement
-from .programs import Programs, placed
+from .programs import Programs
 from .recipe import Allow, SampleSpec, make_gan, make_source
-from .state import GANState
 from .step import mixes_samples
 from .timings import Timings
 from .types import PyTree
-from .workdir import check_config, keep_config, locked
-from .writer import Writer, rewind
-
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoints
+from .workdir import check_config, locked
 
 
 def train(
@@ -75,14 +69,16 @@ def train(
         NonFiniteError: training left the finite numbers.
     """
     configs.validate(config)
-    workdir = Path(workdir)
-    with locked(workdir):
-        check_config(workdir, config)
-        return _Run(config, workdir, allow, stream or sys.stderr, on_first_step, max_seconds, stop).go()
+    workdir, hosts = Path(workdir), Hosts()
+    with hosts.alive(), contextlib.ExitStack() as ends:
 
+        def begin() -> None:
+            ends.enter_context(locked(workdir))
+            check_config(workdir, config)
 
-def _crossed(before: int, step: int, every: int) -> bool:
-    return before // every != step // every
+        hosts.told(begin)
+        hosts.agree("config", configs.to_json(config))
+        return _Run(config, workdir, hosts, allow, stream, on_first_step, max_seconds, stop).go()
 
 
 def _batch_only(applies: bool) -> contextlib.AbstractContextManager:
@@ -100,101 +96,108 @@ class _Run:
         self,
         config: Config,
         workdir: Path,
+        hosts: Hosts,
         allow: Allow,
-        stream: TextIO,
+        stream: TextIO | None,
         on_first_step: Callable[[dict[str, Any]], None] | None,
         max_seconds: float | None,
         stop: Callable[[], str | None],
     ):
-        self.config, self.workdir, self.stream, self.on_first_step = config, workdir, stream, on_first_step
-        self.stop = stop
+        self.config, self.hosts, self.on_first_step, self.stop = config, hosts, on_first_step, stop
         self.stopped: str | None = None  # why, where it was before the last step
-        self.folder = workdir / "checkpoints"
+        self.returned = 0  # times it went back, because numbers were not finite any more
         self.timings = Timings()
         self.ends_at = None if max_seconds is None else time.monotonic() + max_seconds
         self.timings.phase("imports")
         self.source: Source = make_source(config, allow)
         self.fingerprint = self.source.fingerprint()
-        self.spec = SampleSpec.of(self.source)
+        hosts.agree("data set", self.fingerprint)
+        spec = SampleSpec.of(self.source)
         self.timings.phase("data")
-        self.gan = make_gan(config, self.spec, allow)
+        gan = make_gan(config, spec, allow)
+        self.rows = gan.rows
         self.placement = Placement(config)
         check_run(config, self.source)
-        self.resident = choose_resident(config.data.resident, self.source, self.placement.memory_bytes())
-        self.programs = Programs(config, self.gan, self.spec, self.placement, self.resident)
-        self.pictures = Pictures(workdir, self.programs.sampler, self.source, config.sample.count)
-        self.measuring = Measuring(config, workdir, self.programs.many, self.source, allow)
-        mixed = mixes_samples(self.gan, self.programs.shapes.state) if config.microbatches > 1 else []
+        memory = self.placement.memory_bytes()
+        self.resident: bool = hosts.told(lambda: choose_resident(config.data.resident, self.source, memory))
+        self.programs = Programs(config, gan, spec, self.placement, self.resident)
+        record = {
+            "config": configs.to_json(config),
+            "sample": spec._asdict(),
+            "data": self.fingerprint,
+            "environment": self.placement.environment(),
+        }
+        health = Health(gan.loss, self.source) if config.health.warn else None
+        self.keeper = Keeper(config, workdir, self.programs, self.source, record, health, allow, stream)
+        self.notes = notes(config, len(self.source))
+        mixed = mixes_samples(gan, self.programs.shapes.state) if config.microbatches > 1 else []
         if mixed:
-            self._say(
-                f"note: with microbatches, these are of a microbatch and not of the batch: {', '.join(mixed)}"
-            )
-        for line in notes(config, len(self.source)):
-            self._say(line)
+            self.notes.append(f"note: of a microbatch, and not of the batch, are {', '.join(mixed)}")
         self.timings.phase("trace")
-
-    @functools.cached_property
-    def checkpoints(self) -> "Checkpoints":
-        """Opened when first needed: Orbax is slow to import, and a new run has nothing to restore."""
-        from .checkpoint import Checkpoints
-
-        kept = self.config.checkpoint
-        return self.ends.enter_context(Checkpoints(self.folder, keep=kept.keep, best=best_by(kept.best)))
 
     # -- the story
 
     def go(self) -> str | None:
-        config = self.config
-        with contextlib.ExitStack() as self.ends:
-            step, carry = self._start()
+        if self.hosts.count == 1 and (reason := self.stop()):
+            self._say(f"{reason} before the first step: the same command goes on")
+            return None
+        with self.keeper:
+            step, carry, record = self._start()
             self.timings.phase("state")
-            if step < config.steps or step == 0:
-                # Not before: a run that can't begin leaves the workdir as it was.
-                keep_config(self.workdir, config)
-            rewind(self.workdir, step)
-            if step > config.steps:
-                self._say(f"this run is at step {step} already: steps={config.steps} adds none")
-            if step and not _crossed(step - config.parallel.fuse, step, config.sample.every):
-                # The picture at the end of an earlier stop: off the grid, an undisturbed run has none there.
-                self.pictures.path(step).unlink(missing_ok=True)
-            self.writer = Writer(
-                self.workdir, start_step=step, total_steps=config.steps, images_per_step=config.batch,
-                tensorboard=config.log.tensorboard, stream=self.stream,
-            )  # fmt: skip
-            with self.writer:
-                if step == 0:
-                    self.pictures.draw(0, carry.state.ema, self.writer)
-                elif not self.measuring.of(step) and self.measuring.due(step - config.parallel.fuse, step):
-                    self._measure(step, carry)  # it ended between the checkpoint and its metrics
-                self.timings.phase("picture")
-                begun = step
-                step, carry = self._steps(step, carry)
-                if self.stopped is None:  # else there is little time, and nothing to see that stays
-                    self.pictures.draw(step, carry.state.ema, self.writer, new=step > begun)
-                self._rest(step, carry.meter)
-                self._save(step, carry)
-                self.checkpoints.wait()
-        return self._finish(step, carry.state)
+            while True:
+                try:
+                    with self.keeper.writing(step, record) if self.hosts.first else contextlib.nullcontext():
+                        step, carry = self._play(step, carry)
+                    break
+                except NonFiniteError as error:
+                    step, carry, record = self._return(error)
+            return self._finish(step, carry)
 
-    def _start(self) -> tuple[int, Carry]:
-        """The carry to begin with: restored, or new."""
+    def _start(self) -> tuple[int, Carry, Mapping[str, Any]]:
+        """The step and the carry to begin with, restored or new, and the record of the checkpoint."""
         programs = self.programs
-        there = self.folder.is_dir()
-        restored = self.checkpoints.restore(placed(programs.shapes, self.placement.whole)) if there else None
-        for step, why in restored.passed_over if restored else ():
-            self._say(f"checkpoint {step} is passed over: {why}")
+        restored = self._restore()
+        step, record = (restored[0], restored[2]) if restored else (0, {})
         if restored is not None:
-            self._compare(restored.record)
-            self._say(f"resuming at step {restored.step}")
-        step = restored.step if restored else 0
-        self.measuring.resume(step, restored.record if restored else {})
+            self._compare(record)
+        # Nothing that a mistake in the config or the workdir can stop comes after this line.
+        self._say(f"training {self.config.name} in {self.keeper.workdir}")
+        for line in self.notes:
+            self._say(line)
+        if restored is not None:
+            self._say(f"resuming at step {step}")
+            if step > self.config.steps:
+                self._say(f"this run is at step {step} already: steps={self.config.steps} adds none")
+        self.returned = record.get("returned", 0)
         programs.compile(
             anew=restored is None, trains=step < self.config.steps, samples=len(self.source), timings=self.timings
         )
         self.timings.phase("trace")
-        if restored is not None:
-            return step, restored.state
-        return 0, Carry(programs.make_state(programs.key), programs.empty_meter())
+        return step, restored[1] if restored else self._new(), record
+
+    def _new(self) -> Carry:
+        return Carry(self.programs.make_state(self.programs.key), self.programs.empty_meter())
+
+    def _restore(self, grid: bool = False) -> tuple[int, Carry, dict[str, Any]] | None:
+        """The newest good checkpoint, or the newest on the grid: its step, the carry and the record."""
+        shapes = self.placement.shapes(self.programs.shapes)
+        if self.hosts.count == 1:
+            restored = self.keeper.restore(shapes, grid)
+            return None if restored is None else (restored.step, restored.state, restored.record)
+        read: dict[str, Any] = {}
+
+        def read_it() -> list[Any] | None:
+            restored = self.keeper.restore(self.placement.on_host(shapes), grid)
+            if restored is None:
+                return None
+            read.update(named_leaves(restored.state))
+            return [restored.step, restored.record]
+
+        if (found := self.hosts.told(read_it)) is None:
+            return None
+        leaves = self.hosts.told_arrays(read, named_leaves(shapes))
+        state = jax.tree.unflatten(jax.tree.structure(shapes), list(leaves.values()))
+        return found[0], self.placement.put_state(state, shapes), found[1]
 
     def _compare(self, record: Any) -> None:
         """Refuse another config or other data than the run began with; say where the device differs."""
@@ -205,23 +208,61 @@ class _Run:
                 f"{self.fingerprint}): restore it, or use another --workdir"
             )
         now, then = self.placement.environment(), record["environment"]
-        changed = [f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name]]
+        known = [name for name in now if name in then]
+        changed = [f"{name} {then[name]} -> {now[name]}" for name in known if then[name] != now[name]]
         if changed:
             self._say(f"resumed elsewhere ({', '.join(changed)}): results agree to rounding, not bit for bit")
+
+    def _return(self, error: NonFiniteError) -> tuple[int, Carry, Mapping[str, Any]]:
+        """Go back to the last checkpoint on the grid with a fresh key, if that is allowed once more.
+
+        On the grid: one that a stop put between would not be there in an undisturbed run. And the key is one of
+        the run's key and of how often it went back, so all of it is a function of the config and the seed.
+        """
+        if self.returned >= self.config.health.returns:
+            raise error
+        restored = self._restore(grid=True)
+        step, carry, record = restored or (0, self._new(), {})
+        self.returned += 1
+        if restored:
+            self.hosts.told(lambda: self.keeper.checkpoints.forget(step))
+        allowed = self.config.health.returns
+        self._say(f"{error}\nback at step {step} with fresh latents ({self.returned} of {allowed} times)")
+        fresh = jax.random.fold_in(self.programs.key, self.returned)
+        shape = self.placement.shapes(self.programs.shapes).state.key
+        return step, carry._replace(state=carry.state.replace(key=self.placement.put_state(fresh, shape))), record
+
+    def _play(self, step: int, carry: Carry) -> tuple[int, Carry]:
+        """From `step` to the last one, or to where the run is stopped, and all is saved."""
+        if step == 0:
+            self._draw(step, carry)
+        elif self._measures(step) and self.hosts.told(lambda: not self.keeper.measuring.of(step)):
+            self._measure(step, carry)  # it ended between the checkpoint and its metrics
+        self.timings.phase("picture")
+        begun = step
+        step, carry = self._steps(step, carry)
+        if self.stopped is None:  # else there is little time, and nothing to see that stays
+            self._draw(step, carry, new=step > begun)
+        if self.hosts.first:
+            self.keeper.rest(step, read(carry.meter)[0])
+        self._save(step, carry)
+        self.hosts.told(lambda: self.keeper.checkpoints.wait())
+        return step, carry
 
     def _steps(self, step: int, carry: Carry) -> tuple[int, Carry]:
         """The loop. The host waits only for the step before the one it has just sent."""
         config, fuse = self.config, self.config.parallel.fuse
         axis, shared = self.programs.batch_axis, self._shared()
         loader = Loader(
-            self.source, seed=config.seed, batch=config.batch, turns=self.gan.rows, fuse=fuse, start_step=step,
+            self.source, seed=config.seed, batch=config.batch, turns=self.rows, fuse=fuse, start_step=step,
             resident=self.resident, workers=config.data.workers, prefetch=config.data.prefetch,
+            local=self.hosts.share(config.batch),
         )  # fmt: skip
         self.timings.phase("input")
         pending: tuple[int, Reading] | None = None
         previous = None
         with loader:
-            while step < config.steps and not self._stops(begun=previous is not None):
+            while step < config.steps and not self._stops(step, begun=previous is not None):
                 batch = self.placement.put_batch(self._fields(next(loader)), axis)
                 with _batch_only(previous is not None):
                     carry, token = self.programs.step(tuple(carry), batch, *shared)
@@ -236,19 +277,18 @@ class _Run:
                     if pending is not None:
                         self._log(*pending)
                         pending = None
-                    if _crossed(before, step, config.log.every):
+                    if crossed(before, step, config.log.every):
                         pending = step, begin_read(carry.meter)
                         carry = carry._replace(meter=self.programs.empty_meter())
-                last = step >= config.steps
-                measures = self.measuring.due(before, step)
-                samples = _crossed(before, step, config.sample.every) and not last
-                saves = measures or (_crossed(before, step, config.checkpoint.every) and not last)
+                last, measures = step >= config.steps, self._measures(step)
+                samples = crossed(before, step, config.sample.every) and not last
+                saves = measures or (self._on_grid(step) and not last)
                 # The picture and the checkpoint wait for this step anyway, and the line of the log comes first.
                 if pending and (samples or saves or last):
                     self._log(*pending)
                     pending = None
                 if samples:
-                    self.pictures.draw(step, carry.state.ema, self.writer)
+                    self._draw(step, carry)
                 if saves:
                     self._save(step, carry)
                 if measures:
@@ -257,16 +297,26 @@ class _Run:
             self._log(*pending)
         return step, carry
 
-    def _stops(self, begun: bool) -> bool:
+    def _stops(self, step: int, begun: bool) -> bool:
         """Whether the run is to stop here; `begun`: a chunk was made, as there is to be in any time."""
         late = begun and self.ends_at is not None and time.monotonic() > self.ends_at
-        self.stopped = self.stop() or ("the time is up" if late else None)
+        wish = self.stop() or ("the time is up" if late else None)
+        self.stopped = self.hosts.stops(step // self.config.parallel.fuse, wish)
         return self.stopped is not None
 
     # -- what it does on the way
 
+    def _measures(self, step: int) -> bool:
+        every = self.config.metrics.every
+        return every > 0 and crossed(step - self.config.parallel.fuse, step, every)
+
+    def _on_grid(self, step: int) -> bool:
+        """Whether an undisturbed run has a checkpoint here."""
+        return crossed(step - self.config.parallel.fuse, step, self.config.checkpoint.every)
+
     def _say(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        if self.hosts.first:
+            self.keeper.say(text)
 
     def _fields(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """A batch as the step reads it: labels only where the run is conditional."""
@@ -276,60 +326,38 @@ class _Run:
         return (self.placement.put(self._fields(read_all(self.source))),) if self.resident else ()
 
     def _check(self, bad: tuple[int, str] | None) -> None:
-        if bad is None:
-            return
-        self.checkpoints.wait()
-        good = self.checkpoints.steps()
-        where = f"the last good checkpoint is step {good[-1]}" if good else "there is no checkpoint yet"
-        raise NonFiniteError(
-            f"{bad[1]} is not finite at step {bad[0]}; {where}: lower the learning rates, or raise the "
-            "discriminator's penalty, in another --workdir"
-        )
+        if bad is not None:
+            raise NonFiniteError(self.hosts.told(lambda: self.keeper.nonfinite(*bad)))
 
     def _log(self, step: int, reading: Reading) -> None:
         means, bad = reading()
-        self.writer.write(step, means)
+        if self.hosts.first:
+            self.keeper.log(step, means)
         self._check(bad)
 
-    def _rest(self, step: int, meter: Meter) -> None:
-        """Say, but don't write, the means since the last line: where a run stops is no part of its log."""
-        means, _ = read(meter)
-        if "loss/generator" in means:
-            losses = f"G {means['loss/generator']:.2f} D {means['loss/discriminator']:.2f}"
-            self.writer.message(f"step {step}: loss {losses} since the last line")
+    def _draw(self, step: int, carry: Carry, new: bool = True) -> None:
+        variables = self.placement.alone(carry.state.ema)
+        if self.hosts.first:
+            self.keeper.draw(step, variables, new)
 
     def _measure(self, step: int, carry: Carry) -> None:
-        """Metrics of the averaged generator: a line each, and numbers for the checkpoint of the same step.
-
-        That was saved before, so that nothing is lost where measuring fails.
-        """
-        records = self.measuring(step, carry.state.ema)
-        for record in records:
-            self.writer.message(record.text())
-        numbers = {record.metric: record.value for record in records}
-        self.writer.scalars(step, {f"metrics/{name}": value for name, value in numbers.items()})
+        """Metrics, after a checkpoint of the same step was saved: so nothing is lost where measuring fails."""
+        variables = self.placement.alone(carry.state.ema)
+        self.hosts.told(lambda: self.keeper.measure(step, variables))
         self._save(step, carry)
 
     def _save(self, step: int, carry: Carry) -> None:
         """A checkpoint, once what it would hold was read as finite."""
         self._check(read(carry.meter)[1])
-        record = {
-            "config": configs.to_json(self.config),
-            "sample": self.spec._asdict(),
-            "data": self.fingerprint,
-            "environment": self.placement.environment(),
-            **self.measuring.of(step),
-        }
-        self.checkpoints.save(step, carry, record)
+        alone = self.placement.alone(carry)
+        grid = step == 0 or self._on_grid(step) or self._measures(step)
+        self.hosts.told(lambda: self.keeper.save(step, alone, grid=grid, returned=self.returned))
 
-    def _finish(self, step: int, state: GANState) -> str | None:
+    def _finish(self, step: int, carry: Carry) -> str | None:
         if self.stopped is not None:
             self._say(
                 f"{self.stopped} at step {step} of {self.config.steps}: all is saved, the same command goes on"
             )
             return None
-        look = [self.pictures.path(step), *(self.pictures.film() if self.config.sample.gif else [])]
-        look.append(page(self.workdir))
-        digest = state_digest(leaf_digests(state))
-        self._say("look at:\n" + "".join(f"  {path}\n" for path in look) + f"step {step}, state digest {digest}")
-        return digest
+        state = self.placement.alone(carry.state)
+        return self.hosts.told(lambda: self.keeper.finish(step, state))

@@ -1,0 +1,84 @@
+"""Whether a run is going anywhere: signs that the discriminator has won, or that all samples look alike."""
+
+import functools
+import math
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+
+from .data.loader import read_rows
+from .data.source import Source
+from .losses import Loss
+
+_WON = 0.01  # of the discriminator's loss where it can't tell reals from samples
+_GONE = 1e-4  # of the largest gradient the generator had
+_COLLAPSED = 0.05  # of the reals' distance from each other
+_REALS = 64
+_LINES = 3  # in a row, before anything is said
+
+
+class Health:
+    """Watches the lines of the log and the pictures; each sign is named once, until it has gone away.
+
+    Args:
+        loss: of the game.
+        source: of the reals.
+    """
+
+    def __init__(self, loss: Loss, source: Source):
+        nothing = jnp.zeros(2)
+        try:
+            self._chance = float(loss.discriminator(nothing, nothing))
+        except (TypeError, ValueError, AttributeError):  # a loss may own the structure of its logits
+            self._chance = 0.0
+        self._source = source
+        self._largest = 0.0
+        self._won = self._alike = 0
+
+    def line(self, means: Mapping[str, float]) -> str | None:
+        """What to say after a line of the log with such means, if anything.
+
+        The discriminator has won where its loss stays under 1 % of what it is without a clue (a loss that has no
+        such value, as WGAN's, is not looked at), or the generator's gradient has all but gone.
+        """
+        loss, gradient = means.get("loss/discriminator", math.nan), means.get("grad_norm/generator", math.nan)
+        self._largest = max(self._largest, gradient) if gradient == gradient else self._largest
+        won = self._chance > 0 and 0 <= loss < _WON * self._chance
+        gone = gradient < _GONE * self._largest
+        self._won = self._won + 1 if won or gone else 0
+        if self._won != _LINES:
+            return None
+        signs = [f"its loss is {loss:.2g}, where {self._chance:.2g} is a guess"] if won else []
+        signs += [f"the generator's gradient is {gradient:.2g}, and was up to {self._largest:.2g}"] if gone else []
+        return (
+            f"warning: the discriminator has won ({'; '.join(signs)}), so the generator learns nothing: try a "
+            "gradient penalty (discriminator_penalties, r1), a lower learning rate for the discriminator, or "
+            "augmentation where there are few images"
+        )
+
+    @functools.cached_property
+    def _distance(self) -> float:
+        """Of reals from each other, in the generator's range."""
+        reals = read_rows(self._source, np.arange(min(_REALS, len(self._source))))["image"]
+        return distance(reals) / (127.5 if reals.dtype == np.uint8 else 1.0)
+
+    def picture(self, samples: np.ndarray) -> str | None:
+        """What to say after a picture of such samples, `[N, *S]`, if anything."""
+        now = distance(samples)
+        self._alike = self._alike + 1 if now < _COLLAPSED * self._distance else 0
+        if self._alike != _LINES:
+            return None
+        return (
+            f"warning: the samples have collapsed: they are {now:.2g} from each other, and the reals "
+            f"{self._distance:.2g}: go back to an earlier checkpoint, and try a gradient penalty "
+            "(discriminator_penalties, r1), lower learning rates or a larger batch"
+        )
+
+
+def distance(samples: np.ndarray) -> float:
+    """The root mean square distance between two of the samples, per number of a sample."""
+    flat = np.asarray(samples, np.float64).reshape(len(samples), -1)
+    if len(flat) < 2:
+        return math.nan
+    return math.sqrt(2.0 * flat.var(axis=0, ddof=1).mean())

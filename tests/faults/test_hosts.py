@@ -1,0 +1,198 @@
+"""Several processes on one machine, as if each were a host: one run, and what remains when one of them dies."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import runs
+from gan_jax.digest import host_array, named_leaves
+from gan_jax.inspect_run import open_run
+from runs import ROOT, Outcome
+
+pytestmark = pytest.mark.timeout(300)
+
+SGD = runs.TINY.replace(
+    "        log=Log",
+    '        generator_optimizer=Call("sgd", learning_rate=0.01),\n'
+    '        discriminator_optimizer=Call("sgd", learning_rate=0.01),\n'
+    "        log=Log",
+)
+
+
+class Process:
+    """One of `count` processes of a run, with `devices` virtual devices."""
+
+    def __init__(self, workdir: Path, port: int, index: int, count: int, devices: int, *arguments: str):
+        words = [
+            sys.executable, "-m", "gan_jax", "train", *map(str, arguments), "--workdir", str(workdir),
+            *([] if count == 1 else ["--distributed", "--coordinator", f"127.0.0.1:{port}"]),
+            *([] if count == 1 else ["--processes", str(count), "--process", str(index)]),
+        ]  # fmt: skip
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+        self.process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        )  # fmt: skip
+
+    def end(self, timeout: float = 120.0) -> Outcome:
+        try:
+            out, err = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            out, err = self.process.communicate()
+            raise AssertionError(f"killed after {timeout} s\n{out[-2000:]}\n{err[-4000:]}") from None
+        # Gloo, which carries the sums between processes on CPUs, says on its own how many it has met.
+        said = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
+        return Outcome(self.process.returncode, "\n".join(said), err)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(workdir: Path, *arguments: str, count: int = 2, devices: int = 2) -> list[Process]:
+    port = free_port()
+    return [Process(workdir, port, index, count, devices, *arguments) for index in range(count)]
+
+
+def ended(processes: list[Process], timeout: float = 120.0) -> list[Outcome]:
+    return [process.end(timeout) for process in processes]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> str:
+    return str(runs.write_config(tmp_path_factory.mktemp("config"), SGD))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs(tmp_path_factory):
+    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def together(config, tmp_path_factory) -> tuple[Path, list[Outcome]]:
+    """A run by two processes with two devices each, that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp("together") / "run"
+    outcomes = ended(start(workdir, config))
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    return workdir, outcomes
+
+
+def leaves(workdir: Path) -> dict[str, np.ndarray]:
+    return {name: host_array(leaf) for name, leaf in named_leaves(open_run(workdir, None).state).items()}
+
+
+def apart(one: Path, other: Path) -> float:
+    pairs = zip(leaves(one).values(), leaves(other).values(), strict=True)
+    return max(float(np.max(np.abs(a - b) / (1.0 + np.abs(b)), initial=0.0)) for a, b in pairs)
+
+
+def test_two_processes_are_one_run(config, together, tmp_path):
+    """The state of one process with four devices; the first writes all there is, and the second says nothing."""
+    workdir, (first, second) = together
+    (alone,) = ended(start(tmp_path / "alone", config, count=1, devices=4))
+    assert alone.code == 0, alone.err
+    assert apart(workdir, tmp_path / "alone") < 1e-6
+    assert second.err == ""
+    assert second.out == ""
+    assert runs.rows(workdir)[-1]["step"] == 60
+    assert runs.checkpoints(workdir) == [10, 20, 30, 40, 50, 60]
+    again = ended(start(tmp_path / "again", config))
+    assert again[0].digest == first.digest
+
+
+@pytest.mark.parametrize("way", ["parallel.mode=pmap", "parallel.params=sharded", "data.resident=false"])
+def test_every_way_of_two_processes(way, config, together, tmp_path):
+    arguments = [config, way, *(["generator.width=32", "discriminator.width=32"] if "sharded" in way else [])]
+    outcomes = ended(start(tmp_path / "run", *arguments))
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    reference = together[0]
+    if "sharded" in way:
+        reference = tmp_path / "replicated"
+        assert [one.code for one in ended(start(reference, *arguments, "parallel.params=replicated"))] == [0, 0]
+    assert apart(tmp_path / "run", reference) < 1e-6
+    if "resident" in way:  # the same batches, so the same bits
+        assert outcomes[0].digest == together[1][0].digest
+
+
+def wait_for(step: int, workdir: Path, process: Process, timeout: float = 90.0) -> None:
+    until = time.monotonic() + timeout
+    while runs.last_step(workdir) < step:
+        assert process.process.poll() is None, process.end()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+LONG = ["steps=100000", "log.every=1", "sample.every=1000000", "checkpoint.every=50", "checkpoint.keep=2"]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_dies(victim, config, together, tmp_path):
+    """The other ends by itself within 15 seconds, in one sentence; started again, all end with the same bits."""
+    workdir = tmp_path / "run"
+    processes = start(workdir, config, *LONG)
+    wait_for(60, workdir, processes[0])
+    os.killpg(processes[victim].process.pid, signal.SIGKILL)
+    killed = time.monotonic()
+    other = processes[1 - victim].end(timeout=60)
+    seconds = time.monotonic() - killed
+    processes[victim].end()
+    print(f"process {victim} killed; the other ended after {seconds:.1f} s with {other.code}: {other.err[-400:]}")
+    assert seconds < 15
+    assert other.code not in (0, 75)
+    if victim == 1:
+        last = other.err.splitlines()[-1]
+        assert last.startswith("gan-jax: another process of this run is gone")
+    steps = runs.checkpoints(workdir)[-1] + 10
+    outcomes = ended(start(workdir, config, f"steps={steps}"))
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    whole = ended(start(tmp_path / "whole", config, f"steps={steps}", "checkpoint.every=50"))
+    assert outcomes[0].digest == whole[0].digest
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_one_is_told_to_stop_and_all_save_the_same_step(told, config, tmp_path):
+    workdir = tmp_path / "run"
+    processes = start(workdir, config, *LONG)
+    wait_for(20, workdir, processes[0])
+    processes[told].process.send_signal(signal.SIGTERM)
+    outcomes = ended(processes, timeout=30)
+    assert [outcome.code for outcome in outcomes] == [75, 75], outcomes
+    steps = runs.checkpoints(workdir)[-1]
+    assert f"at step {steps} of 100000: all is saved, the same command goes on" in outcomes[0].err
+
+
+def test_the_first_process_tells_the_others_what_is_wrong(config, tmp_path):
+    """A mistake that only it can see, in the workdir, is one sentence of each."""
+    (tmp_path / "file").write_text("")
+    outcomes = ended(start(tmp_path / "file" / "run", config))
+    for outcome in outcomes:
+        runs.sentence(outcome, "can't write to the workdir")
+
+
+def test_processes_with_other_configs_do_not_begin(config, tmp_path):
+    port = free_port()
+    processes = [
+        Process(tmp_path / "run", port, index, 2, 2, config, f"batch={size}") for index, size in ((0, 16), (1, 32))
+    ]
+    for outcome in ended(processes):
+        assert outcome.code == 2
+        assert "process 1 has another config than process 0" in outcome.err
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_numbers_that_make_no_sense(config, tmp_path):
+    given = ["--workdir", tmp_path / "run", "--coordinator", "127.0.0.1:1234"]
+    runs.sentence(runs.call("train", config, *given), "--coordinator", "--distributed")
+    outcome = runs.spawn("train", config, *given, "--distributed", "--processes", 2, "--process", 2)
+    runs.sentence(outcome, "--distributed", "--process I, from 0 to N - 1")
