@@ -315,8 +315,8 @@ class Checkpoints:
         says = f"has {free / 1e6:.0f} MB left" if free < needed + 2**20 else _refuses(home / "state.room", needed)
         if says:
             raise UserError(
-                f"the checkpoint of step {step} needs {needed / 1e6:.0f} MB and {self.directory} {says}: make room, "
-                "then start the same command again"
+                f"the checkpoint of step {step} needs {needed / 1e6:.0f} MB and {self.directory} {says}: make "
+                "room, then start the same command again"
             )
 
     def _make_room(self, home: Path, manifest: dict[str, Any]) -> bool:

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,12 +28,7 @@ class Health:
     """
 
     def __init__(self, loss: Loss, source: Source):
-        nothing = jnp.zeros(2)
-        try:
-            self._chance = float(loss.discriminator(nothing, nothing))
-        except (TypeError, ValueError, AttributeError):  # a loss may own the structure of its logits
-            self._chance = 0.0
-        self._source = source
+        self._loss, self._source = loss, source
         self._largest = 0.0
         self._won = self._alike = 0
 
@@ -56,6 +52,16 @@ class Health:
             "gradient penalty (discriminator_penalties, r1), a lower learning rate for the discriminator, or "
             "augmentation where there are few images"
         )
+
+    @functools.cached_property
+    def _chance(self) -> float:
+        """The discriminator's loss where it can't tell reals from samples; 0 where that isn't known."""
+        with jax.transfer_guard_host_to_device("allow"):  # the training loop allows nothing but its batches
+            nothing = jnp.zeros(2)
+            try:
+                return float(self._loss.discriminator(nothing, nothing))
+            except (TypeError, ValueError, AttributeError):  # a loss may own the structure of its logits
+                return 0.0
 
     @functools.cached_property
     def _distance(self) -> float:

@@ -24,8 +24,7 @@ from .checks import check_run, notes
 from .config import Config
 from .data.loader import Loader, choose_resident, read_all
 from .data.source import Source
-from .digest import named_leaves
-from .errors import NonFiniteError, UserError
+from .errors import NonFiniteError
 from .health import Health
 from .hosts import Hosts
 from .keeper import Keeper, crossed
@@ -33,6 +32,7 @@ from .meter import Reading, begin_read, read
 from .placement import Placement
 from .programs import Programs
 from .recipe import Allow, SampleSpec, make_gan, make_source
+from .resume import check_record, elsewhere, restore
 from .step import mixes_samples
 from .timings import Timings
 from .types import PyTree
@@ -159,12 +159,14 @@ class _Run:
         restored = self._restore()
         step, record = (restored[0], restored[2]) if restored else (0, {})
         if restored is not None:
-            self._compare(record)
+            check_record(record, self.config, self.fingerprint)
         # Nothing that a mistake in the config or the workdir can stop comes after this line.
         self._say(f"training {self.config.name} in {self.keeper.workdir}")
         for line in self.notes:
             self._say(line)
         if restored is not None:
+            if moved := elsewhere(record["environment"], self.placement.environment()):
+                self._say(moved)
             self._say(f"resuming at step {step}")
             if step > self.config.steps:
                 self._say(f"this run is at step {step} already: steps={self.config.steps} adds none")
@@ -179,39 +181,7 @@ class _Run:
         return Carry(self.programs.make_state(self.programs.key), self.programs.empty_meter())
 
     def _restore(self, grid: bool = False) -> tuple[int, Carry, dict[str, Any]] | None:
-        """The newest good checkpoint, or the newest on the grid: its step, the carry and the record."""
-        shapes = self.placement.shapes(self.programs.shapes)
-        if self.hosts.count == 1:
-            restored = self.keeper.restore(shapes, grid)
-            return None if restored is None else (restored.step, restored.state, restored.record)
-        read: dict[str, Any] = {}
-
-        def read_it() -> list[Any] | None:
-            restored = self.keeper.restore(self.placement.on_host(shapes), grid)
-            if restored is None:
-                return None
-            read.update(named_leaves(restored.state))
-            return [restored.step, restored.record]
-
-        if (found := self.hosts.told(read_it)) is None:
-            return None
-        leaves = self.hosts.told_arrays(read, named_leaves(shapes))
-        state = jax.tree.unflatten(jax.tree.structure(shapes), list(leaves.values()))
-        return found[0], self.placement.put_state(state, shapes), found[1]
-
-    def _compare(self, record: Any) -> None:
-        """Refuse another config or other data than the run began with; say where the device differs."""
-        configs.check_resume(configs.from_json(record["config"]), self.config)
-        if record["data"] != self.fingerprint:
-            raise UserError(
-                f"the data set is not the one this run began with (it was {record['data']}, it is "
-                f"{self.fingerprint}): restore it, or use another --workdir"
-            )
-        now, then = self.placement.environment(), record["environment"]
-        known = [name for name in now if name in then]
-        changed = [f"{name} {then[name]} -> {now[name]}" for name in known if then[name] != now[name]]
-        if changed:
-            self._say(f"resumed elsewhere ({', '.join(changed)}): results agree to rounding, not bit for bit")
+        return restore(self.keeper, self.hosts, self.placement, self.programs.shapes, grid)
 
     def _return(self, error: NonFiniteError) -> tuple[int, Carry, Mapping[str, Any]]:
         """Go back to the last checkpoint on the grid with a fresh key, if that is allowed once more.

@@ -29,16 +29,17 @@ SGD = runs.TINY.replace(
 class Process:
     """One of `count` processes of a run, with `devices` virtual devices."""
 
-    def __init__(self, workdir: Path, port: int, index: int, count: int, devices: int, *arguments: str):
-        words = [
-            sys.executable, "-m", "gan_jax", "train", *map(str, arguments), "--workdir", str(workdir),
-            *([] if count == 1 else ["--distributed", "--coordinator", f"127.0.0.1:{port}"]),
-            *([] if count == 1 else ["--processes", str(count), "--process", str(index)]),
-        ]  # fmt: skip
+    def __init__(
+        self, workdir: Path, port: int, index: int, count: int, devices: int, *arguments: str, **environment: str
+    ):
+        words = [sys.executable, "-m", "gan_jax", "train", *map(str, arguments), "--workdir", str(workdir)]
+        words += ["--distributed"] if count > 1 or environment else []
+        if count > 1 and not environment:  # else a scheduler says it
+            words += ["--coordinator", f"127.0.0.1:{port}", "--processes", str(count), "--process", str(index)]
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
         self.process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, **environment},
         )  # fmt: skip
 
     def end(self, timeout: float = 120.0) -> Outcome:
@@ -99,7 +100,7 @@ def apart(one: Path, other: Path) -> float:
 
 def test_two_processes_are_one_run(config, together, tmp_path):
     """The state of one process with four devices; the first writes all there is, and the second says nothing."""
-    workdir, (first, second) = together
+    workdir, (_, second) = together
     (alone,) = ended(start(tmp_path / "alone", config, count=1, devices=4))
     assert alone.code == 0, alone.err
     assert apart(workdir, tmp_path / "alone") < 1e-6
@@ -107,10 +108,32 @@ def test_two_processes_are_one_run(config, together, tmp_path):
     assert second.out == ""
     assert runs.rows(workdir)[-1]["step"] == 60
     assert runs.checkpoints(workdir) == [10, 20, 30, 40, 50, 60]
-    again = ended(start(tmp_path / "again", config))
-    assert again[0].digest == first.digest
 
 
+@pytest.mark.slow
+def test_under_slurm_nothing_more_is_said_and_the_bits_repeat(config, together, tmp_path):
+    port = free_port() % 4096  # JAX makes it of the job's number
+    variables = {"SLURM_JOB_ID": str(port), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    again = [
+        Process(
+            tmp_path / "again",
+            0,
+            index,
+            2,
+            2,
+            config,
+            **variables,
+            SLURM_PROCID=str(index),
+            SLURM_LOCALID=str(index),
+        )
+        for index in range(2)
+    ]
+    outcomes = ended(again)
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    assert outcomes[0].digest == together[1][0].digest
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["parallel.mode=pmap", "parallel.params=sharded", "data.resident=false"])
 def test_every_way_of_two_processes(way, config, together, tmp_path):
     arguments = [config, way, *(["generator.width=32", "discriminator.width=32"] if "sharded" in way else [])]
@@ -136,6 +159,7 @@ def wait_for(step: int, workdir: Path, process: Process, timeout: float = 90.0) 
 LONG = ["steps=100000", "log.every=1", "sample.every=1000000", "checkpoint.every=50", "checkpoint.keep=2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_dies(victim, config, together, tmp_path):
     """The other ends by itself within 15 seconds, in one sentence; started again, all end with the same bits."""
@@ -160,6 +184,7 @@ def test_a_process_that_dies(victim, config, together, tmp_path):
     assert outcomes[0].digest == whole[0].digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [0, 1])
 def test_one_is_told_to_stop_and_all_save_the_same_step(told, config, tmp_path):
     workdir = tmp_path / "run"

@@ -1,0 +1,62 @@
+"""Taking up a run: its checkpoint, wherever the run takes place now, and whether it is the same run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from . import config as configs
+from .carry import Carry
+from .config import Config
+from .digest import named_leaves
+from .errors import UserError
+from .hosts import Hosts
+from .keeper import Keeper
+from .placement import Placement
+
+
+def restore(
+    keeper: Keeper, hosts: Hosts, placement: Placement, shapes: Carry, grid: bool
+) -> tuple[int, Carry, dict[str, Any]] | None:
+    """The newest good checkpoint, or the newest on the grid: its step, the carry and the record.
+
+    Of several processes the first reads and verifies it, and tells the others. None where there is none.
+    """
+    shapes = placement.shapes(shapes)
+    if hosts.count == 1:
+        restored = keeper.restore(shapes, grid)
+        return None if restored is None else (restored.step, restored.state, restored.record)
+    leaves: dict[str, Any] = {}
+
+    def read() -> list[Any] | None:
+        restored = keeper.restore(placement.on_host(shapes), grid)
+        if restored is None:
+            return None
+        leaves.update(named_leaves(restored.state))
+        return [restored.step, restored.record]
+
+    found = hosts.told(read)
+    if found is None:
+        return None
+    heard = hosts.told_arrays(leaves, named_leaves(shapes))
+    state = jax.tree.unflatten(jax.tree.structure(shapes), list(heard.values()))
+    return found[0], placement.put_state(state, shapes), found[1]
+
+
+def check_record(record: Mapping[str, Any], config: Config, fingerprint: str) -> None:
+    """Raises UserError where a checkpoint's run began with another config, or with other data."""
+    configs.check_resume(configs.from_json(record["config"]), config)
+    if record["data"] != fingerprint:
+        raise UserError(
+            f"the data set is not the one this run began with (it was {record['data']}, it is {fingerprint}): "
+            "restore it, or use another --workdir"
+        )
+
+
+def elsewhere(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """A line for a run that is resumed on other devices than those its checkpoint was made on."""
+    known = [name for name in now if name in then]  # an older checkpoint says less
+    changed = [f"{name} {then[name]} -> {now[name]}" for name in known if then[name] != now[name]]
+    if not changed:
+        return None
+    return f"resumed elsewhere ({', '.join(changed)}): results agree to rounding, not bit for bit"
