@@ -40,21 +40,30 @@ def formulations() -> Formulations:
 # one; this keeps the new one for matrix products and reductions only. The list replaces the default list.
 _CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
-# A program that runs once is done sooner unoptimised: initial weights compile four times faster so.
-_CPU_ONCE = {"xla_backend_optimization_level": "0"}
+# A program that runs once is done sooner unoptimised, by the older emitters and in one piece: initial weights
+# compile four times faster so.
+_CPU_ONCE = {
+    "xla_backend_optimization_level": "0",
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": "1",
+}
 
 
 @functools.cache
-def compiler_options(once: bool = False) -> dict[str, str] | None:
+def compiler_options(once: bool = False) -> dict[str, str | bool] | None:
     """Compiler options for a jitted step on the default backend, or for a program that runs `once`; or None.
 
-    Options are the compiler's to change, so they are tried on a tiny program and done without where refused.
+    Options are the compiler's to change, so they are tried on a tiny program, and the last one is done without as
+    long as they are refused.
     """
     if jax.default_backend() != "cpu":
         return None
-    options = _CPU_ONCE if once else _CPU
-    try:
-        jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
-    except Exception:  # whatever the compiler calls an option it does not know
-        return None
-    return dict(options)
+    options: dict[str, str | bool] = dict(_CPU_ONCE if once else _CPU)
+    while options:
+        try:
+            jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
+        except Exception:  # whatever the compiler calls an option it does not know
+            options.popitem()
+        else:
+            return options
+    return None
