@@ -2,7 +2,7 @@
 
 The folder is the one that `GAN_JAX_CACHE` names, else `$XDG_CACHE_HOME/gan_jax`, else `~/.cache/gan_jax`. Programs
 are machine code: whoever can write to the folder can run code as the user. So the folder is the user's own (mode
-0700), and one that another user owns or can write to is not used.
+0700), and one that another user owns, can write to or can put another in the place of is not used.
 
 JAX finds a program by its text, its options and the flags. What a processor can do is in none of them, so programs
 for other processors, or numbers of threads, lie in folders of their own.
@@ -25,6 +25,7 @@ SWITCH = "GAN_JAX_CACHE"
 LIMIT_BYTES = 2**30
 _OFF, _ON = ("off", "0", "false", "no"), ("", "on", "1", "true", "yes")
 _STAMP = "checked"
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"  # JAX compresses with it where it is installed
 _LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
 
@@ -113,6 +114,10 @@ def own(path: Path) -> None:
         raise PermissionError(0, f"others can write to it: chmod go-w {path}", str(path))
     if not os.access(path, os.W_OK | os.X_OK):
         raise PermissionError(0, "it can't be written to", str(path))
+    for above in path.resolve().parents:
+        mode = above.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:  # whoever can rename it can put another in its place
+            raise PermissionError(0, f"anyone can write to {above}: set {SWITCH} to a folder elsewhere", str(path))
 
 
 def _machine() -> str:
@@ -152,12 +157,12 @@ def _tidy(home: Path) -> None:
 
 
 def _is_torn(path: Path) -> bool:
-    """Whether the checksum at its end is wrong. (Where zstandard is installed JAX compresses with that.)"""
+    """Whether it is not as JAX writes it, by the checksum at its end. (Zstandard's form has none.)"""
     try:
         data = path.read_bytes()
-        if data[:1] == b"x":
+        if not data.startswith(_ZSTANDARD):
             zlib.decompress(data)
-        return not data
+        return False
     except FileNotFoundError:
         return False
     except zlib.error:

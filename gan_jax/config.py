@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import math
 import runpy
+import sys
 import traceback
 import types
 import typing
@@ -16,7 +17,7 @@ from .errors import UserError
 from .names import Call as Call
 from .names import Home as Home
 from .names import choices as choices
-from .names import near
+from .names import near, one_line, told
 from .names import resolve as resolve
 from .overrides import describe, leaves
 from .settings import HOMES as HOMES
@@ -33,17 +34,20 @@ from .settings import Sample as Sample
 
 # ---- checks
 
+_INT = 2**63  # what arrays, and most readers of JSON, take
+
 
 def _fits(value: Any, hint: Any) -> bool:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, option) for option in args)
     if origin is Literal:
-        return value in args and type(value) in map(type, args)
+        return type(value) in map(type, args) and value in args
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
     if hint is float:
-        return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, float | int) and not isinstance(value, bool)
+        return number and abs(value) <= sys.float_info.max
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
@@ -56,9 +60,11 @@ def _check(node: Any, path: str) -> None:
             items = " ".join(getattr(one, "__name__", "") for one in typing.get_args(hint) if one is not ...)
             group = f"a {getattr(hint, '__name__', '')}"
             wanted = f"a tuple of {items}" if typing.get_origin(hint) is tuple else describe(hint) or group
-            raise UserError(f"{below} wants {wanted}, got {value!r}")
+            raise UserError(f"{below} wants {wanted}, got {told(value)}")
         if least is not None and isinstance(value, int | float) and value < least:
-            raise UserError(f"{below} must be at least {least}, got {value!r}")
+            raise UserError(f"{below} must be at least {least}, got {told(value)}")
+        if type(value) is int and abs(value) >= _INT:
+            raise UserError(f"{below} must be below 2**63, got {told(value)}")
         if isinstance(value, Call):
             _plain(value, below)
         elif dataclasses.is_dataclass(value):
@@ -75,7 +81,9 @@ def validate(config: Config) -> None:
     if not config.name:
         raise UserError("name must not be empty")
     if config.name in (".", "..") or any(one in "/\\" or not one.isprintable() for one in config.name):
-        raise UserError(f"name must be a plain file name, got {config.name!r}: it is --workdir that takes a path")
+        raise UserError(
+            f"name must be a plain file name, got {told(config.name)}: it is --workdir that takes a path"
+        )
     for player in ("generator_optimizer", "discriminator_optimizer"):
         rate = getattr(config, player).kwargs.get("learning_rate")
         if isinstance(rate, int | float) and rate < 0:
@@ -93,38 +101,45 @@ def validate(config: Config) -> None:
 
 def load(path: str | Path) -> Config:
     """The Config that `get_config()` in a Python file returns. Raises UserError where there is none."""
-    path = Path(path).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(path).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError) as error:  # too long a name, no such user's home
+        raise UserError(
+            f"no config file {told(str(path))}: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    if is_folder:
         inside = [str(file) for file in sorted(path.glob("*.py"))]
         some = ", ".join(inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
         raise UserError(f"{str(path)!r} is a folder: name a config file" + (f" in it: {some}" if inside else ""))
-    if not path.is_file():
+    if not is_file:
         folder = path.parent if path.parent.is_dir() else Path()
         names = [str(other) for other in sorted(folder.glob("*.py"))]
         close = difflib.get_close_matches(path.stem, [Path(name).stem for name in names], n=3, cutoff=0.5)
         found = [name for name in names if Path(name).stem in close]
         raise UserError(
-            f"no config file {str(path)!r}" + (f": did you mean {' or '.join(found)}?" if found else "")
+            f"no config file {told(str(path))}" + (f": did you mean {' or '.join(found)}?" if found else "")
         )
     try:
         get_config = runpy.run_path(str(path), run_name="gan_jax_config").get("get_config")
         config = get_config() if callable(get_config) else None
     except UserError:
         raise
-    except Exception as error:  # the file is the user's: any mistake in it is theirs to read
+    except (Exception, SystemExit) as error:  # the file is the user's: any mistake in it is theirs to read
         raise UserError(_mistake(path, error)) from error
     if not callable(get_config):
-        raise UserError(f"{path} has no function get_config()")
+        raise UserError(f"{one_line(path)} has no function get_config()")
     if not isinstance(config, Config):
         raise UserError(f"get_config() in {path} must return a gan_jax.config.Config, got {type(config).__name__}")
     return config
 
 
-def _mistake(path: Path, error: Exception) -> str:
+def _mistake(path: Path, error: BaseException) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{path}{f' line {line}' if line else ''}: {type(error).__name__}: {' '.join(text.split())}"
+    text = str(error.msg if isinstance(error, SyntaxError) else error)
+    where = f"{one_line(path)} line {line}" if line else one_line(path)
+    return f"{where}: {type(error).__name__}: {one_line(' '.join(text.split()))}"
 
 
 def override(config: Config, items: Iterable[str], *, allow: Iterable[str] | None = None) -> Config:
@@ -138,15 +153,22 @@ def override(config: Config, items: Iterable[str], *, allow: Iterable[str] | Non
 
 def _plain(value: Any, path: str) -> Any:
     if isinstance(value, Call):
+        if not isinstance(value.name, str):
+            raise UserError(f"{one_line(path)} wants the name of a function, got {told(value.name)}")
         return {"call": value.name, "with": {k: _plain(v, f"{path}.{k}") for k, v in value.items}}
     if dataclasses.is_dataclass(value):
         names = [item.name for item in dataclasses.fields(value)]
         return {name: _plain(getattr(value, name), f"{path}.{name}".lstrip(".")) for name in names}
     if isinstance(value, tuple):
         return [_plain(item, f"{path}.{index}") for index, item in enumerate(value)]
-    if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
+    if value is None or type(value) in (bool, str) or (type(value) is float and math.isfinite(value)):
         return value
-    raise UserError(f"{path} cannot be kept in a file: wants a finite number, text, None or a Call, got {value!r}")
+    if type(value) is int and abs(value) < _INT:
+        return value
+    got = told(value)
+    raise UserError(
+        f"{one_line(path)} cannot be kept in a file: wants a finite number, text, None or a Call, got {got}"
+    )
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -212,7 +234,8 @@ def check_resume(saved: Config, new: Config) -> None:
     bound = [(path, old, now) for path, old, now, free in differences(saved, new) if not free]
     if bound:
         most = 5
-        changed = ", ".join(f"{p} was {_shown(old)} and is now {_shown(now)}" for p, old, now in bound[:most])
+        told = [(path, one_line(_shown(old)), one_line(_shown(now))) for path, old, now in bound[:most]]
+        changed = ", ".join(f"{path} was {old} and is now {now}" for path, old, now in told)
         changed += f" and {len(bound) - most} fields more" if len(bound) > most else ""
         them = "it" if len(bound) == 1 else "them"
         raise UserError(f"this workdir holds another run: {changed}; use another --workdir, or set {them} back")

@@ -6,6 +6,7 @@ Users meet all of it through `gan_jax.config`.
 import ast
 import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -55,6 +56,20 @@ def freeze(value: Any) -> Any:
     return tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
 
 
+def one_line(text: object, most: int = 500) -> str:
+    """What someone else wrote, for a sentence of ours: one line, not too long, nothing a terminal acts on."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: most + 1])
+    return line if len(line) <= most else f"{line[:most]}..."
+
+
+def told(value: object) -> str:
+    """A value of any kind for a sentence of ours."""
+    try:
+        return one_line(" ".join(repr(value).split()))
+    except Exception:  # an int of too many digits, for one
+        return f"a {type(value).__name__}"
+
+
 def near(word: str, words: Iterable[str]) -> str:
     """`": did you mean 'a' or 'b'?"`, `": there are a, b, c"` where nothing is near, or nothing."""
     words = sorted(set(words))
@@ -88,7 +103,11 @@ def choices(home: str, attribute: str | None = None) -> list[str]:
     for info in pkgutil.iter_modules(module.__path__):
         spec = info.module_finder.find_spec(info.name, None)
         source = Path(spec.origin) if spec and spec.origin else None
-        if source and source.suffix == ".py" and (attribute or info.name) in _top_level(source):
+        if (
+            source
+            and source.suffix == ".py"
+            and (attribute or info.name) in _top_level(source, source.stat().st_mtime_ns)
+        ):
             found.append(info.name)
     return sorted(found)
 
@@ -115,7 +134,9 @@ def _is_public(name: str, value: Any, home: str) -> bool:
     return function and not name.startswith("_") and getattr(value, "__module__", None) == home
 
 
-def _top_level(source: Path) -> set[str]:
+@functools.cache
+def _top_level(source: Path, changed: int) -> set[str]:
+    """The names that a file defines; `changed`: when, since to read one takes milliseconds."""
     names: set[str] = set()
     for node in ast.parse(source.read_bytes()).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -141,18 +162,19 @@ def resolve(
     if colon:
         top = module_name.partition(".")[0]
         if allow is not None and top not in set(allow) and not _listed(module_name, function, home, attribute):
-            raise UserError(f"{name!r} was read from a workdir and is not part of {home}: add `--allow {top}`")
+            name, top = told(name), one_line(top)
+            raise UserError(f"{name} was read from a workdir and is not part of {home}: add `--allow {top}`")
         owner = _import(module_name, name)
     else:
         package = _is_package(_import(home, name))
         if name not in (known := choices(home, attribute)):
-            raise UserError(f"no {name!r} in {home}{near(name, known)}")
+            raise UserError(f"no {told(name)} in {home}{near(name, known)}")
         owner = _import(f"{home}.{name}" if package else home, name)
         function = (attribute or name) if package else name
     value = getattr(owner, function, None)
     if not callable(value):
         public = [n for n, v in vars(owner).items() if callable(v) and not n.startswith("_")]
-        raise UserError(f"no function {function!r} in {owner.__name__}{near(function, public)}")
+        raise UserError(f"no function {told(function)} in {owner.__name__}{near(function, public)}")
     return value
 
 
@@ -160,8 +182,8 @@ def _import(module: str, wanted: str) -> types.ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:  # whatever a user's own module does wrong is for the user to read
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"cannot import {module!r}, needed for {wanted!r} ({reason})") from error
+        reason = one_line(f"{type(error).__name__}: {error}".splitlines()[0])
+        raise UserError(f"cannot import {told(module)}, needed for {told(wanted)} ({reason})") from error
 
 
 def keywords(function: Callable[..., Any]) -> tuple[dict[str, Any], bool]:

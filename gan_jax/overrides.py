@@ -8,11 +8,12 @@ import dataclasses
 import math
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .errors import UserError
-from .names import Call, Home, freeze, keywords, near, resolve
+from .names import Call, Home, freeze, keywords, near, one_line, resolve, told
 
 # ---- text to values
 
@@ -25,8 +26,10 @@ def literal(text: str) -> Any:
     if text.lower() in ("none", "true", "false"):
         return {"none": None, "true": True, "false": False}[text.lower()]
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings():  # such as of a backslash: it may be meant as text
+            warnings.simplefilter("ignore")
+            value = ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
     return freeze(value) if isinstance(value, int | float | str | tuple | list) else text
 
@@ -155,10 +158,10 @@ class _Setter:
         known |= {path.partition(".")[0] for path in known}
         head = self.path.rpartition(".")[0]
         siblings = [path for path in known if path.rpartition(".")[0] == head and head]
-        return UserError(f"unknown field {self.path!r}{near(self.path, siblings) or near(self.path, known)}")
+        return UserError(f"unknown field {told(self.path)}{near(self.path, siblings) or near(self.path, known)}")
 
     def wrong(self, wanted: str) -> UserError:
-        return UserError(f"{self.path} wants {wanted}, got {self.text!r}")
+        return UserError(f"{one_line(self.path)} wants {wanted}, got {told(self.text)}")
 
     def home(self, path: str) -> Home:
         """By the path without its indices; a Call among the keywords of another one is a schedule."""
@@ -170,7 +173,7 @@ class _Setter:
         try:
             return resolve(name, home.module, home.attribute, allow=self.allow)
         except UserError as error:
-            raise UserError(f"{self.path}={self.text}: {error}") from error
+            raise UserError(f"{one_line(f'{self.path}={self.text}')}: {error}") from error
 
     def set(self, node: Any, hint: Any, done: str, rest: list[str]) -> Any:
         """`node`, at the path `done`, with the value at `rest` below it replaced."""
@@ -184,10 +187,10 @@ class _Setter:
             if part not in known and not open_ended:
                 takes = ", ".join(sorted(known)) or "no keywords"
                 hint = near(path, [f"{done}.{key}" for key in known]) or f": {node.name} takes {takes}"
-                raise UserError(f"unknown field {path!r}{hint}")
+                raise UserError(f"unknown field {told(path)}{hint}")
             value = self.set(node.kwargs.get(part), known.get(part, Any), path, below)
             return Call(node.name, **{**node.kwargs, part: value})
-        if isinstance(node, tuple) and part.isdigit() and int(part) < len(node):
+        if isinstance(node, tuple) and part in map(str, range(len(node))):
             index = int(part)
             value = self.set(node[index], Any, path, below)
             return (*node[:index], value, *node[index + 1 :])
@@ -221,7 +224,7 @@ def override(
     for item in items:
         path, equals, text = (part.strip() for part in item.partition("="))
         if not equals or not path:
-            raise UserError(f"the override {item!r} is not of the form field=value")
+            raise UserError(f"the override {told(item)} is not of the form field=value")
         setter = _Setter(config, path, text, homes, None if allow is None else tuple(allow))
         config = setter.set(config, type(config), "", path.split("."))
     return config

@@ -110,6 +110,14 @@ def test_one_that_others_can_write_to_is_not_used(level, mode, home):
     assert enable() is None
 
 
+def test_one_that_others_can_replace_is_not_used(home):
+    home.chmod(0o777)
+    assert f"{home / 'gan_jax'}: anyone can write to {home}: set GAN_JAX_CACHE" in enable()
+    assert used() is None
+    home.chmod(0o1777)  # as /tmp: each removes his own alone
+    assert enable() is None
+
+
 def test_one_of_another_user_is_not_used(home, monkeypatch):
     (home / "gan_jax").mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
@@ -164,8 +172,9 @@ def test_what_is_half_written_is_removed_once(home, monkeypatch):
     whole = zlib.compress(os.urandom(1000))
     kept = [entry("whole", whole), entry("compressed otherwise", b"(\xb5/\xfd" + whole)]
     torn = [entry("torn", whole[:-1]), entry("flipped", whole[:-3] + b"\0\0\0"), entry("empty", b"")]
+    torn += [entry("zeros", bytes(1000)), entry("noise", os.urandom(1000)), entry("text", b"no program")]
     again()
-    assert [path.exists() for path in kept + torn] == [True] * 2 + [False] * 3
+    assert [path.exists() for path in kept + torn] == [True] * 2 + [False] * 6
     old = entry("read before", whole[:-1], age=1000)  # each is looked into once, not at every start
     again()
     assert old.exists()
@@ -190,7 +199,7 @@ MLP = runs.TINY.replace('"dcgan", width=8', '"mlp", width=8')
     "mode", ["shard", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("jit", "pmap"))]
 )
 def test_programs_that_were_kept_end_with_the_same_bits(mode, tmp_path):
-    """Each run is a process of its own: without programs, with those of the first, with every one of them torn."""
+    """Each run is a process of its own: without programs, with those of the first, with all of them spoilt."""
     config, cache = runs.write_config(tmp_path, MLP), tmp_path / "cache"
     variables = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "XDG_CACHE_HOME": str(cache)}
     devices = 1 if mode == "jit" else 2
@@ -201,7 +210,8 @@ def test_programs_that_were_kept_end_with_the_same_bits(mode, tmp_path):
         outcome = runs.spawn("train", config, *arguments, GAN_JAX_CACHE="on", XLA_FLAGS=flags, **variables)
         assert outcome.code == 0, outcome.err
         # Not a word more than without.
-        assert all(re.match(r"step \d|look at:$|  /", line) for line in outcome.err.splitlines()), outcome.err
+        said = outcome.err.splitlines()
+        assert all(re.match(r"training |step \d|look at:$|  /", line) for line in said), outcome.err
         return outcome.digest
 
     def programs() -> dict[str, bytes]:
@@ -216,3 +226,7 @@ def test_programs_that_were_kept_end_with_the_same_bits(mode, tmp_path):
     assert train("torn") == cold
     assert programs().keys() == first.keys()
     assert all(zlib.decompress(data) for data in programs().values())
+    for path in cache.rglob("*-cache"):  # decayed since they were looked into: JAX meets them, and compiles
+        path.write_bytes(bytes(path.stat().st_size))
+        os.utime(path, (0, 0))
+    assert train("decayed") == cold

@@ -1,7 +1,6 @@
 """A folder of image files."""
 
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,8 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ..errors import UserError
-from .images import Channels, Crop, Filter, Transform, flatten, is_grey
-from .source import Mirrored, Source, checked_indices, describe_shape, digest, reason
+from ..names import one_line
+from .images import Channels, Crop, Filter, Transform, flatten, is_grey, opened, quiet_pillow
+from .source import Mirrored, Source, checked_indices, describe_shape, digest, locate, reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 _NAMED_FILES = 10
@@ -34,14 +34,15 @@ def folder(
     `check="all"` decodes every file once before training, "header" only opens it. Raises UserError naming the
     files that cannot be read, or where sizes differ and `size` is not given.
     """
-    root = Path(path).expanduser()
+    root = locate(path)
     if not root.is_dir():
-        raise UserError(f"there is no folder '{root}'")
+        raise UserError(f"there is no folder '{one_line(root)}'")
     transform = Transform(size, crop, filter, channels)
     names = _list_images(root)
     if not names:
-        raise UserError(f"there are no images under '{root}' (looked for {', '.join(SUFFIXES)})")
+        raise UserError(f"there are no images under '{one_line(root)}' (looked for {', '.join(SUFFIXES)})")
     label, classes = _class_labels(root, names) if labels else (None, None)
+    quiet_pillow()
     found = _inspect_all(root, names, check == "all")
     source = Folder(root, names, label, classes, transform, _common_shape(root, names, found, transform))
     return Mirrored(source) if mirror else source
@@ -79,17 +80,14 @@ class Folder:
         return rows
 
     def _decode(self, name: str) -> np.ndarray:
-        from PIL import Image
-
+        shown = one_line(self.root / name)
         try:
-            with Image.open(self.root / name) as image:
+            with opened(self.root / name) as image:
                 pixels = self._transform.apply(image, self.shape[-1])
         except Exception as error:  # Pillow's decoders raise nearly anything
-            raise UserError(f"'{self.root / name}' cannot be read: {reason(error)}") from error
+            raise UserError(f"'{shown}' cannot be read: {reason(error)}") from error
         if pixels.shape != self.shape:
-            raise UserError(
-                f"'{self.root / name}' is {describe_shape(pixels.shape)} now: it changed during the run"
-            )
+            raise UserError(f"'{shown}' is {describe_shape(pixels.shape)} now: it changed during the run")
         return pixels
 
     def fingerprint(self) -> str:
@@ -122,9 +120,10 @@ def _class_labels(root: Path, names: list[str]) -> tuple[np.ndarray | None, int 
     if not classes:
         return None, None
     if None in tops:
+        loose, inside = one_line(names[tops.index(None)]), one_line(classes[0])
         raise UserError(
-            f"'{root}' holds images itself ('{names[tops.index(None)]}') and in sub-folders "
-            f"('{classes[0]}'): put all of them into sub-folders, one a class, or pass data.source.labels=false"
+            f"'{one_line(root)}' holds images itself ('{loose}') and in sub-folders "
+            f"('{inside}'): put all of them into sub-folders, one a class, or pass data.source.labels=false"
         )
     number = {name: index for index, name in enumerate(classes)}
     return np.array([number[top] for top in tops if top is not None], np.int32), len(classes)
@@ -137,17 +136,13 @@ class _Found(NamedTuple):
 
 
 def _inspect_all(root: Path, names: list[str], decode: bool) -> list[_Found]:
-    from PIL import Image
-
     def inspect(name: str) -> _Found | str:
         try:
             return _inspect(root / name, decode)
         except Exception as error:  # Pillow's decoders raise nearly anything
-            return f"{name} ({reason(error)})"
+            return f"{one_line(name)} ({reason(error)})"
 
-    # Set here once, not in the threads: warning filters are common to all of them.
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         results = list(pool.map(inspect, names))
     found = [result for result in results if isinstance(result, _Found)]
     unreadable = [result for result in results if isinstance(result, str)]
@@ -155,18 +150,16 @@ def _inspect_all(root: Path, names: list[str], decode: bool) -> list[_Found]:
         rest = len(unreadable) - _NAMED_FILES
         listed = ", ".join(unreadable[:_NAMED_FILES]) + (f", and {rest} more" if rest > 0 else "")
         raise UserError(
-            f"{len(unreadable)} of the {len(names)} images under '{root}' cannot be read: {listed}; "
+            f"{len(unreadable)} of the {len(names)} images under '{one_line(root)}' cannot be read: {listed}; "
             "remove or replace them"
         )
     return found
 
 
 def _inspect(file: Path, decode: bool) -> _Found:
-    from PIL import ExifTags, Image
+    from PIL import ExifTags
 
-    with Image.open(file) as image:
-        if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-            raise ValueError(f"its {image.width} x {image.height} pixels are more than the limit")
+    with opened(file) as image:
         grey = is_grey(image)
         if decode:
             image.load()
@@ -183,8 +176,8 @@ def _common_shape(root: Path, names: list[str], found: list[_Found], transform: 
         for name, other in zip(names, found):
             if (other.width, other.height) != (first.width, first.height):
                 raise UserError(
-                    f"the images under '{root}' differ in size: '{names[0]}' is "
-                    f"{first.width}x{first.height}, '{name}' is {other.width}x{other.height}; "
+                    f"the images under '{one_line(root)}' differ in size: '{one_line(names[0])}' is "
+                    f"{first.width}x{first.height}, '{one_line(name)}' is {other.width}x{other.height}; "
                     "pass data.source.size=N to make them all N x N"
                 )
     return transform.shape(first.height, first.width, 1 if all(one.grey for one in found) else 3)

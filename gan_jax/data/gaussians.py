@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import UserError
 from .arrays import Arrays
+from .source import MOST_ROWS
 
 Layout = Literal["grid", "ring"]
 
@@ -41,9 +42,13 @@ def gaussians(
         raise UserError(f"sigma of the gaussians must not be negative, not {deviation}")
     if count < 1:
         raise UserError(f"count of the gaussians must be at least 1, not {count}")
+    if count > MOST_ROWS:
+        raise UserError(f"count of the gaussians must be at most {MOST_ROWS}, not {count}")
     label = (np.arange(count) % len(means)).astype(np.int32)
     noise = np.random.default_rng(seed).standard_normal((count, 2))
-    samples = (means[label] + deviation * noise).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        samples = means[label] + deviation * noise
+    samples = _float32(samples)
     name = f"gaussians layout={layout} modes={len(means)} sigma={deviation:g} seed={seed}"
     return Mixture(name, samples, label, means, deviation)
 
@@ -60,11 +65,19 @@ def centers(
     number = modes if modes is not None else {"grid": 25, "ring": 8}[layout]
     if number < 1:
         raise UserError(f"modes of the gaussians must be at least 1, not {number}")
+    if number > MOST_ROWS:
+        raise UserError(f"modes of the gaussians must be at most {MOST_ROWS}, not {number}")
     if layout == "ring":
         angles = 2 * np.pi * np.arange(number) / number
-        return (radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)).astype(np.float32)
+        return _float32(radius * np.stack([np.cos(angles), np.sin(angles)], axis=1))
     side = math.isqrt(number)
     if side * side != number:
         raise UserError(f"modes of a grid of gaussians must be a square number, not {number}")
     line = spacing * (np.arange(side) - (side - 1) / 2)
-    return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
+    return _float32(np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2))
+
+
+def _float32(points: np.ndarray) -> np.ndarray:
+    if not (np.abs(points) <= np.finfo(np.float32).max).all():
+        raise UserError("the gaussians lie beyond float32: give a smaller sigma, spacing or radius")
+    return points.astype(np.float32)

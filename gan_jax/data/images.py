@@ -3,8 +3,16 @@
 Pillow decodes and resizes. Colour profiles are ignored. Transparent images are laid on white.
 """
 
+import contextlib
+import math
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -17,6 +25,11 @@ Crop = Literal["center", "none"]
 Filter = Literal["lanczos", "bicubic", "bilinear", "box", "hamming", "nearest"]
 Channels = Literal[1, 3]
 
+MOST_PIXELS = 2**26
+"""Pixels that an image may have. A file of some bytes can claim any number, so others are not decoded at all."""
+
+# Those of the files' endings, whatever these say: for some others Pillow starts a program, such as Ghostscript.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
 
@@ -39,6 +52,8 @@ class Transform:
     def __post_init__(self):
         if self.size is not None and self.size < 1:
             raise UserError(f"size must be at least 1 pixel, not {self.size}")
+        if self.size is not None and self.size > math.isqrt(MOST_PIXELS):
+            raise UserError(f"size must be at most {math.isqrt(MOST_PIXELS)} pixels, not {self.size}")
         for name, choices in (("crop", Crop), ("filter", Filter)):
             if getattr(self, name) not in get_args(choices):
                 raise UserError(
@@ -71,6 +86,39 @@ class Transform:
             left, top = (image.width - side) // 2, (image.height - side) // 2
             image = image.crop((left, top, left + side, top + side))
         return image.resize((self.size, self.size), Image.Resampling[self.filter.upper()])
+
+
+@contextlib.contextmanager
+def opened(file: Path | IO[bytes]) -> "Iterator[Image.Image]":
+    """The image in a file, not decoded yet.
+
+    Raises ValueError for one of more than `MOST_PIXELS`, and whatever Pillow raises.
+    """
+    from PIL import Image
+
+    if isinstance(file, Path) and not stat.S_ISREG(os.stat(file).st_mode):
+        raise ValueError("it is no plain file")
+    try:
+        image = Image.open(file, formats=_FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # its own bound is above ours
+        found = re.search(r"\d+", str(error))
+        _check_pixels(int(found[0]) if found else MOST_PIXELS + 1)
+        raise
+    with image:
+        _check_pixels(image.width * image.height)
+        yield image
+
+
+def quiet_pillow() -> None:
+    """Pillow's warnings are not for the user: what they are of is refused here, or is decoded all the same."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _check_pixels(count: int) -> None:
+    if count < 1:
+        raise ValueError("it has no pixels")
+    if count > MOST_PIXELS:
+        raise ValueError(f"it claims {count:,} pixels, and {MOST_PIXELS:,} are the most that is decoded")
 
 
 def is_grey(image: "Image.Image") -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..names import one_line
+from .source import locate, reason
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>\w[\w.+\-]*))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -29,7 +31,7 @@ class Copy:
 
 def data_folder(data_dir: str | None) -> Path:
     """`data_dir`, else the environment's TFDS_DATA_DIR, else ~/tensorflow_datasets as TFDS has it."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return locate(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def find_copies(name: str, data_dir: str | None) -> list[Copy]:
@@ -40,12 +42,12 @@ def find_copies(name: str, data_dir: str | None) -> list[Copy]:
     """
     wanted = _NAME.fullmatch(name)
     if wanted is None:
-        raise UserError(f"'{name}' is not the name of a TFDS set: write it as NAME[/CONFIG][:1.2.3]")
-    root = data_folder(data_dir) / wanted["name"]
+        raise UserError(f"'{one_line(name)}' is not the name of a TFDS set: write it as NAME[/CONFIG][:1.2.3]")
+    root = locate(str(data_folder(data_dir) / wanted["name"]))
     config = wanted["config"]
     if config is None and not _versions(root):
         config = _only_config(root)
-    folders = _versions(root / config if config else root)
+    folders = _versions(locate(str(root / config)) if config else root)
     return [
         Copy(folder, config, folder.name, _formats(folder / "dataset_info.json"))
         for folder in folders
@@ -76,7 +78,10 @@ def _only_config(root: Path) -> str | None:
 def _formats(info: Path) -> tuple[str, ...]:
     content = _read_json(info)
     # TFDS wrote no format while tfrecord was the only one.
-    return (content.get("fileFormat") or "tfrecord", *content.get("alternativeFileFormats", []))
+    formats = [content.get("fileFormat") or "tfrecord", *(content.get("alternativeFileFormats") or [])]
+    if not all(isinstance(one, str) for one in formats):
+        raise UserError(f"'{info}' cannot be read: its file formats are no names")
+    return tuple(formats)
 
 
 def _read_json(path: Path) -> dict:
@@ -84,8 +89,8 @@ def _read_json(path: Path) -> dict:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{path}' cannot be read: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"'{one_line(path)}' cannot be read: {reason(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"'{path}' cannot be read: it is not a JSON object")
     return content

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UserError
+from ..names import one_line
 from .order import Order
 from .source import Source
 
@@ -28,11 +29,12 @@ def choose_resident(setting: Literal["auto"] | bool, source: Source, memory_byte
     if setting != "auto":
         raise UserError(f"resident must be auto, true or false, not '{setting}'")
     sample = math.prod(source.shape) * source.dtype.itemsize + (0 if source.classes is None else 4)
-    available = _host_memory_bytes() if memory_bytes is None else memory_bytes
+    available = host_memory_bytes() if memory_bytes is None else memory_bytes
     return len(source) * sample < available / 8
 
 
-def _host_memory_bytes() -> int:
+def host_memory_bytes() -> int:
+    """How much memory this machine, or this container, has."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")  # a container may have less than the machine
     text = limit.read_text().strip() if limit.is_file() else ""
@@ -42,7 +44,10 @@ def _host_memory_bytes() -> int:
 def read_all(source: Source) -> Rows:
     """Every row of the source in order, decoded once by all cores: "image" [N, ...], "label" [N] if any."""
     count = len(source)
-    rows: Rows = {"image": np.empty((count, *source.shape), source.dtype)}
+    try:
+        rows: Rows = {"image": np.empty((count, *source.shape), source.dtype)}
+    except (MemoryError, ValueError) as error:  # NumPy has a largest size too
+        raise UserError(f"{source.fingerprint()} does not fit in memory: pass data.resident=false") from error
     if source.classes is not None:
         rows["label"] = np.empty(count, np.int32)
 
@@ -65,16 +70,16 @@ def read_all(source: Source) -> Rows:
 def read_rows(source: Source, indices: np.ndarray) -> Rows:
     """`source.read`, whose failure names the record that failed.
 
-    A UserError or OSError becomes a UserError with the record's number; any other exception keeps its type
-    and gets the number as a note, since it is a fault of the source's code.
+    A UserError, OSError or MemoryError becomes a UserError with the record's number; any other exception keeps its
+    type and gets the number as a note, since it is a fault of the source's code.
     """
     try:
         return source.read(indices)
     except Exception as failure:
         index, error = _first_failure(source, indices) or (None, failure)
         where = f"record {index} of {source.fingerprint()}" if index is not None else source.fingerprint()
-        if isinstance(error, UserError | OSError):
-            raise UserError(f"{where}: {error}") from error
+        if isinstance(error, UserError | OSError | MemoryError):
+            raise UserError(f"{where}: {one_line(error, 2000)}") from error
         error.add_note(f"while reading {where}")
         raise error from None
 

@@ -1,14 +1,18 @@
 """Images or vectors from a NumPy .npz file."""
 
+import math
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from ..names import one_line
 from .arrays import Arrays
 from .images import Channels, Crop, Filter, Transform
-from .source import Mirrored, Source
+from .loader import host_memory_bytes
+from .source import Mirrored, Source, locate, reason
 
 
 def npz(
@@ -27,7 +31,7 @@ def npz(
     `label_key` from 0 on, if the file has it ("" ignores them). The image options do not apply to vectors.
     Raises UserError where the file cannot be used.
     """
-    file = Path(path).expanduser()
+    file = locate(path)
     arrays = _load(file, image_key, label_key)
     image = _checked_samples(file, *arrays["image"])
     label, classes = None, None
@@ -36,39 +40,70 @@ def npz(
         classes = int(label.max()) + 1
     transform = Transform(size, crop, filter, channels)
     if image.ndim == 2 and (transform != Transform() or mirror):
-        raise UserError(f"'{file}' holds vectors: size, crop, filter, channels and mirror are for images")
+        raise UserError(
+            f"'{one_line(file)}' holds vectors: size, crop, filter, channels and mirror are for images"
+        )
     source = Arrays("npz", image, label, classes, transform)
     return Mirrored(source) if mirror else source
 
 
 def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np.ndarray]]:
     """The arrays in use, each with its name in the file, under "image" and "label"."""
+    shown = one_line(file)
     if not file.is_file():
-        raise UserError(f"there is no file '{file}'")
+        raise UserError(f"there is no file '{shown}'")
     if not zipfile.is_zipfile(file):
-        raise UserError(f"'{file}' is not a whole .npz file: save one with np.savez(path, image=...)")
+        raise UserError(f"'{shown}' is not a whole .npz file: save one with np.savez(path, image=...)")
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            keys = {"label": label_key} if label_key in stored.files else {}
-            samples = [name for name in stored.files if name != label_key]
-            if image_key in stored.files:
-                keys["image"] = image_key
-            elif len(samples) == 1 and image_key == "image":
-                keys["image"] = samples[0]
-            else:
-                raise UserError(f"'{file}' has no array '{image_key}': it has {', '.join(stored.files) or 'none'}")
-            if "label" not in keys and label_key not in ("", "label"):
-                raise UserError(f"'{file}' has no array '{label_key}': it has {', '.join(stored.files)}")
-            return {use: (key, stored[key]) for use, key in keys.items()}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        if "allow_pickle" in str(error):
-            reason = "it holds pickled Python objects, which are never loaded"
-        raise UserError(f"'{file}' cannot be read as an .npz file: {reason}") from error
+        with zipfile.ZipFile(file) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            keys = _keys(shown, list(members), image_key, label_key)
+            return {use: (key, _read(archive, members[key])) for use, key in keys.items()}
+    except UserError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise nearly anything on damaged bytes
+        raise UserError(f"'{shown}' cannot be read as an .npz file: {reason(error)}") from error
+
+
+def _keys(shown: str, there: list[str], image_key: str, label_key: str) -> dict[str, str]:
+    """The names of the arrays in use, under "image" and "label"."""
+    keys = {"label": label_key} if label_key in there else {}
+    samples = [name for name in there if name != label_key]
+    has = one_line(", ".join(there)) or "none"
+    if image_key in there:
+        keys["image"] = image_key
+    elif len(samples) == 1 and image_key == "image":
+        keys["image"] = samples[0]
+    else:
+        raise UserError(f"'{shown}' has no array '{one_line(image_key)}': it has {has}")
+    if "label" not in keys and label_key not in ("", "label"):
+        raise UserError(f"'{shown}' has no array '{one_line(label_key)}': it has {has}")
+    return keys
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array, whose size is known before any of it is unpacked. Damaged bytes may raise nearly anything."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with archive.open(name) as member, warnings.catch_warnings():
+        warnings.simplefilter("error")  # NumPy warns of a header that Python 2 wrote
+        version = np.lib.format.read_magic(member)
+        if version not in readers:
+            raise ValueError(f"its {name} is neither images nor vectors")
+        shape, _, dtype = readers[version](member)
+        if dtype.hasobject:
+            raise ValueError("it holds pickled Python objects, which are never loaded")
+        claimed = math.prod(shape) * dtype.itemsize
+        held = archive.getinfo(name).file_size - member.tell()
+        if claimed != held:
+            raise ValueError(f"its {name} claims {claimed:,} bytes of numbers and holds {held:,}")
+        if claimed > (there := host_memory_bytes()):
+            raise ValueError(f"its {name} needs {claimed:,} bytes of memory, and there are {there:,}")
+        member.seek(0)
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _checked_samples(file: Path, key: str, samples: np.ndarray) -> np.ndarray:
-    what = f"array '{key}' of '{file}' ({samples.dtype} {list(samples.shape)})"
+    what = f"array '{one_line(key)}' of '{one_line(file)}' ({samples.dtype} {list(samples.shape)})"
     if samples.ndim == 0 or samples.size == 0:
         raise UserError(f"{what} is empty")
     if samples.ndim == 2:
@@ -89,9 +124,9 @@ def _checked_samples(file: Path, key: str, samples: np.ndarray) -> np.ndarray:
 
 
 def _checked_labels(file: Path, key: str, label: np.ndarray, count: int) -> np.ndarray:
-    what = f"array '{key}' of '{file}' ({label.dtype} {list(label.shape)})"
+    what = f"array '{one_line(key)}' of '{one_line(file)}' ({label.dtype} {list(label.shape)})"
     if label.shape != (count,):
         raise UserError(f"{what} must hold one label for each of the {count} samples")
-    if not np.issubdtype(label.dtype, np.integer) or label.min() < 0 or label.max() >= 2**31 - 1:
+    if label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= 2**31 - 1:
         raise UserError(f"{what} must hold the integers 0 to classes - 1: pass label_key='' to ignore it")
     return label.astype(np.int32)

@@ -1,11 +1,16 @@
 """What a data set is to the trainer: a length, a shape, and rows read by their indices."""
 
 import hashlib
+import os
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from ..errors import UserError
+from ..names import one_line
+
+MOST_ROWS = 2**28  # of a set that is made in memory
 
 
 @runtime_checkable
@@ -74,7 +79,7 @@ def digest(*parts: bytes | memoryview | str) -> str:
     """Twelve hexadecimal digits of the parts' BLAKE2 hash; each part is hashed with its length."""
     total = hashlib.blake2b(digest_size=6)
     for part in parts:
-        content = part.encode() if isinstance(part, str) else part
+        content = part.encode(errors="surrogateescape") if isinstance(part, str) else part  # a file's name, too
         total.update(len(content).to_bytes(8, "little"))
         total.update(content)
     return total.hexdigest()
@@ -83,7 +88,20 @@ def digest(*parts: bytes | memoryview | str) -> str:
 def reason(error: Exception) -> str:
     """The first line of an exception of another library, for use in a sentence of ours."""
     lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    return one_line(lines[0]) if lines else type(error).__name__
+
+
+def locate(path: str) -> Path:
+    """`path` with `~` as the home directory, be it there or not. Raises UserError where it can't be."""
+    try:
+        found = Path(path).expanduser()
+        os.stat(found)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, the home of no user
+        why = getattr(error, "strerror", None) or reason(error)
+        raise UserError(f"'{one_line(path)}' cannot be read: {why}") from error
+    return found
 
 
 def describe_shape(shape: tuple[int, ...]) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import UserError
-from .source import Source, checked_indices, digest
+from .source import MOST_ROWS, Source, checked_indices, digest
 
 
 class Stacked:
@@ -17,6 +17,10 @@ class Stacked:
             )
         if count < 1:
             raise UserError(f"count of the stacked images must be at least 1, not {count}")
+        if count > MOST_ROWS:
+            raise UserError(f"count of the stacked images must be at most {MOST_ROWS}, not {count}")
+        if source.classes**3 >= 2**31:
+            raise UserError(f"stacked counts the cube of {source.classes} classes: there is room for 1290 at most")
         self.source, self._count, self._seed = source, count, seed
         self.shape, self.dtype = (*source.shape[:2], 3), source.dtype
         self.single_classes = source.classes

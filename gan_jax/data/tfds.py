@@ -1,14 +1,17 @@
 """Sets of TensorFlow Datasets, read from array_record files without TensorFlow."""
 
 import io
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
+from ..names import one_line, told
 from . import layout
-from .images import Channels, Crop, Filter, Transform
+from .images import Channels, Crop, Filter, Transform, opened, quiet_pillow
 from .source import Mirrored, Source, checked_indices, describe_shape, digest, reason
 
 
@@ -36,7 +39,8 @@ def tfds(
     if copy is None:
         state = f"only as {copies[0].formats[0]}, not as array_record," if copies else "not"
         command = layout.prepare_command(name, data_dir)
-        where, other = layout.data_folder(data_dir), "data.source.data_dir" if data_dir else "TFDS_DATA_DIR"
+        where = one_line(layout.data_folder(data_dir))
+        other = "data.source.data_dir" if data_dir else "TFDS_DATA_DIR"
         raise UserError(
             f"the TFDS set '{name}' is {state} in '{where}': run `{command}`, or name another set in "
             f"data.source.name, or another folder in {other}"
@@ -53,10 +57,14 @@ class Records:
     ):
         import tensorflow_datasets
 
+        quiet_pillow()
         try:
+            _check_features(copy.path / "features.json")
             builder = tensorflow_datasets.builder_from_directory(copy.path)
+        except UserError:
+            raise
         except Exception as error:
-            raise UserError(f"'{copy.path}' cannot be read as a TFDS set: {reason(error)}") from error
+            raise UserError(f"'{one_line(copy.path)}' cannot be read as a TFDS set: {reason(error)}") from error
         self.name, self.split, self.version = name.split(":")[0], split, copy.version
         self.dtype = np.dtype(np.uint8)
         self._image_key, self._label_key = image_key, label_key
@@ -81,8 +89,7 @@ class Records:
         indices = checked_indices(indices, len(self))
         image = np.empty((len(indices), *self.shape), np.uint8)
         label = np.empty(len(indices), np.int32)
-        for place, record in enumerate(self._records.__getitems__(indices.tolist())):
-            example: Any = self._features.deserialize_example_np(record, decoders=self._decoders)
+        for place, example in enumerate(self._parsed(indices)):
             image[place] = self._decode(example[self._image_key], int(indices[place]))
             if self.classes is not None:
                 label[place] = example[self._label_key]
@@ -93,12 +100,18 @@ class Records:
                     )
         return {"image": image} if self.classes is None else {"image": image, "label": label}
 
-    def _decode(self, encoded: bytes, row: int) -> np.ndarray:
-        from PIL import Image
+    def _parsed(self, indices: np.ndarray) -> list[Any]:
+        try:
+            records = self._records.__getitems__(indices.tolist())
+            return [self._features.deserialize_example_np(one, decoders=self._decoders) for one in records]
+        except Exception as error:  # a damaged file or record may raise anything
+            raise UserError(f"'{self.name}' ({self.split}) cannot be read: {reason(error)}") from error
 
+    def _decode(self, encoded: bytes, row: int) -> np.ndarray:
         try:
             # TFDS never turns an image by its EXIF orientation, and its shapes are those of the stored one.
-            pixels = self._transform.apply(Image.open(io.BytesIO(encoded)), self.shape[-1], upright=False)
+            with opened(io.BytesIO(encoded)) as image:
+                pixels = self._transform.apply(image, self.shape[-1], upright=False)
         except Exception as error:  # Pillow's decoders raise nearly anything
             raise UserError(
                 f"record {row} of '{self.name}' ({self.split}) cannot be decoded: {reason(error)}"
@@ -114,11 +127,30 @@ class Records:
         return " ".join([*words, describe_shape(self.shape), self._transform.describe(), f"#{self._digest}"])
 
 
+def _check_features(file: Path) -> None:
+    """Refuses features that are not TFDS's own: it would import the modules that they name."""
+    for name in _classes(json.loads(file.read_text())):
+        if not name.startswith("tensorflow_datasets."):
+            raise UserError(f"'{one_line(file)}' names the code {told(name)}: only TFDS's own features are read")
+
+
+def _classes(node: Any) -> Iterator[str]:
+    """Every name of a class in a features.json, of TFDS's newer form, its older one, or one inside the other."""
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in pairs:
+        if key in ("type", "pythonClassName", "python_class_name") and isinstance(value, str):
+            yield value
+        elif key in ("json", "content") and isinstance(value, str):
+            yield from _classes(json.loads(value))
+        else:
+            yield from _classes(value)
+
+
 def _image_feature(name: str, features: Any, key: str) -> Any:
     import tensorflow_datasets
 
     if key not in features:
-        raise UserError(f"the TFDS set '{name}' has no feature '{key}': it has {', '.join(features)}")
+        raise UserError(f"the TFDS set '{name}' has no feature '{one_line(key)}': it has {', '.join(features)}")
     feature = features[key]
     if not isinstance(feature, tensorflow_datasets.features.Image) or feature.np_dtype != np.uint8:
         kind = f"{type(feature).__name__} of {feature.np_dtype}"
@@ -136,7 +168,7 @@ def _label_feature(name: str, features: Any, key: str) -> Any:
     ]
     if key not in offered or features[key].num_classes is None:
         raise UserError(
-            f"the TFDS set '{name}' has no class labels '{key}': it has {', '.join(offered) or 'none'}; "
+            f"the TFDS set '{name}' has no class labels '{one_line(key)}': it has {', '.join(offered) or 'none'}; "
             "data.source.label_key='' trains without labels"
         )
     return features[key]
@@ -158,14 +190,16 @@ def _open_split(builder: Any, name: str, split: str) -> tuple[Any, list[str]]:
     known = list(builder.info.splits)
     for part in split.split("+"):
         if part.split("[")[0].strip() not in [*known, "all"]:
-            raise UserError(f"the TFDS set '{name}' has no split '{part.strip()}': it has {', '.join(known)}")
+            wrong, has = one_line(part.strip()), ", ".join(known)
+            raise UserError(f"the TFDS set '{name}' has no split '{wrong}': it has {has}")
     try:
         raw = tensorflow_datasets.decode.DeserializeMethod.RAW_BYTES
         # The source first: it is what turns the info to the array_record files where there are others.
         records = builder.as_data_source(split, deserialize_method=raw, file_format="array_record")
         files = [(Path(f.filename), f.skip, f.take) for f in builder.info.splits[split].file_instructions]
-    except (ValueError, AssertionError, KeyError) as error:
-        raise UserError(f"split '{split}' of the TFDS set '{name}' cannot be read: {reason(error)}") from error
+    except Exception as error:  # what TFDS makes of a slice, or of a damaged set, is its own
+        why = f"split '{one_line(split)}' of the TFDS set '{name}' cannot be read: {reason(error)}"
+        raise UserError(why) from error
     for path, _, _ in files:
         if not path.is_file():
             raise UserError(

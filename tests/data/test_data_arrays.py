@@ -1,5 +1,7 @@
+import struct
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -96,7 +98,8 @@ def test_gaussians_have_their_moments(layout, modes, sigma):
 @pytest.mark.parametrize(
     ("options", "message"),
     [(dict(modes=24), "square"), (dict(modes=0), "modes"), (dict(sigma=-1.0), "sigma"),
-     (dict(count=0), "count"),
+     (dict(count=0), "count"), (dict(count=2**60), "at most"), (dict(modes=2**60), "at most"),
+     (dict(spacing=1e300), "beyond float32"), (dict(sigma=1e300), "beyond float32"),
      (dict(layout="line"), "grid or ring")],
 )  # fmt: skip
 def test_gaussians_refuse(options, message):
@@ -183,6 +186,37 @@ def test_npz_refusals_are_one_sentence(tmp_path):
     ]:  # fmt: skip
         with pytest.raises(UserError, match=message):
             npz(str(tmp_path / name), **options)
+
+
+def test_npz_bombs_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
+    def refused(name: str) -> str:
+        with pytest.raises(UserError) as error:
+            npz(str(tmp_path / name))
+        assert str(error.value).splitlines() == [str(error.value)]
+        return str(error.value)
+
+    def write(name: str, header: str, content: bytes = b"") -> None:
+        head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n"
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("image.npy", head + content)
+
+    write("claims.npz", "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000, 1000000, 3)}")
+    assert "image.npy claims 3,000,000,000,000 bytes of numbers and holds 0" in refused("claims.npz")
+    write("minus.npz", "{'descr': '|u1', 'fortran_order': False, 'shape': (-2, 8, 8)}")
+    assert "minus.npz' cannot be read" in refused("minus.npz")
+    write("none.npz", "{'descr': '|V0', 'fortran_order': False, 'shape': (1000000000000, 8, 8)}")
+    refused("none.npz")
+    np.savez_compressed(tmp_path / "zeros.npz", image=np.zeros((100, 100, 100), np.uint8))  # 1 KB
+    assert len(npz(str(tmp_path / "zeros.npz"))) == 100
+    monkeypatch.setattr("gan_jax.data.npz.host_memory_bytes", lambda: 999_999)
+    assert "image.npy needs 1,000,000 bytes of memory, and there are 999,999" in refused("zeros.npz")
+
+
+def test_a_set_too_large_for_the_memory(tmp_path):
+    source = gaussians(count=10)
+    source.shape = (2**60,)
+    with pytest.raises(UserError, match=r"does not fit in memory: pass data.resident=false"):
+        read_all(source)
 
 
 def test_importing_the_package_is_light():

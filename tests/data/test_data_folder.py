@@ -1,11 +1,14 @@
+import os
 import re
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.data import read_all
+from gan_jax.data import images, read_all
 from gan_jax.data.folder import folder
 from gan_jax.errors import UserError
 
@@ -191,7 +194,7 @@ def test_unreadable_files_are_one_error(tmp_path, monkeypatch):
     write(tmp_path / "float.tif", np.ones((64, 64), np.float32))
     write(tmp_path / "wide.tif", np.full((64, 64), 70_000, np.int32))
     write(tmp_path / "bomb.png", np.zeros((80, 80), np.uint8))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    monkeypatch.setattr(images, "MOST_PIXELS", 5000)
     with pytest.raises(UserError, match="8 of the 10 images") as error:
         folder(str(tmp_path))
     message = str(error.value)
@@ -206,13 +209,63 @@ def test_unreadable_files_are_one_error(tmp_path, monkeypatch):
         folder(str(tmp_path))
 
 
-def test_a_bomb_is_refused_whatever_the_warning_filters_say(tmp_path, monkeypatch):
-    write(tmp_path / "bomb.png", np.zeros((80, 80), np.uint8))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+def huge(side: int) -> bytes:
+    """A PNG file of some bytes that claims to be `side` pixels high and wide."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("filters", ["ignore", "default", "error"])
+@pytest.mark.parametrize("check", ["all", "header"])
+@pytest.mark.parametrize("side", [8193, 10_000, 100_000])  # under Pillow's own bounds, over its first, its second
+def test_a_bomb_is_refused_before_it_is_decoded(side, check, filters, tmp_path, recwarn):
+    (tmp_path / "bomb.png").write_bytes(huge(side))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(UserError, match=r"bomb.png \("):
-            folder(str(tmp_path), check="header")
+        warnings.simplefilter(filters)
+        with pytest.raises(UserError) as error:
+            folder(str(tmp_path), check=check, size=8)
+    assert f"bomb.png (it claims {side**2:,} pixels, and 67,108,864 are the most that is decoded)" in str(
+        error.value
+    )
+    assert not recwarn
+
+
+def test_a_bomb_that_comes_later_is_refused_as_it_is_read(tmp_path, monkeypatch):
+    write(tmp_path / "a.png", np.zeros((80, 80), np.uint8))
+    source = folder(str(tmp_path), size=8)
+    (tmp_path / "a.png").write_bytes(huge(100_000))
+    with pytest.raises(UserError, match=r"^record 0 of .*a.png' cannot be read: it claims 10,000,000,000"):
+        read_all(source)
+    write(tmp_path / "a.png", np.zeros((4000, 4000), np.uint8))  # 16 KB
+    assert read_all(source)["image"].shape == (1, 8, 8, 1)
+    monkeypatch.setattr(images, "MOST_PIXELS", 4000**2 - 1)
+    with pytest.raises(UserError, match="it claims 16,000,000 pixels, and 15,999,999 are the most"):
+        read_all(source)
+    with pytest.raises(UserError, match="size must be at most 3999 pixels, not 4000"):
+        folder(str(tmp_path), size=4000)
+
+
+def test_what_is_no_plain_file_of_these_formats_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")  # to open it would wait for ever
+    (tmp_path / "run.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(UserError, match=r"pipe.png \(it is no plain file\), run.png \(cannot identify"):
+        folder(str(tmp_path))
+
+
+def test_names_are_shown_on_one_line(tmp_path):
+    home = tmp_path / "two\nlines"
+    write(home / "a.png", COLOUR)
+    (home / "b\x1b[2J\udcff.png").write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        folder(str(home))
+    assert r"two\nlines' cannot be read: b\x1b[2J\udcff.png (" in str(error.value)
+    assert str(error.value).isprintable()
+    write(home / "b\x1b[2J\udcff.png", COLOUR, format="png")
+    assert len(folder(str(home)).fingerprint()) < 80
 
 
 def test_a_file_that_changes_during_the_run_is_named(tmp_path):

@@ -5,8 +5,19 @@ import numpy as np
 import pytest
 
 from gan_jax.data import Loader, read_all
+from gan_jax.data.loader import read_rows
 from gan_jax.data.tfds import tfds
 from gan_jax.errors import UserError
+
+
+class Garbage:
+    """Records that are no examples."""
+
+    def __len__(self):
+        return 23
+
+    def __getitems__(self, indices):
+        return [b"\xff\xfe garbage"] * len(indices)
 
 
 def by_depth(source):
@@ -142,6 +153,40 @@ def test_spoilt_sets(tide_pool):
     (folder / "dataset_info.json").write_text("[1, 2")
     with pytest.raises(UserError, match=r"dataset_info.json' cannot be read"):
         tfds("tide_pool", data_dir=str(tide_pool))
+
+
+def test_a_bomb_in_a_record_is_refused(prepared_once, monkeypatch):
+    source = tfds("tide_pool", data_dir=str(prepared_once))
+    monkeypatch.setattr("gan_jax.data.images.MOST_PIXELS", 29)
+    with pytest.raises(UserError, match=r"record 3 of 'tide_pool' .* cannot be decoded: it claims 30 pixels"):
+        source.read(np.array([3]))
+
+
+@pytest.mark.parametrize("form", ["newer", "older", "one in the other"])
+def test_features_that_are_code_of_others_are_not_imported(form, tide_pool, tmp_path, monkeypatch):
+    (tmp_path / "strange_code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tide_pool / "tide_pool" / "1.2.0" / "features.json"
+    tree = json.loads(file.read_text())
+    strange = {"type": "strange_code.Image", "content": {}}
+    if form == "newer":
+        tree["featuresDict"]["features"]["depth"]["pythonClassName"] = "strange_code.Image"
+    elif form == "older":
+        tree = {"type": tree["pythonClassName"], "content": {"image": strange}}
+    else:
+        tree["featuresDict"]["features"]["depth"] = {"jsonFeature": {"json": json.dumps({"feature": strange})}}
+    file.write_text(json.dumps(tree))
+    with pytest.raises(UserError, match=r"features.json' names the code 'strange_code.Image': only TFDS's own"):
+        tfds("tide_pool", data_dir=str(tide_pool))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_records_are_one_sentence(tide_pool):
+    source = tfds("tide_pool", data_dir=str(tide_pool))
+    source._records = Garbage()
+    with pytest.raises(UserError, match=r"record 3 of .*'tide_pool' \(train\) cannot be read: ") as error:
+        read_rows(source, np.array([3]))
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_fewer_classes_than_labels(tide_pool):

@@ -1,0 +1,293 @@
+"""A workdir, data or weights may come from anyone: nothing in them runs as code, or leads out of its folder."""
+
+import json
+import os
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import runs
+from gan_jax import config as configs
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.digest import leaf_digests
+from gan_jax.errors import UserError
+from gan_jax.manifest import MANIFEST, read_manifest, settle_files, tidy, write_manifest
+from runs import Outcome, call, sentence
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs(tmp_path_factory):
+    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return runs.write_config(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    outcome = call("train", config, "steps=20", "--workdir", workdir)
+    assert outcome.code == 0, outcome.err
+    return workdir
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    """A copy of a run, to spoil."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+class Bomb:
+    """What leaves a file behind where it is unpickled."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.fixture
+def marker(tmp_path, monkeypatch):
+    """A file that no test may find in the end; `strange_code`, which can be imported, makes it."""
+    path = tmp_path / "ran"
+    (tmp_path / "strange_code.py").write_text(f"open({str(path)!r}, 'w')\ndef run(*a, **k): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert pickle.loads(pickle.dumps(Bomb(path))) == 0
+    assert path.exists()  # the bomb works
+    path.unlink()
+    yield path
+    assert not path.exists()
+
+
+COMMANDS = {
+    "sample": ["--count", 4],
+    "digest": [],
+    "evaluate": ["--count", 4, "--reference", 4],
+    "checkpoints": [],
+}
+
+
+def commands(workdir: Path) -> dict[str, Outcome]:
+    """Every command that reads a workdir; each does its work, or says one sentence."""
+    outcomes = {name: call(name, workdir, *words) for name, words in COMMANDS.items()}
+    for outcome in outcomes.values():
+        assert outcome.code in (0, 2)
+        if outcome.code == 2:
+            sentence(outcome)
+    return outcomes
+
+
+def spoil(workdir: Path, change: dict[str, Any]) -> None:
+    """Puts values into config.json, each at its path."""
+    path = workdir / "config.json"
+    tree = json.loads(path.read_text())
+    for place, value in change.items():
+        *above, last = place.split(".")
+        node = tree
+        for part in above:
+            node = node[part]
+        node[last] = value
+    path.write_text(json.dumps(tree))
+
+
+# ---- names
+
+NAMES = [
+    "os:system", "builtins:eval", "builtins:exec", "runpy:run_path", "strange_code:run", "subprocess:run",
+    "gan_jax.metrics.torch_weights:os", "gan_jax.metrics.torch_weights:pickle.loads", "gan_jax.losses:jax",
+    "gan_jax.losses.jax:jit", "gan_jax.losses:__builtins__", "gan_jax.config:load", "gan_jax.cli:main",
+    "gan_jax:config.load", "os.system", "jax", "__import__", "../strange_code", "strange_code", "", ":", "a\nb",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("home", configs.HOMES.values(), ids=configs.HOMES)
+def test_no_name_of_a_workdir_leads_out_of_its_home(home, marker):
+    for name in NAMES:
+        with pytest.raises(UserError) as error:
+            configs.resolve(name, home.module, home.attribute, allow=())
+        assert str(error.value).splitlines() == [str(error.value)]
+
+
+BUILT = {"sample", "digest", "evaluate"}  # what builds the game
+FIELDS = {
+    "generator": BUILT, "loss": BUILT, "latent.with.size": BUILT, "ema.half_life": BUILT, "augment": BUILT,
+    "generator_optimizer.with.learning_rate": BUILT, "data.source": {"evaluate"},
+    "data.source.with.size": {"evaluate"}, "metrics.features": {"evaluate"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_workdir_runs_no_code(field, workdir, marker):
+    for name in ("os:system", "strange_code:run"):
+        spoil(workdir, {field: {"call": name, "with": {"command": f"touch {marker}"}}})
+        outcomes = commands(workdir)
+        assert {command for command, outcome in outcomes.items() if outcome.code} == FIELDS[field]
+        assert all(f"--allow {name.partition(':')[0]}" in outcomes[command].err for command in FIELDS[field])
+
+
+@pytest.mark.parametrize("name", ["os:system", "strange_code:run"])
+def test_a_run_is_not_taken_up_with_other_names_than_the_users(name, config, workdir, marker):
+    spoil(workdir, {"generator": {"call": name, "with": {"command": f"touch {marker}"}}})
+    sentence(call("train", config, "steps=30", "--workdir", workdir), "this workdir holds another run")
+
+
+# ---- pickles
+
+
+def test_data_of_pickles_are_not_loaded(config, workdir, tmp_path, marker):
+    np.savez(tmp_path / "data.npz", image=np.array([Bomb(marker)] * 4, dtype=object))
+    spoil(workdir, {"data.source": {"call": "npz", "with": {"path": str(tmp_path / "data.npz")}}})
+    assert "pickled Python objects" in commands(workdir)["evaluate"].err
+    words = ["data.source=npz", f"data.source.path={tmp_path / 'data.npz'}", "--workdir", tmp_path / "new"]
+    sentence(call("train", config, *words), "pickled Python objects")
+
+
+@pytest.mark.parametrize("form", ["plain", "zipped", "npz"])
+def test_weights_of_pickles_are_not_loaded(form, workdir, tmp_path, marker):
+    path = tmp_path / ("w.npz" if form == "npz" else "w.pth")
+    if form == "npz":
+        np.savez(path, w=np.array([Bomb(marker)], dtype=object))
+    elif form == "zipped":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps({"w": Bomb(marker)}, protocol=2))
+    else:
+        path.write_bytes(pickle.dumps({"w": Bomb(marker)}, protocol=2))
+    for name in ("inception", "efficientnet_lite0"):
+        spoil(workdir, {"metrics.features": {"call": name, "with": {"weights": str(path)}}})
+        assert commands(workdir)["evaluate"].code == 2
+
+
+def test_checkpoints_of_pickles_are_not_loaded(config, workdir, marker):
+    """Every file is a pickle, and the manifest says that it should be."""
+    for home in (workdir / "checkpoints").iterdir():
+        for file in (home / "state").rglob("*"):
+            if file.is_file():
+                file.write_bytes(pickle.dumps(Bomb(marker)))
+        manifest = read_manifest(home)
+        write_manifest(home, {**manifest, "files": settle_files(home, "state")})
+    assert {name for name, outcome in commands(workdir).items() if outcome.code} == {
+        "sample",
+        "digest",
+        "evaluate",
+    }
+    outcome = call("train", config, "steps=30", "--workdir", workdir)
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].startswith("gan-jax: no checkpoint in")
+    for home in (workdir / "checkpoints").iterdir():
+        (home / MANIFEST).write_bytes(pickle.dumps(Bomb(marker)))
+    commands(workdir)
+
+
+# ---- paths
+
+STATE = {"w": jnp.arange(4.0)}
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A folder beside the checkpoints with a whole one in it; none of it may ever change."""
+    with Checkpoints(tmp_path / "outside") as checkpoints:
+        checkpoints.save(1, STATE, {})
+    before = runs.files(tmp_path / "outside")
+    yield tmp_path / "outside" / "1"
+    assert runs.files(tmp_path / "outside") == before
+
+
+@pytest.fixture
+def inside(tmp_path):
+    with Checkpoints(tmp_path / "inside") as checkpoints:
+        checkpoints.save(1, STATE, {})
+    return tmp_path / "inside"
+
+
+@pytest.mark.parametrize(
+    "name", ["../../outside/1/state", "/etc", "state/../../../outside/1/state", ".", "..", ""]
+)
+@pytest.mark.parametrize("where", ["state", "files"])
+def test_a_manifest_names_nothing_outside_of_it(where, name, inside, outside):
+    manifest = read_manifest(inside / "1")
+    there = {"state": name, "files": {}} if where == "state" else {"files": {**manifest["files"], name: {}}}
+    write_manifest(inside / "1", {**manifest, **there})
+    with Checkpoints(inside) as checkpoints:
+        assert "names a file outside of it" in str(checkpoints.verify(1))
+        with pytest.raises(UserError, match="names a file outside of it"):
+            checkpoints.restore(STATE)
+
+
+@pytest.mark.parametrize(
+    "key", ["step", "state", "files", "leaves", "shapes", "keys", "record", "digest", "written"]
+)
+@pytest.mark.parametrize("value", [None, [1], "x" * 9, {"state/x": 3}])
+def test_a_manifest_of_another_form_is_damaged(key, value, inside):
+    manifest = read_manifest(inside / "1")
+    write_manifest(inside / "1", {**manifest, key: value})
+    with Checkpoints(inside) as checkpoints:
+        if checkpoints.verify(1) is not None:
+            with pytest.raises(UserError, match=r"no checkpoint in .* can be used \(step 1: "):
+                checkpoints.restore(STATE)
+
+
+def test_a_link_is_no_checkpoint_and_nothing_is_removed_through_it(inside, outside):
+    (inside / "2").symlink_to(outside)
+    (inside / "3").symlink_to(outside.parent / "nowhere")
+    with Checkpoints(inside, keep=1) as checkpoints:
+        assert "is a link" in str(checkpoints.verify(2))
+        assert checkpoints.restore(STATE).step == 1
+        checkpoints.save(4, STATE, {})
+        checkpoints.save(5, STATE, {})
+        checkpoints.wait()
+        assert (inside / "2").is_symlink()
+        checkpoints.save(2, STATE, {})
+        with pytest.raises(UserError, match="a link"):  # it isn't written through either
+            checkpoints.wait()
+
+
+@pytest.mark.parametrize("part", ["state", "state/more", MANIFEST, "file"])
+def test_a_link_inside_a_checkpoint_is_damage(part, inside, outside):
+    home = inside / "1"
+    if part == "file":
+        part = next(iter(read_manifest(home)["files"]))
+    path = home / part
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to(outside / (part if (outside / part).exists() else "state"))
+    with Checkpoints(inside) as checkpoints:
+        assert "link" in str(checkpoints.verify(1))
+        checkpoints.save(1, STATE, {})  # replaces it; `outside` stays
+        checkpoints.wait()
+        assert checkpoints.verify(1) is None
+        assert leaf_digests(checkpoints.restore(STATE).state) == leaf_digests(STATE)
+
+
+def test_what_was_left_as_links_is_not_written_through(inside, outside):
+    home = inside / "1"
+    for name in (f"{MANIFEST}.partial", "state.b"):
+        (home / name).symlink_to(outside / (MANIFEST if "." in name[6:] else "state"))
+    (home / "state-of-mine").mkdir()
+    tidy(home, "state")
+    assert sorted(entry.name for entry in home.iterdir()) == [MANIFEST, "state", "state-of-mine"]
+    (home / f"{MANIFEST}.partial").symlink_to(outside / MANIFEST)
+    write_manifest(home, read_manifest(home))
+    with Checkpoints(inside) as checkpoints:
+        assert checkpoints.verify(1) is None
+
+
+def test_a_pipe_in_a_checkpoint_does_not_hold_it_up(inside):
+    name = next(iter(read_manifest(inside / "1")["files"]))
+    (inside / "1" / name).unlink()
+    os.mkfifo(inside / "1" / name)
+    with Checkpoints(inside) as checkpoints:
+        assert "is no plain file" in str(checkpoints.verify(1))
