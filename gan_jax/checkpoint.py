@@ -236,7 +236,7 @@ class Checkpoints:
         """Every directory with the name of a step, finished or not."""
         if not self.directory.is_dir():
             return []
-        names = [entry.name for entry in self.directory.iterdir() if entry.is_dir()]
+        names = [entry.name for entry in self.directory.iterdir() if entry.is_dir() and not entry.is_symlink()]
         return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
     def _require(self, step: int) -> None:
@@ -409,14 +409,14 @@ def _read_leaves(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
         with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             arrays = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=stored))
+        leaves: dict[str, Any] = {}
+        for name, (kind, shape) in shapes.items():
+            if implementation := manifest["keys"].get(name):
+                leaves[name] = jax.random.wrap_key_data(arrays[name], impl=implementation)
+            else:
+                leaves[name] = arrays[name] if name in stored else np.zeros(shape, jnp.dtype(kind))
     except Exception as error:
         raise Damaged(f"Orbax cannot read it ({_first_line(error)})") from error
-    leaves: dict[str, Any] = {}
-    for name, (kind, shape) in shapes.items():
-        if implementation := manifest["keys"].get(name):
-            leaves[name] = jax.random.wrap_key_data(arrays[name], impl=implementation)
-        else:
-            leaves[name] = arrays[name] if name in stored else np.zeros(shape, jnp.dtype(kind))
     return leaves
 
 

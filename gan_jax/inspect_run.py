@@ -21,6 +21,7 @@ from .metrics.measures import best_by
 from .metrics.record import Record
 from .page import page
 from .recipe import Allow, SampleSpec, make_gan, make_source
+from .resume import check_fields
 from .sampling import Sampler
 from .standing import standing_statistics
 from .state import GANState
@@ -75,11 +76,12 @@ def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened
         restored = checkpoints.restore(target, step)
     if restored is None:
         raise UserError(f"{workdir} holds no checkpoint yet: train it first")
+    check_fields(restored.record)
     return Opened(config, spec, gan, restored.step, restored.state.state, restored.record["data"])
 
 
 def _named_step(name: str, checkpoints: Checkpoints, config: Config) -> int:
-    if name.isdecimal():
+    if name.isdecimal() and len(name) < 19:
         return int(name)
     if name != "best":
         raise UserError(f"--step wants a number or best, got {name!r}")
@@ -93,7 +95,9 @@ def _sample_spec(checkpoints: Checkpoints, steps: list[int]) -> SampleSpec:
     """What the samples of a run are, from the newest manifest that can be read; the last error if none can."""
     while True:
         try:
-            known = checkpoints.manifest(steps.pop())["record"]["sample"]
+            record = checkpoints.manifest(steps.pop())["record"]
+            check_fields(record)
+            known = record["sample"]
             return SampleSpec(tuple(known["shape"]), known["dtype"], known["classes"])
         except UserError:
             if not steps:
@@ -128,9 +132,10 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
                 lines.append(f"step {step}  NOT VERIFIED: {error}")
                 continue
             size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
-            numbers = manifest["record"].get("metrics", {})
+            numbers = manifest["record"].get("metrics")
+            numbers = numbers if isinstance(numbers, dict) else {}
             words = [f"step {step}", manifest["written"], f"{size / 1e6:.1f} MB"]
-            words += [f"{name} {value:.4g}" for name, value in numbers.items()]
+            words += [f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, int | float)]
             words += ["verified" if wrong is None else f"NOT VERIFIED: {wrong}"]
             lines.append("  ".join([*words, *(["best"] if step == best else [])]))
     return lines

@@ -13,7 +13,7 @@ from .config import HOMES, Call, Config, Penalty, resolve
 from .data.source import Source
 from .errors import UserError
 from .gan import GAN
-from .names import keywords
+from .names import keywords, one_line
 from .schedules import half_life, per_update
 
 
@@ -52,9 +52,12 @@ def build(call: Call, home: str, allow: Allow = None, **offered: Any) -> Any:
     if missing:
         raise UserError(f"{home}={call.name} needs {missing[0]}: say {home}.{missing[0]}=...")
     try:
-        return function(**passed)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{home}={call.name}: {error}") from error
+        made = function(**passed)
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise UserError(f"{home}={call.name}: {one_line(error)}") from error
+    if made is None:
+        raise UserError(f"{home}={call.name} makes nothing: it has to return what it is named for")
+    return made
 
 
 def make_source(config: Config, allow: Allow = None) -> Source:

@@ -45,12 +45,25 @@ def restore(
 
 def check_record(record: Mapping[str, Any], config: Config, fingerprint: str) -> None:
     """Raises UserError where a checkpoint's run began with another config, or with other data."""
+    check_fields(record)
     configs.check_resume(configs.from_json(record["config"]), config)
     if record["data"] != fingerprint:
         raise UserError(
             f"the data set is not the one this run began with (it was {record['data']}, it is {fingerprint}): "
             "restore it, or use another --workdir"
         )
+
+
+def check_fields(record: Mapping[str, Any]) -> None:
+    """Raises UserError where a checkpoint's record is not one that a run leaves."""
+    wanted = {"config": dict, "sample": dict, "data": str, "environment": dict}
+    if missing := [name for name, kind in wanted.items() if not isinstance(record.get(name), kind)]:
+        raise UserError(f"this checkpoint is of no run of gan-jax train: its record has no {missing[0]}")
+    sample = record["sample"]
+    shape, classes = sample.get("shape"), sample.get("classes")
+    whole = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
+    if not whole or sample.get("dtype") not in ("uint8", "float32") or not isinstance(classes, int | None):
+        raise UserError("this checkpoint is of no run of gan-jax train: its record says nothing of its samples")
 
 
 def elsewhere(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

@@ -1,6 +1,7 @@
 """Whose a workdir is: one run at a time, and always the same run. Its config lies in `config.json`."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -14,7 +15,11 @@ from .errors import UserError
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """One run at a time in a workdir; the lock goes with the process, however it ends."""
+    """One run at a time in a workdir; the lock goes with the process, however it ends.
+
+    Raises:
+        UserError: another run is in it; or, meanwhile, the disk refuses what the run writes there.
+    """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = open(workdir / ".lock", "w")  # noqa: SIM115
@@ -29,7 +34,22 @@ def locked(workdir: Path) -> Iterator[None]:
             ) from error
         except OSError:  # a file system without locks: nothing guards the workdir there
             pass
-        yield
+        try:
+            yield
+        except OSError as error:
+            if not _refused(error, workdir):
+                raise
+            raise UserError(
+                f"can't write to {error.filename or workdir} ({error.strerror}): mend that, then start the same "
+                "command again"
+            ) from error
+
+
+def _refused(error: OSError, workdir: Path) -> bool:
+    """Whether it is the disk of the workdir that says no: full, read-only or gone."""
+    if isinstance(error.filename, str | os.PathLike):
+        return Path(error.filename).is_relative_to(workdir)
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def read_config(workdir: Path) -> Config:
@@ -40,11 +60,15 @@ def read_config(workdir: Path) -> Config:
     """
     path = Path(workdir) / "config.json"
     try:
-        return configs.from_json(json.loads(path.read_text()))
+        config = configs.from_json(json.loads(path.read_text()))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{workdir} holds no run (there is no {path.name}): train one there first") from error
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): restore it, or use another workdir") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a JSON file: restore it, or use another workdir") from error
+    configs.validate(config)
+    return config
 
 
 def check_config(workdir: Path, config: Config) -> None:
@@ -54,8 +78,10 @@ def check_config(workdir: Path, config: Config) -> None:
 
 
 def keep_config(workdir: Path, config: Config) -> None:
+    """Put a run's config into its workdir, in one rename."""
     temporary = workdir / "config.json.tmp"
-    with open(temporary, "w") as file:
+    temporary.unlink(missing_ok=True)  # not written through, should it be a link to elsewhere
+    with open(temporary, "x") as file:
         file.write(json.dumps(configs.to_json(config), indent=1) + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -14,6 +14,7 @@ from PIL import Image
 import runs
 from gan_jax import cli, report, sample_run
 from gan_jax.data import layout
+from gan_jax.manifest import read_manifest, write_manifest
 from runs import call, sentence, spawn
 
 pytestmark = pytest.mark.timeout(180)
@@ -381,3 +382,31 @@ def test_help_and_no_command(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         call()
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda record: record.pop("sample"), "its record has no sample"),
+        (lambda record: record.update(data=3), "its record has no data"),
+        (lambda record: record["sample"].update(dtype="evil"), "its record says nothing of its samples"),
+    ],
+)
+def test_a_checkpoint_that_no_run_left(change, words, trained, tmp_path):
+    """Whole by its manifest, and still not what `train` writes."""
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    for path in (workdir / "checkpoints").iterdir():
+        manifest = read_manifest(path)
+        change(manifest["record"])
+        write_manifest(path, manifest)
+    sentence(call("digest", workdir), "of no run of gan-jax train", words)
+
+
+def test_a_config_of_wrong_types_in_a_workdir(trained, tmp_path):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    for name, value in (("batch", "x"), ("generator", "dcgan"), ("checkpoint", {"keep": "no"})):
+        (workdir / "config.json").write_text(json.dumps({**config, name: value}))
+        sentence(call("digest", workdir), name)
+    (workdir / "config.json").write_text("[" * 100_000)
+    sentence(call("digest", workdir), "is not a JSON file")

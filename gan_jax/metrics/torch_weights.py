@@ -79,8 +79,8 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"'{path}' can't be read as arrays: {error}") from None
+    except Exception as error:  # zipfile and NumPy raise nearly anything on damaged bytes
+        raise UserError(f"'{path}' can't be read as arrays: {type(error).__name__}: {error}") from None
 
 
 def read_torch(path: str | Path) -> dict[str, np.ndarray]:
