@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,9 +97,18 @@ def call(*arguments: Any) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def spawn(*arguments: Any, timeout: float = 120.0, **environment: str) -> Outcome:
-    """`python -m gan_jax ARGUMENTS` in a process of its own, killed with its children after `timeout` seconds."""
-    process = _start(arguments, environment, stderr=subprocess.PIPE)
+def spawn(
+    *arguments: Any,
+    timeout: float = 120.0,
+    wrapped: Sequence[str] = (),
+    python: Sequence[Any] = ("-m", "gan_jax"),
+    **environment: str,
+) -> Outcome:
+    """`python -m gan_jax ARGUMENTS` in a process of its own, killed with its children after `timeout` seconds.
+
+    `wrapped`: in another command, such as setpriv. `python`: another program that takes the same arguments.
+    """
+    process = _start(arguments, environment, stderr=subprocess.PIPE, words=[*wrapped, sys.executable, *python])
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -109,8 +118,13 @@ def spawn(*arguments: Any, timeout: float = 120.0, **environment: str) -> Outcom
     return Outcome(process.returncode, out, err)
 
 
-def _start(arguments: Any, environment: dict[str, str], stderr: int) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "gan_jax", *map(str, arguments)]
+def _start(
+    arguments: Any,
+    environment: dict[str, str],
+    stderr: int,
+    words: Sequence[Any] = (sys.executable, "-m", "gan_jax"),
+) -> subprocess.Popen[str]:
+    words = [*map(str, words), *map(str, arguments)]
     variables = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
     # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that; not these.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

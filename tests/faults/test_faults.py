@@ -1,0 +1,334 @@
+"""What can go wrong with disks and data: each is said in one sentence, and the mended run ends as if it never had.
+
+Through the command line. The parts alone are proved in `test_checkpoint.py` (damage to each file, a kill at every
+touch of the file system, a state that is not finite) and `test_data_loader.py`; a damaged manifest, a workdir that
+can't be made and a run with no good checkpoint in `test_resume.py`, `test_cli.py` and `test_train.py`.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import gan_jax.checkpoint
+import runs
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.data.digits import digits
+from gan_jax.data.order import Order
+from gan_jax.digest import parse_description
+from gan_jax.errors import UserError
+from gan_jax.manifest import read_manifest
+from runs import call, spawn
+
+pytestmark = pytest.mark.timeout(120)
+
+TEXT = runs.TINY.replace('"dcgan", width=8', '"mlp", width=64').replace("steps=60", "steps=30")
+FILES = 60_000  # bytes that no file may exceed, where the disk is short: less than a checkpoint's largest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs(tmp_path_factory):
+    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return runs.write_config(tmp_path_factory.mktemp("config"), TEXT)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    outcome = call("train", config, "--workdir", workdir)
+    assert outcome.code == 0, outcome.err
+    return workdir, outcome
+
+
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory):
+    """A workdir with checkpoints at steps 10 and 20 of 30. Tests copy it."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    assert call("train", config, "steps=20", "--workdir", workdir).code == 0
+    return workdir
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+@pytest.fixture
+def ends_undisturbed(config, undisturbed, workdir):
+    """The same command again, to an end that is the undisturbed run's; what it said."""
+
+    def check(config=config, workdir=workdir):
+        reference, expected = undisturbed
+        outcome = call("train", config, "--workdir", workdir)
+        assert outcome.code == 0, outcome.err
+        assert outcome.digest == expected.digest
+        assert runs.rows(workdir) == runs.rows(reference)
+        assert runs.files(workdir / "samples") == runs.files(reference / "samples")
+        return outcome.err
+
+    return check
+
+
+def last_sentence(outcome: runs.Outcome, *words: str) -> None:
+    """It ended with code 2 and, below its progress, with one sentence that has these words."""
+    assert outcome.code == 2, outcome.err
+    assert "Traceback" not in outcome.err
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith("gan-jax: "), outcome.err
+    for word in words:
+        assert word in last
+
+
+# ---- a checkpoint that is not what was written
+
+
+def largest(home: Path) -> Path:
+    return max((path for path in home.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def cut_short(home: Path) -> str:
+    path = largest(home)
+    size = path.stat().st_size
+    os.truncate(path, size // 2)
+    return rf"{path.relative_to(home).as_posix()} has {size // 2} bytes, not {size}"
+
+
+def flip_a_bit(home: Path) -> str:
+    path = largest(home)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 3)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 16]))
+    return rf"{path.relative_to(home).as_posix()} does not have the bytes that were written"
+
+
+def lose_metadata(home: Path) -> str:
+    (home / "state" / "_METADATA").unlink()
+    return "state/_METADATA is missing"
+
+
+def lose_the_manifest(home: Path) -> str:
+    (home / "manifest.json").unlink()
+    return "it has no manifest.json, so its save was not finished"
+
+
+def lose_everything(home: Path) -> str:
+    shutil.rmtree(home / "state")
+    return "state/.* is missing"
+
+
+@pytest.mark.parametrize("fault", [cut_short, flip_a_bit, lose_metadata, lose_the_manifest, lose_everything])
+def test_a_damaged_checkpoint_is_passed_over(fault, workdir, ends_undisturbed):
+    """Said which and why; what was lost is trained again, and the damaged one is replaced."""
+    why = fault(workdir / "checkpoints" / "20")
+    listed = [line for line in call("checkpoints", workdir).out.splitlines() if re.match(r"\s*(step )?20\b", line)]
+    assert fault is lose_the_manifest or re.search(why, listed[0])
+    said = ends_undisturbed()
+    assert re.search(rf"^checkpoint 20 is passed over: {why}$", said, re.MULTILINE), said
+    assert "resuming at step 10\n" in said
+    with Checkpoints(workdir / "checkpoints", keep=10) as kept:
+        assert {step: kept.verify(step) for step in kept.steps()} == {10: None, 20: None, 30: None}
+
+
+def test_50_flipped_bits(workdir):
+    """Anywhere in a checkpoint: each noticed by `verify`, and by reading, both of which name the file."""
+    home, rng, noticed = workdir / "checkpoints" / "20", random.Random(50), 0
+    manifest = read_manifest(home)
+    target = {
+        name: jax.random.key(0) if name in manifest["keys"] else np.zeros(shape, np.dtype(kind))
+        for name, (kind, shape) in ((name, parse_description(text)) for name, text in manifest["shapes"].items())
+    }
+    files = sorted(path for path in home.rglob("*") if path.is_file())
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        assert checkpoints.restore(target, 20) is not None
+        for _ in range(50):
+            path = rng.choice(files)
+            before = path.read_bytes()
+            after = bytearray(before)
+            after[rng.randrange(len(after))] ^= 1 << rng.randrange(8)
+            path.write_bytes(after)
+            phrase = checkpoints.verify(20)
+            assert phrase is not None, path
+            assert path.relative_to(home).as_posix() in phrase
+            with pytest.raises(UserError, match=r"step 20 .* cannot be used") as caught:
+                checkpoints.restore(target, 20)
+            noticed += phrase in str(caught.value)
+            path.write_bytes(before)
+        assert checkpoints.verify(20) is None
+    assert noticed == 50
+
+
+def test_no_good_checkpoint_and_then_a_new_start(config, workdir, ends_undisturbed, tmp_path):
+    for step in ("10", "20"):
+        cut_short(workdir / "checkpoints" / step)
+    before = runs.files(workdir)
+    outcome = call("train", config, "--workdir", workdir)
+    last_sentence(
+        outcome, "no checkpoint in", "(step 20: ", "; step 10: ", "move the directory away to start anew"
+    )
+    assert runs.files(workdir) == before
+    (workdir / "checkpoints").rename(tmp_path / "away")
+    assert "resuming" not in ends_undisturbed()
+
+
+def test_the_only_good_checkpoint_stays_until_another_stands(config, workdir, monkeypatch):
+    """The newest is damaged and one is to be kept: at every removal a good one is left."""
+    flip_a_bit(workdir / "checkpoints" / "20")
+    left, remove = [], gan_jax.checkpoint.remove
+
+    def watched(home):
+        with Checkpoints(home.parent) as others:
+            good = [step for step in others.steps() if others.verify(step) is None]
+        if home.exists():
+            left.append([step for step in good if str(step) != home.name])
+        remove(home)
+
+    monkeypatch.setattr(gan_jax.checkpoint, "remove", watched)
+    outcome = call("train", config, "checkpoint.keep=1", "--workdir", workdir)
+    assert outcome.code == 0, outcome.err
+    assert left == [[10], [20], [30]]  # the damaged 20 is written anew, then 10 may go, then 20
+    assert runs.checkpoints(workdir) == [30]
+
+
+# ---- a disk that takes no more
+
+
+def test_a_disk_that_fills_up_during_a_save(config, workdir, ends_undisturbed):
+    """A quota, which no look at the free space foretells: a limit on the size of files stands for it."""
+    limited = (
+        f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, ({FILES}, {FILES})); "
+        "runpy.run_module('gan_jax', run_name='__main__')"
+    )
+    assert largest(workdir / "checkpoints" / "20").stat().st_size > FILES
+    outcome = spawn("train", config, "--workdir", workdir, python=["-c", limited])
+    last_sentence(outcome, "the checkpoint of step 30 needs", "doesn't take them (File too large): make room")
+    assert runs.checkpoints(workdir) == [10, 20]
+    assert not (workdir / "checkpoints" / "30").exists()  # what was begun would fill the disk for good
+    assert "resuming at step 20\n" in ends_undisturbed()
+
+
+_SMALL_DISK = """
+    import json, pathlib, shutil, subprocess, sys
+    disk, config = map(pathlib.Path, sys.argv[1:])
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", disk], check=True)
+    command = [sys.executable, "-m", "gan_jax", "train", config, "checkpoint.keep=1", "--workdir", disk / "run"]
+    outcomes = []
+    for steps, left in ("20", None), ("30", 1_100_000), ("30", 0), ("30", None):
+        if left is None:
+            (disk / "filler").unlink(missing_ok=True)
+        else:
+            (disk / "filler").write_bytes(b"")
+            (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - left))
+        done = subprocess.run([*command, f"steps={steps}"], capture_output=True, text=True)
+        kept = sorted(path.name for path in (disk / "run" / "checkpoints").iterdir())
+        outcomes.append([done.returncode, done.stdout, done.stderr, kept])
+    print(json.dumps(outcomes))
+"""
+
+
+_OWN_DISKS = ["unshare", "--mount", "--map-root-user"]  # what is mounted, no other process sees
+
+
+def _small_disks() -> bool:
+    """Whether this user may mount one."""
+    words = [*_OWN_DISKS, "mount", "-t", "tmpfs", "none", "/mnt"]
+    return shutil.which("unshare") is not None and subprocess.run(words, capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _small_disks(), reason="the user may mount nothing")
+def test_a_full_disk(config, undisturbed, tmp_path):
+    """A real one: no checkpoint is begun, or not even the log can be written; the one there is stays."""
+    program = [*_OWN_DISKS, sys.executable, "-c", textwrap.dedent(_SMALL_DISK), tmp_path, config]
+    variables = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(program, capture_output=True, text=True, cwd=runs.ROOT, env=variables)
+    assert done.returncode == 0, done.stderr
+    outcomes = json.loads(done.stdout)
+    assert [kept for *_, kept in outcomes] == [["20"], ["20"], ["20"], ["30"]]
+    first, little, nothing, again = (runs.Outcome(*outcome) for *outcome, _ in outcomes)
+    assert first.code == 0, first.err
+    last_sentence(little, "the checkpoint of step 30 needs", "make room, then start the same command again")
+    last_sentence(
+        nothing, f"can't write to {tmp_path / 'run'}", "(No space left on device)", "start the same command"
+    )
+    assert "resuming at step 20\n" in again.err
+    assert again.digest == undisturbed[1].digest
+
+
+# ---- a workdir that can't be written to
+
+
+@pytest.mark.parametrize("part", [".", "checkpoints", "samples"])
+def test_a_read_only_workdir(part, config, workdir, ends_undisturbed):
+    """As a user: root writes where it likes, unless that is taken from it."""
+    folder, before = workdir / part, runs.files(workdir / "checkpoints")
+    as_user = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    outcome = spawn("train", config, "--workdir", workdir, wrapped=as_user)
+    last_sentence(outcome, str(folder), "ermission denied")
+    assert runs.files(workdir / "checkpoints") == before
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert "resuming at step 20\n" in ends_undisturbed()
+
+
+# ---- data that can't be read
+
+_FLAKY = '''
+from pathlib import Path
+
+from gan_jax.data.digits import digits
+
+
+class Flaky:
+    """The digits, of which none can be read that a file names."""
+
+    def __init__(self, broken):
+        self._digits, self._broken = digits(), Path(broken)
+        self.shape, self.dtype, self.classes = self._digits.shape, self._digits.dtype, self._digits.classes
+
+    def __len__(self):
+        return len(self._digits)
+
+    def read(self, indices):
+        if self._broken.exists() and int(self._broken.read_text()) in indices:
+            raise OSError("the disk does not answer")
+        return self._digits.read(indices)
+
+    def fingerprint(self):
+        return self._digits.fingerprint()
+'''
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_record_that_cannot_be_read(resident, ends_undisturbed, tmp_path, monkeypatch):
+    """Of the user's own source: it is named, and what was trained before is kept."""
+    (tmp_path / "flaky.py").write_text(_FLAKY)
+    monkeypatch.syspath_prepend(tmp_path)
+    source = f'Call("flaky:Flaky", broken={str(tmp_path / "broken")!r}), resident={resident}'
+    config = runs.write_config(tmp_path, TEXT.replace('Call("digits")', source))
+    workdir = tmp_path / "own"
+    record = int(Order(0, len(digits())).step_rows(13, 16, 1).reshape(-1)[5])
+    (tmp_path / "broken").write_text(str(record))
+    outcome = call("train", config, "--workdir", workdir)
+    last_sentence(outcome, f"record {record} of digits", "the disk does not answer")
+    assert runs.last_step(workdir) <= (13 if not resident else 0)
+    assert runs.checkpoints(workdir) == ([10] if not resident else [])
+    (tmp_path / "broken").unlink()
+    assert ("resuming at step 10\n" in ends_undisturbed(config, workdir)) == (not resident)
