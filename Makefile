@@ -23,7 +23,7 @@ test: dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 peers: dev
 	$(BIN)/python -m pip install --quiet '$(TORCH)' -e '.[benchmark]'

@@ -9,7 +9,7 @@ from .records import Record, read
 
 _COLOURS = {
     "gan_jax": "#2b6cb0", "torch_eager": "#f6ad55", "torch_tuned": "#dd6b20", "torch_compile": "#9c4221",
-    "jax_tutorial": "#a0aec0",
+    "jax_tutorial": "#a0aec0", "keras": "#b83280",
 }  # fmt: skip
 
 

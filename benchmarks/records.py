@@ -16,7 +16,7 @@ class Record:
     """What was timed, on what, and how long it took; None where a figure does not apply or was not measured.
 
     Attributes:
-        implementation: gan_jax, torch_eager, torch_tuned, torch_compile or jax_tutorial.
+        implementation: gan_jax, torch_eager, torch_tuned, torch_compile, jax_tutorial or keras.
         mode: of gan_jax's step ("jit", "shard", "pmap", "fused"), or which part.
         step_ms_median, step_ms_min, step_ms_max: milliseconds of one training step, or of one call of a part.
         samples: how many samples the median is of.

@@ -10,8 +10,8 @@ SUITES = ("updates", "dispatch", "modes", "feeding", "convolutions", "sweep", "s
 
 
 def main(results: Path = _HERE / "results", document: Path = _HERE.parent / "docs" / "performance.md") -> int:
-    # The GPU's records come into folders of their own; these tables are the CPU's.
-    found = [one for path in sorted(results.glob("*.jsonl")) for one in records.read(path)]
+    # The GPU's records come into folders of their own, and quality.jsonl is of scores; these tables are the CPU's.
+    found = [one for path in sorted(results.glob("cpu_*.jsonl")) for one in records.read(path)]
     newest = list({one.key: one for one in sorted(found, key=lambda one: one.time)}.values())
     table.update(document, "peers", table.peers(newest))
     table.update(document, "operators", table.operators(newest))

@@ -11,10 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
+from gan_jax.ops.backend import formulations
 
 from .cases import Case, init
+from .peers import tutorial
+from .peers.parity import KERAS
 
-PEERS = ("torch_eager", "torch_tuned", "torch_compile", "jax_tutorial")
+PEERS = ("torch_eager", "torch_tuned", "torch_compile", "jax_tutorial", "keras")
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -95,12 +98,25 @@ def ours(
         needed -= memory.alias_size_in_bytes
     # A loop's body is counted once, however often it runs: this is one step's figure in every mode.
     flops = (compiled.cost_analysis() or {}).get("flops")
+    if case.name.startswith("r3gan") and formulations().grouped == "blocks":
+        flops = None  # so is the body of a loop over groups, and that is no step's figure
     return Runner(run, fuse, compile_s, flops=flops, memory_bytes=needed).begin()
 
 
-def available(name: str) -> bool:
-    """Whether a peer can run here."""
-    return name == "jax_tutorial" or importlib.util.find_spec("torch") is not None
+def unavailable(case: Case, name: str, precision: str = "float32") -> str:
+    """Why one of `PEERS` can't play a case here; "" where it can."""
+    package = {"jax_tutorial": "", "keras": "Keras"}.get(name, "PyTorch")
+    if package and importlib.util.find_spec({"Keras": "keras", "PyTorch": "torch"}[package]) is None:
+        return f"{package} is not installed"
+    if name == "keras" and case.name not in KERAS:
+        return "not written in Keras"
+    if package != "PyTorch" and precision != "float32":
+        return "float32 only"
+    if name == "jax_tutorial" and tutorial.too_slow(case):
+        return "native grouped convolutions take minutes a step on a CPU"
+    if name == "torch_compile" and case.gamma:
+        return "torch.compile has no second derivatives"
+    return ""
 
 
 def peer(case: Case, name: str, *, precision: str = "float32", device: str = "cpu") -> Runner:
@@ -108,8 +124,6 @@ def peer(case: Case, name: str, *, precision: str = "float32", device: str = "cp
     state = init(case, case.gan())
     images = case.images(case.batch)
     if name == "jax_tutorial":
-        from .peers import tutorial
-
         simple, _ = tutorial.make(case, state)
 
         def loop(n: int) -> None:
@@ -117,9 +131,18 @@ def peer(case: Case, name: str, *, precision: str = "float32", device: str = "cp
                 simple(images)
 
         return Runner(loop).begin()
+    params = jax.tree.map(np.array, (state.generator.params, state.discriminator.params))
+    if name == "keras":
+        from .peers import keras_step
+
+        steps, _ = keras_step.make(case, params)
+
+        def fit(n: int) -> None:
+            steps(n, images)
+
+        return Runner(fit).begin()
     from .peers import torch_step
 
-    params = jax.tree.map(np.array, (state.generator.params, state.discriminator.params))
     other = torch_step.make(case, params, name, device=device, half=precision == "bfloat16")  # type: ignore[arg-type]
     batch = other.place(images)
 

@@ -9,7 +9,7 @@ import jax
 from . import parts, processes
 from .cases import CASES, Case
 from .peers import parity
-from .runners import PEERS, Runner, available, ours, peer
+from .runners import PEERS, Runner, ours, peer, unavailable
 from .timing import Sample, interleaved
 
 
@@ -54,14 +54,8 @@ def peers(cases: Iterable[Case], rounds: int, precisions: Iterable[str] = ("floa
             }
             why: dict[str, str] = {}
             for name in PEERS:
-                if not available(name):
-                    why[name] = "not measured: PyTorch is not installed"
-                    continue
-                if name == "jax_tutorial" and precision != "float32":
-                    why[name] = "not measured: float32 only"
-                    continue
-                if name == "torch_compile" and case.gamma:
-                    why[name] = "not measured: torch.compile has no second derivatives"
+                if reason := unavailable(case, name, precision):
+                    why[name] = f"not measured: {reason}"
                     continue
                 try:
                     variants[name] = peer(case, name, precision=precision, device=device)
@@ -105,9 +99,7 @@ def _rows(
 def updates(cases: Iterable[Case], rounds: int) -> Iterator[Row]:
     """The work that simultaneous and one-stage updates save (the latter where there are no batch statistics)."""
     for case in cases:
-        names = ["alternating", "simultaneous"] + (
-            ["one_stage"] if case.name in ("mlp28", "resnet32_r1r2") else []
-        )
+        names = ["alternating", "simultaneous"] + ([] if case.name.startswith("dcgan") else ["one_stage"])
         yield from _rows("updates", case, {name: ours(case, update=name) for name in names}, rounds)
 
 
@@ -189,7 +181,9 @@ def run(
         ValueError: no such suite or case.
     """
     full = suite == "full"
-    names = tuple(cases) or (tuple(CASES) if full else ("mlp28", "dcgan32"))
+    other = "accelerator" if jax.default_backend() == "cpu" else "cpu"
+    every = tuple(case.name for case in CASES.values() if case.on != other)
+    names = tuple(cases) or (every if full else ("mlp28", "dcgan32"))
     for name in names:
         if name not in CASES:
             raise ValueError(f"no case {name!r}: there are {', '.join(CASES)}")

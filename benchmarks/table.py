@@ -9,7 +9,7 @@ from .records import Record
 
 _COLUMNS = (
     ("gan_jax", "jit"), ("gan_jax", "fused"), ("torch_eager", ""), ("torch_tuned", ""), ("torch_compile", ""),
-    ("jax_tutorial", ""),
+    ("jax_tutorial", ""), ("keras", ""),
 )  # fmt: skip
 
 
@@ -33,7 +33,8 @@ def _ratio(base: Record | None, one: Record | None) -> str:
 def peers(records: Sequence[Record]) -> str:
     """A row a case: every implementation, then how many times as fast as each peer the better of ours is."""
     mine = [one for one in records if one.suite == "peers"]
-    head = [mode or name for name, mode in _COLUMNS] + ["x eager", "x tuned", "x compile", "x tutorial", "of peak"]
+    head = [mode or name for name, mode in _COLUMNS]
+    head += [f"x {name.rpartition('_')[2]}" for name, _ in _COLUMNS[2:]] + ["of peak"]
     lines = ["| case | batch | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
     for case, precision, batch in dict.fromkeys((one.case, one.precision, one.batch) for one in mine):
         here = {

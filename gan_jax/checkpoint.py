@@ -86,6 +86,7 @@ class Checkpoints:
         self.keep, self._best, self._grid = keep, best, grid
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None
+        self._room = 0  # bytes that the disk once had for a checkpoint
         self._good: set[int] = set()  # written or verified by this object, so pruning reads no file twice
 
     def save(self, step: int, state: PyTree, record: Mapping[str, Any]) -> None:
@@ -180,15 +181,18 @@ class Checkpoints:
                 return self._read(step, target, [])
             except Damaged as error:
                 raise self._unusable(step, error) from None
-        candidates = self._on_grid(self.steps()) if grid else self._numbered()
-        if not (candidates and self.steps()):
+        if not self.steps():
             return None
         passed_over: list[tuple[int, str]] = []
-        for candidate in reversed(candidates):
+        for candidate in reversed(self._numbered()):
             try:
+                if grid and not read_manifest(self._home(candidate))["record"].get("grid"):
+                    continue
                 return self._read(candidate, target, passed_over)
             except Damaged as error:
                 passed_over.append((candidate, str(error)))
+        if not passed_over:
+            return None
         reasons = "; ".join(f"step {candidate}: {reason}" for candidate, reason in passed_over)
         raise UserError(
             f"no checkpoint in {self.directory} can be used ({reasons}): "
@@ -309,10 +313,16 @@ class Checkpoints:
     def _check_space(self, step: int, home: Path, snapshot: dict[str, Any]) -> None:
         """Beforehand, because Orbax meets a full disk with pages of tracebacks from threads it left behind.
 
-        No number of free bytes tells of a quota. So the room is taken, and given back.
+        No number of free bytes tells of a quota. So the room is taken, and given back; once, since some file
+        systems write all of it for that.
         """
         needed, free = sum(leaf.nbytes for leaf in snapshot.values()), shutil.disk_usage(self.directory).free
-        says = f"has {free / 1e6:.0f} MB left" if free < needed + 2**20 else _refuses(home / "state.room", needed)
+        says = None
+        if free < needed + 2**20:
+            says = f"has {free / 1e6:.0f} MB left"
+        elif needed > self._room:
+            says = _refuses(home / "state.room", needed)
+            self._room = needed
         if says:
             raise UserError(
                 f"the checkpoint of step {step} needs {needed / 1e6:.0f} MB and {self.directory} {says}: make "

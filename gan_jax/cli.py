@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     # Before JAX is imported, which takes seconds: a run can be asked to stop from its first moment on.
-    with Preemption() if words[:1] == ["train"] else contextlib.nullcontext() as preemption:
+    trains = words[:1] == ["train"] and "--dry-run" not in words
+    with Preemption() if trains else contextlib.nullcontext() as preemption:
         return _main(words, preemption)
 
 
@@ -38,26 +40,43 @@ def _main(words: Sequence[str], preemption: Preemption | None) -> int:
     from . import compilation_cache
 
     parsed = _parse(words)
-    parsed.preemption = preemption
+    parsed.preemption, parsed.watch = preemption, None
     try:
         if note := compilation_cache.enable():
             print(note, file=sys.stderr)
         return parsed.command(parsed) or 0
     except UserError as error:
         print(f"gan-jax: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        if getattr(parsed, "distributed", False):
-            _leave(error.exit_code)
+        if _joined(parsed):
+            _leave(error.exit_code, parsed.watch if error.everywhere else None)
         return error.exit_code
+    except Exception:
+        if _joined(parsed):
+            traceback.print_exc()
+            _leave(1)
+        raise
     except KeyboardInterrupt:
         print(
             "\ngan-jax: stopped; the same command goes on from the last checkpoint, if there is one",
             file=sys.stderr,
         )
+        if _joined(parsed):
+            _leave(130)
         return 130
 
 
-def _leave(code: int) -> NoReturn:
-    """End this process of several at once: to take leave of the others, who may be gone, can take minutes."""
+def _joined(parsed: argparse.Namespace) -> bool:
+    """Whether this process is, or was to be, one of several."""
+    return getattr(parsed, "distributed", False)
+
+
+def _leave(code: int, watch: "Watch | None" = None) -> NoReturn:
+    """End this process of several at once: to wait for the others, who may be gone, can take minutes.
+
+    They are to notice, and end too; but with `watch` they end for the same reason, and are not to miss this one.
+    """
+    if watch is not None:
+        watch.close()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -97,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--max-time", type=_seconds, metavar="55m",
-        help=f"save and stop once the process is this old (90s, 55m, 8h); exit code {SAVED} if steps are left",
+        help="save and stop once the process is this old (90s, 55m, 8h); exit code as below if steps are left",
     )  # fmt: skip
     train.add_argument(
         "--preempt-exit-code", type=int, default=SAVED, metavar="N",
@@ -237,7 +256,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from .timings import process_age
     from .train import train
 
-    watch = _join(arguments)
+    arguments.watch = _join(arguments)
     preemption: Preemption = arguments.preemption
     gc.freeze()  # what was imported stays; looking through it again and again took a tenth of the start
     finished = train(
@@ -247,13 +266,11 @@ def _train(arguments: argparse.Namespace) -> int:
         max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
         stop=lambda: f"{preemption.asked} came" if preemption.asked else None,
     )
-    if watch is not None:
+    if arguments.watch is not None:
         from .hosts import part
 
-        part(watch)
-    if finished is not None:
-        return 0
-    return arguments.preempt_exit_code if preemption.asked else SAVED
+        part(arguments.watch)
+    return arguments.preempt_exit_code if finished is None else 0
 
 
 def _join(arguments: argparse.Namespace) -> "Watch | None":

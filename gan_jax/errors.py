@@ -5,6 +5,7 @@ class UserError(Exception):
     """Input that cannot be used. The message is one sentence: what, where, and what to do. Exit code 2."""
 
     exit_code = 2
+    everywhere = False  # of several processes each raises it, so none of them is missed
 
 
 class NonFiniteError(UserError):

@@ -4,7 +4,6 @@ import functools
 import math
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -32,6 +31,10 @@ class Health:
         self._largest = 0.0
         self._won = self._alike = 0
 
+    def prepare(self) -> None:
+        """Work out what a guess costs: not in the training loop, which waits for nothing but its steps."""
+        _ = self._chance
+
     def line(self, means: Mapping[str, float]) -> str | None:
         """What to say after a line of the log with such means, if anything.
 
@@ -56,12 +59,11 @@ class Health:
     @functools.cached_property
     def _chance(self) -> float:
         """The discriminator's loss where it can't tell reals from samples; 0 where that isn't known."""
-        with jax.transfer_guard_host_to_device("allow"):  # the training loop allows nothing but its batches
-            nothing = jnp.zeros(2)
-            try:
-                return float(self._loss.discriminator(nothing, nothing))
-            except (TypeError, ValueError, AttributeError):  # a loss may own the structure of its logits
-                return 0.0
+        nothing = jnp.zeros(2)
+        try:
+            return float(self._loss.discriminator(nothing, nothing))
+        except (TypeError, ValueError, AttributeError):  # a loss may own the structure of its logits
+            return 0.0
 
     @functools.cached_property
     def _distance(self) -> float:

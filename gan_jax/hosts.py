@@ -7,6 +7,7 @@ methods of `Hosts` meet: where one process calls one, all do.
 import contextlib
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +21,8 @@ from .digest import host_array, is_key
 from .errors import NonFiniteError, UserError
 from .watch import GONE, Watch
 
-_HEARTBEAT_SECONDS = 10  # without one for so long, a process counts as dead
+# How the runtime says that another process doesn't answer; what else it raises is a fault of this one.
+_LOST = re.compile("unavailable|deadline|aborted|cancelled|gloo|nccl|connection|heartbeat|peer", re.IGNORECASE)
 _PART_BYTES = 2**26
 
 
@@ -45,9 +47,7 @@ def connect(coordinator: str | None = None, processes: int | None = None, proces
         LostError: they were not reached.
     """
     try:
-        jax.distributed.initialize(
-            coordinator, processes, process, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
-        )  # fmt: skip
+        jax.distributed.initialize(coordinator, processes, process)
     except (ValueError, TypeError, IndexError) as error:
         raise UserError(
             f"--distributed: {_first_line(error)}; where no scheduler says it, give --coordinator HOST:PORT, "
@@ -58,7 +58,7 @@ def connect(coordinator: str | None = None, processes: int | None = None, proces
     # Where the first one is, which under a scheduler JAX alone has found out.
     address = distributed.global_state.coordinator_address or ""
     hosts = Hosts()
-    return Watch(hosts.first, hosts.count, address.rpartition(":")[0].strip("[]"), hosts.told)
+    return Watch(hosts.first, hosts.count, address.rpartition(":")[0].strip("[]"), hosts.from_first)
 
 
 def part(watch: Watch) -> None:
@@ -77,16 +77,20 @@ class Hosts:
     """
 
     def __init__(self) -> None:
-        self.index, self.count = jax.process_index(), jax.process_count()
+        # Not `jax.process_index()`, which would start the devices before the run has its workdir.
+        joined = distributed.global_state
+        self.index, self.count = joined.process_id or 0, joined.num_processes or 1
         self.first = self.index == 0
+        self._service = joined.preemption_sync_manager is not None
         self._asked: str | None = None
+        self._chunks = 0
 
     def share(self, batch: int) -> slice:
         """This process's columns of a global batch."""
         own = batch // self.count
         return slice(self.index * own, (self.index + 1) * own)
 
-    def told(self, make: Callable[[], Any]) -> Any:
+    def from_first(self, make: Callable[[], Any]) -> Any:
         """What `make` gives in the first process, as JSON holds it, in every process.
 
         Raises:
@@ -104,10 +108,12 @@ class Hosts:
                 said = json.dumps([str(error), False]).encode()
         error, value = json.loads(self._bytes(said))
         if error is not None:
-            raise (NonFiniteError if value else UserError)(error)
+            raised = (NonFiniteError if value else UserError)(error)
+            raised.everywhere = True
+            raise raised
         return value
 
-    def told_arrays(self, values: dict[str, Any], shapes: dict[str, Any]) -> dict[str, Any]:
+    def arrays_from_first(self, values: dict[str, Any], shapes: dict[str, Any]) -> dict[str, Any]:
         """Arrays of the first process by their names, in host memory, everywhere; of typed keys, their data.
 
         Args:
@@ -125,28 +131,32 @@ class Hosts:
         """Raises UserError, everywhere, where a process has another `value` of `name` than the first."""
         if self.count == 1:
             return
-        same = json.loads(json.dumps(value)) == self.told(lambda: value)
+        same = json.loads(json.dumps(value)) == self.from_first(lambda: value)
         equal = np.ravel(multihost_utils.process_allgather(np.int32(same)))
-        if others := [str(index) for index, one in enumerate(equal) if not one]:
-            raise UserError(
+        others = [str(index) for index, one in enumerate(equal) if not one]
+        if others:
+            raised = UserError(
                 f"process {', '.join(others)} has another {name} than process 0: start all with the same command, "
                 "and with the same data"
             )
+            raised.everywhere = True
+            raise raised
 
-    def stops(self, chunk: int, wish: str | None) -> str | None:
-        """Why all are to stop before `chunk`; `wish`: why this process would, if it was told to.
+    def stops(self, wish: str | None) -> str | None:
+        """Why all are to stop before the next chunk; `wish`: why this process would, if it was told to.
 
-        Several agree through JAX's preemption service, which finds a chunk that none of them has begun. It
-        listens to SIGTERM, and to nothing else.
+        Several agree through JAX's preemption service, which finds a chunk that none of them has begun. It alone
+        hears SIGTERM, once `connect` was called, and it hears nothing else.
         """
-        if self.count == 1:
+        if not self._service:
             return wish
+        self._chunks += 1  # of this process, since steps go back where the run does
         if wish is not None and self._asked is None:
             self._asked = wish
             os.kill(os.getpid(), signal.SIGTERM)
-        if not multihost_utils.reached_preemption_sync_point(chunk):
+        if not multihost_utils.reached_preemption_sync_point(self._chunks):
             return None
-        return self._asked or "SIGTERM came to one of the processes"
+        return self._asked or ("SIGTERM came" if self.count == 1 else "SIGTERM came to one of the processes")
 
     @contextlib.contextmanager
     def alive(self) -> Iterator[None]:
@@ -158,7 +168,7 @@ class Hosts:
         try:
             yield
         except jax.errors.JaxRuntimeError as error:
-            if self.count == 1 or "RESOURCE_EXHAUSTED" in str(error):
+            if self.count == 1 or not _LOST.search(str(error)):
                 raise
             raise LostError(
                 f"another process of this run is gone, or can't be reached ({_first_line(error)}): {GONE}"
@@ -169,10 +179,10 @@ class Hosts:
         sizes = np.array(divmod(len(said), _PART_BYTES), np.int32)
         whole, rest = (int(size) for size in multihost_utils.broadcast_one_to_all(sizes))
         heard = []
-        for part, length in enumerate([*[_PART_BYTES] * whole, *[rest] * (rest > 0)]):
+        for index, length in enumerate([*[_PART_BYTES] * whole, *[rest] * (rest > 0)]):
             buffer = np.zeros(1 << (length - 1).bit_length(), np.uint8)  # few sizes, and so few programs
             if self.first:
-                buffer[:length] = np.frombuffer(said, np.uint8, length, part * _PART_BYTES)
+                buffer[:length] = np.frombuffer(said, np.uint8, length, index * _PART_BYTES)
             heard.append(np.asarray(multihost_utils.broadcast_one_to_all(buffer))[:length].tobytes())
         return b"".join(heard)
 

@@ -110,6 +110,8 @@ class Keeper:
             self.workdir, start_step=step, total_steps=config.steps, images_per_step=config.batch,
             tensorboard=config.log.tensorboard, stream=self._stream,
         )  # fmt: skip
+        if self._health is not None:
+            self._health.prepare()
         try:
             with self._writer:
                 yield
@@ -130,7 +132,7 @@ class Keeper:
     def draw(self, step: int, variables: Variables, new: bool = True) -> None:
         """The picture after `step` steps; `new` where none was drawn there before."""
         samples = self.pictures.draw(step, variables, self._open, new)
-        if new and step:
+        if new and step and self._config.sample.truncation == 1.0:
             self._warn(self._health and self._health.picture(samples))
 
     def measure(self, step: int, variables: Variables) -> None:

@@ -203,6 +203,10 @@ class Placement:
 
 def _check_processes(config: Config, there: list[Any]) -> None:
     """Raises UserError where several processes can't share a run as `config` says."""
+    if config.parallel.mode == "jit":
+        raise UserError(
+            f"parallel.mode=jit runs on one device, and several processes have {len(there)}: say shard or pmap"
+        )
     if config.parallel.devices not in (0, len(there)):
         raise UserError(
             f"parallel.devices={config.parallel.devices}, but several processes use all the {len(there)} devices "

@@ -35,10 +35,10 @@ def restore(
         leaves.update(named_leaves(restored.state))
         return [restored.step, restored.record]
 
-    found = hosts.told(read)
+    found = hosts.from_first(read)
     if found is None:
         return None
-    heard = hosts.told_arrays(leaves, named_leaves(shapes))
+    heard = hosts.arrays_from_first(leaves, named_leaves(shapes))
     state = jax.tree.unflatten(jax.tree.structure(shapes), list(heard.values()))
     return found[0], placement.put_state(state, shapes), found[1]
 
@@ -59,6 +59,8 @@ def check_fields(record: Mapping[str, Any]) -> None:
     wanted = {"config": dict, "sample": dict, "data": str, "environment": dict}
     if missing := [name for name, kind in wanted.items() if not isinstance(record.get(name), kind)]:
         raise UserError(f"this checkpoint is of no run of gan-jax train: its record has no {missing[0]}")
+    if type(record.get("returned", 0)) is not int:
+        raise UserError("this checkpoint is of no run of gan-jax train: its record counts returns in no number")
     sample = record["sample"]
     shape, classes = sample.get("shape"), sample.get("classes")
     whole = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)

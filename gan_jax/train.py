@@ -9,6 +9,7 @@ Of several processes all run this, and the first alone touches the workdir (`gan
 """
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -76,7 +77,7 @@ def train(
             ends.enter_context(locked(workdir))
             check_config(workdir, config)
 
-        hosts.told(begin)
+        hosts.from_first(begin)
         hosts.agree("config", configs.to_json(config))
         return _Run(config, workdir, hosts, allow, stream, on_first_step, max_seconds, stop).go()
 
@@ -119,7 +120,7 @@ class _Run:
         self.placement = Placement(config)
         check_run(config, self.source)
         memory = self.placement.memory_bytes()
-        self.resident: bool = hosts.told(lambda: choose_resident(config.data.resident, self.source, memory))
+        self.resident: bool = hosts.from_first(lambda: choose_resident(config.data.resident, self.source, memory))
         self.programs = Programs(config, gan, spec, self.placement, self.resident)
         record = {
             "config": configs.to_json(config),
@@ -138,7 +139,7 @@ class _Run:
     # -- the story
 
     def go(self) -> str | None:
-        if self.hosts.count == 1 and (reason := self.stop()):
+        if self.hosts.count == 1 and (reason := self.stop()):  # several have to agree
             self._say(f"{reason} before the first step: the same command goes on")
             return None
         with self.keeper:
@@ -150,7 +151,9 @@ class _Run:
                         step, carry = self._play(step, carry)
                     break
                 except NonFiniteError as error:
-                    step, carry, record = self._return(error)
+                    failed = error.with_traceback(None)  # which would keep the state that is lost in memory
+                del carry
+                step, carry, record = self._return(failed)
             return self._finish(step, carry)
 
     def _start(self) -> tuple[int, Carry, Mapping[str, Any]]:
@@ -194,8 +197,7 @@ class _Run:
         restored = self._restore(grid=True)
         step, carry, record = restored or (0, self._new(), {})
         self.returned += 1
-        if restored:
-            self.hosts.told(lambda: self.keeper.checkpoints.forget(step))
+        self.hosts.from_first(lambda: self.keeper.checkpoints.forget(step))
         allowed = self.config.health.returns
         self._say(f"{error}\nback at step {step} with fresh latents ({self.returned} of {allowed} times)")
         fresh = jax.random.fold_in(self.programs.key, self.returned)
@@ -206,7 +208,7 @@ class _Run:
         """From `step` to the last one, or to where the run is stopped, and all is saved."""
         if step == 0:
             self._draw(step, carry)
-        elif self._measures(step) and self.hosts.told(lambda: not self.keeper.measuring.of(step)):
+        elif self._measures(step) and self.hosts.from_first(lambda: not self.keeper.measuring.of(step)):
             self._measure(step, carry)  # it ended between the checkpoint and its metrics
         self.timings.phase("picture")
         begun = step
@@ -216,13 +218,13 @@ class _Run:
         if self.hosts.first:
             self.keeper.rest(step, read(carry.meter)[0])
         self._save(step, carry)
-        self.hosts.told(lambda: self.keeper.checkpoints.wait())
+        self.hosts.from_first(lambda: self.keeper.checkpoints.wait())
         return step, carry
 
     def _steps(self, step: int, carry: Carry) -> tuple[int, Carry]:
         """The loop. The host waits only for the step before the one it has just sent."""
         config, fuse = self.config, self.config.parallel.fuse
-        axis, shared = self.programs.batch_axis, self._shared()
+        axis, shared = self.programs.batch_axis, self._shared
         loader = Loader(
             self.source, seed=config.seed, batch=config.batch, turns=self.rows, fuse=fuse, start_step=step,
             resident=self.resident, workers=config.data.workers, prefetch=config.data.prefetch,
@@ -232,7 +234,7 @@ class _Run:
         pending: tuple[int, Reading] | None = None
         previous = None
         with loader:
-            while step < config.steps and not self._stops(step, begun=previous is not None):
+            while step < config.steps and not self._stops(begun=previous is not None):
                 batch = self.placement.put_batch(self._fields(next(loader)), axis)
                 with _batch_only(previous is not None):
                     carry, token = self.programs.step(tuple(carry), batch, *shared)
@@ -243,6 +245,7 @@ class _Run:
                         jax.block_until_ready(token)
                         self.timings.phase("first_step")
                         self.on_first_step(self.timings.summary())
+                        self.on_first_step = None
                     before, step, previous = step, step + fuse, token
                     if pending is not None:
                         self._log(*pending)
@@ -267,11 +270,11 @@ class _Run:
             self._log(*pending)
         return step, carry
 
-    def _stops(self, step: int, begun: bool) -> bool:
+    def _stops(self, begun: bool) -> bool:
         """Whether the run is to stop here; `begun`: a chunk was made, as there is to be in any time."""
         late = begun and self.ends_at is not None and time.monotonic() > self.ends_at
         wish = self.stop() or ("the time is up" if late else None)
-        self.stopped = self.hosts.stops(step // self.config.parallel.fuse, wish)
+        self.stopped = self.hosts.stops(wish)
         return self.stopped is not None
 
     # -- what it does on the way
@@ -292,12 +295,13 @@ class _Run:
         """A batch as the step reads it: labels only where the run is conditional."""
         return {name: rows for name, rows in batch.items() if name != "label" or self.config.conditional}
 
+    @functools.cached_property
     def _shared(self) -> tuple[PyTree, ...]:
         return (self.placement.put(self._fields(read_all(self.source))),) if self.resident else ()
 
     def _check(self, bad: tuple[int, str] | None) -> None:
         if bad is not None:
-            raise NonFiniteError(self.hosts.told(lambda: self.keeper.nonfinite(*bad)))
+            raise NonFiniteError(self.hosts.from_first(lambda: self.keeper.nonfinite(*bad)))
 
     def _log(self, step: int, reading: Reading) -> None:
         means, bad = reading()
@@ -313,7 +317,7 @@ class _Run:
     def _measure(self, step: int, carry: Carry) -> None:
         """Metrics, after a checkpoint of the same step was saved: so nothing is lost where measuring fails."""
         variables = self.placement.alone(carry.state.ema)
-        self.hosts.told(lambda: self.keeper.measure(step, variables))
+        self.hosts.from_first(lambda: self.keeper.measure(step, variables))
         self._save(step, carry)
 
     def _save(self, step: int, carry: Carry) -> None:
@@ -321,7 +325,7 @@ class _Run:
         self._check(read(carry.meter)[1])
         alone = self.placement.alone(carry)
         grid = step == 0 or self._on_grid(step) or self._measures(step)
-        self.hosts.told(lambda: self.keeper.save(step, alone, grid=grid, returned=self.returned))
+        self.hosts.from_first(lambda: self.keeper.save(step, alone, grid=grid, returned=self.returned))
 
     def _finish(self, step: int, carry: Carry) -> str | None:
         if self.stopped is not None:
@@ -330,4 +334,4 @@ class _Run:
             )
             return None
         state = self.placement.alone(carry.state)
-        return self.hosts.told(lambda: self.keeper.finish(step, state))
+        return self.hosts.from_first(lambda: self.keeper.finish(step, state))

@@ -6,7 +6,9 @@ each process to the first; when one closes that end, and so theirs to all others
 """
 
 import contextlib
+import hmac
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -15,8 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 GONE = "start all of them again, and they go on from the last checkpoint"
-_GRACE_SECONDS = 3.0  # for what the runtime itself raises, which is more exact, and for a save under way
+_GRACE_SECONDS = 3.0  # for what the runtime itself raises, which is more exact
 _FAREWELL = b"."
+_TOKEN_BYTES = 16
 
 
 class Watch:
@@ -26,18 +29,22 @@ class Watch:
         first: whether this is process 0.
         count: of processes.
         host: of the first.
-        told: `Hosts.told`.
+        from_first: `Hosts.from_first`.
     """
 
-    def __init__(self, first: bool, count: int, host: str, told: Callable[[Callable[[], Any]], Any]):
+    def __init__(self, first: bool, count: int, host: str, from_first: Callable[[Callable[[], Any]], Any]):
         self._open: list[socket.socket] = []
-        server = socket.create_server(("", 0)) if first else None
-        port = told(lambda: server.getsockname()[1] if server else None)
+        server = _server() if first else None
+        # Anyone can connect; those who belong here know the token.
+        port, token = from_first(
+            lambda: [server.getsockname()[1] if server else 0, secrets.token_hex(_TOKEN_BYTES // 2)]
+        )
         if server is not None:
-            threading.Thread(target=self._accept, args=(server, count - 1), daemon=True).start()
+            threading.Thread(target=self._accept, args=(server, count - 1, token.encode()), daemon=True).start()
             return
         with contextlib.suppress(OSError):  # no way through: JAX's heartbeats remain
             connection = socket.create_connection((host, port), timeout=10)
+            connection.sendall(token.encode())
             connection.settimeout(None)
             self._watch(connection)
 
@@ -47,12 +54,24 @@ class Watch:
             with contextlib.suppress(OSError):
                 connection.sendall(_FAREWELL)
 
-    def _accept(self, server: socket.socket, count: int) -> None:
+    def _accept(self, server: socket.socket, count: int, token: bytes) -> None:
         with server:
-            for _ in range(count):
-                self._watch(server.accept()[0])
+            while len(self._open) < count:
+                connection, _ = server.accept()
+                with contextlib.suppress(OSError):
+                    connection.settimeout(5)
+                    if hmac.compare_digest(connection.recv(_TOKEN_BYTES, socket.MSG_WAITALL), token):
+                        connection.settimeout(None)
+                        self._watch(connection)
+                        continue
+                connection.close()
 
     def _watch(self, connection: socket.socket) -> None:
+        # A host that vanishes says nothing: the kernel asks it, and gives it up within a quarter of a minute.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, option):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         self._open.append(connection)
         threading.Thread(target=self._wait, args=(connection,), daemon=True).start()
 
@@ -63,3 +82,9 @@ class Watch:
         time.sleep(_GRACE_SECONDS)
         print(f"gan-jax: another process of this run is gone: {GONE}", file=sys.stderr, flush=True)
         os._exit(4)
+
+
+def _server() -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", 0))

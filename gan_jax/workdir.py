@@ -48,7 +48,7 @@ def locked(workdir: Path) -> Iterator[None]:
 def _refused(error: OSError, workdir: Path) -> bool:
     """Whether it is the disk of the workdir that says no: full, read-only or gone."""
     if isinstance(error.filename, str | os.PathLike):
-        return Path(error.filename).is_relative_to(workdir)
+        return Path(error.filename).absolute().is_relative_to(workdir.absolute())
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 

@@ -44,28 +44,25 @@ def returns(outcome: runs.Outcome) -> list[tuple[int, int]]:
     return [(int(step), int(count)) for step, count in found]
 
 
-def test_back_with_fresh_latents_and_the_same_after_a_stop(config, tmp_path):
+@pytest.mark.parametrize(
+    "way", [[], pytest.param(["parallel.fuse=2", "log.every=4"], marks=pytest.mark.slow)], ids=["plain", "fused"]
+)
+def test_back_with_fresh_latents_and_the_same_after_a_stop(way, config, tmp_path):
     """The run stays a function of its config and seed: stops off the grid, even several, change nothing."""
-    whole = call("train", config, "health.returns=9", "checkpoint.keep=2", "--workdir", tmp_path / "whole")
+    arguments = ["train", config, "health.returns=9", "checkpoint.keep=2", *way]
+    whole = call(*arguments, "--workdir", tmp_path / "whole")
     assert whole.code == 0, whole.err
     told = returns(whole)
     print(told)
     assert [count for _, count in told] == list(range(1, len(told) + 1))
     assert len(told) >= 2
     assert all(step % 10 == 0 for step, _ in told)
-    assert [row["step"] for row in runs.rows(tmp_path / "whole")] == list(range(1, 121))
+    every, fuse = (4, 2) if way else (1, 1)
+    assert [row["step"] for row in runs.rows(tmp_path / "whole")] == list(range(every, 121, every))
     first = int(re.search(r"is not finite at step (\d+)", whole.err)[1])
     stops = [first - 2, first - 1, first + 7, 93]  # before the first return twice, so that the grid's own is old
     for steps in [*stops, 120]:
-        parts = call(
-            "train",
-            config,
-            "health.returns=9",
-            "checkpoint.keep=2",
-            f"steps={steps}",
-            "--workdir",
-            tmp_path / "parts",
-        )
+        parts = call(*arguments, f"steps={steps - steps % fuse}", "--workdir", tmp_path / "parts")
         assert parts.code == 0, parts.err
     assert parts.digest == whole.digest
     assert runs.rows(tmp_path / "parts") == runs.rows(tmp_path / "whole")

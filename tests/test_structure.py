@@ -201,6 +201,16 @@ def test_nothing_is_left_to_do():
     assert not left
 
 
+@pytest.mark.parametrize("name", ["parallel", "losses", "GAN"])
+def test_names_come_with_their_first_use(name):
+    assert name in run_json(f"import json, gan_jax\nprint(json.dumps(str(gan_jax.{name})))")
+
+
+def test_all_names_at_once():
+    source = "import json\nfrom gan_jax import *\nprint(json.dumps(sorted(globals())))"
+    assert {"GAN", "init", "make_train_step", "losses", "shard_step"} <= set(run_json(source))
+
+
 HEAVY = ("tensorflow", "tensorflow_datasets", "orbax", "grain", "matplotlib", "PIL", "tensorboardX", "sklearn")
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..cases import LATENT, Case
 from ..resnet import WIDTHS
+from . import torch_r3gan
 
 
 class Flat(nn.Module):
@@ -28,9 +29,9 @@ class Shape(nn.Module):
         return x.view(-1, *self.shape)
 
 
-def mlp(shape: tuple[int, int, int], width: int = 512, layers: int = 3) -> tuple[nn.Module, nn.Module]:
+def mlp(case: Case, width: int = 512, layers: int = 3) -> tuple[nn.Module, nn.Module]:
     """`gan_jax.models.mlp`."""
-    height, _, channels = shape
+    height, _, channels = case.shape
     size = height * height * channels
 
     def hidden(inputs: int) -> list[nn.Module]:
@@ -41,8 +42,9 @@ def mlp(shape: tuple[int, int, int], width: int = 512, layers: int = 3) -> tuple
     return nn.Sequential(*hidden(LATENT), *out), nn.Sequential(Flat(), *hidden(size), nn.Linear(width, 1), Flat())
 
 
-def dcgan(shape: tuple[int, int, int], width: int = 64) -> tuple[nn.Module, nn.Module]:
+def dcgan(case: Case, width: int = 64) -> tuple[nn.Module, nn.Module]:
     """PyTorch's own DCGAN example, for any power of two."""
+    shape = case.shape
     times = (shape[0] // 4).bit_length() - 1
     widths = [width * 2**i for i in reversed(range(times))]
     up: list[nn.Module] = [Shape(LATENT, 1, 1), nn.ConvTranspose2d(LATENT, widths[0], 4, 1, 0, bias=False)]
@@ -67,8 +69,9 @@ class Block(nn.Module):
         return x + self.conv_1(F.leaky_relu(self.conv_0(F.leaky_relu(x, 0.2)), 0.2))
 
 
-def resnet(shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
+def resnet(case: Case) -> tuple[nn.Module, nn.Module]:
     """`benchmarks.resnet`."""
+    shape = case.shape
     up: list[nn.Module] = [nn.Linear(LATENT, 16 * WIDTHS[0]), Shape(WIDTHS[0], 4, 4), Block(WIDTHS[0])]
     for i, o in itertools.pairwise(WIDTHS):
         up += [nn.Upsample(scale_factor=2), *([nn.Conv2d(i, o, 1, bias=False)] if i != o else []), Block(o)]
@@ -81,7 +84,10 @@ def resnet(shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
     return nn.Sequential(*up), nn.Sequential(*down)
 
 
-_NETWORKS = {"mlp28": mlp, "dcgan32": dcgan, "dcgan64": dcgan, "resnet32_r1r2": resnet}
+_NETWORKS = {
+    "mlp28": mlp, "dcgan32": dcgan, "dcgan64": dcgan, "resnet32_r1r2": resnet,
+    "r3gan64": torch_r3gan.make, "r3gan64_quarter": torch_r3gan.make,
+}  # fmt: skip
 
 
 def make(
@@ -92,7 +98,7 @@ def make(
     Raises:
         ValueError: their parameters differ in number or size.
     """
-    networks = _NETWORKS[case.name](case.shape)
+    networks = _NETWORKS[case.name](case)
     for network, params in zip(networks, (generator, discriminator)):
         _copy(network, params)
     return networks
@@ -107,14 +113,18 @@ def _leaves(params: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple
 
 
 def _copy(network: nn.Module, params: Mapping[str, Any]) -> None:
-    layers = [m for m in network.modules() if list(m.parameters(recurse=False))]
+    layers = {n: m for n, m in network.named_modules() if list(m.parameters(recurse=False))}
     groups: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
     for path, leaf in _leaves(params):
         groups.setdefault(path[:-1], {})[path[-1]] = np.asarray(leaf)
     if len(layers) != len(groups):
         raise ValueError(f"{len(layers)} layers in PyTorch, {len(groups)} in JAX")
     with torch.no_grad():
-        for layer, group in zip(layers, _ordered(groups)):
+        if isinstance(network, torch_r3gan.Player):
+            ordered = [groups[tuple(name.split("."))] if name else groups[()] for name in layers]
+        else:
+            ordered = _ordered(groups)
+        for layer, group in zip(layers.values(), ordered):
             for name, value in _converted(layer, group).items():
                 own = getattr(layer, name)
                 if own.shape != value.shape:
@@ -164,6 +174,8 @@ def _ordered(groups: dict[tuple[str, ...], dict[str, np.ndarray]]) -> list[dict[
 
 
 def _converted(layer: nn.Module, group: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if isinstance(layer, torch_r3gan.Player):  # "basis" or "pool"
+        return {name: value.transpose(2, 0, 1) for name, value in group.items()}
     found = {}
     if "scale" in group:
         found["weight"] = group["scale"]

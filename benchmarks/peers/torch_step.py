@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..cases import LATENT, Case
+from ..cases import Case
 from . import torch_networks
 
 Variant = Literal["torch_eager", "torch_tuned", "torch_compile"]
@@ -39,7 +39,7 @@ class Peer:
         return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
     def latents(self) -> torch.Tensor:
-        return torch.randn(self.case.batch, LATENT, device=self.device)
+        return torch.randn(self.case.batch, self.case.latent, device=self.device)
 
     def step(self, images: torch.Tensor, latents: torch.Tensor | None = None) -> Any:
         """One step on a placed batch: the losses, as tensors where tuned, else as floats."""

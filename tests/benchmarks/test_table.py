@@ -1,8 +1,10 @@
 import dataclasses
+import re
 
 import pytest
 
-from benchmarks import records, table
+from benchmarks import records, report, table
+from devices import ROOT
 
 EMPTY = dict.fromkeys(field.name for field in dataclasses.fields(records.Record))
 
@@ -79,3 +81,16 @@ def test_only_the_marked_place_of_a_document_changes(tmp_path):
     with pytest.raises(ValueError, match=r"performance\.md has no place for the benchmark 'modes'"):
         table.update(file, "modes", "text")
     assert file.read_text() == before
+
+
+def test_the_report_is_of_the_records_that_lie_there(tmp_path):
+    """`quality.jsonl`, which lies beside them, has none."""
+    document = tmp_path / "performance.md"
+    document.write_text((ROOT / "docs" / "performance.md").read_text())
+    report.main(document=document)
+    rows = {row[0]: row for row in cells(document.read_text()) if len(row) > 10}
+    head = rows["case"]
+    assert {"keras", "x keras"} <= set(head)
+    for case in ("mlp28", "dcgan32"):
+        assert re.match(r"[\d.]+ \[", rows[case][head.index("keras")])
+    assert rows["r3gan64_quarter"][head.index("jax_tutorial")] == "not measured"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import runs
+from gan_jax import watch
 from gan_jax.digest import host_array, named_leaves
 from gan_jax.inspect_run import open_run
 from runs import ROOT, Outcome
@@ -33,8 +34,9 @@ class Process:
         self, workdir: Path, port: int, index: int, count: int, devices: int, *arguments: str, **environment: str
     ):
         words = [sys.executable, "-m", "gan_jax", "train", *map(str, arguments), "--workdir", str(workdir)]
-        words += ["--distributed"] if count > 1 or environment else []
-        if count > 1 and not environment:  # else a scheduler says it
+        scheduled = "SLURM_JOB_ID" in environment
+        words += ["--distributed"] if count > 1 or scheduled else []
+        if count > 1 and not scheduled:  # else a scheduler says it
             words += ["--coordinator", f"127.0.0.1:{port}", "--processes", str(count), "--process", str(index)]
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
         self.process = subprocess.Popen(
@@ -50,7 +52,7 @@ class Process:
             out, err = self.process.communicate()
             raise AssertionError(f"killed after {timeout} s\n{out[-2000:]}\n{err[-4000:]}") from None
         # Gloo, which carries the sums between processes on CPUs, says on its own how many it has met.
-        said = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
+        said = [line for line in out.splitlines() if "peer ranks" not in line]  # threads of it cut each other's
         return Outcome(self.process.returncode, "\n".join(said), err)
 
 
@@ -188,11 +190,11 @@ def test_a_process_that_dies(victim, config, together, tmp_path):
 @pytest.mark.parametrize("told", [0, 1])
 def test_one_is_told_to_stop_and_all_save_the_same_step(told, config, tmp_path):
     workdir = tmp_path / "run"
-    processes = start(workdir, config, *LONG)
+    processes = start(workdir, config, *LONG, "--preempt-exit-code=42")
     wait_for(20, workdir, processes[0])
-    processes[told].process.send_signal(signal.SIGTERM)
+    processes[told].process.send_signal([signal.SIGTERM, signal.SIGINT][told])
     outcomes = ended(processes, timeout=30)
-    assert [outcome.code for outcome in outcomes] == [75, 75], outcomes
+    assert [outcome.code for outcome in outcomes] == [42, 42], outcomes
     steps = runs.checkpoints(workdir)[-1]
     assert f"at step {steps} of 100000: all is saved, the same command goes on" in outcomes[0].err
 
@@ -221,3 +223,119 @@ def test_numbers_that_make_no_sense(config, tmp_path):
     runs.sentence(runs.call("train", config, *given), "--coordinator", "--distributed")
     outcome = runs.spawn("train", config, *given, "--distributed", "--processes", 2, "--process", 2)
     runs.sentence(outcome, "--distributed", "--process I, from 0 to N - 1")
+
+
+def test_one_process_that_was_joined_is_stopped_like_any_other(config, tmp_path):
+    """JAX's service takes SIGTERM from then on."""
+    workdir, port = tmp_path / "run", free_port()
+    given = ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--processes", "1", "--process", "0"]
+    process = Process(workdir, port, 0, 1, 1, config, *LONG, *given)
+    wait_for(20, workdir, process)
+    process.process.send_signal(signal.SIGTERM)
+    outcome = process.end(timeout=30)
+    assert outcome.code == 75, outcome.err
+    assert f"SIGTERM came at step {runs.checkpoints(workdir)[-1]} of 100000" in outcome.err
+
+
+def test_several_processes_have_no_one_device(config, tmp_path):
+    for outcome in ended(start(tmp_path / "run", config, "parallel.mode=jit")):
+        assert outcome.code == 2
+        assert "parallel.mode=jit runs on one device, and several processes have 4" in outcome.err
+
+
+BROKEN = """
+import os
+import numpy as np
+from gan_jax.data.digits import digits as whole
+
+class Broken:
+    def __init__(self):
+        self.source = whole()
+        self.shape, self.dtype, self.classes = self.source.shape, self.source.dtype, self.source.classes
+
+    def __len__(self):
+        return len(self.source)
+
+    def fingerprint(self):
+        return self.source.fingerprint()
+
+    def read(self, indices):
+        if os.environ.get("BROKEN") and 700 in indices:
+            raise ValueError("of nothing the library knows")
+        return self.source.read(indices)
+
+def digits():
+    return Broken()
+"""
+
+
+@pytest.mark.slow
+def test_what_breaks_in_one_process_ends_all(config, tmp_path):
+    """A fault that is no sentence of ours: its traceback there, and an end of both in seconds."""
+    (tmp_path / "broken.py").write_text(BROKEN)
+    port, path = free_port(), f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    arguments = [config, *LONG, "data.source=broken:digits", "data.resident=false"]
+    given = ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process"]
+    processes = [
+        Process(tmp_path / "run", port, 0, 1, 2, *arguments, *given, str(index), PYTHONPATH=path, **broken)
+        for index, broken in enumerate([{}, {"BROKEN": "1"}])
+    ]
+    first, second = ended(processes, timeout=90)
+    assert second.code == 1
+    assert "ValueError: of nothing the library knows" in second.err
+    assert first.code not in (0, 75)
+    assert "another process of this run is gone" in first.err or "Terminating" in first.err
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """A first process's watch, what makes another's, and the codes with which either would end."""
+    codes, heard = [], []
+    monkeypatch.setattr(watch.os, "_exit", codes.append)
+    monkeypatch.setattr(watch, "_GRACE_SECONDS", 0.0)
+
+    def tell(make):
+        if not heard:
+            heard.append(make())
+        return heard[0]
+
+    made = [watch.Watch(True, 2, "", tell)]
+
+    def join():
+        made.append(watch.Watch(False, 2, "127.0.0.1", tell))
+        return made[-1]
+
+    yield made[0], join, codes, heard
+    for connection in (connection for each in made for connection in each._open):
+        connection.close()
+
+
+def until(seen, seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while not seen() and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(seen())
+
+
+def test_a_stranger_is_not_taken_for_a_process(watched):
+    """It connects, says nothing or something else, and goes; the process that belongs here is still let in."""
+    first, join, codes, heard = watched
+    for said in (b"", b"x" * 16):
+        with socket.create_connection(("127.0.0.1", heard[0][0])) as stranger:
+            stranger.sendall(said)
+    other = join()
+    assert until(lambda: first._open)
+    assert len(first._open) == len(other._open) == 1
+    assert not codes
+    other._open[0].shutdown(socket.SHUT_RDWR)  # as the kernel does for a process that dies
+    assert until(lambda: codes)
+    assert set(codes) == {4}
+
+
+def test_who_takes_leave_has_not_died(watched):
+    first, join, codes, _ = watched
+    other = join()
+    assert until(lambda: first._open)
+    other.close()
+    other._open[0].shutdown(socket.SHUT_WR)
+    assert not until(lambda: codes, seconds=0.5)
