@@ -45,7 +45,9 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize("way", ["replicated", pytest.param("sharded", marks=pytest.mark.slow), "pmap"])
+@pytest.mark.parametrize(
+    "way", ["replicated", *(pytest.param(way, marks=pytest.mark.slow) for way in ("sharded", "pmap"))]
+)
 def test_a_run_moves_between_devices(way, tmp_path):
     """1 -> 2 -> 4 -> 8 -> 1, 50 steps on each, beside the run that stays on one device."""
     config = str(runs.write_config(tmp_path, SGD))
@@ -98,7 +100,7 @@ def probe(axis_name):
 
 images = np.random.default_rng(0).integers(0, 256, (3, 16, 8, 8, 1)).astype(np.float32)
 found = {{}}
-for count in (1, 2, 4, 8):
+for count in (1, 8):
     mesh = gan_jax.make_mesh(count)
     ways = {{
         "jit": gan_jax.jit_step(probe(None)),
@@ -118,7 +120,7 @@ print(json.dumps(found))
 def test_draws_do_not_depend_on_devices():
     """Latents, keys of every purpose, augmented images and the rows themselves, bit for bit, by every wrapper."""
     found = run_json(DRAWS.format(), devices=8)
-    assert len(found) == 12
+    assert len(found) == 6
     reference = found["jit 1"]
     assert all(seen == reference for seen in found.values()), found
     numbers = [value for seen in reference for value in seen.values()]

@@ -207,6 +207,7 @@ def test_the_first_process_tells_the_others_what_is_wrong(config, tmp_path):
         runs.sentence(outcome, "can't write to the workdir")
 
 
+@pytest.mark.slow
 def test_processes_with_other_configs_do_not_begin(config, tmp_path):
     port = free_port()
     processes = [
@@ -225,6 +226,7 @@ def test_numbers_that_make_no_sense(config, tmp_path):
     runs.sentence(outcome, "--distributed", "--process I, from 0 to N - 1")
 
 
+@pytest.mark.slow
 def test_one_process_that_was_joined_is_stopped_like_any_other(config, tmp_path):
     """JAX's service takes SIGTERM from then on."""
     workdir, port = tmp_path / "run", free_port()
@@ -237,6 +239,7 @@ def test_one_process_that_was_joined_is_stopped_like_any_other(config, tmp_path)
     assert f"SIGTERM came at step {runs.checkpoints(workdir)[-1]} of 100000" in outcome.err
 
 
+@pytest.mark.slow
 def test_several_processes_have_no_one_device(config, tmp_path):
     for outcome in ended(start(tmp_path / "run", config, "parallel.mode=jit")):
         assert outcome.code == 2

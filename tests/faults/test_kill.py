@@ -80,6 +80,21 @@ def test_the_comparison_tells_runs_apart(scene, tmp_path):
         scene.check(workdir, scene.outcome)
 
 
+def test_the_first_line(scene):
+    """Whoever reads it may send a signal from then on."""
+    assert scene.outcome.err.startswith(f"training faults in {scene.workdir}\n")
+
+
+def test_stopped_while_jax_is_imported(scene, tmp_path):
+    """The handler stands before that, which takes a second: nothing was begun, and the same command begins it."""
+    process = scene.start(tmp_path / "run")
+    assert process.wait_until(lambda: "jaxlib" in process.maps)
+    code, _ = process.end(signal.SIGTERM, within=30.0)
+    assert code == 75, process.said
+    assert process.said == "SIGTERM came before the first step: the same command goes on\n"
+    scene.resume(process)
+
+
 @pytest.mark.timeout(180)
 def test_five_kills(scene, tmp_path):
     wishes = ["in the first compilation", "in a save", *harness.parts(3)]

@@ -84,28 +84,6 @@ def stop_all(scene: Scene, folder: Path, wishes: list[object], seed: int) -> Cou
     return places
 
 
-def test_the_first_line(scene):
-    """Whoever reads it may send a signal from then on."""
-    assert scene.outcome.err.startswith(f"training faults in {scene.workdir}\n")
-
-
-def test_while_jax_is_imported(scene, tmp_path):
-    """The handler stands before that, which takes a second: nothing was begun, and the same command begins it."""
-    process = scene.start(tmp_path / "run")
-    assert process.wait_until(lambda: "jaxlib" in process.maps)
-    code, grace = process.end(signal.SIGTERM, within=GRACE)
-    assert code == 75, process.said
-    assert process.said == "SIGTERM came before the first step: the same command goes on\n"
-    assert grace < GRACE
-    scene.resume(process)
-
-
-@pytest.mark.timeout(180)
-def test_three_stops(scene, tmp_path):
-    places = stop_all(scene, tmp_path, ["in the first compilation", *harness.parts(2)], seed=3)
-    assert places["in the first compilation"] >= 1
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_twenty_stops(scene, tmp_path):
