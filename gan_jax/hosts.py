@@ -58,7 +58,8 @@ def connect(coordinator: str | None = None, processes: int | None = None, proces
     # Where the first one is, which under a scheduler JAX alone has found out.
     address = distributed.global_state.coordinator_address or ""
     hosts = Hosts()
-    return Watch(hosts.first, hosts.count, address.rpartition(":")[0].strip("[]"), hosts.from_first)
+    with hosts.alive():
+        return Watch(hosts.first, hosts.count, address.rpartition(":")[0].strip("[]"), hosts.from_first)
 
 
 def part(watch: Watch) -> None:
