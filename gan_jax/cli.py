@@ -120,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     train.add_argument(
         "--preempt-exit-code", type=int, default=SAVED, metavar="N",
-        help=f"when SIGTERM or Ctrl-C stopped it and all is saved ({SAVED}); the second signal ends it at once",
+        help=f"when it was stopped, by SIGTERM, Ctrl-C or --max-time, and all is saved ({SAVED}); a second signal "
+        "ends it at once",
     )  # fmt: skip
     several = train.add_argument_group("several hosts", "one process on each, all with the same command")
     several.add_argument(

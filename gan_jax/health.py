@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +13,7 @@ from .data.source import Source
 from .losses import Loss
 
 _WON = 0.01  # of the discriminator's loss where it can't tell reals from samples
+_MOST = 10.0  # that this is, of any loss in use
 _GONE = 1e-4  # of the largest gradient the generator had
 _COLLAPSED = 0.05  # of the reals' distance from each other
 _REALS = 64
@@ -31,10 +33,6 @@ class Health:
         self._largest = 0.0
         self._won = self._alike = 0
 
-    def prepare(self) -> None:
-        """Work out what a guess costs: not in the training loop, which waits for nothing but its steps."""
-        _ = self._chance
-
     def line(self, means: Mapping[str, float]) -> str | None:
         """What to say after a line of the log with such means, if anything.
 
@@ -43,7 +41,8 @@ class Health:
         """
         loss, gradient = means.get("loss/discriminator", math.nan), means.get("grad_norm/generator", math.nan)
         self._largest = max(self._largest, gradient) if gradient == gradient else self._largest
-        won = self._chance > 0 and 0 <= loss < _WON * self._chance
+        # What a guess costs takes a compilation, so nobody asks before it can matter.
+        won = 0 <= loss < _WON * _MOST and loss < _WON * self._chance
         gone = gradient < _GONE * self._largest
         self._won = self._won + 1 if won or gone else 0
         if self._won != _LINES:
@@ -59,11 +58,12 @@ class Health:
     @functools.cached_property
     def _chance(self) -> float:
         """The discriminator's loss where it can't tell reals from samples; 0 where that isn't known."""
-        nothing = jnp.zeros(2)
-        try:
-            return float(self._loss.discriminator(nothing, nothing))
-        except (TypeError, ValueError, AttributeError):  # a loss may own the structure of its logits
-            return 0.0
+        with jax.transfer_guard_host_to_device("allow"):  # the training loop allows nothing but its batches
+            nothing = jnp.zeros(2)
+            try:
+                return float(self._loss.discriminator(nothing, nothing))
+            except (TypeError, ValueError, AttributeError):  # a loss may own the structure of its logits
+                return 0.0
 
     @functools.cached_property
     def _distance(self) -> float:

@@ -110,8 +110,6 @@ class Keeper:
             self.workdir, start_step=step, total_steps=config.steps, images_per_step=config.batch,
             tensorboard=config.log.tensorboard, stream=self._stream,
         )  # fmt: skip
-        if self._health is not None:
-            self._health.prepare()
         try:
             with self._writer:
                 yield

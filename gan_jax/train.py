@@ -280,8 +280,7 @@ class _Run:
     # -- what it does on the way
 
     def _measures(self, step: int) -> bool:
-        every = self.config.metrics.every
-        return every > 0 and crossed(step - self.config.parallel.fuse, step, every)
+        return self.keeper.measuring.due(step - self.config.parallel.fuse, step)
 
     def _on_grid(self, step: int) -> bool:
         """Whether an undisturbed run has a checkpoint here."""
