@@ -18,12 +18,15 @@ TORCH ?= torch>=2.6
 demo: install
 	$(BIN)/gan-jax train configs/digits.py --workdir runs/digits
 
-# Two processes, a file of tests in one of them: most of the time is compiling, which takes one thread.
+# Two processes, a file of tests in one of them: most of the time is compiling, which takes one thread. One that
+# died is not replaced: xdist may then wait for ever.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0
+
 test: dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 slow: dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(PYTEST) -m slow
 
 peers: dev
 	$(BIN)/python -m pip install --quiet '$(TORCH)' -e '.[benchmark]'

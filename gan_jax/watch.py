@@ -30,9 +30,18 @@ class Watch:
         count: of processes.
         host: of the first.
         from_first: `Hosts.from_first`.
+        end: ends the process with a code, whatever its other threads do.
     """
 
-    def __init__(self, first: bool, count: int, host: str, from_first: Callable[[Callable[[], Any]], Any]):
+    def __init__(
+        self,
+        first: bool,
+        count: int,
+        host: str,
+        from_first: Callable[[Callable[[], Any]], Any],
+        end: Callable[[int], object] = os._exit,
+    ):
+        self._end = end
         self._open: list[socket.socket] = []
         server = _server() if first else None
         # Anyone can connect; those who belong here know the token.
@@ -81,7 +90,7 @@ class Watch:
                 return
         time.sleep(_GRACE_SECONDS)
         print(f"gan-jax: another process of this run is gone: {GONE}", file=sys.stderr, flush=True)
-        os._exit(4)
+        self._end(4)
 
 
 def _server() -> socket.socket:

@@ -293,9 +293,11 @@ def test_what_breaks_in_one_process_ends_all(config, tmp_path):
 
 @pytest.fixture
 def watched(monkeypatch):
-    """A first process's watch, what makes another's, and the codes with which either would end."""
+    """A first process's watch, what makes another's, and the codes with which either would end.
+
+    Their threads may outlive the test, so what would end the process is given to them, not patched into `os`.
+    """
     codes, heard = [], []
-    monkeypatch.setattr(watch.os, "_exit", codes.append)
     monkeypatch.setattr(watch, "_GRACE_SECONDS", 0.0)
 
     def tell(make):
@@ -303,10 +305,10 @@ def watched(monkeypatch):
             heard.append(make())
         return heard[0]
 
-    made = [watch.Watch(True, 2, "", tell)]
+    made = [watch.Watch(True, 2, "", tell, end=codes.append)]
 
     def join():
-        made.append(watch.Watch(False, 2, "127.0.0.1", tell))
+        made.append(watch.Watch(False, 2, "127.0.0.1", tell, end=codes.append))
         return made[-1]
 
     yield made[0], join, codes, heard
