@@ -12,31 +12,16 @@ a custom derivative in terms of the other two; this rules out forward-mode diffe
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from . import patches
 from .backend import formulations
+from .geometry import Geometry
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
-
-class Geometry(NamedTuple):
-    """Static facts of a convolution: stride, padding `((top, bottom), (left, right))`, sizes of x and kernel."""
-
-    stride: int
-    padding: tuple[tuple[int, int], tuple[int, int]]
-    size: tuple[int, int]
-    kernel: tuple[int, int]
-
-    @property
-    def output(self) -> tuple[int, int]:
-        """Height and width of y."""
-        spans = zip(self.size, self.padding, self.kernel)
-        height, width = ((n + sum(p) - k) // self.stride + 1 for n, p, k in spans)
-        return height, width
 
 
 def _geometry(kernel: jax.Array, stride: int, padding: int, size: tuple[int, int]) -> Geometry:
@@ -64,6 +49,11 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) 
     if geometry.output == (1, 1) and padding == 0 and kernel.shape[:2] == x.shape[1:3]:
         n, (kh, kw, i, o) = x.shape[0], kernel.shape
         return (x.reshape(n, kh * kw * i) @ kernel.reshape(kh * kw * i, o)).reshape(n, 1, 1, o)
+    if stride == 1 and _few(kernel.shape[3]) and not _few(kernel.shape[2]):
+        # At stride 1 a convolution is a transpose, too: of one whose input has few channels.
+        high, wide = (k - 1 - padding for k in geometry.kernel)
+        back = Geometry(1, ((high, high), (wide, wide)), geometry.output, geometry.kernel)
+        return _transpose(x, _turned(kernel), back)
     return _forward(x, kernel, geometry)
 
 
@@ -92,33 +82,41 @@ def _native(x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
 
 
 def _native_transpose(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
-    flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     # What the strided convolution never read at the far edge has to be given back as zeros.
     far = [n + sum(p) - k - (out - 1) * g.stride for n, p, k, out in zip(g.size, g.padding, g.kernel, g.output)]
     padding = [(k - 1 - low, k - 1 - high + f) for k, (low, high), f in zip(g.kernel, g.padding, far)]
     return lax.conv_general_dilated(
-        y, flipped, (1, 1), padding, lhs_dilation=(g.stride, g.stride), dimension_numbers=_DIMENSIONS
+        y, _turned(kernel), (1, 1), padding, lhs_dilation=(g.stride, g.stride), dimension_numbers=_DIMENSIONS
     )
+
+
+def _few(channels: int) -> bool:
+    """Whether that many input channels are faster as a matrix product of patches: measured."""
+    return channels <= 4
+
+
+def _turned(kernel: jax.Array) -> jax.Array:
+    """The kernel with which a convolution at stride 1 goes the other way."""
+    return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _forward(x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
-    return _native(x, kernel, g)
+    return patches.forward(x, kernel, g) if _few(kernel.shape[2]) else _native(x, kernel, g)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _transpose(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
-    if g.stride == 1:
-        return _native_transpose(y, kernel, g)
-    # Measured: few output channels, or small maps, are faster as one matrix product and shifted sums.
-    if kernel.shape[2] <= 4 or max(y.shape[1:3]) <= 4:
-        return _columns_to_image(y, kernel, g)
-    return _sub_pixel(y, kernel, g)
+    if _few(kernel.shape[2]) or (g.stride > 1 and max(y.shape[1:3]) <= 4):  # measured
+        return patches.transpose(y, kernel, g)
+    return _native_transpose(y, kernel, g) if g.stride == 1 else _phases(y, kernel, g)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     """The derivative by the kernel, as a convolution in plain order: samples are its channels."""
+    if _few(x.shape[3]):
+        return patches.kernel(x, y, g)
     # jnp.transpose, not dimension numbers: inside a loop XLA leaves unusual orders to a naive routine.
     images = jnp.transpose(x, (3, 1, 2, 0))  # [I, H, W, N]
     windows = jnp.transpose(y, (1, 2, 0, 3))  # [h, w, N, O]
@@ -141,53 +139,28 @@ _transpose.defvjp(_saved(_transpose), lambda g, saved, x: (_forward(x, saved[1],
 _kernel.defvjp(_saved(_kernel), lambda g, saved, w: (_transpose(saved[1], w, g), _forward(saved[0], w, g)))
 
 
-def _taps(g: Geometry) -> tuple[int, int]:
-    """Kernel taps that meet one output pixel, in each direction."""
-    return -(-g.kernel[0] // g.stride), -(-g.kernel[1] // g.stride)
+def _phases(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
+    """A dense convolution for each of the s x s phases of the output, interleaved.
 
-
-def _sub_pixel(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
-    """One dense convolution makes all s x s phases of the output as channels, then they are interleaved.
-
-    Output row s q + r is met by kernel rows a = s t + (r + p) mod s and rows q + (r + p) // s - t of y: every
-    phase sees a window of `taps` rows of y, each at a place of its own.
+    Output row s q + r is met by kernel rows a = s t + (r + p) mod s and rows q + (r + p) // s - t of y.
     """
-    s, taps = g.stride, _taps(g)
-    channels = kernel.shape[2]
-    grown = jnp.pad(kernel, [(0, t * s - k) for t, k in zip(taps, g.kernel)] + [(0, 0), (0, 0)])
-    phases = grown.reshape(taps[0], s, taps[1], s, channels, -1)[::-1, :, ::-1]  # flipped: correlation
-    dense = jnp.transpose(phases, (0, 2, 5, 1, 3, 4)).reshape(*taps, y.shape[3], s * s * channels)
+    s = g.stride
     count = [-(-n // s) for n in g.size]  # pixels of one phase
-    starts = [[(r + p[0]) // s - t + 1 for r in range(s)] for p, t in zip(g.padding, taps)]
-    low = [-min(start) for start in starts]
-    high = [max(start) + c + t - 1 - n for start, c, t, n in zip(starts, count, taps, y.shape[1:3])]
-    out = lax.conv_general_dilated(y, dense, (1, 1), list(zip(low, high)), dimension_numbers=_DIMENSIONS)
-    out = out.reshape(*out.shape[:3], s, s, channels)
+
+    def window(axis: int, phase: int) -> tuple[slice, int, tuple[int, int]]:
+        """The kernel rows of a phase, and the padding with which a convolution of y by them has `count` rows."""
+        shift, first = divmod(phase + g.padding[axis][0], s)
+        taps = len(range(first, g.kernel[axis], s))
+        low = taps - 1 - shift
+        return slice(first, None, s), taps, (low, count[axis] + taps - 1 - low - y.shape[1 + axis])
 
     def phase(row: int, column: int) -> jax.Array:
-        top, left = starts[0][row] + low[0], starts[1][column] + low[1]
-        a, b = (row + g.padding[0][0]) % s, (column + g.padding[1][0]) % s
-        return out[:, top : top + count[0], left : left + count[1], a, b]
+        (rows, high, vertical), (columns, wide, horizontal) = window(0, row), window(1, column)
+        if not high * wide:  # a kernel smaller than its stride leaves gaps
+            return jnp.zeros((y.shape[0], *count, kernel.shape[2]), y.dtype)
+        part = _turned(kernel[rows, columns])
+        return lax.conv_general_dilated(y, part, (1, 1), (vertical, horizontal), dimension_numbers=_DIMENSIONS)
 
-    rows = [jnp.stack([phase(r, c) for c in range(s)], axis=3) for r in range(s)]  # [N, q, q, s, I]
-    full = jnp.stack(rows, axis=2).reshape(y.shape[0], count[0] * s, count[1] * s, channels)
-    return full[:, : g.size[0], : g.size[1]]
-
-
-def _columns_to_image(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
-    """One matrix product gives each pixel of y its patch; patches are added where they overlap."""
-    s, taps = g.stride, _taps(g)
-    (n, h, w, o), i = y.shape, kernel.shape[2]
-    grown = jnp.pad(kernel, [(0, t * s - k) for t, k in zip(taps, g.kernel)] + [(0, 0), (0, 0)])
-    patches = y.reshape(-1, o) @ grown.reshape(-1, o).T
-    patches = patches.reshape(n, h, w, taps[0], s, taps[1], s, i)
-    total = 0.0
-    for a in range(taps[0]):
-        for b in range(taps[1]):
-            shift = ((0, 0), (a, taps[0] - 1 - a), (b, taps[1] - 1 - b), (0, 0), (0, 0), (0, 0))
-            total = total + jnp.pad(patches[:, :, :, a, :, b], shift)  # [N, h + t - 1, w + t - 1, s, s, I]
-    full = jnp.transpose(total, (0, 1, 3, 2, 4, 5)).reshape(n, (h + taps[0] - 1) * s, (w + taps[1] - 1) * s, i)
-    (top, _), (left, _) = g.padding
-    full = full[:, top : top + g.size[0], left : left + g.size[1]]
-    missing = [want - have for want, have in zip(g.size, full.shape[1:3])]
-    return jnp.pad(full, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
+    whole = jnp.stack([jnp.stack([phase(r, c) for c in range(s)], axis=3) for r in range(s)], axis=2)
+    whole = whole.reshape(y.shape[0], count[0] * s, count[1] * s, kernel.shape[2])  # of [N, q, s, q, s, I]
+    return whole[:, : g.size[0], : g.size[1]]

@@ -21,10 +21,17 @@ TABLE = {
     "1x1 strided": (1, 2, 0, 5, 4, 3, 2),
     "k3s1": (3, 1, 1, 5, 6, 3, 4),
     "k3s1 unpadded": (3, 1, 0, 5, 5, 2, 3),
-    "k3s1 few channels": (3, 1, 1, 4, 4, 1, 1),
-    "k4s2": (4, 2, 1, 12, 12, 6, 3),  # its transpose has y of 6 and more than 4 channels: sub-pixel
+    "k3s1 few channels": (3, 1, 1, 4, 4, 1, 1),  # patches
+    "k3s1 more channels": (3, 1, 1, 5, 6, 5, 6),
+    "k3s1 to few channels": (3, 1, 1, 5, 6, 5, 2),  # patches, the other way
+    "k3s1 to few channels, unpadded": (3, 1, 0, 5, 6, 5, 2),
+    "k2s1 to few channels, wide": (2, 1, 2, 3, 4, 5, 2),  # more padding than kernel
+    "k4s2": (4, 2, 1, 12, 12, 6, 3),  # its transpose has y of 6 and more than 4 channels: phases
     "k4s2 small map": (4, 2, 1, 8, 8, 6, 3),  # y of 4: patches
     "k4s2 few channels": (4, 2, 1, 12, 12, 2, 3),  # patches, by channels
+    "k5s3 few channels": (5, 3, 2, 17, 15, 2, 5),
+    "k3s2 odd, few channels": (3, 2, 1, 13, 11, 1, 2),
+    "k3s4 gaps, few channels": (3, 4, 0, 20, 21, 3, 2),
     "k4s2 odd": (4, 2, 1, 13, 11, 5, 2),  # rows that no window reaches
     "k3s2": (3, 2, 1, 13, 11, 5, 2),
     "k2s2": (2, 2, 0, 10, 12, 5, 2),
@@ -73,6 +80,22 @@ def both_transposed(case):
 def test_value_gradient_and_its_gradient(pair, case):
     with jax.enable_x64(True):
         compare(*pair(case))
+
+
+@pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])
+@pytest.mark.parametrize(
+    "case", ["k3s1", "k3s1 few channels", "k3s1 to few channels", "k4s2", "k4s2 small map", "k5s3 few channels"]
+)
+def test_a_loop_is_differentiated_twice(pair, case):
+    """JAX then keeps for itself what a derivative was given to keep; see `patches._padded`."""
+    with jax.enable_x64(True):
+        ours, theirs, inputs = pair(case)
+        stacked = [np.stack([x, -2 * x]) for x in inputs]
+
+        def loop(function):
+            return lambda *inputs: lax.map(lambda each: function(*each), inputs)
+
+        compare(loop(ours), loop(theirs), stacked)
 
 
 @pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])

@@ -1,0 +1,19 @@
+"""Static facts of a convolution."""
+
+from typing import NamedTuple
+
+
+class Geometry(NamedTuple):
+    """Stride, padding `((top, bottom), (left, right))`, and height and width of the input x and of the kernel."""
+
+    stride: int
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Height and width of y."""
+        spans = zip(self.size, self.padding, self.kernel)
+        height, width = ((n + sum(p) - k) // self.stride + 1 for n, p, k in spans)
+        return height, width
