@@ -12,3 +12,8 @@ class NonFiniteError(UserError):
     """A loss, a gradient or a parameter stopped being finite. Exit code 3."""
 
     exit_code = 3
+
+
+def first_line(error: Exception) -> str:
+    """The first line of its message, or its name: to stand inside a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

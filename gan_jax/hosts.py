@@ -18,7 +18,7 @@ from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from .digest import host_array, is_key
-from .errors import NonFiniteError, UserError
+from .errors import NonFiniteError, UserError, first_line
 from .watch import GONE, Watch
 
 # How the runtime says that another process doesn't answer; what else it raises is a fault of this one.
@@ -50,11 +50,11 @@ def connect(coordinator: str | None = None, processes: int | None = None, proces
         jax.distributed.initialize(coordinator, processes, process)
     except (ValueError, TypeError, IndexError) as error:
         raise UserError(
-            f"--distributed: {_first_line(error)}; where no scheduler says it, give --coordinator HOST:PORT, "
+            f"--distributed: {first_line(error)}; where no scheduler says it, give --coordinator HOST:PORT, "
             "--processes N and --process I, from 0 to N - 1"
         ) from error
     except RuntimeError as error:
-        raise LostError(f"--distributed: the other processes were not reached ({_first_line(error)})") from error
+        raise LostError(f"--distributed: the other processes were not reached ({first_line(error)})") from error
     # Where the first one is, which under a scheduler JAX alone has found out.
     address = distributed.global_state.coordinator_address or ""
     hosts = Hosts()
@@ -172,7 +172,7 @@ class Hosts:
             if self.count == 1 or not _LOST.search(str(error)):
                 raise
             raise LostError(
-                f"another process of this run is gone, or can't be reached ({_first_line(error)}): {GONE}"
+                f"another process of this run is gone, or can't be reached ({first_line(error)}): {GONE}"
             ) from error
 
     def _bytes(self, said: bytes) -> bytes:
@@ -186,7 +186,3 @@ class Hosts:
                 buffer[:length] = np.frombuffer(said, np.uint8, length, index * _PART_BYTES)
             heard.append(np.asarray(multihost_utils.broadcast_one_to_all(buffer))[:length].tobytes())
         return b"".join(heard)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -11,6 +11,7 @@ import jax
 from . import config as configs
 from . import precision
 from .carry import carry_shapes
+from .catalogue import Catalogue
 from .checkpoint import Checkpoints
 from .config import Call, Config
 from .digest import leaf_digests, state_digest
@@ -80,7 +81,7 @@ def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened
     return Opened(config, spec, gan, restored.step, restored.state.state, restored.record["data"])
 
 
-def _named_step(name: str, checkpoints: Checkpoints, config: Config) -> int:
+def _named_step(name: str, checkpoints: Catalogue, config: Config) -> int:
     if name.isdecimal() and len(name) < 19:
         return int(name)
     if name != "best":
@@ -91,7 +92,7 @@ def _named_step(name: str, checkpoints: Checkpoints, config: Config) -> int:
     return found
 
 
-def _sample_spec(checkpoints: Checkpoints, steps: list[int]) -> SampleSpec:
+def _sample_spec(checkpoints: Catalogue, steps: list[int]) -> SampleSpec:
     """What the samples of a run are, from the newest manifest that can be read; the last error if none can."""
     while True:
         try:
@@ -122,22 +123,22 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
     workdir = Path(workdir)
     config = read_config(workdir)
     lines = []
-    with Checkpoints(workdir / "checkpoints", best=best_by(config.checkpoint.best)) as checkpoints:
-        best = checkpoints.best()
-        for step in checkpoints.steps():
-            wrong = checkpoints.verify(step)
-            try:
-                manifest = checkpoints.manifest(step)
-            except UserError as error:
-                lines.append(f"step {step}  NOT VERIFIED: {error}")
-                continue
-            size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
-            numbers = manifest["record"].get("metrics")
-            numbers = numbers if isinstance(numbers, dict) else {}
-            words = [f"step {step}", manifest["written"], f"{size / 1e6:.1f} MB"]
-            words += [f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, int | float)]
-            words += ["verified" if wrong is None else f"NOT VERIFIED: {wrong}"]
-            lines.append("  ".join([*words, *(["best"] if step == best else [])]))
+    checkpoints = Catalogue(workdir / "checkpoints", best=best_by(config.checkpoint.best))
+    best = checkpoints.best()
+    for step in checkpoints.steps():
+        wrong = checkpoints.verify(step)
+        try:
+            manifest = checkpoints.manifest(step)
+        except UserError as error:
+            lines.append(f"step {step}  NOT VERIFIED: {error}")
+            continue
+        size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
+        numbers = manifest["record"].get("metrics")
+        numbers = numbers if isinstance(numbers, dict) else {}
+        words = [f"step {step}", manifest["written"], f"{size / 1e6:.1f} MB"]
+        words += [f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, int | float)]
+        words += ["verified" if wrong is None else f"NOT VERIFIED: {wrong}"]
+        lines.append("  ".join([*words, *(["best"] if step == best else [])]))
     return lines
 
 

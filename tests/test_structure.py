@@ -180,9 +180,9 @@ def test_a_circle_is_caught():
     assert not circle({"a": {"gan_jax.b", "gan_jax.c"}, "b": {"gan_jax.c"}, "c": {"numpy"}})
 
 
-def test_orbax_is_imported_by_checkpoint_alone(imports):
+def test_orbax_is_imported_by_leaves_alone(imports):
     users = {m for m, names in imports.items() if any(n.split(".")[0] == "orbax" for n in names)}
-    assert users <= {"checkpoint"}
+    assert users <= {"leaves"}
 
 
 def test_models_and_the_game_meet_in_recipe_alone(imports):
