@@ -74,14 +74,14 @@ def convolutions() -> dict[str, Runner]:
     }
 
 
-def operators(size: int, i: int, o: int) -> dict[str, dict[str, Runner]]:
-    """Forward and both gradients of a 4 x 4 convolution of stride 2, `{implementation: {part: runner}}`."""
+def operators(kernel: int, stride: int, size: int, i: int, o: int) -> dict[str, dict[str, Runner]]:
+    """Forward and both gradients of a convolution with padding 1, `{implementation: {part: runner}}`."""
     draw = np.random.default_rng(0)
-    shapes = (BATCH, size, size, i), (4, 4, i, o), (BATCH, size // 2, size // 2, o)
+    shapes = (BATCH, size, size, i), (kernel, kernel, i, o), (BATCH, size // stride, size // stride, o)
     x, w, y = (draw.normal(size=shape).astype(np.float32) for shape in shapes)
 
     def strided(x: jax.Array, w: jax.Array) -> jax.Array:
-        return conv(x, w, stride=2, padding=1)
+        return conv(x, w, stride=stride, padding=1)
 
     found = {
         "gan_jax": {
@@ -99,10 +99,10 @@ def operators(size: int, i: int, o: int) -> dict[str, dict[str, Runner]]:
 
         device = "cuda" if jax.default_backend() == "gpu" else "cpu"
         found["torch_tuned"] = {
-            name: Runner(run).begin() for name, run in torch_parts.convolution(x, w, y, device).items()
+            name: Runner(run).begin() for name, run in torch_parts.convolution(x, w, y, stride, device).items()
         }
     for runner in (r for group in found.values() for r in group.values()):
-        runner.flops = 2.0 * y.size * 16 * i
+        runner.flops = 2.0 * y.size * kernel**2 * i
     return found
 
 

@@ -23,10 +23,12 @@ XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_deterministic_ops=true" part 90 check.log "$
 rm -f "$OUT"/*.jsonl
 for precision in bfloat16 float32; do
   for batch in 64 256 1024; do
-    part 58 "peers_${precision}_$batch.log" "$PYTHON" -m benchmarks --suite full --only peers --case dcgan64 \
+    part 50 "peers_${precision}_$batch.log" "$PYTHON" -m benchmarks --suite full --only peers --case dcgan64 \
       --batch "$batch" --precision "$precision" --rounds 5 --json "$OUT/peers.jsonl"
   done
 done
+part 50 r3gan64.log "$PYTHON" -m benchmarks --suite full --only peers --case r3gan64 --precision bfloat16 \
+  --batch 64 --rounds 5 --json "$OUT/peers.jsonl"
 part 40 parts.log "$PYTHON" -m benchmarks --suite quick --only dispatch --only convolutions --json "$OUT/parts.jsonl"
 # Without command buffers, which the profiler shows as one operation each.
 XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_command_buffer=" part 40 profile.log \

@@ -127,13 +127,14 @@ def convolutions(rounds: int) -> Iterator[Row]:
 
 
 def operators(rounds: int) -> Iterator[Row]:
-    """DCGAN-64's convolutions one by one: forward, and each gradient, beside PyTorch's."""
-    for size, i, o in ((64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512)):
-        variants = parts.operators(size, i, o)
+    """DCGAN-64's convolutions, and a residual network's from and to 3 channels, beside PyTorch's."""
+    strided = [(4, 2, size, i, o) for size, i, o in ((64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512))]
+    for kernel, stride, size, i, o in [*strided, (3, 1, 32, 3, 128), (3, 1, 32, 128, 3)]:
+        variants = parts.operators(kernel, stride, size, i, o)
         names = {f"{name}/{part}": runner for name, group in variants.items() for part, runner in group.items()}
         for name, sample in _timed(names, rounds, seconds=0.1).items():
             implementation, part = name.split("/")
-            case = f"k4s2 {size}x{size}x{i}-{o}"
+            case = f"k{kernel}s{stride} {size}x{size}x{i}-{o}"
             yield Row("operators", case, implementation, part, parts.BATCH, names[name], sample)
 
 

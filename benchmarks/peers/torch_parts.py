@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 
-def convolution(x: np.ndarray, w: np.ndarray, y: np.ndarray, device: str) -> dict[str, Callable[[int], None]]:
-    """Forward and both gradients of a convolution of stride 2 and padding 1, from arrays in JAX's layout."""
+def convolution(
+    x: np.ndarray, w: np.ndarray, y: np.ndarray, stride: int, device: str
+) -> dict[str, Callable[[int], None]]:
+    """Forward and both gradients of a convolution with padding 1, from arrays in JAX's layout."""
 
     def placed(array: np.ndarray, *axes: int) -> torch.Tensor:
         return torch.tensor(array).to(device).permute(*axes).contiguous(memory_format=torch.channels_last)
@@ -18,7 +20,7 @@ def convolution(x: np.ndarray, w: np.ndarray, y: np.ndarray, device: str) -> dic
 
     def gradient(by_input: bool) -> Callable[[], object]:
         wanted = [by_input, not by_input, False]
-        return lambda: backward(out, image, kernel, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, wanted)
+        return lambda: backward(out, image, kernel, None, [stride] * 2, [1, 1], [1, 1], False, [0, 0], 1, wanted)
 
     def repeated(function: Callable[[], object]) -> Callable[[int], None]:
         def run(n: int) -> None:
@@ -31,7 +33,7 @@ def convolution(x: np.ndarray, w: np.ndarray, y: np.ndarray, device: str) -> dic
         return run
 
     return {
-        "forward": repeated(lambda: F.conv2d(image, kernel, stride=2, padding=1)),
+        "forward": repeated(lambda: F.conv2d(image, kernel, stride=stride, padding=1)),
         "input gradient": repeated(gradient(True)),
         "kernel gradient": repeated(gradient(False)),
     }

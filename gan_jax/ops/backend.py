@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 
 class Formulations(NamedTuple):
-    """How each kind of operation is written down; the numbers are the same.
+    """How each kind of operation is written down; the numbers are the same but for rounding.
 
     Attributes:
-        convolution: "native" leaves derivatives to the native convolution, "explicit" spells each one out as a
-            convolution in plain order.
+        convolution: "native" leaves derivatives to the native convolution, "explicit" spells each one out as
+            convolutions in plain order, or as a matrix product where there are few channels.
         grouped: "native" grouped convolution, or "blocks": several groups at a time as a dense one.
         resample: "native" depthwise convolution, or "shifts": a weighted sum of shifted images.
     """

@@ -40,10 +40,17 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) 
 
     Returns:
         `[N, (H + 2 padding - kh) // stride + 1, ..., O]`.
+
+    Raises:
+        ValueError: x has other channels than the kernel takes, or is smaller than it.
+        TypeError: their types differ.
     """
+    _check(x, kernel, kernel.shape[2])
     if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
         return x @ kernel[0, 0]  # a matrix product in every derivative
     geometry = _geometry(kernel, stride, padding, (x.shape[1], x.shape[2]))
+    if min(geometry.output) < 1:
+        raise ValueError(f"images {x.shape}, padded by {padding}, are smaller than the kernel {kernel.shape}")
     if formulations().convolution == "native":
         return _native(x, kernel, geometry)
     if geometry.output == (1, 1) and padding == 0 and kernel.shape[:2] == x.shape[1:3]:
@@ -51,8 +58,8 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) 
         return (x.reshape(n, kh * kw * i) @ kernel.reshape(kh * kw * i, o)).reshape(n, 1, 1, o)
     if stride == 1 and _few(kernel.shape[3]) and not _few(kernel.shape[2]):
         # At stride 1 a convolution is a transpose, too: of one whose input has few channels.
-        high, wide = (k - 1 - padding for k in geometry.kernel)
-        back = Geometry(1, ((high, high), (wide, wide)), geometry.output, geometry.kernel)
+        above, beside = (k - 1 - padding for k in geometry.kernel)
+        back = Geometry(1, ((above, above), (beside, beside)), geometry.output, geometry.kernel)
         return _transpose(x, _turned(kernel), back)
     return _forward(x, kernel, geometry)
 
@@ -68,12 +75,27 @@ def conv_transpose(y: jax.Array, kernel: jax.Array, *, stride: int = 1, padding:
 
     Returns:
         `[N, (h - 1) stride - 2 padding + kh, ..., I]`.
+
+    Raises:
+        ValueError: y has other channels than the kernel's O.
+        TypeError: their types differ.
     """
+    _check(y, kernel, kernel.shape[3])
     height, width = ((n - 1) * stride - 2 * padding + k for n, k in zip(y.shape[1:3], kernel.shape[:2]))
     geometry = _geometry(kernel, stride, padding, (height, width))
     if formulations().convolution == "native":
         return _native_transpose(y, kernel, geometry)
     return _transpose(y, kernel, geometry)
+
+
+def _check(images: jax.Array, kernel: jax.Array, channels: int) -> None:
+    """Of every formulation the same: a matrix product has words of its own, and lets types differ."""
+    if images.shape[3] != channels:
+        raise ValueError(
+            f"images of {images.shape[3]} channels meet a kernel {kernel.shape} that takes {channels}"
+        )
+    if images.dtype != kernel.dtype:
+        raise TypeError(f"images and kernel must be of one type, got {images.dtype} and {kernel.dtype}")
 
 
 def _native(x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
@@ -91,7 +113,11 @@ def _native_transpose(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array
 
 
 def _few(channels: int) -> bool:
-    """Whether that many input channels are faster as a matrix product of patches: measured."""
+    """Whether a transposed convolution to so many channels is a case for `patches`.
+
+    Measured with 1 and 3 (docs/performance.md): it takes a half to a fifth of the time. The convolution from so
+    few channels, and the kernel's derivative, gain nothing in a whole step.
+    """
     return channels <= 4
 
 
@@ -102,12 +128,12 @@ def _turned(kernel: jax.Array) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _forward(x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
-    return patches.forward(x, kernel, g) if _few(kernel.shape[2]) else _native(x, kernel, g)
+    return _native(x, kernel, g)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _transpose(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
-    if _few(kernel.shape[2]) or (g.stride > 1 and max(y.shape[1:3]) <= 4):  # measured
+    if _few(kernel.shape[2]):
         return patches.transpose(y, kernel, g)
     return _native_transpose(y, kernel, g) if g.stride == 1 else _phases(y, kernel, g)
 
@@ -115,8 +141,6 @@ def _transpose(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     """The derivative by the kernel, as a convolution in plain order: samples are its channels."""
-    if _few(x.shape[3]):
-        return patches.kernel(x, y, g)
     # jnp.transpose, not dimension numbers: inside a loop XLA leaves unusual orders to a naive routine.
     images = jnp.transpose(x, (3, 1, 2, 0))  # [I, H, W, N]
     windows = jnp.transpose(y, (1, 2, 0, 3))  # [h, w, N, O]
@@ -157,7 +181,7 @@ def _phases(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     def phase(row: int, column: int) -> jax.Array:
         (rows, high, vertical), (columns, wide, horizontal) = window(0, row), window(1, column)
         if not high * wide:  # a kernel smaller than its stride leaves gaps
-            return jnp.zeros((y.shape[0], *count, kernel.shape[2]), y.dtype)
+            return patches.padded(y[:, :0, :0, :0], (0, 0), *((0, n) for n in (*count, kernel.shape[2])))
         part = _turned(kernel[rows, columns])
         return lax.conv_general_dilated(y, part, (1, 1), (vertical, horizontal), dimension_numbers=_DIMENSIONS)
 

@@ -19,29 +19,34 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 TABLE = {
     "1x1": (1, 1, 0, 4, 4, 3, 5),
     "1x1 strided": (1, 2, 0, 5, 4, 3, 2),
-    "k3s1": (3, 1, 1, 5, 6, 3, 4),
-    "k3s1 unpadded": (3, 1, 0, 5, 5, 2, 3),
-    "k3s1 few channels": (3, 1, 1, 4, 4, 1, 1),  # patches
-    "k3s1 more channels": (3, 1, 1, 5, 6, 5, 6),
-    "k3s1 to few channels": (3, 1, 1, 5, 6, 5, 2),  # patches, the other way
+    "k3s1": (3, 1, 1, 5, 6, 5, 6),
+    "k3s1 unpadded": (3, 1, 0, 5, 5, 6, 5),
+    "k3s1 few channels": (3, 1, 1, 4, 4, 1, 1),
+    "k3s1 to few channels": (3, 1, 1, 5, 6, 5, 2),
     "k3s1 to few channels, unpadded": (3, 1, 0, 5, 6, 5, 2),
     "k2s1 to few channels, wide": (2, 1, 2, 3, 4, 5, 2),  # more padding than kernel
-    "k4s2": (4, 2, 1, 12, 12, 6, 3),  # its transpose has y of 6 and more than 4 channels: phases
-    "k4s2 small map": (4, 2, 1, 8, 8, 6, 3),  # y of 4: patches
-    "k4s2 few channels": (4, 2, 1, 12, 12, 2, 3),  # patches, by channels
-    "k5s3 few channels": (5, 3, 2, 17, 15, 2, 5),
-    "k3s2 odd, few channels": (3, 2, 1, 13, 11, 1, 2),
-    "k3s4 gaps, few channels": (3, 4, 0, 20, 21, 3, 2),
+    "k4s2": (4, 2, 1, 12, 12, 6, 3),
+    "k4s2 few channels": (4, 2, 1, 12, 12, 2, 5),
     "k4s2 odd": (4, 2, 1, 13, 11, 5, 2),  # rows that no window reaches
     "k3s2": (3, 2, 1, 13, 11, 5, 2),
+    "k3s2 odd, few channels": (3, 2, 1, 13, 11, 1, 2),
     "k2s2": (2, 2, 0, 10, 12, 5, 2),
     "k5s3": (5, 3, 1, 16, 19, 5, 2),
     "k5s3 cut": (5, 3, 2, 17, 15, 6, 2),
+    "k5s3 few channels": (5, 3, 2, 17, 15, 2, 5),
     "k3s4 gaps": (3, 4, 0, 20, 21, 5, 2),  # a kernel smaller than its stride
-    "whole map": (4, 1, 0, 4, 4, 3, 2),  # a matrix product
-    "whole map, padded": (4, 1, 1, 4, 4, 3, 2),
+    "k3s4 gaps, few channels": (3, 4, 0, 20, 21, 3, 2),
+    "k2x5s3": ((2, 5), 3, 2, 11, 13, 6, 2),
+    "k2x5s3 few channels": ((2, 5), 3, 2, 11, 13, 2, 3),
+    "k2x3s1 to few channels": ((2, 3), 1, 1, 5, 6, 5, 2),
+    "whole map": (4, 1, 0, 4, 4, 5, 2),  # a matrix product
+    "whole map, padded": (4, 1, 1, 4, 4, 5, 5),
 }
 ALL = pytest.mark.parametrize("case", TABLE)
+
+
+def sides(k):
+    return k if isinstance(k, tuple) else (k, k)
 
 
 def reference(x, kernel, stride, padding):
@@ -54,7 +59,7 @@ def both(case):
     """`conv` and the reference, with inputs `x`, `kernel` in float64."""
     k, stride, padding, height, width, i, o = TABLE[case]
     draw = np.random.default_rng(0)
-    inputs = draw.normal(size=(2, height, width, i)), draw.normal(size=(k, k, i, o))
+    inputs = draw.normal(size=(2, height, width, i)), draw.normal(size=(*sides(k), i, o))
     ours = lambda x, w: conv(x, w, stride=stride, padding=padding)  # noqa: E731
     return ours, lambda x, w: reference(x, w, stride, padding), inputs
 
@@ -62,10 +67,10 @@ def both(case):
 def both_transposed(case):
     """`conv_transpose` and the transpose that JAX derives, with inputs `y`, `kernel`."""
     k, stride, padding, height, width, i, o = TABLE[case]
-    out = [(n + 2 * padding - k) // stride + 1 for n in (height, width)]
-    size = [(n - 1) * stride - 2 * padding + k for n in out]  # the smallest x with that y
+    out = [(n + 2 * padding - k) // stride + 1 for n, k in zip((height, width), sides(k))]
+    size = [(n - 1) * stride - 2 * padding + k for n, k in zip(out, sides(k))]  # the smallest x with that y
     draw = np.random.default_rng(1)
-    inputs = draw.normal(size=(2, *out, o)), draw.normal(size=(k, k, i, o))
+    inputs = draw.normal(size=(2, *out, o)), draw.normal(size=(*sides(k), i, o))
 
     def theirs(y, w):
         x = jax.ShapeDtypeStruct((2, *size, i), y.dtype)
@@ -82,12 +87,10 @@ def test_value_gradient_and_its_gradient(pair, case):
         compare(*pair(case))
 
 
+@ALL
 @pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])
-@pytest.mark.parametrize(
-    "case", ["k3s1", "k3s1 few channels", "k3s1 to few channels", "k4s2", "k4s2 small map", "k5s3 few channels"]
-)
 def test_a_loop_is_differentiated_twice(pair, case):
-    """JAX then keeps for itself what a derivative was given to keep; see `patches._padded`."""
+    """JAX then keeps for itself what a derivative was given to keep; see `patches.padded`."""
     with jax.enable_x64(True):
         ours, theirs, inputs = pair(case)
         stacked = [np.stack([x, -2 * x]) for x in inputs]
@@ -99,7 +102,7 @@ def test_a_loop_is_differentiated_twice(pair, case):
 
 
 @pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])
-@pytest.mark.parametrize("case", ["k3s1", "k4s2", "k4s2 small map"])
+@pytest.mark.parametrize("case", ["k3s1", "k4s2", "k4s2 few channels"])
 def test_inside_a_loop(pair, case):
     """Three steps of gradient descent on the kernel by `lax.scan`, against the reference's, unrolled."""
     with jax.enable_x64(True):
@@ -117,13 +120,35 @@ def test_inside_a_loop(pair, case):
         np.testing.assert_allclose(jax.jit(loop)(kernel), expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.1)])
-def test_other_precisions_keep_their_type(dtype, tolerance):
-    ours, theirs, inputs = both("k4s2")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-6), (jnp.bfloat16, 0.006)])
+@pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])
+@pytest.mark.parametrize("case", ["k3s1", "k3s1 to few channels", "k4s2", "k4s2 few channels", "k3s4 gaps"])
+def test_other_precisions_keep_their_type_and_add_up_in_more(pair, case, dtype, tolerance):
+    """The value and both gradients, rounded once: their relative error is that of one rounding, not of many."""
+    ours, theirs, inputs = pair(case)
     low = [jnp.asarray(x, dtype) for x in inputs]
-    assert ours(*low).dtype == dtype
-    exact = theirs(*(x.astype(jnp.float32) for x in low))
-    np.testing.assert_allclose(ours(*low).astype(jnp.float32), exact, rtol=tolerance, atol=10 * tolerance)
+    found, expected = (
+        jax.jit(lambda *low, f=f: jax.vjp(f, *low)[1](jax.vjp(f, *low)[0]))(*each)
+        for f, each in ((ours, low), (theirs, [x.astype(jnp.float32) for x in low]))
+    )
+    for a, b in zip((ours(*low), *found), (theirs(*(x.astype(jnp.float32) for x in low)), *expected)):
+        assert a.dtype == dtype
+        assert np.linalg.norm(a.astype(jnp.float32) - b) <= tolerance * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("channels", [2, 6])
+def test_what_does_not_fit_is_refused(channels):
+    """In the same words where it would be a matrix product."""
+    images, kernel = jnp.ones((1, 8, 8, channels)), jnp.ones((4, 4, channels, 5))
+    with pytest.raises(ValueError, match=f"images of {channels} channels .* takes {channels + 1}"):
+        conv(images, jnp.ones((4, 4, channels + 1, 5)), stride=2, padding=1)
+    with pytest.raises(ValueError, match=f"images of {channels} channels .* takes 5"):
+        conv_transpose(images, kernel, stride=2, padding=1)
+    with pytest.raises(TypeError, match="float32 and bfloat16"):
+        conv(images, kernel.astype(jnp.bfloat16), stride=2, padding=1)
+    with pytest.raises(ValueError, match="smaller than the kernel"):
+        conv(images[:, :1], kernel, stride=2, padding=1)
+    assert conv(images[:0], kernel, stride=2, padding=1).shape == (0, 4, 4, 5)
 
 
 # What XLA on the CPU is given.
@@ -141,6 +166,28 @@ def convolutions(text):
 def naive(text):
     """Convolutions that XLA on the CPU runs naively: unusual dimension orders, and dilated inputs."""
     return [c for c in convolutions(text) if c[0] != "b01f_01io->b01f" or "lhs_dilate" in c[1]]
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the formulations are the CPU's")
+@pytest.mark.parametrize(
+    ("pair", "case", "count"),
+    [
+        (both, "k3s1", 1),
+        (both, "k3s1 few channels", 1),
+        (both, "k3s1 to few channels", 0),
+        (both, "k4s2", 1),
+        (both, "k4s2 few channels", 1),
+        (both, "whole map", 0),
+        (both_transposed, "k3s1", 1),
+        (both_transposed, "k3s1 few channels", 0),
+        (both_transposed, "k4s2", 4),
+        (both_transposed, "k4s2 few channels", 0),
+    ],
+)
+def test_formulations(pair, case, count):
+    """How many convolutions one becomes: of phases one each, of patches none."""
+    ours, _, inputs = pair(case)
+    assert len(convolutions(jax.jit(ours).lower(*inputs).compile().as_text())) == count
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the formulations are the CPU's")
