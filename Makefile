@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/gan-jax train configs/digits.py --workdir runs/digits
 
 # Two processes, a file of tests in one of them: most of the time is compiling, which takes one thread. One that
-# died is not replaced: xdist may then wait for ever.
+# died is not replaced: xdist may wait for ever for what it was to do.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0
 
 test: dev

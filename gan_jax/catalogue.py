@@ -3,12 +3,15 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
 from .manifest import MANIFEST, Damaged, read_manifest, verify_files
+
+_MOST = sys.float_info.max
 
 
 class Catalogue:
@@ -53,8 +56,8 @@ class Catalogue:
         for step in self.steps() if among is None else among:
             with contextlib.suppress(Damaged, OSError):
                 record = read_manifest(self.home(step))["record"]
-                value = record.get("metrics", {}).get(name)
-                if isinstance(value, int | float) and math.isfinite(value):
+                value = numbers(record).get(name, math.nan)
+                if math.isfinite(value):
                     found.append((step, value if more else -value, record.get("protocol")))
         if not found:
             return None
@@ -74,7 +77,7 @@ class Catalogue:
         """Those of `steps` whose record has a true `["grid"]`."""
         found = []
         for step in steps:
-            with contextlib.suppress(Damaged):
+            with contextlib.suppress(Damaged, OSError):
                 if read_manifest(self.home(step))["record"].get("grid"):
                     found.append(step)
         return found
@@ -102,3 +105,10 @@ class Catalogue:
         return UserError(
             f"the checkpoint of step {step} in {self.directory} cannot be used: {error} (other steps: {others})"
         )
+
+
+def numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a checkpoint's record, by name; a record from elsewhere may hold anything."""
+    metrics = record.get("metrics")
+    named = metrics.items() if isinstance(metrics, dict) else ()
+    return {name: float(value) for name, value in named if type(value) in (int, float) and not abs(value) > _MOST}

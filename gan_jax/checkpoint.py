@@ -131,7 +131,8 @@ class Checkpoints(Catalogue):
         if not self.steps():
             return None
         passed_over: list[tuple[int, str]] = []
-        for candidate in reversed(self.numbered()):
+        # On the grid an unfinished save is no candidate: step 0 may be meant instead.
+        for candidate in reversed(self.steps() if grid else self.numbered()):
             try:
                 if grid and not read_manifest(self.home(candidate))["record"].get("grid"):
                     continue

@@ -20,6 +20,7 @@ from .preemption import Preemption
 if TYPE_CHECKING:
     from .watch import Watch
 
+LOST = 4  # another process of the run is gone
 SAVED = 75  # EX_TEMPFAIL, which schedulers take as "again": all is saved, and steps are left
 
 
@@ -48,12 +49,12 @@ def _main(words: Sequence[str], preemption: Preemption | None) -> int:
     except UserError as error:
         print(f"gan-jax: {' '.join(str(error).splitlines())}", file=sys.stderr)
         if _joined(parsed):
-            _leave(error.exit_code, parsed.watch if error.everywhere else None)
+            _leave(error.exit_code, parsed.watch, everywhere=error.everywhere)
         return error.exit_code
     except Exception:
         if _joined(parsed):
             traceback.print_exc()
-            _leave(1)
+            _leave(1, parsed.watch)
         raise
     except KeyboardInterrupt:
         print(
@@ -61,7 +62,7 @@ def _main(words: Sequence[str], preemption: Preemption | None) -> int:
             file=sys.stderr,
         )
         if _joined(parsed):
-            _leave(130)
+            _leave(130, None)
         return 130
 
 
@@ -70,13 +71,15 @@ def _joined(parsed: argparse.Namespace) -> bool:
     return getattr(parsed, "distributed", False)
 
 
-def _leave(code: int, watch: "Watch | None" = None) -> NoReturn:
+def _leave(code: int, watch: "Watch | None", everywhere: bool = False) -> NoReturn:
     """End this process of several at once: to wait for the others, who may be gone, can take minutes.
 
-    They are to notice, and end too; but with `watch` they end for the same reason, and are not to miss this one.
+    They are to notice, and end with the same code, so that a scheduler doesn't start again what needs a person;
+    where they end for the same reason (`everywhere`), they are not to miss this one.
     """
     if watch is not None:
-        watch.close()
+        code = watch.code if code == LOST else code
+        watch.close(0 if everywhere else code)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -229,9 +229,17 @@ def differences(a: Config, b: Config) -> list[tuple[str, Any, Any, bool]]:
     return [(path, was, now, free[path]) for path, was, now in pairs if was != now]
 
 
+_GRID = ("checkpoint.every", "metrics.every")  # where a run with health.returns goes back to
+
+
 def check_resume(saved: Config, new: Config) -> None:
     """Raises UserError naming every field that makes `new` another run than `saved`, the workdir's own."""
-    bound = [(path, old, now) for path, old, now, free in differences(saved, new) if not free]
+    returns = max(saved.health.returns, new.health.returns) > 0
+    bound = [
+        (path, old, now)
+        for path, old, now, free in differences(saved, new)
+        if not free or (returns and path in _GRID)
+    ]
     if bound:
         most = 5
         told = [(path, one_line(_shown(old)), one_line(_shown(now))) for path, old, now in bound[:most]]

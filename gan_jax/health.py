@@ -2,6 +2,8 @@
 
 import functools
 import math
+import statistics
+from collections import deque
 from collections.abc import Mapping
 
 import jax
@@ -14,7 +16,8 @@ from .losses import Loss
 
 _WON = 0.01  # of the discriminator's loss where it can't tell reals from samples
 _MOST = 10.0  # that this is, of any loss in use
-_GONE = 1e-4  # of the largest gradient the generator had
+_GONE = 1e-4  # of the gradient the generator had
+_BEFORE = 50  # lines of the log that tell what it had: their median, since single ones jump
 _COLLAPSED = 0.05  # of the reals' distance from each other
 _REALS = 64
 _LINES = 3  # in a row, before anything is said
@@ -30,7 +33,7 @@ class Health:
 
     def __init__(self, loss: Loss, source: Source):
         self._loss, self._source = loss, source
-        self._largest = 0.0
+        self._gradients: deque[float] = deque(maxlen=_BEFORE)
         self._won = self._alike = 0
 
     def line(self, means: Mapping[str, float]) -> str | None:
@@ -40,15 +43,17 @@ class Health:
         such value, as WGAN's, is not looked at), or the generator's gradient has all but gone.
         """
         loss, gradient = means.get("loss/discriminator", math.nan), means.get("grad_norm/generator", math.nan)
-        self._largest = max(self._largest, gradient) if gradient == gradient else self._largest
         # What a guess costs takes a compilation, so nobody asks before it can matter.
         won = 0 <= loss < _WON * _MOST and loss < _WON * self._chance
-        gone = gradient < _GONE * self._largest
+        before = statistics.median(self._gradients) if self._gradients else 0.0
+        gone = gradient < _GONE * before
+        if math.isfinite(gradient) and not gone:
+            self._gradients.append(gradient)
         self._won = self._won + 1 if won or gone else 0
         if self._won != _LINES:
             return None
         signs = [f"its loss is {loss:.2g}, where {self._chance:.2g} is a guess"] if won else []
-        signs += [f"the generator's gradient is {gradient:.2g}, and was up to {self._largest:.2g}"] if gone else []
+        signs += [f"the generator's gradient is {gradient:.2g}, and was {before:.2g}"] if gone else []
         return (
             f"warning: the discriminator has won ({'; '.join(signs)}), so the generator learns nothing: try a "
             "gradient penalty (discriminator_penalties, r1), a lower learning rate for the discriminator, or "
@@ -58,7 +63,9 @@ class Health:
     @functools.cached_property
     def _chance(self) -> float:
         """The discriminator's loss where it can't tell reals from samples; 0 where that isn't known."""
-        with jax.transfer_guard_host_to_device("allow"):  # the training loop allows nothing but its batches
+        # On the host, and so not behind the steps that are under way; the training loop allows nothing but its
+        # batches on their way to a device.
+        with jax.transfer_guard_host_to_device("allow"), jax.default_device(jax.local_devices(backend="cpu")[0]):
             nothing = jnp.zeros(2)
             try:
                 return float(self._loss.discriminator(nothing, nothing))
@@ -68,7 +75,9 @@ class Health:
     @functools.cached_property
     def _distance(self) -> float:
         """Of reals from each other, in the generator's range."""
-        reals = read_rows(self._source, np.arange(min(_REALS, len(self._source))))["image"]
+        # From all over the set: folders are sorted, and neighbours may be of one class.
+        rows = np.linspace(0, len(self._source) - 1, min(_REALS, len(self._source))).astype(int)
+        reals = read_rows(self._source, rows)["image"]
         return distance(reals) / (127.5 if reals.dtype == np.uint8 else 1.0)
 
     def picture(self, samples: np.ndarray) -> str | None:

@@ -11,8 +11,7 @@ import jax
 from . import config as configs
 from . import precision
 from .carry import carry_shapes
-from .catalogue import Catalogue
-from .checkpoint import Checkpoints
+from .catalogue import Catalogue, numbers
 from .config import Call, Config
 from .digest import leaf_digests, state_digest
 from .errors import UserError
@@ -59,6 +58,8 @@ def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened
     Raises:
         UserError: there is no run, no such checkpoint, or none that verifies.
     """
+    from .checkpoint import Checkpoints  # with Orbax, which takes a second
+
     config = read_config(workdir)
     with Checkpoints(
         workdir / "checkpoints", keep=config.checkpoint.keep, best=best_by(config.checkpoint.best)
@@ -133,10 +134,8 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
             lines.append(f"step {step}  NOT VERIFIED: {error}")
             continue
         size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
-        numbers = manifest["record"].get("metrics")
-        numbers = numbers if isinstance(numbers, dict) else {}
         words = [f"step {step}", manifest["written"], f"{size / 1e6:.1f} MB"]
-        words += [f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, int | float)]
+        words += [f"{name} {value:.4g}" for name, value in numbers(manifest["record"]).items()]
         words += ["verified" if wrong is None else f"NOT VERIFIED: {wrong}"]
         lines.append("  ".join([*words, *(["best"] if step == best else [])]))
     return lines

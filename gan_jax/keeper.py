@@ -148,8 +148,8 @@ class Keeper:
     def nonfinite(self, step: int, metric: str) -> str:
         """The sentence for numbers that are not finite: where, which, and what is left."""
         self.checkpoints.wait()
-        good = self.checkpoints.steps()
-        where = f"the last good checkpoint is step {good[-1]}" if good else "there is no checkpoint yet"
+        good = next((s for s in reversed(self.checkpoints.steps()) if self.checkpoints.verify(s) is None), None)
+        where = "there is no checkpoint yet" if good is None else f"the last good checkpoint is step {good}"
         return (
             f"{metric} is not finite at step {step}; {where}: lower the learning rates, or raise the "
             "discriminator's penalty, in another --workdir"

@@ -58,7 +58,7 @@ def add(meter: Meter, metrics: Metrics, step: jax.Array) -> Meter:
 
 
 def begin_read(meter: Meter) -> Reading:
-    """Start to fetch a meter; what it returns waits for it and gives the means and the first bad step, if any.
+    """Pack a meter; what it returns fetches it and gives the means and the first bad step, if any.
 
     One transfer to the host, whatever the number of metrics, and of a small array made right now: a step that is
     sent between the two calls is not waited for.

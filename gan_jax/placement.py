@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
-from . import precision
+from . import __version__, precision
 from .config import Config
 from .digest import host_array, is_key
 from .errors import UserError
@@ -196,8 +196,8 @@ class Placement:
             "x64": jax.config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
             "matmul_precision": self.precision or precision.default(),
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
-            "jax": jax.__version__,
-            "jaxlib": metadata.version("jaxlib"),
+            **{package: metadata.version(package) for package in ("jax", "jaxlib", "flax", "optax")},
+            "gan_jax": __version__,
         }
 
 

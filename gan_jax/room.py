@@ -15,9 +15,9 @@ def lacks_room(home: Path, needed: int, *, take: bool) -> str | None:
         take: no number of free bytes tells of a quota, so the room is taken, and given back. Some file systems
             write all of it for that.
     """
-    free = shutil.disk_usage(home).free
-    if free < needed + _SPARE:
-        return f"has {free / 1e6:.0f} MB left"
+    free = max(0, shutil.disk_usage(home).free - _SPARE)
+    if free < needed:
+        return f"has {free / 1e6:.0f} MB left for it"
     return _refuses(home / "state.room", needed) if take else None
 
 

@@ -199,7 +199,8 @@ class _Run:
         self.returned += 1
         self.hosts.from_first(lambda: self.keeper.checkpoints.forget(step))
         allowed = self.config.health.returns
-        self._say(f"{error}\nback at step {step} with fresh latents ({self.returned} of {allowed} times)")
+        what = str(error).partition(":")[0]  # what to do about it is for a run that has ended
+        self._say(f"{what}\nback at step {step} with fresh latents ({self.returned} of {allowed} times)")
         fresh = jax.random.fold_in(self.programs.key, self.returned)
         shape = self.placement.shapes(self.programs.shapes).state.key
         return step, carry._replace(state=carry.state.replace(key=self.placement.put_state(fresh, shape))), record
@@ -222,7 +223,7 @@ class _Run:
         return step, carry
 
     def _steps(self, step: int, carry: Carry) -> tuple[int, Carry]:
-        """The loop. The host waits only for the step before the one it has just sent."""
+        """The loop. The host waits for the step before the one just sent; where it draws or saves, for that."""
         config, fuse = self.config, self.config.parallel.fuse
         axis, shared = self.programs.batch_axis, self._shared
         loader = Loader(
@@ -300,7 +301,9 @@ class _Run:
 
     def _check(self, bad: tuple[int, str] | None) -> None:
         if bad is not None:
-            raise NonFiniteError(self.hosts.from_first(lambda: self.keeper.nonfinite(*bad)))
+            error = NonFiniteError(self.hosts.from_first(lambda: self.keeper.nonfinite(*bad)))
+            error.everywhere = True
+            raise error
 
     def _log(self, step: int, reading: Reading) -> None:
         means, bad = reading()

@@ -18,12 +18,17 @@ from typing import Any
 
 GONE = "start all of them again, and they go on from the last checkpoint"
 _GRACE_SECONDS = 3.0  # for what the runtime itself raises, which is more exact
-_FAREWELL = b"."
+_LOST = 4  # the exit code where nothing tells why another process is gone
 _TOKEN_BYTES = 16
 
 
 class Watch:
-    """Ends this process, with exit code 4 and one sentence, when the first process, or in it any other, is gone.
+    """Ends this process, with one sentence, when the first process, or in it any other, is gone.
+
+    With exit code 4; where the other said with which code it ends, by a mistake that it alone met, with that one.
+
+    Attributes:
+        code: with which it would end now.
 
     Args:
         first: whether this is process 0.
@@ -41,7 +46,7 @@ class Watch:
         from_first: Callable[[Callable[[], Any]], Any],
         end: Callable[[int], object] = os._exit,
     ):
-        self._end = end
+        self._end, self.code = end, _LOST
         self._open: list[socket.socket] = []
         server = _server() if first else None
         # Anyone can connect; those who belong here know the token.
@@ -57,11 +62,11 @@ class Watch:
             connection.settimeout(None)
             self._watch(connection)
 
-    def close(self) -> None:
-        """Take leave: what closes now is no death."""
+    def close(self, code: int = 0) -> None:
+        """Take leave: what closes now is no death; with another `code` the others are to end with that one."""
         for connection in self._open:
             with contextlib.suppress(OSError):
-                connection.sendall(_FAREWELL)
+                connection.sendall(bytes([code]))
 
     def _accept(self, server: socket.socket, count: int, token: bytes) -> None:
         with server:
@@ -85,12 +90,19 @@ class Watch:
         threading.Thread(target=self._wait, args=(connection,), daemon=True).start()
 
     def _wait(self, connection: socket.socket) -> None:
+        said = b""
         with contextlib.suppress(OSError):
-            if connection.recv(1) == _FAREWELL:
-                return
+            said = connection.recv(1)
+        if said == b"\0":
+            return
+        what = f"is gone: {GONE}"
+        if said:
+            self.code = said[0]
+            self.close(self.code)  # through the first process to all others
+            what = f"ended with exit code {self.code}: it said why"
         time.sleep(_GRACE_SECONDS)
-        print(f"gan-jax: another process of this run is gone: {GONE}", file=sys.stderr, flush=True)
-        self._end(4)
+        print(f"gan-jax: another process of this run {what}", file=sys.stderr, flush=True)
+        self._end(self.code)
 
 
 def _server() -> socket.socket:

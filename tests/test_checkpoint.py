@@ -132,6 +132,26 @@ def test_keep(tmp_path):
         Checkpoints(tmp_path, keep=0)
 
 
+def test_on_the_grid_what_was_never_finished_is_no_checkpoint(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(40, make_game(), {"grid": False})
+        checkpoints.wait()
+        (tmp_path / "50").mkdir()
+        assert checkpoints.restore(abstract(make_game()), grid=True) is None
+        assert checkpoints.restore(abstract(make_game())).step == 40
+
+
+@pytest.mark.parametrize("metrics", [[1], "frechet", {"frechet": 10**400}, {"frechet": True}, {"frechet": None}])
+def test_a_record_from_elsewhere_has_no_best(tmp_path, metrics):
+    with Checkpoints(tmp_path, best=("frechet", False)) as checkpoints:
+        checkpoints.save(1, make_game(), {"metrics": metrics})
+        checkpoints.wait()
+        assert checkpoints.best() is None
+        checkpoints.save(2, make_game(1), {"metrics": {"frechet": 3}})
+        checkpoints.wait()
+        assert checkpoints.best() == 2
+
+
 def test_a_damaged_checkpoint_does_not_count_as_kept(tmp_path):
     save_all(tmp_path, 10, 20)
     next((tmp_path / "20" / "state" / "d").iterdir()).unlink()
@@ -286,7 +306,7 @@ def test_a_full_disk_is_met_before_anything_is_written(tmp_path, monkeypatch):
     save_all(tmp_path, 1)
     usage = shutil.disk_usage(tmp_path)._replace(free=2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(UserError, match=r"step 2 needs 0 MB and .* has 1 MB left"):
+    with pytest.raises(UserError, match=r"step 2 needs 0 MB and .* has 0 MB left for it"):
         save_all(tmp_path, 2)
     assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
     assert Checkpoints(tmp_path).verify(1) is None

@@ -435,6 +435,11 @@ def test_check_resume(homes):
         "this workdir holds another run: batch was 64 and is now 32, generator.width was 16 and is now 32, "
         "discriminator_penalties.0.weight was 10.0 and is now 1.0; use another --workdir, or set them back"
     )
+    grid = ["checkpoint.every=7", "metrics.every=9"]
+    configs.check_resume(CONFIG, override(CONFIG, grid))
+    returns = override(CONFIG, ["health.returns=3"])
+    said = error_of(configs.check_resume, returns, override(returns, [*grid, "log.every=1"]))
+    assert "checkpoint.every was 1000 and is now 7, metrics.every was 0 and is now 9; use" in said
     fused = override(CONFIG, ["parallel.fuse=4"])
     assert "parallel.fuse was 1 and is now 4; use another --workdir, or set it back" in error_of(
         configs.check_resume, CONFIG, fused

@@ -95,8 +95,10 @@ def _torch(case: Case, params: tuple[Any, Any], images: np.ndarray, latents: np.
 
     from . import torch_networks, torch_step
 
-    peer = torch_step.make(case, params, "torch_tuned", sgd=_RATE, dtype=torch.float64)
-    losses = [float(x.detach()) for x in peer.step(peer.place(images), torch.tensor(latents).double())]
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    peer = torch_step.make(case, params, "torch_tuned", sgd=_RATE, dtype=torch.float64, device=device)
+    given = torch.tensor(latents, dtype=torch.float64, device=device)
+    losses = [float(x.detach()) for x in peer.step(peer.place(images), given)]
     networks = zip((peer.generator, peer.discriminator), params)
     return losses, tuple(torch_networks.read_back(network, like) for network, like in networks)
 

@@ -147,7 +147,7 @@ def read_back(network: nn.Module, like: Mapping[str, Any]) -> Any:
     _copy(twin, places)
     values = np.empty(counter)
     for place, parameter in zip(twin.parameters(), network.parameters()):
-        values[place.detach().numpy().astype(np.int64).ravel()] = parameter.detach().cpu().numpy().ravel()
+        values[place.detach().cpu().numpy().astype(np.int64).ravel()] = parameter.detach().cpu().numpy().ravel()
     return _tree_map(lambda leaf: values[leaf.astype(np.int64)], places)
 
 
