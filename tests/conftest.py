@@ -1,8 +1,10 @@
 """Before JAX starts: a compiler in a hurry. Before the core is imported: shapes in its signatures are checked."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import jax
 import pytest
@@ -65,3 +67,45 @@ def quick_compile() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+# For tests of whole runs. Imports stay inside: the hook above has to come before the first of the core.
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the module's runs compile is kept, for all that this worker runs."""
+    import runs
+
+    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a tiny run's config; a module may have its own."""
+    import runs
+
+    return runs.write_config(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(scope="module")
+def trained(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workdir with checkpoints at steps 10 and 20. Tests copy it, or leave it as it is."""
+    import runs
+
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    outcome = runs.call("train", config, "steps=20", "--workdir", workdir)
+    assert outcome.code == 0, outcome.err
+    return workdir
+
+
+@pytest.fixture
+def kept(trained: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the run; afterwards every file of it must still be what it was."""
+    import runs
+
+    workdir = shutil.copytree(trained, tmp_path / "kept")
+    before = runs.files(workdir)
+    yield workdir
+    assert runs.files(workdir) == before

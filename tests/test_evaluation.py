@@ -26,7 +26,7 @@ from gan_jax.metrics.record import EVALUATIONS, read
 from gan_jax.sampling import Sampler
 from runs import call, sentence
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
 QUARTERS = "fake_features:quarters"
 MEASURED = [
@@ -34,17 +34,6 @@ MEASURED = [
     "metrics.names=(frechet,)", "checkpoint.every=10", "checkpoint.keep=1", "checkpoint.best=frechet",
     "sample.every=60",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(tmp_path_factory):
-    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return runs.write_config(tmp_path_factory.mktemp("config"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from gan_jax import losses
 from gan_jax.health import Health, distance
 from runs import call
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(240)]
 
 # One latent in about 700 is not a number: about one step in 44 of 16 images.
 RARE = """
@@ -23,12 +23,6 @@ def latent(size=8):
         return jnp.where(chance < 1 / 700, jnp.nan, values)
     return draw
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(tmp_path_factory):
-    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
-        yield
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from gan_jax.preemption import Preemption
 from runs import call, rows, spawn
 
 pytestmark = [
+    pytest.mark.usefixtures("programs"),
     pytest.mark.timeout(240),
     pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="the kill is timed by a pipe's size"),
 ]
@@ -28,17 +29,6 @@ WAYS = {
     "fused": ["data.resident=true", "parallel.fuse=4"],
 }
 STEPS = 60
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(tmp_path_factory):
-    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return runs.write_config(tmp_path_factory.mktemp("config"))
 
 
 @pytest.fixture(scope="module")

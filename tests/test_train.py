@@ -22,36 +22,7 @@ from gan_jax.placement import Placement
 from gan_jax.writer import Writer
 from runs import call, sentence, spawn
 
-pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(tmp_path_factory):
-    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return runs.write_config(tmp_path_factory.mktemp("config"))
-
-
-@pytest.fixture(scope="module")
-def trained(config, tmp_path_factory):
-    """A workdir with checkpoints at steps 10 and 20. Tests copy it, or leave it as it is."""
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    outcome = call("train", config, "steps=20", "--workdir", workdir)
-    assert outcome.code == 0, outcome.err
-    return workdir
-
-
-@pytest.fixture
-def kept(trained, tmp_path):
-    """A copy of the run; afterwards every file of it must still be what it was."""
-    workdir = shutil.copytree(trained, tmp_path / "kept")
-    before = runs.files(workdir)
-    yield workdir
-    assert runs.files(workdir) == before
+pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
 
 # ---- what a run leaves

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -242,6 +243,22 @@ def two_at_a_time(act: Callable[..., Any], jobs: Iterable[Any]) -> list[Any]:
         finally:
             for future in futures:
                 future.cancel()
+
+
+def end_all(
+    end: Callable[[Scene, Path, Any, str], Ended], scene: Scene, folder: Path, wishes: Sequence[Any], seed: int
+) -> tuple[list[Ended], Counter[str]]:
+    """Runs that `end` each as wished, in homes of their own, printed; and how many there were of each place."""
+
+    def one(job: tuple[int, Any]) -> Ended:
+        home = folder / f"{job[0]:02}"
+        home.mkdir()
+        return end(scene, home, job[1], f"{seed}-{job[0]}")
+
+    ended = two_at_a_time(one, enumerate(wishes))
+    places = Counter(each.place for each in ended)
+    print("", *ended, f"{len(ended)} of {len(wishes)} ended as the undisturbed run: {dict(places)}", sep="\n")
+    return ended, places
 
 
 def parts(count: int) -> list[tuple[float, float]]:

@@ -29,16 +29,10 @@ from gan_jax.errors import UserError
 from gan_jax.manifest import read_manifest
 from runs import call, spawn
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(120)]
 
 TEXT = runs.TINY.replace('"dcgan", width=8', '"mlp", width=64').replace("steps=60", "steps=30")
 FILES = 60_000  # bytes that no file may exceed, where the disk is short: less than a checkpoint's largest
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(tmp_path_factory):
-    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +46,6 @@ def undisturbed(config, tmp_path_factory):
     outcome = call("train", config, "--workdir", workdir)
     assert outcome.code == 0, outcome.err
     return workdir, outcome
-
-
-@pytest.fixture(scope="module")
-def trained(config, tmp_path_factory):
-    """A workdir with checkpoints at steps 10 and 20 of 30. Tests copy it."""
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    assert call("train", config, "steps=20", "--workdir", workdir).code == 0
-    return workdir
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from gan_jax.digest import host_array, named_leaves
 from gan_jax.inspect_run import open_run
 from runs import ROOT, Outcome
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(300)]
 
 SGD = runs.TINY.replace(
     "        log=Log",
@@ -74,12 +74,6 @@ def ended(processes: list[Process], timeout: float = 120.0) -> list[Outcome]:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> str:
     return str(runs.write_config(tmp_path_factory.mktemp("config"), SGD))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(tmp_path_factory):
-    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
-        yield
 
 
 @pytest.fixture(scope="module")

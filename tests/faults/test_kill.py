@@ -42,17 +42,8 @@ def kill(scene: Scene, folder: Path, wish: object, seed: str) -> Ended:
 
 
 def kill_all(scene: Scene, folder: Path, wishes: list[object], seed: int) -> Counter[str]:
-    """All of these, printed; how many there were of each place."""
-
-    def one(job: tuple[int, object]) -> Ended:
-        home = folder / f"{job[0]:02}"
-        home.mkdir()
-        return kill(scene, home, job[1], f"{seed}-{job[0]}")
-
-    ended = harness.two_at_a_time(one, enumerate(wishes))
-    print("", *ended, sep="\n")
-    places = Counter(each.place for each in ended)
-    print(f"{len(ended)} of {len(wishes)} ended as the undisturbed run: {dict(places)}")
+    """All of these; how many there were of each place."""
+    ended, places = harness.end_all(kill, scene, folder, wishes, seed)
     for each in ended:
         assert each.resumed <= max(each.logged, 0) <= harness.STEPS
         assert each.resumed >= each.logged - 4 or each.logged < 0  # a save behind, and the one it waited for

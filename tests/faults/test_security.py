@@ -20,26 +20,7 @@ from gan_jax.errors import UserError
 from gan_jax.manifest import MANIFEST, read_manifest, settle_files, tidy, write_manifest
 from runs import Outcome, call, sentence
 
-pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(tmp_path_factory):
-    with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return runs.write_config(tmp_path_factory.mktemp("config"))
-
-
-@pytest.fixture(scope="module")
-def trained(config, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    outcome = call("train", config, "steps=20", "--workdir", workdir)
-    assert outcome.code == 0, outcome.err
-    return workdir
+pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
 
 @pytest.fixture
