@@ -245,6 +245,7 @@ BROKEN = """
 import os
 import numpy as np
 from gan_jax.data.digits import digits as whole
+from gan_jax.errors import UserError
 
 class Broken:
     def __init__(self):
@@ -263,22 +264,39 @@ class Broken:
         return self.source.read(indices)
 
 def digits():
+    if os.environ.get("MISSING"):
+        raise UserError("the disk with the digits is not mounted here")
     return Broken()
 """
+
+
+def start_broken(config: str, folder: Path, environments: list[dict[str, str]]) -> list[Process]:
+    """Processes of one run, each with variables of its own that say what breaks there."""
+    (folder / "broken.py").write_text(BROKEN)
+    port, path = free_port(), f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    arguments = [config, *LONG, "data.source=broken:digits", "data.resident=false"]
+    given = ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process"]
+    return [
+        Process(folder / "run", port, 0, 1, 2, *arguments, *given, str(index), PYTHONPATH=path, **variables)
+        for index, variables in enumerate(environments)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_mistake_of_one_process_ends_all_with_its_code(config, tmp_path, where):
+    """A scheduler that starts again what died (4) does not start this again."""
+    environments = [{"MISSING": "1"} if index == where else {} for index in range(2)]
+    outcomes = ended(start_broken(config, tmp_path, environments), timeout=60)
+    assert [outcome.code for outcome in outcomes] == [2, 2], outcomes
+    assert outcomes[where].err.splitlines()[-1] == "gan-jax: the disk with the digits is not mounted here"
+    assert "another process of this run" in outcomes[1 - where].err
 
 
 @pytest.mark.slow
 def test_what_breaks_in_one_process_ends_all(config, tmp_path):
     """A fault that is no sentence of ours: its traceback there, and an end of both in seconds."""
-    (tmp_path / "broken.py").write_text(BROKEN)
-    port, path = free_port(), f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    arguments = [config, *LONG, "data.source=broken:digits", "data.resident=false"]
-    given = ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process"]
-    processes = [
-        Process(tmp_path / "run", port, 0, 1, 2, *arguments, *given, str(index), PYTHONPATH=path, **broken)
-        for index, broken in enumerate([{}, {"BROKEN": "1"}])
-    ]
-    first, second = ended(processes, timeout=90)
+    first, second = ended(start_broken(config, tmp_path, [{}, {"BROKEN": "1"}]), timeout=90)
     assert second.code == 1
     assert "ValueError: of nothing the library knows" in second.err
     assert first.code == 1
