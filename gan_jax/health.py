@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .data.loader import read_rows
+from .data.order import on_host
 from .data.source import Source
 from .losses import Loss
 
@@ -63,9 +64,9 @@ class Health:
     @functools.cached_property
     def _chance(self) -> float:
         """The discriminator's loss where it can't tell reals from samples; 0 where that isn't known."""
-        # On the host where it counts as a device, and so not behind the steps that are under way; the training
-        # loop allows nothing but its batches on their way to a device.
-        with jax.transfer_guard_host_to_device("allow"), jax.default_device(_host()):
+        # On the host, and so not behind the steps that are under way; the training loop allows nothing but its
+        # batches on their way to a device.
+        with jax.transfer_guard_host_to_device("allow"), on_host():
             nothing = jnp.zeros(2)
             try:
                 return float(self._loss.discriminator(nothing, nothing))
@@ -91,13 +92,6 @@ class Health:
             f"{self._distance:.2g}: go back to an earlier checkpoint, and try a gradient penalty "
             "(discriminator_penalties, r1), lower learning rates or a larger batch"
         )
-
-
-def _host() -> jax.Device | None:
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS names others only
-        return None
 
 
 def distance(samples: np.ndarray) -> float:

@@ -48,12 +48,13 @@ class Order:
 
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     # On the host, so that a run's accelerators are left to its steps. The numbers are the same anywhere.
-    with _host():
+    with on_host():
         key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), epoch)
         return np.asarray(jax.random.permutation(key, size)).astype(np.int64)
 
 
-def _host() -> contextlib.AbstractContextManager:
+def on_host() -> contextlib.AbstractContextManager:
+    """What is computed meanwhile is computed on the CPU, where JAX has it as a device."""
     try:
         return jax.default_device(jax.local_devices(backend="cpu")[0])
     except RuntimeError:  # JAX_PLATFORMS leaves out the CPU
