@@ -95,11 +95,10 @@ class Watch:
             said = connection.recv(1)
         if said == b"\0":
             return
-        what = f"is gone: {GONE}"
         if said:
             self.code = said[0]
             self.close(self.code)  # through the first process to all others
-            what = f"ended with exit code {self.code}: it said why"
+        what = f"is gone: {GONE}" if self.code == _LOST else f"ended with exit code {self.code}: it said why"
         time.sleep(_GRACE_SECONDS)
         print(f"gan-jax: another process of this run {what}", file=sys.stderr, flush=True)
         self._end(self.code)
