@@ -78,7 +78,7 @@ def _leave(code: int, watch: "Watch | None", everywhere: bool = False) -> NoRetu
     where they end for the same reason (`everywhere`), they are not to miss this one.
     """
     if watch is not None:
-        code = watch.code if code == LOST else code
+        code = watch.code() if code == LOST else code
         watch.close(0 if everywhere else code)
     sys.stdout.flush()
     sys.stderr.flush()

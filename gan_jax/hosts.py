@@ -24,6 +24,7 @@ from .watch import GONE, Watch
 # How the runtime says that another process doesn't answer; what else it raises is a fault of this one.
 _LOST = re.compile("unavailable|deadline|aborted|cancelled|gloo|nccl|connection|heartbeat|peer", re.IGNORECASE)
 _OWN = re.compile("resource_exhausted|out of memory|unhandled (system|cuda) error", re.IGNORECASE)
+_STATUS = re.compile("[A-Z_]+: ")
 _PART_BYTES = 2**26
 
 
@@ -169,8 +170,11 @@ class Hosts:
         """
         try:
             yield
-        except jax.errors.JaxRuntimeError as error:
-            if self.count == 1 or _OWN.search(str(error)) or not _LOST.search(str(error)):
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            # In an array that is read, what the runtime raised is a ValueError: it begins with a status.
+            runtimes = isinstance(error, jax.errors.JaxRuntimeError) or _STATUS.match(str(error))
+            lost = runtimes and _LOST.search(str(error)) and not _OWN.search(str(error))
+            if self.count == 1 or not lost:
                 raise
             raise LostError(
                 f"another process of this run is gone, or can't be reached ({first_line(error)}): {GONE}"

@@ -18,6 +18,8 @@ from typing import Any
 
 GONE = "start all of them again, and they go on from the last checkpoint"
 _GRACE_SECONDS = 3.0  # for what the runtime itself raises, which is more exact
+_SAID_SECONDS = 1.0  # for the same mistake, met here too
+_FAREWELL_SECONDS = 6.0  # that the first process stays, for the others to end by what it told them
 _LOST = 4  # the exit code where nothing tells why another process is gone
 _TOKEN_BYTES = 16
 
@@ -26,9 +28,6 @@ class Watch:
     """Ends this process, with one sentence, when the first process, or in it any other, is gone.
 
     With exit code 4; where the other said with which code it ends, by a mistake that it alone met, with that one.
-
-    Attributes:
-        code: with which it would end now.
 
     Args:
         first: whether this is process 0.
@@ -46,7 +45,9 @@ class Watch:
         from_first: Callable[[Callable[[], Any]], Any],
         end: Callable[[int], object] = os._exit,
     ):
-        self._end, self.code = end, _LOST
+        self._first, self._end, self._code = first, end, _LOST
+        self._leaving, self._heard = False, threading.Event()
+        self._watching: list[threading.Thread] = []
         self._open: list[socket.socket] = []
         server = _server() if first else None
         # Anyone can connect; those who belong here know the token.
@@ -63,10 +64,24 @@ class Watch:
             self._watch(connection)
 
     def close(self, code: int = 0) -> None:
-        """Take leave: what closes now is no death; with another `code` the others are to end with that one."""
+        """Take leave: what closes now is no death; with another `code` the others are to end with that one.
+
+        With one the first process, without whom JAX aborts the others, waits until they have ended.
+        """
+        self._leaving = code != 0
         for connection in self._open:
             with contextlib.suppress(OSError):
                 connection.sendall(bytes([code]))
+        if self._first and code:
+            end = time.monotonic() + _FAREWELL_SECONDS
+            for thread in self._watching:
+                if thread is not threading.current_thread():
+                    thread.join(max(0.0, end - time.monotonic()))
+
+    def code(self) -> int:
+        """With which to end where another process is gone, which may just be telling why."""
+        self._heard.wait(1.0)
+        return self._code
 
     def _accept(self, server: socket.socket, count: int, token: bytes) -> None:
         with server:
@@ -87,21 +102,26 @@ class Watch:
             if hasattr(socket, option):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         self._open.append(connection)
-        threading.Thread(target=self._wait, args=(connection,), daemon=True).start()
+        self._watching.append(threading.Thread(target=self._wait, args=(connection,), daemon=True))
+        self._watching[-1].start()
 
     def _wait(self, connection: socket.socket) -> None:
         said = b""
         with contextlib.suppress(OSError):
             said = connection.recv(1)
-        if said == b"\0":
+        if said == b"\0" or self._leaving:
             return
         if said:
-            self.code = said[0]
-            self.close(self.code)  # through the first process to all others
-        what = f"is gone: {GONE}" if self.code == _LOST else f"ended with exit code {self.code}: it said why"
-        time.sleep(_GRACE_SECONDS)
+            self._code = said[0]
+        self._heard.set()
+        time.sleep(_SAID_SECONDS if said else _GRACE_SECONDS)
+        if self._leaving:  # and has said why itself
+            return
+        if self._first:
+            self.close(self._code)  # to all others
+        what = f"is gone: {GONE}" if self._code == _LOST else f"ended with exit code {self._code}: it said why"
         print(f"gan-jax: another process of this run {what}", file=sys.stderr, flush=True)
-        self._end(self.code)
+        self._end(self._code)
 
 
 def _server() -> socket.socket:

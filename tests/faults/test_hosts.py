@@ -291,6 +291,7 @@ def test_a_mistake_of_one_process_ends_all_with_its_code(config, tmp_path, where
     assert [outcome.code for outcome in outcomes] == [2, 2], outcomes
     assert outcomes[where].err.splitlines()[-1] == "gan-jax: the disk with the digits is not mounted here"
     assert "another process of this run" in outcomes[1 - where].err
+    assert not any("Traceback" in outcome.err for outcome in outcomes)
 
 
 @pytest.mark.slow
@@ -311,6 +312,7 @@ def watched(monkeypatch):
     """
     codes, heard = [], []
     monkeypatch.setattr(watch, "_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "_SAID_SECONDS", 0.0)
 
     def tell(make):
         if not heard:
@@ -367,5 +369,5 @@ def test_a_code_reaches_all(watched, capfd):
     one.close(2)
     assert until(lambda: len(codes) >= 2)
     assert set(codes) == {2}
-    assert (first.code, other.code) == (2, 2)
+    assert (first.code(), other.code()) == (2, 2)
     assert "another process of this run ended with exit code 2" in capfd.readouterr().err
