@@ -27,7 +27,7 @@ for precision in bfloat16 float32; do
       --batch "$batch" --precision "$precision" --rounds 5 --json "$OUT/peers.jsonl"
   done
 done
-part 50 r3gan64.log "$PYTHON" -m benchmarks --suite full --only peers --case r3gan64 --precision bfloat16 \
+part 40 r3gan64.log "$PYTHON" -m benchmarks --suite full --only peers --case r3gan64 --precision bfloat16 \
   --batch 64 --rounds 5 --json "$OUT/peers.jsonl"
 part 40 parts.log "$PYTHON" -m benchmarks --suite quick --only dispatch --only convolutions --json "$OUT/parts.jsonl"
 # Without command buffers, which the profiler shows as one operation each.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from .errors import UserError
+from .errors import LOST, UserError
 from .names import Call
 from .overrides import literal
 from .preemption import Preemption
@@ -20,7 +20,6 @@ from .preemption import Preemption
 if TYPE_CHECKING:
     from .watch import Watch
 
-LOST = 4  # another process of the run is gone
 SAVED = 75  # EX_TEMPFAIL, which schedulers take as "again": all is saved, and steps are left
 
 

@@ -1,5 +1,7 @@
 """The errors that a person is meant to read: one sentence each, and the exit code of the command line."""
 
+LOST = 4  # the exit code where another process of the run is gone, and nothing tells why
+
 
 class UserError(Exception):
     """Input that cannot be used. The message is one sentence: what, where, and what to do. Exit code 2."""

@@ -18,7 +18,7 @@ from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from .digest import host_array, is_key
-from .errors import NonFiniteError, UserError, first_line
+from .errors import LOST, NonFiniteError, UserError, first_line
 from .watch import GONE, Watch
 
 # How the runtime says that another process doesn't answer; what else it raises is a fault of this one.
@@ -31,7 +31,7 @@ _PART_BYTES = 2**26
 class LostError(UserError):
     """Another process of the run is gone, or was never reached. Exit code 4."""
 
-    exit_code = 4
+    exit_code = LOST
 
 
 def connect(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> Watch:

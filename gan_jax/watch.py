@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .errors import LOST
+
 GONE = "start all of them again, and they go on from the last checkpoint"
 _GRACE_SECONDS = 3.0  # for what the runtime itself raises, which is more exact
 _SAID_SECONDS = 1.0  # for the same mistake, met here too
 _FAREWELL_SECONDS = 6.0  # that the first process stays, for the others to end by what it told them
-_LOST = 4  # the exit code where nothing tells why another process is gone
 _TOKEN_BYTES = 16
 
 
@@ -45,7 +46,7 @@ class Watch:
         from_first: Callable[[Callable[[], Any]], Any],
         end: Callable[[int], object] = os._exit,
     ):
-        self._first, self._end, self._code = first, end, _LOST
+        self._first, self._end, self._code = first, end, LOST
         self._leaving, self._heard = False, threading.Event()
         self._watching: list[threading.Thread] = []
         self._open: list[socket.socket] = []
@@ -119,7 +120,7 @@ class Watch:
             return
         if self._first:
             self.close(self._code)  # to all others
-        what = f"is gone: {GONE}" if self._code == _LOST else f"ended with exit code {self._code}: it said why"
+        what = f"is gone: {GONE}" if self._code == LOST else f"ended with exit code {self._code}: it said why"
         print(f"gan-jax: another process of this run {what}", file=sys.stderr, flush=True)
         self._end(self._code)
 
