@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax.placement import cpu_model, cpu_threads
+from gan_jax.runtime.machine import cpu_model, cpu_threads
 
 _PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "numpy", "torch", "keras")
 _FLAGS = ("XLA_FLAGS", "GLIBC_TUNABLES", "OMP_NUM_THREADS", "JAX_DEFAULT_MATMUL_PRECISION")

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from gan_jax.draws import deal, global_index
 from gan_jax.models import mlp
 from gan_jax.ops import compiler_options, conv, conv_transpose
-from gan_jax.step import to_float
-from gan_jax.turns import Game
+from gan_jax.pixels import to_float
+from gan_jax.step.draws import deal, global_index
+from gan_jax.step.updates import Game
 
 from .cases import Case, init
 from .runners import Runner, placed, wrapped

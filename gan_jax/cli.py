@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from .config.overrides import literal
+from .config.resolve import Call
 from .errors import LOST, UserError
-from .names import Call
-from .overrides import literal
-from .preemption import Preemption
+from .runtime.preemption import Preemption
 
 if TYPE_CHECKING:
-    from .watch import Watch
+    from .runtime.peer_watch import Watch
 
 SAVED = 75  # EX_TEMPFAIL, which schedulers take as "again": all is saved, and steps are left
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(words: Sequence[str], preemption: Preemption | None) -> int:
-    from . import compilation_cache
+    from .runtime import compilation_cache
 
     parsed = _parse(words)
     parsed.preemption, parsed.watch = preemption, None
@@ -96,7 +96,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import compilation_cache
+    from .runtime import compilation_cache
 
     parser = argparse.ArgumentParser(
         prog="gan-jax",
@@ -252,11 +252,11 @@ def _train(arguments: argparse.Namespace) -> int:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     if arguments.dry_run:  # of several processes one is enough
-        from .dry_run import describe
+        from .commands.dry_run import describe
 
         print(describe(config))
         return 0
-    from .timings import process_age
+    from .runtime.startup_timings import process_age
     from .train import train
 
     arguments.watch = _join(arguments)
@@ -270,7 +270,7 @@ def _train(arguments: argparse.Namespace) -> int:
         stop=lambda: f"{preemption.asked} came" if preemption.asked else None,
     )
     if arguments.watch is not None:
-        from .hosts import part
+        from .runtime.hosts import part
 
         part(arguments.watch)
     return arguments.preempt_exit_code if finished is None else 0
@@ -280,7 +280,7 @@ def _join(arguments: argparse.Namespace) -> "Watch | None":
     """Meet the other processes of the run, where there are some."""
     given = [name for name in ("coordinator", "processes", "process") if getattr(arguments, name) is not None]
     if arguments.distributed:
-        from .hosts import connect
+        from .runtime.hosts import connect
 
         return connect(arguments.coordinator, arguments.processes, arguments.process)
     if given:
@@ -289,7 +289,7 @@ def _join(arguments: argparse.Namespace) -> "Watch | None":
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    from . import sample_run
+    from .commands import sample as sample_run
 
     common = {
         "seed": arguments.seed, "step": arguments.step, "truncation": arguments.truncation,
@@ -311,7 +311,7 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from .inspect_run import evaluate
+    from .commands.evaluate import evaluate
 
     for record in evaluate(
         arguments.workdir, metrics=arguments.metrics, features=arguments.features, count=arguments.count,
@@ -322,13 +322,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _digest(arguments: argparse.Namespace) -> None:
-    from .inspect_run import digest
+    from .commands.checkpoints import digest
 
     print(digest(arguments.workdir, step=arguments.step, allow=arguments.allow))
 
 
 def _checkpoints(arguments: argparse.Namespace) -> None:
-    from .inspect_run import list_checkpoints
+    from .commands.checkpoints import list_checkpoints
 
     lines = list_checkpoints(arguments.workdir)
     print("\n".join(lines) if lines else "no checkpoint yet")
@@ -350,6 +350,6 @@ def _benchmark(arguments: argparse.Namespace) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from .doctor import examine
+    from .commands.doctor import examine
 
     print(examine())

@@ -21,7 +21,7 @@ def run_python(source: str, *, devices: int = 1, timeout: float = 120.0, **envir
     """What `source` prints to its standard output.
 
     Args:
-        source: the program; `gan_jax` and the modules beside this file can be imported.
+        source: the program; `gan_jax` and the modules in `tests` can be imported.
         devices: virtual CPU devices.
         timeout: seconds until the process and its children are killed.
         environment: further variables, such as `JAX_ENABLE_X64="1"`.
@@ -29,7 +29,8 @@ def run_python(source: str, *, devices: int = 1, timeout: float = 120.0, **envir
     Raises:
         AssertionError: it failed or ran into the timeout; the message has the end of what it printed.
     """
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    folders = [ROOT, *sorted(path for path in [ROOT / "tests", *(ROOT / "tests").rglob("*")] if path.is_dir())]
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
     variables = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", **environment}
     flags = [*variables.get("XLA_FLAGS", "").split(), f"--xla_force_host_platform_device_count={devices}"]
     variables["XLA_FLAGS"] = " ".join(flags)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.errors import UserError
-from gan_jax.metrics.extractor import Extracted, Extractor
+from gan_jax.metrics.features.extractor import Extracted, Extractor
 
 calls: list[tuple[int, ...]] = []  # shapes that were traced
 

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from gan_jax import cli, writer
-from gan_jax.manifest import MANIFEST
+from gan_jax import cli
+from gan_jax.checkpoint.manifest import MANIFEST
+from gan_jax.report import writer
 
 ROOT = Path(__file__).resolve().parent.parent
 

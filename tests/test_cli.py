@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 import runs
-from gan_jax import cli, report, sample_run
-from gan_jax.data import layout
-from gan_jax.manifest import read_manifest, write_manifest
+from gan_jax import cli, report
+from gan_jax.checkpoint.manifest import read_manifest, write_manifest
+from gan_jax.commands import sample as sample_run
+from gan_jax.data import tfds_layout as layout
 from runs import call, sentence, spawn
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
@@ -270,8 +271,8 @@ def test_samples_are_drawn_in_the_run_s_own_precision(trained, tmp_path, monkeyp
         traced.append(precision)
         return function
 
-    monkeypatch.setattr("gan_jax.precision.asked", lambda config, platform: f"{config.tf32} on {platform}")
-    monkeypatch.setattr("gan_jax.sampling.traced_with", with_precision)
+    monkeypatch.setattr("gan_jax.runtime.precision.asked", lambda config, platform: f"{config.tf32} on {platform}")
+    monkeypatch.setattr("gan_jax.runtime.sampler.traced_with", with_precision)
     sample_run.sample(trained, count=2, out=tmp_path / "a.png")
     assert traced == ["True on cpu"]
 
@@ -312,8 +313,8 @@ def test_sample(trained, tmp_path):
 def test_the_time_is_up(config, trained, tmp_path, monkeypatch):
     """The chunk in flight is the last; all is saved, and the same command ends as if it had never stopped."""
     workdir, clock = tmp_path / "run", iter([0.0, 1.0, 2.0, 99.0])
-    monkeypatch.setattr("gan_jax.train.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr("gan_jax.timings.process_age", lambda: 0.0)
+    monkeypatch.setattr("gan_jax.train.loop.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("gan_jax.runtime.startup_timings.process_age", lambda: 0.0)
     stopped = call("train", config, "steps=20", "--workdir", workdir, "--max-time", "50s")
     assert stopped.code == 75, stopped.err
     assert "the time is up at step 3 of 20: all is saved, the same command goes on" in stopped.err

@@ -14,8 +14,8 @@ import pytest
 import gan_jax
 from gan_jax.augment.adaptive import AdaState
 from gan_jax.config import Call, Config, from_json, load, to_json, validate
+from gan_jax.config.build import SampleSpec, batch_spec, make_gan
 from gan_jax.models import r3gan
-from gan_jax.recipe import SampleSpec, batch_spec, make_gan
 from gan_jax.schedules import decay
 
 FOLDER = Path(__file__).parents[1] / "configs"

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import cli, config, recipe
+from gan_jax import cli, config
 from gan_jax.config import Config
+from gan_jax.config import build as recipe
 from snippets import DOCUMENTS, ROOT, Block, blocks, commands, links, repo_files, run
 
 FIRST_GAN = ROOT / "docs" / "first_gan.md"

@@ -17,9 +17,10 @@ import pytest
 
 import gan_jax
 import gan_jax.step
-import gan_jax.turns
+import gan_jax.step.updates
 from devices import run_json
-from gan_jax.models import dcgan, layers
+from gan_jax.models import dcgan
+from gan_jax.models.layers import base as layers
 from modes import FIRST_GRADIENT, MODES, TOLERANCE, difference, make_step, on_host, play, relative
 
 B, STEPS = 16, 8
@@ -82,10 +83,10 @@ def broken(how):
     norm = layers.nn.BatchNorm
     linen.BatchNorm = lambda **keywords: norm(**{**keywords, "axis_name": None})
     mistakes = {
-        "no pmean": (gan_jax.turns, "pmean", lambda tree, axis: tree),
+        "no pmean": (gan_jax.step.updates, "pmean", lambda tree, axis: tree),
         "local statistics": (layers, "nn", linen),
-        "latents by device": (gan_jax.step, "global_index", lambda size, axis: jnp.arange(size)),
-        "n times the gradients": (gan_jax.turns, "pmean", lambda tree, axis: jax.lax.psum(tree, axis)),
+        "latents by device": (gan_jax.step.train_step, "global_index", lambda size, axis: jnp.arange(size)),
+        "n times the gradients": (gan_jax.step.updates, "pmean", lambda tree, axis: jax.lax.psum(tree, axis)),
     }
     place, name, mistake = mistakes[how]
     with mock.patch.object(place, name, mistake):

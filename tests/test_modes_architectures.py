@@ -16,12 +16,14 @@ import pytest
 
 import architectures
 import gan_jax.step
-import gan_jax.turns
+import gan_jax.step.updates
 from devices import run_json
 from gan_jax import penalties
 from gan_jax.checkpoint import Checkpoints
-from gan_jax.digest import leaf_digests, named_leaves
-from gan_jax.models import layers, stylegan2
+from gan_jax.checkpoint.digest import leaf_digests
+from gan_jax.models import stylegan2
+from gan_jax.models.layers import base as layers
+from gan_jax.pytree import named_leaves
 from modes import FIRST_GRADIENT, MODES, TOLERANCE, difference, make_step, on_host, place, play, relative
 
 STEPS, STOP = 8, 4
@@ -51,7 +53,7 @@ def broken(hows):
         "deviation of a device": (stylegan2, "minibatch_deviation", lambda x, group, axis: deviation(x, group)),
         "mean w of a device": (stylegan2, "lax", lax),
         "path length of a device": (penalties, "lax", lax),
-        "signs of a device": (gan_jax.turns.Game, "gather", lambda self, logits: logits),
+        "signs of a device": (gan_jax.step.updates.Game, "gather", lambda self, logits: logits),
     }
     stack = contextlib.ExitStack()
     for how in hows:

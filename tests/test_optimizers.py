@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax import optimizers, recipe, schedules
+from gan_jax import optimizers, schedules
 from gan_jax.config import Call, Config
+from gan_jax.config import build as recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

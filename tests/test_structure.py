@@ -1,4 +1,4 @@
-"""The house: arrows between modules point down only, and importing the core is light."""
+"""The house: folders import from folders below them only, and importing the library is light."""
 
 import ast
 from collections.abc import Iterator
@@ -10,23 +10,29 @@ from devices import ROOT, run_json
 
 PACKAGE = ROOT / "gan_jax"
 
-# The core, lowest layer first. A module imports from lower layers, and from none beside it unless it is the same
-# package (`ops`, `models`).
-CORE = [
-    {"types"},
-    {"losses", "penalties", "augment", "schedules", "state", "networks", "latents", "optimizers", "ops"},
-    {"gan", "models"},
-    {"draws"},
-    {"turns", "standing"},
-    {"joint"},
+# The one order. A folder (or a file of the library) imports from the lines above its own, and from nothing else.
+LIBRARY = [
+    {"types", "errors"},
+    {"pixels", "pytree", "ops", "losses", "penalties", "latents", "schedules", "optimizers", "networks", "state"},
+    {"augment", "models"},
+    {"gan"},
     {"step"},
-    {"parallel", "meter"},
+    {"parallel", "standing_statistics"},
 ]
-LAYER = {name: layer for layer, names in enumerate(CORE) for name in names}
-# The app's spine. Its other modules stand beside it: parts that train is made of, and commands for cli to call.
-SPINE = ["errors", "names", "overrides", "settings", "config", "recipe", "train", "cli", "__main__"]
-PARTS = {"data", "checkpoint", "digest", "metrics", "report", "page", "chart", "writer"}
-MODELS_ALLOWED = {"models", "types", "ops"}  # what an architecture may know of
+APPLICATION = [
+    {"data"},
+    {"config", "checkpoint"},
+    {"runtime"},
+    {"metrics"},
+    {"report"},
+    {"train"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {name: floor for floor, names in enumerate([*LIBRARY, *APPLICATION]) for name in names}
+IN_LIBRARY = set().union(*LIBRARY)
+MODELS_MAY_IMPORT = {"types", "ops"}  # an architecture is a network and nothing more
 
 
 def module_of(path: Path) -> str:
@@ -36,7 +42,7 @@ def module_of(path: Path) -> str:
 
 
 def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those under `if TYPE_CHECKING`, which never run."""
+    """All nodes except those under `if TYPE_CHECKING`, which never run."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
@@ -45,7 +51,7 @@ def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def imports_of(source: str, module: str, is_package: bool) -> set[str]:
-    """Absolute names of what a module imports, inside functions too: "gan_jax.turns", "orbax.checkpoint"."""
+    """Absolute names of what a module imports, inside functions too: "gan_jax.gan", "orbax.checkpoint"."""
     home = ["gan_jax", *([] if not module else module.split("."))]
     found = set()
     for node in runtime_nodes(ast.parse(source)):
@@ -72,44 +78,47 @@ def read() -> dict[str, set[str]]:
     return {module_of(f): imports_of(f.read_text(), module_of(f), f.name == "__init__.py") for f in files}
 
 
-def top(name: str) -> str:
-    """The part of the package that an absolute name lies in: "gan_jax.data.npz" is in "data"."""
+def folder_of(name: str) -> str:
+    """The folder that an absolute name lies in: "gan_jax.data.npz" is in "data"."""
     return name.removeprefix("gan_jax").removeprefix(".").split(".")[0]
 
 
 def inside(names: set[str]) -> set[str]:
-    return {top(name) for name in names if name == "gan_jax" or name.startswith("gan_jax.")}
+    return {folder_of(name) for name in names if name == "gan_jax" or name.startswith("gan_jax.")}
 
 
 def wrong_arrows(imports: dict[str, set[str]]) -> list[str]:
-    """Every arrow that points up, sideways, or from the core into the app."""
+    """Every import that does not point down."""
     wrong = []
     for module, names in imports.items():
-        here = top(f"gan_jax.{module}")
+        here = folder_of(f"gan_jax.{module}")
         for there in inside(names) - {here}:
-            if here in ("", "public"):  # the package itself gives the core's names
-                bad = there not in LAYER or there in ("ops", "models")
-            elif there == "public":  # its names are for others
-                bad = True
-            elif here in LAYER:
-                bad = LAYER.get(there, 99) >= LAYER[here]
-                bad |= here == "models" and there not in MODELS_ALLOWED
-                bad |= here == "ops" and there != "types"
-                bad |= there == "models"
-            elif here in SPINE:
-                bad = there in SPINE and SPINE.index(there) >= SPINE.index(here)
-                bad |= here in SPINE[:5] and there not in SPINE[:5]
-            elif here in PARTS:
-                bad = there in SPINE[5:]
-            else:  # another module of the app
-                bad = there in ("cli", "__main__")
+            bad = FLOOR.get(there, 99) >= FLOOR.get(here, -1)
+            bad |= here == "models" and there not in MODELS_MAY_IMPORT
             if bad:
                 wrong.append(f"{module or '__init__'} -> {there or '__init__'}")
     return wrong
 
 
+def folders(imports: dict[str, set[str]]) -> dict[str, set[str]]:
+    graph: dict[str, set[str]] = {}
+    for module, names in imports.items():
+        here = folder_of(f"gan_jax.{module}")
+        graph.setdefault(here, set()).update(inside(names) - {here, ""})
+    return graph
+
+
+def longest_chain(graph: dict[str, set[str]]) -> list[str]:
+    """The longest chain of folders that import each other; the graph has no circle."""
+
+    def below(folder: str) -> list[str]:
+        return [folder, *max((below(one) for one in graph.get(folder, ())), key=len, default=[])]
+
+    return max((below(folder) for folder in graph), key=len)
+
+
 def circle(imports: dict[str, set[str]]) -> list[str]:
-    """A chain of modules that import each other, or nothing. A package's own face may name its parts."""
+    """A chain of modules that import each other in a circle, or nothing."""
     graph = {
         module: {n.removeprefix("gan_jax.") for n in names if n.startswith("gan_jax.")} - {module}
         for module, names in imports.items()
@@ -136,29 +145,41 @@ def imports() -> dict[str, set[str]]:
     return read()
 
 
-def test_arrows_point_down(imports):
+def test_imports_point_down(imports):
     assert not wrong_arrows(imports)
     assert not circle(imports)
+
+
+def test_every_folder_has_a_floor():
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert set(FLOOR) == there - {"__init__"}
+
+
+def test_the_house_stays_low(imports):
+    assert len(longest_chain(folders(imports))) <= 12
+    assert len(list(PACKAGE.glob("*.py"))) <= 20
+    assert not [str(f) for f in PACKAGE.rglob("*.py") if len(f.read_text().splitlines()) > 300]
 
 
 @pytest.mark.parametrize(
     ("module", "source", "arrow"),
     [
-        ("losses", "from .turns import pmean", "losses -> turns"),
+        ("losses", "from .step import Step", "losses -> step"),
         ("losses", "from . import penalties", "losses -> penalties"),
-        ("gan", "from .turns import Game", "gan -> turns"),
+        ("gan", "from .step.updates import Updates", "gan -> step"),
         ("gan", "def f():\n    from .config import Config", "gan -> config"),
         ("gan", "import gan_jax.data.npz", "gan -> data"),
-        ("parallel", "from .models import dcgan", "parallel -> models"),
+        ("parallel", "from .config import Config", "parallel -> config"),
         ("models.dcgan", "from ..gan import GAN", "models.dcgan -> gan"),
+        ("models.dcgan", "from ..losses import Loss", "models.dcgan -> losses"),
         ("ops.conv", "from ..models import layers", "ops.conv -> models"),
         ("data.npz", "from ..train import run", "data.npz -> train"),
-        ("doctor", "from .cli import main", "doctor -> cli"),
-        ("config", "from .recipe import build", "config -> recipe"),
-        ("recipe", "from . import cli", "recipe -> cli"),
+        ("commands.doctor", "from ..cli import main", "commands.doctor -> cli"),
+        ("config.build", "from ..runtime.placement import Placement", "config.build -> runtime"),
+        ("checkpoint.digest", "from ..config import Config", "checkpoint.digest -> config"),
         ("", "from .config import Config", "__init__ -> config"),
-        ("public", "from .config import Config", "public -> config"),
-        ("train", "from .public import GAN", "train -> public"),
+        ("train.loop", "from .. import GAN", "train.loop -> __init__"),
+        ("cli", "import gan_jax.benchmarks", "cli -> benchmarks"),
     ],
 )
 def test_a_forbidden_arrow_is_caught(module, source, arrow):
@@ -167,10 +188,10 @@ def test_a_forbidden_arrow_is_caught(module, source, arrow):
 
 def test_what_is_allowed_is_not_caught():
     fine = {
-        "turns": "from .gan import GAN\nfrom . import penalties",
+        "step.updates": "from ..gan import GAN\nfrom .. import penalties",
         "models.dcgan": "from .layers import Conv\nfrom ..types import Images",
-        "recipe": "from .models import dcgan\nfrom .gan import GAN",
-        "train": "from .data import Loader\nimport numpy",
+        "config.build": "from ..models import dcgan\nfrom ..gan import GAN",
+        "train.loop": "from ..data import Loader\nimport numpy",
     }
     assert not wrong_arrows({m: imports_of(source, m, is_package=False) for m, source in fine.items()})
 
@@ -180,19 +201,19 @@ def test_a_circle_is_caught():
     assert not circle({"a": {"gan_jax.b", "gan_jax.c"}, "b": {"gan_jax.c"}, "c": {"numpy"}})
 
 
-def test_orbax_is_imported_by_leaves_alone(imports):
+def test_a_long_chain_is_caught():
+    assert longest_chain({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == ["a", "b", "c"]
+
+
+def test_one_module_imports_orbax(imports):
     users = {m for m, names in imports.items() if any(n.split(".")[0] == "orbax" for n in names)}
-    assert users <= {"leaves"}
+    assert users == {"checkpoint.orbax_io"}
 
 
-def test_models_and_the_game_meet_in_recipe_alone(imports):
+def test_nobody_imports_an_architecture_by_name(imports):
+    """They are found by their names in a config."""
     users = {m for m, names in imports.items() if "models" in inside(names) and not m.startswith("models")}
-    assert users <= {"recipe"}
-
-
-def test_every_module_of_the_core_is_in_a_layer():
-    missing = set(LAYER) - {path.stem for path in PACKAGE.iterdir()}
-    assert not missing
+    assert not users
 
 
 def test_nothing_is_left_to_do():
@@ -214,14 +235,14 @@ def test_all_names_at_once():
 HEAVY = ("tensorflow", "tensorflow_datasets", "orbax", "grain", "matplotlib", "PIL", "tensorboardX", "sklearn")
 
 
-def test_importing_the_core_is_light():
+def test_importing_the_library_is_light():
     """No heavy package, no device, no flag."""
     source = f"""
 import json, os, sys
 flags = os.environ["XLA_FLAGS"]
 import gan_jax
 lazy = "jax" not in sys.modules
-gan_jax.GAN
+gan_jax.GAN, gan_jax.make_train_step, gan_jax.shard_step
 from jax._src import xla_bridge
 print(json.dumps([
     [name for name in {HEAVY} if name in sys.modules],
@@ -235,5 +256,5 @@ print(json.dumps([
     assert heavy == []
     assert not initialised
     assert untouched
-    assert {name.split(".")[1] for name in modules} <= {*LAYER, "public"}
+    assert {name.split(".")[1] for name in modules} <= IN_LIBRARY
     assert lazy

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from gan_jax.draws import Purpose, sample_keys
+from gan_jax.step.draws import Purpose, sample_keys
 
 from ..cases import Case, init
 from . import tutorial

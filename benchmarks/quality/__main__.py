@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from gan_jax.placement import cpu_model
+from gan_jax.runtime.machine import cpu_model
 
 from .runs import Contestant, finished, train_all
 from .scores import COUNT, REFERENCE, all_records, score_all, table

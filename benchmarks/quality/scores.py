@@ -8,10 +8,10 @@ import numpy as np
 
 from gan_jax import report
 from gan_jax.config import Call, load
-from gan_jax.evaluation import Evaluator, generated, make_extractor
-from gan_jax.inspect_run import open_run
+from gan_jax.config.build import make_source
+from gan_jax.metrics.evaluator import Evaluator, generated, make_extractor
 from gan_jax.metrics.record import Record, append, read
-from gan_jax.recipe import make_source
+from gan_jax.train.open_run import open_run
 
 from .runs import Contestant, finished
 

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from gan_jax.config import load
+from gan_jax.config.build import make_source
 from gan_jax.data.loader import read_all
-from gan_jax.recipe import make_source
-from gan_jax.timings import process_age
+from gan_jax.runtime.startup_timings import process_age
 
 _LATENT, _WIDTH, _BATCH, _RATE = 100, 64, 128, 2e-4
 

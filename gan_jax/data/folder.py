@@ -7,8 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..errors import UserError
-from ..names import one_line
+from ..errors import UserError, one_line
 from .images import Channels, Crop, Filter, Transform, flatten, is_grey, opened, quiet_pillow
 from .source import Mirrored, Source, checked_indices, describe_shape, digest, locate, reason
 

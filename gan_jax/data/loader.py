@@ -9,8 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import UserError
-from ..names import one_line
+from ..errors import UserError, one_line
 from .order import Order
 from .source import Source
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from ..names import one_line
+from ..errors import UserError, one_line
 from .arrays import Arrays
 from .images import Channels, Crop, Filter, Transform
 from .loader import host_memory_bytes

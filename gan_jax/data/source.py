@@ -7,8 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ..errors import UserError
-from ..names import one_line
+from ..errors import UserError, one_line
 
 MOST_ROWS = 2**28  # of a set that is made in memory
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from ..names import one_line, told
-from . import layout
+from ..errors import UserError, one_line, told
+from . import tfds_layout as layout
 from .images import Channels, Crop, Filter, Transform, opened, quiet_pillow
 from .source import Mirrored, Source, checked_indices, describe_shape, digest, reason
 

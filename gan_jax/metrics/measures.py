@@ -11,7 +11,7 @@ from .frechet import Statistics, frechet_distance, statistics
 from .inception_score import inception_score
 from .kernel import kernel_distance, kernel_distance_full
 from .modes import class_coverage
-from .neighbours import prdc
+from .prdc import prdc
 
 _SUBSET, _K = 1000, 5
 

@@ -6,13 +6,13 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from .. import __version__
 from ..errors import UserError
 
 EVALUATIONS = "evaluations.jsonl"  # in a workdir: its records
@@ -21,7 +21,7 @@ QUANTISATION = "uint8, round to nearest, clipped"
 
 def versions() -> dict[str, str]:
     """Of what computed the number."""
-    return {"gan_jax": __version__, "jax": jax.__version__, "numpy": np.__version__}
+    return {"gan_jax": metadata.version("gan_jax"), "jax": jax.__version__, "numpy": np.__version__}
 
 
 @dataclass(frozen=True, kw_only=True)

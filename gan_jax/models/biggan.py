@@ -18,8 +18,8 @@ from jax.scipy.special import ndtr, ndtri
 
 from ..types import Images, Labels
 from .layers import SpectralNormed, check_counts, check_label, check_truncation, side
-from .residual import Skip, first_map, grow, judge, label_table
-from .widths import Layout, discriminator_widths, generator_widths
+from .layers.residual import Skip, first_map, grow, judge, label_table
+from .layers.widths import Layout, discriminator_widths, generator_widths
 
 BOUND = 2.0  # where latents are cut
 

@@ -16,9 +16,9 @@ from flax import linen as nn
 
 from ..types import Images, Labels
 from .layers import SpectralNormed, side
-from .residual import Skip, first_map, grow, judge, one_hot
+from .layers.residual import Skip, first_map, grow, judge, one_hot
+from .layers.widths import discriminator_widths, generator_widths
 from .sngan import LAYOUTS
-from .widths import discriminator_widths, generator_widths
 
 
 class Generator(SpectralNormed):

@@ -17,8 +17,8 @@ from flax import linen as nn
 
 from ..types import Images, Labels
 from .layers import SpectralNormed, side
-from .residual import Skip, first_map, grow, judge, one_hot
-from .widths import Layout, discriminator_widths, generator_widths
+from .layers.residual import Skip, first_map, grow, judge, one_hot
+from .layers.widths import Layout, discriminator_widths, generator_widths
 
 LAYOUTS = {
     28: Layout((256, 256, 256), (128, 128, 128, 128), 2),

@@ -18,9 +18,9 @@ from jax import lax
 
 from ..ops import downsample
 from ..types import Images, Key, Labels
-from .equalized import TAPS, EqualConv, EqualDense, minibatch_deviation
 from .layers import check_counts, check_truncation, side
-from .styled import HALF, MIXING, Mapping, Maps, Synthesis
+from .layers.equalized import TAPS, EqualConv, EqualDense, minibatch_deviation
+from .layers.styled import HALF, MIXING, Mapping, Maps, Synthesis
 
 _W_DECAY = 0.995  # of the mean of w; Karras et al., "A style-based generator architecture for GANs", 2019
 

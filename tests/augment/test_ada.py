@@ -9,7 +9,7 @@ from devices import run_json
 from gan_jax import augment, schedules
 from gan_jax.augment.adaptive import POLICIES
 from gan_jax.augment.pipeline import Strengths, draw
-from gan_jax.names import choices, resolve
+from gan_jax.config.resolve import choices, resolve
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
 

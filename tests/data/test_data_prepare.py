@@ -12,9 +12,9 @@ from tensorboardX.record_writer import RecordWriter
 
 from gan_jax.data import read_all
 from gan_jax.data.prepare import prepare_set
-from gan_jax.data.prepare_fashion_mnist import DEBIAN_FOLDER, missing_files
+from gan_jax.data.prepare.fashion_mnist import DEBIAN_FOLDER, missing_files
+from gan_jax.data.prepare.tfrecord import crc32c, read_tfrecord
 from gan_jax.data.tfds import tfds
-from gan_jax.data.tfrecord import crc32c, read_tfrecord
 from gan_jax.errors import UserError
 
 

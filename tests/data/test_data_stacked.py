@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from gan_jax import config, recipe
+from gan_jax import config
 from gan_jax.config import Call, Config, Data
+from gan_jax.config import build as recipe
 from gan_jax.data.arrays import Arrays
 from gan_jax.data.digits import digits
 from gan_jax.data.gaussians import gaussians

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import runs
-from gan_jax.manifest import MANIFEST
+from gan_jax.checkpoint.manifest import MANIFEST
 
 STEPS = 12
 CONFIG = '''"""The digits, and players whose state takes longer to save than the steps between take to make."""

@@ -25,10 +25,10 @@ from PIL import Image
 
 import runs
 from gan_jax import config as configs
-from gan_jax.checks import check_run
+from gan_jax.config.build import make_source
 from gan_jax.data import Loader, read_all
 from gan_jax.errors import UserError
-from gan_jax.recipe import make_source
+from gan_jax.train.validate import check_run
 from runs import call, sentence, spawn
 
 pytestmark = pytest.mark.timeout(300)

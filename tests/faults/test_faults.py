@@ -19,14 +19,14 @@ import jax
 import numpy as np
 import pytest
 
-import gan_jax.checkpoint
+import gan_jax.checkpoint.checkpoints
 import runs
 from gan_jax.checkpoint import Checkpoints
+from gan_jax.checkpoint.manifest import read_manifest
 from gan_jax.data.digits import digits
 from gan_jax.data.order import Order
-from gan_jax.digest import parse_description
 from gan_jax.errors import UserError
-from gan_jax.manifest import read_manifest
+from gan_jax.pytree import parse_description
 from runs import call, spawn
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(120)]
@@ -175,7 +175,7 @@ def test_no_good_checkpoint_and_then_a_new_start(config, workdir, ends_undisturb
 def test_the_only_good_checkpoint_stays_until_another_stands(config, workdir, monkeypatch):
     """The newest is damaged and one is to be kept: at every removal a good one is left."""
     flip_a_bit(workdir / "checkpoints" / "20")
-    left, remove = [], gan_jax.checkpoint.remove
+    left, remove = [], gan_jax.checkpoint.checkpoints.remove
 
     def watched(home):
         with Checkpoints(home.parent) as others:
@@ -184,7 +184,7 @@ def test_the_only_good_checkpoint_stays_until_another_stands(config, workdir, mo
             left.append([step for step in good if str(step) != home.name])
         remove(home)
 
-    monkeypatch.setattr(gan_jax.checkpoint, "remove", watched)
+    monkeypatch.setattr(gan_jax.checkpoint.checkpoints, "remove", watched)
     outcome = call("train", config, "checkpoint.keep=1", "--workdir", workdir)
     assert outcome.code == 0, outcome.err
     assert left == [[10], [20], [30]]  # the damaged 20 is written anew, then 10 may go, then 20

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import runs
-from gan_jax import watch
-from gan_jax.digest import host_array, named_leaves
-from gan_jax.inspect_run import open_run
+from gan_jax.pytree import host_array, named_leaves
+from gan_jax.runtime import peer_watch as watch
+from gan_jax.train.open_run import open_run
 from runs import ROOT, Outcome
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(300)]

@@ -15,9 +15,9 @@ import pytest
 import runs
 from gan_jax import config as configs
 from gan_jax.checkpoint import Checkpoints
-from gan_jax.digest import leaf_digests
+from gan_jax.checkpoint.digest import leaf_digests
+from gan_jax.checkpoint.manifest import MANIFEST, read_manifest, settle_files, tidy, write_manifest
 from gan_jax.errors import UserError
-from gan_jax.manifest import MANIFEST, read_manifest, settle_files, tidy, write_manifest
 from runs import Outcome, call, sentence
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]

@@ -10,9 +10,9 @@ import pytest
 
 from gan_jax.errors import UserError
 from gan_jax.metrics import record as records
-from gan_jax.metrics import reference
+from gan_jax.metrics.features import cache as reference
+from gan_jax.metrics.features.cache import Features, cached_features, cached_statistics, reference_key
 from gan_jax.metrics.record import Record
-from gan_jax.metrics.reference import Features, cached_features, cached_statistics, reference_key
 
 
 def record(**changes):

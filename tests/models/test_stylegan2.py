@@ -7,7 +7,8 @@ import pytest
 
 import gan_jax
 from devices import run_json
-from gan_jax.models import equalized, styled, stylegan2
+from gan_jax.models import stylegan2
+from gan_jax.models.layers import equalized, styled
 from gan_jax.ops import modulated_conv
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -1,0 +1,26 @@
+"""A run's config: its fields, the files and overrides that set them, and the functions that its names mean."""
+
+from .files import NOT_SET as NOT_SET
+from .files import check_resume as check_resume
+from .files import differences as differences
+from .files import from_json as from_json
+from .files import load as load
+from .files import override as override
+from .files import to_json as to_json
+from .files import to_text as to_text
+from .files import validate as validate
+from .resolve import Call as Call
+from .resolve import Home as Home
+from .resolve import choices as choices
+from .resolve import resolve as resolve
+from .schema import HOMES as HOMES
+from .schema import Checkpoint as Checkpoint
+from .schema import Config as Config
+from .schema import Data as Data
+from .schema import Ema as Ema
+from .schema import Health as Health
+from .schema import Log as Log
+from .schema import Metrics as Metrics
+from .schema import Parallel as Parallel
+from .schema import Penalty as Penalty
+from .schema import Sample as Sample

@@ -1,0 +1,159 @@
+"""From a `Config` to what plays: the only place where names become functions, and models meet the game."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..augment import Augment
+from ..data.source import Source
+from ..errors import UserError, one_line
+from ..gan import GAN
+from ..schedules import half_life, per_update
+from .resolve import Call, keywords, resolve
+from .schema import HOMES, Config, Penalty
+
+
+class SampleSpec(NamedTuple):
+    """What a game has to know of its data: the shape and type of a sample, and the number of labels."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    classes: int | None
+
+    @staticmethod
+    def of(source: Source) -> "SampleSpec":
+        return SampleSpec(tuple(source.shape), np.dtype(source.dtype).name, source.classes)
+
+
+Allow = Iterable[str] | None  # top-level packages that names may come from beside gan_jax; None: any
+
+
+def build(call: Call, home: str, allow: Allow = None, **offered: Any) -> Any:
+    """What `call` makes. Keywords in `offered` are passed where the function takes them and `call` doesn't.
+
+    Raises:
+        UserError: there is no such function, or it refuses its keywords.
+    """
+    function = resolve(call.name, HOMES[home].module, HOMES[home].attribute, allow=allow)
+    known, _ = keywords(function)
+    given = call.kwargs
+    for name in given:
+        if known and name not in known:
+            raise UserError(f"{call.name} takes no keyword {name!r}: it takes {', '.join(sorted(known))}")
+    passed = {**{k: v for k, v in offered.items() if k in known and k not in given}, **given}
+    inner = "data.source" if home == "data.source" else "schedule"
+    passed = {k: build(v, inner, allow) if isinstance(v, Call) else v for k, v in passed.items()}
+    parameters = inspect.signature(function).parameters.values()
+    missing = [p.name for p in parameters if p.name in known and p.default is p.empty and p.name not in passed]
+    if missing:
+        raise UserError(f"{home}={call.name} needs {missing[0]}: say {home}.{missing[0]}=...")
+    try:
+        made = function(**passed)
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise UserError(f"{home}={call.name}: {one_line(error)}") from error
+    if made is None:
+        raise UserError(f"{home}={call.name} makes nothing: it has to return what it is named for")
+    return made
+
+
+def make_source(config: Config, allow: Allow = None) -> Source:
+    """The data set of a run."""
+    source = build(config.data.source, "data.source", allow)
+    if config.conditional and source.classes is None:
+        raise UserError(
+            f"conditional=true, but {config.data.source.name} has no labels: give it some, or set it to false"
+        )
+    return source
+
+
+def _schedule(value: Any, allow: Allow) -> Any:
+    return build(value, "schedule", allow) if isinstance(value, Call) else value
+
+
+def _optimizer(call: Call, home: str, images_per_update: float, allow: Allow) -> Any:
+    """An optimizer; a schedule among its keywords is one of images seen, and Optax counts updates."""
+    made = {
+        name: per_update(_schedule(value, allow), images_per_update) if isinstance(value, Call) else value
+        for name, value in call.items
+    }
+    function = resolve(call.name, HOMES[home].module, HOMES[home].attribute, allow=allow)
+    try:
+        return function(**made)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{home}={call.name}: {error}") from error
+
+
+def _penalties(entries: tuple[Penalty, ...], home: str, allow: Allow) -> tuple:
+    return tuple((_schedule(p.weight, allow), build(p.call, home, allow), p.every) for p in entries)
+
+
+def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
+    """The game that `config` describes, on samples of that shape.
+
+    Networks are offered `shape`, `classes` (where the run is conditional) and `dtype`.
+
+    Raises:
+        UserError: a name, a keyword, or networks that don't fit the data.
+    """
+    offered = {
+        "shape": tuple(spec.shape),
+        "classes": spec.classes if config.conditional else None,
+        "dtype": jnp.bfloat16 if config.precision == "bfloat16" else jnp.float32,
+    }
+    augment: Augment = build(config.augment, "augment", allow)
+    try:
+        return GAN(
+            generator=build(config.generator, "generator", allow, **offered),
+            discriminator=build(config.discriminator, "discriminator", allow, **offered),
+            loss=build(config.loss, "loss", allow),
+            generator_tx=_optimizer(config.generator_optimizer, "generator_optimizer", config.batch, allow),
+            discriminator_tx=_optimizer(
+                config.discriminator_optimizer, "discriminator_optimizer",
+                config.batch / config.disc_steps, allow,
+            ),
+            latent=build(config.latent, "latent", allow),
+            generator_penalties=_penalties(
+                config.generator_penalties, "generator_penalties.call", allow
+            ),
+            discriminator_penalties=_penalties(
+                config.discriminator_penalties, "discriminator_penalties.call", allow
+            ),
+            augment=augment,
+            ema=half_life(_schedule(config.ema.half_life, allow), config.ema.ramp_up),
+            disc_steps=config.disc_steps,
+            share_latents=config.share_latents,
+            update=config.update,
+            microbatches=config.microbatches,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"{config.name}: {error}") from error
+
+
+def batch_spec(config: Config, spec: SampleSpec) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of one step's batch; labels only where the run is conditional."""
+    turns = config.disc_steps + (not config.share_latents)
+    lead = (config.batch,) if turns == 1 else (turns, config.batch)
+    batch = {"image": jax.ShapeDtypeStruct((*lead, *spec.shape), spec.dtype)}
+    if config.conditional:
+        batch["label"] = jax.ShapeDtypeStruct(lead, jnp.int32)
+    return batch
+
+
+def chunk_spec(config: Config, spec: SampleSpec, resident: bool) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of what `data.Loader` gives for one chunk of steps: rows, or indices of rows in a resident set."""
+    lead = (config.parallel.fuse,) if config.parallel.fuse > 1 else ()
+    batch = batch_spec(config, spec)
+    if resident:
+        image = batch.pop("image")
+        batch = {"index": jax.ShapeDtypeStruct(image.shape[: image.ndim - len(spec.shape)], jnp.int32)}
+    return {name: jax.ShapeDtypeStruct((*lead, *rows.shape), rows.dtype) for name, rows in batch.items()}
+
+
+def resident_spec(config: Config, spec: SampleSpec, count: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a resident set of `count` samples; labels only where the run is conditional."""
+    rows = {"image": jax.ShapeDtypeStruct((count, *spec.shape), spec.dtype)}
+    return rows | ({"label": jax.ShapeDtypeStruct((count,), jnp.int32)} if config.conditional else {})

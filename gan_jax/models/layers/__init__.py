@@ -1,0 +1,18 @@
+"""Layers that the architectures share."""
+
+from .base import BatchNorm as BatchNorm
+from .base import Conv as Conv
+from .base import ConvTranspose as ConvTranspose
+from .base import Dense as Dense
+from .base import Embed as Embed
+from .base import Initializer as Initializer
+from .base import Norm as Norm
+from .base import SpectralNormed as SpectralNormed
+from .base import check_counts as check_counts
+from .base import check_label as check_label
+from .base import check_truncation as check_truncation
+from .base import doublings as doublings
+from .base import embed_label as embed_label
+from .base import need_label as need_label
+from .base import side as side
+from .base import spectral_refresh as spectral_refresh

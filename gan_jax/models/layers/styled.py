@@ -1,0 +1,175 @@
+"""Parts of StyleGAN2: the maps of an image, the mapping network and the synthesis network.
+
+See `stylegan2` for the papers and for how the parts are put together.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from ...ops import modulated_conv, upsample
+from ...types import Images, Key, Labels
+from .base import check_counts, need_label
+from .equalized import TAPS, EqualConv, EqualDense, activate, add_bias
+
+HALF = math.sqrt(0.5)  # the sum of two branches of variance one half has variance one
+MIXING, _NOISE = 0, 1  # what a sample's key is folded with; for the noise of layer i, _NOISE + i
+
+
+@dataclasses.dataclass(frozen=True)
+class Maps:
+    """The maps of an image of `size` pixels: their sides, channels and types; see `stylegan2.Generator`.
+
+    Raises:
+        ValueError: the size is no power of two from 8 up, or a count is below 1.
+    """
+
+    size: int
+    base: int
+    most: int
+    low_precision: int
+    dtype: Any
+
+    def __post_init__(self) -> None:
+        check_counts(channel_base=self.base, channel_max=self.most)
+        if self.size < 8 or self.size & (self.size - 1):
+            raise ValueError(
+                f"stylegan2 makes and reads square images of 8, 16, 32, 64, ... pixels, not {self.size}: "
+                "resize the data, as with data.source.size=32"
+            )
+
+    @property
+    def sides(self) -> list[int]:
+        """4, 8, ..., size."""
+        return [2**i for i in range(2, self.size.bit_length())]
+
+    def channels(self, side: int) -> int:
+        return max(1, min(self.base // side, self.most))
+
+    def type(self, side: int) -> Any:
+        """What a map of that side is computed in."""
+        low = side > 4 and side * 2**self.low_precision > self.size
+        return self.dtype if low else jnp.float32
+
+
+def _normalised(x: jax.Array) -> jax.Array:
+    """Rows of mean square one."""
+    x = x.astype(jnp.float32)
+    return x * lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)
+
+
+class Mapping(nn.Module):
+    """Latents `[B, Z]`, labels, or both, to `[B, size]`: both normalised, side by side, through dense layers.
+
+    The layers' learning rate is `lr_mul` times the optimizer's; the label's embedding has all of it.
+    """
+
+    size: int
+    layers: int = 8
+    classes: int | None = None
+    lr_mul: float = 0.01
+
+    @nn.compact
+    def __call__(self, latents: jax.Array | None, label: Labels | None = None) -> jax.Array:
+        parts = [] if latents is None else [_normalised(latents)]
+        if self.classes is not None:
+            embed = EqualDense(self.size, name="embed")
+            parts.append(_normalised(embed(jax.nn.one_hot(need_label(label, self.classes), self.classes))))
+        x = jnp.concatenate(parts, axis=-1)
+        for i in range(self.layers):
+            x = EqualDense(self.size, lr_mul=self.lr_mul, linear=False, name=f"dense_{i}")(x)
+        return x
+
+
+class StyledConv(nn.Module):
+    """Modulated 3 x 3 convolution, noise, bias, leaky ReLU: `[B, H, W, I]` to `[B, H, W, features]`, or 2H, 2W.
+
+    The kernel is N(0, 1) as it is, without the equalised learning rate: demodulation makes its size irrelevant.
+    The noise is one image a sample, the same in every channel, times a learned strength that starts at 0.
+    """
+
+    features: int
+    up: bool = False
+    clamp: float | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, w: jax.Array, keys: Key | None, gain: float = 1.0) -> jax.Array:
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
+        style = EqualDense(x.shape[-1], bias_init=1.0, name="affine")(w)
+        padding, up = (0, TAPS) if self.up else (1, None)
+        x = modulated_conv(x.astype(self.dtype), kernel, style, padding=padding, up=up)
+        strength = self.param("noise_strength", nn.initializers.zeros, (), jnp.float32)
+        if keys is not None:
+            noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:3]))(keys)
+            x = x + (strength * noise).astype(x.dtype)[..., None]
+        return activate(add_bias(self, x), gain, self.clamp)
+
+
+class ToImage(nn.Module):
+    """Modulated 1 x 1 convolution without demodulation: `[B, H, W, I]` to `[B, H, W, channels]`."""
+
+    channels: int
+    clamp: float | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
+        shape = (1, 1, x.shape[-1], self.channels)
+        kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
+        # Nothing is divided out here, so the equalised learning rate is the style's.
+        style = EqualDense(x.shape[-1], bias_init=1.0, name="affine")(w) / math.sqrt(x.shape[-1])
+        x = modulated_conv(x, kernel, style, demodulate=False)
+        return activate(add_bias(self, x), clamp=self.clamp, linear=True)
+
+
+class Synthesis(nn.Module):
+    """`[B, L, W]`, a latent for each layer, to images `[B, H, W, C]`; the attributes are `Generator`'s."""
+
+    shape: tuple[int, ...]
+    maps: Maps
+    architecture: str
+    clamp: float | None
+
+    @nn.compact
+    def __call__(self, ws: jax.Array, keys: Key | None = None) -> Images:
+        start = self.param("start", nn.initializers.normal(1.0), (4, 4, self.maps.channels(4)), jnp.float32)
+        x = jnp.broadcast_to(start, (ws.shape[0], *start.shape))
+        image, layer = None, 0
+
+        def styled(side: int, kind: str, x: jax.Array, gain: float = 1.0) -> jax.Array:
+            nonlocal layer
+            own = None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, _NOISE + layer))(keys)
+            made = StyledConv(
+                self.maps.channels(side), kind == "up", self.clamp, self.maps.type(side), name=f"{kind}_{side}"
+            )(x, ws[:, layer], own, gain)
+            layer += 1
+            return made
+
+        for side in self.maps.sides:
+            residual = self.architecture == "resnet" and side > 4
+            skipped = x
+            if side > 4:
+                x = styled(side, "up", x)
+            x = styled(side, "conv", x, HALF if residual else 1.0)
+            if residual:
+                x = x + self._shortcut(side, skipped)
+            if self.architecture == "skip" or side == self.maps.sides[-1]:
+                # This latent is the next map's too: its first convolution sees the same one.
+                part = ToImage(self.shape[-1], self.clamp, name=f"image_{side}")(x, ws[:, layer])
+                part = part.astype(jnp.float32)
+                image = part if image is None else upsample(image, TAPS) + part
+        assert image is not None
+        return image
+
+    def _shortcut(self, side: int, x: jax.Array) -> jax.Array:
+        layer = EqualConv(
+            self.maps.channels(side), size=1, use_bias=False, linear=True, dtype=self.maps.type(side),
+            name=f"skip_{side}",
+        )  # fmt: skip
+        return upsample(layer(x, HALF), TAPS)

@@ -1,0 +1,184 @@
+"""The run's page: one HTML file with curves, the last samples and the config, from this workdir alone."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..metrics import record as records
+from ..metrics.record import Record
+from . import writer
+from .chart import line_chart
+
+STYLE = """
+:root { color-scheme: light dark; --back: #fff; --ink: #1d2126; --soft: #667080; --line: #dde1e7;
+  --c0: #1f60c4; --c1: #d6452d; --c2: #2b8a57; --c3: #9055b8; --c4: #b07d12; --c5: #12808c; }
+@media (prefers-color-scheme: dark) { :root {
+  --back: #16191d; --ink: #e4e7eb; --soft: #98a2b0; --line: #333a43;
+  --c0: #6ea3f5; --c1: #f08672; --c2: #63c490; --c3: #c294e4; --c4: #dcb04e; --c5: #5bc3ce; } }
+body { background: var(--back); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; max-width: 1180px;
+  margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; font-weight: 600; margin-bottom: 0; }
+h2 { font-size: 1.05rem; font-weight: 600; margin: 2.2rem 0 .6rem; }
+p, figcaption { color: var(--soft); margin: .2rem 0; }
+figure { margin: 0; }
+.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 1.6rem; }
+img { max-width: 100%; height: auto; }
+svg { width: 100%; height: auto; }
+svg text { fill: var(--soft); font-size: 12px; }
+.rule { stroke: var(--line); stroke-width: 1; }
+.curve { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
+.key { margin-right: 1rem; white-space: nowrap; }
+.key::before { content: ""; display: inline-block; width: 1em; height: 3px; margin-right: .4em;
+  vertical-align: middle; background: var(--key); }
+table { border-collapse: collapse; font-size: .92rem; }
+td, th { border-bottom: 1px solid var(--line); padding: .2rem 1.4rem .2rem 0; text-align: left;
+  font-weight: 400; }
+th { color: var(--soft); }
+td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+"""
+
+
+def _charts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = sorted({name for row in rows for name in row})
+    groups = [
+        ("loss", "Losses", "loss"),
+        ("logits", "Logits", "mean logit"),
+        ("penalty", "Penalties", "penalty"),
+        ("grad_norm", "Gradient norms", "gradient norm"),
+    ]
+    figures = []
+    for prefix, title, label in groups:
+        shown = [name for name in names if name.startswith(prefix + "/")]
+        if not shown:
+            continue
+        lines = {name: [(row["step"], _finite(row[name])) for row in rows if name in row] for name in shown}
+        keys = "".join(
+            f'<span class="key" style="--key: var(--c{i % 6})">{escape(name.partition("/")[2])}</span>'
+            for i, name in enumerate(shown)
+        )
+        chart = line_chart(lines, "step", label)
+        figures.append(f"<figure><h2>{title}</h2><figcaption>{keys}</figcaption>{chart}</figure>")
+    return figures
+
+
+def _measured(found: Sequence[Record]) -> list[str]:
+    """A chart of each number that was measured at more than one step, by the features it is of."""
+    lines: dict[tuple[str, str], list[tuple[float, float | None]]] = {}
+    for one in found:
+        if one.step is not None:
+            lines.setdefault((one.metric, one.features), []).append((one.step, _finite(one.value)))
+    return [
+        f"<figure><h2>{escape(metric)}</h2><figcaption>{escape(features)}</figcaption>"
+        f"{line_chart({metric: sorted(points)}, 'step', metric)}</figure>"
+        for (metric, features), points in lines.items()
+        if len({step for step, _ in points}) > 1
+    ]
+
+
+def _last_measured(found: Sequence[Record]) -> str:
+    """The lines of the last step that was measured, with all that they depend on."""
+    steps = [one.step for one in found if one.step is not None]
+    last = [one for one in found if one.step == max(steps)] if steps else list(found)
+    return _table([(one.metric, one.text()) for one in last])
+
+
+def _finite(value: Any) -> float | None:
+    number = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if number else None
+
+
+def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
+    """The leaves of a JSON tree as text; a Call keeps to one line."""
+    if isinstance(value, dict) and not _is_call(value):
+        return [row for name, one in value.items() for row in _flat(one, f"{path}.{name}" if path else name)]
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return [row for index, one in enumerate(value) for row in _flat(one, f"{path}.{index}")]
+    return [(path, _text(value))]
+
+
+def _is_call(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"call", "with"} and isinstance(value["with"], dict)
+
+
+def _text(value: Any) -> str:
+    if _is_call(value):
+        return f"{value['call']}({', '.join(f'{k}={_text(v)}' for k, v in value['with'].items())})"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    cells = "\n".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
+    return f"<table>{cells}</table>"
+
+
+def _pictures(workdir: Path) -> list[str]:
+    samples = sorted((workdir / writer.SAMPLES).glob("step_*.png"))
+    films = sorted([*workdir.glob("*.gif"), *(workdir / writer.SAMPLES).glob("*.gif")])
+    captions = []
+    if samples:
+        number = samples[-1].stem.removeprefix("step_")
+        captions.append((samples[-1], f"Samples at step {int(number) if number.isdigit() else number}"))
+    captions += [(film, "Over the run") for film in films[:1]]
+    return [
+        f'<figure><img src="{escape(path.relative_to(workdir).as_posix())}" alt="{escape(caption)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for path, caption in captions
+    ]
+
+
+def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "no metrics yet"
+    last = rows[-1]
+    parts = [f"step {last['step']}"]
+    if "images" in last:
+        parts.append(f"{last['images'] / 1000:g} kimg")
+    speeds = sorted(row["images_per_second"] for row in rows if _finite(row.get("images_per_second")))
+    if speeds:
+        parts.append(f"{speeds[len(speeds) // 2]:.0f} images/s (median)")
+    return ", ".join(parts)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):  # a page of the curves is better than none
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def page(workdir: str | Path) -> Path:
+    """Writes `report.html` into a run's workdir and returns its path.
+
+    Reads `metrics.jsonl`, `evaluations.jsonl`, `config.json`, `samples/step_*.png` and a GIF, where they are.
+    """
+    workdir = Path(workdir)
+    rows = writer.read(workdir)
+    config = _config(workdir / "config.json")
+    name = str(config.get("name") or workdir.resolve().name)
+    sections = [f"<h1>{escape(name)}</h1>", f"<p>{escape(_summary(rows))}</p>"]
+    found = records.read(workdir / records.EVALUATIONS)
+    for title, figures in (("Samples", _pictures(workdir)), ("", _charts(rows)), ("", _measured(found))):
+        if figures:
+            heading = f"<h2>{title}</h2>" if title else ""
+            sections.append(f'{heading}<div class="row">\n' + "\n".join(figures) + "\n</div>")
+    if found:
+        sections.append("<h2>Last metrics</h2>" + _last_measured(found))
+    if rows:
+        last = [(k, f"{v:.6g}" if isinstance(v, float) else _text(v)) for k, v in rows[-1].items()]
+        sections.append("<h2>Last line of the log</h2>" + _table(last))
+    if config:
+        sections.append("<h2>Config</h2>" + _table(_flat(config)))
+    head = '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
+    head += f"<title>{escape(name)}</title>"
+    text = f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n<style>{STYLE}</style>\n</head>\n<body>\n'
+    text += "\n".join(sections) + "\n</body>\n</html>\n"
+    path = workdir / "report.html"
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, path)
+    return path

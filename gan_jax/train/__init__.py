@@ -1,0 +1,3 @@
+"""Training: from a config and a workdir to a trained state, through any number of stops."""
+
+from .loop import train as train

@@ -1,0 +1,96 @@
+"""Opens a run from its workdir: its config, its GAN and its state at one checkpoint."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from ..checkpoint import Checkpoints
+from ..checkpoint.catalogue import Catalogue
+from ..config import Config
+from ..config.build import Allow, SampleSpec, make_gan
+from ..errors import UserError
+from ..gan import GAN
+from ..metrics.measures import best_by
+from ..runtime import precision
+from ..runtime.sampler import Sampler
+from ..state import GANState
+from .carry import carry_shapes
+from .resume import check_fields
+from .workdir import read_config
+
+
+class Opened(NamedTuple):
+    """A run's config, what its samples are, its game, its state at a step, and the fingerprint of its data."""
+
+    config: Config
+    spec: SampleSpec
+    gan: GAN
+    step: int
+    state: GANState
+    data: str
+
+    def sampler(self, seed: int, truncation: float = 1.0, labels: Sequence[int] | None = None) -> Sampler:
+        """Draws in the run's own precision.
+
+        Raises:
+            UserError: the generator defines no truncation, or the run has no such labels.
+        """
+        asked = precision.asked(self.config, jax.default_backend())
+        classes = self.spec.classes if self.config.conditional else None
+        return Sampler(self.gan, seed, classes, truncation, labels=labels, precision=asked)
+
+
+def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened:
+    """A run at `step`; None: its newest good checkpoint; "best": by the config's `checkpoint.best`.
+
+    Names in its files resolve inside gan_jax, and in what is allowed.
+
+    Raises:
+        UserError: there is no run, no such checkpoint, or none that verifies.
+    """
+    config = read_config(workdir)
+    with Checkpoints(
+        workdir / "checkpoints", keep=config.checkpoint.keep, best=best_by(config.checkpoint.best)
+    ) as checkpoints:
+        steps = checkpoints.steps()
+        if not steps:
+            raise UserError(f"{workdir} holds no checkpoint yet: train it first")
+        if isinstance(step, str):
+            step = _named_step(step, checkpoints, config)
+        spec = _sample_spec(checkpoints, steps)
+        gan = make_gan(config, spec, allow)
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), carry_shapes(config, gan, spec)
+        )
+        restored = checkpoints.restore(target, step)
+    if restored is None:
+        raise UserError(f"{workdir} holds no checkpoint yet: train it first")
+    check_fields(restored.record)
+    return Opened(config, spec, gan, restored.step, restored.state.state, restored.record["data"])
+
+
+def _named_step(name: str, checkpoints: Catalogue, config: Config) -> int:
+    if name.isdecimal() and len(name) < 19:
+        return int(name)
+    if name != "best":
+        raise UserError(f"--step wants a number or best, got {name!r}")
+    found = checkpoints.best()
+    if found is None:
+        raise UserError("this run kept no best checkpoint: train it with checkpoint.best and metrics.every set")
+    return found
+
+
+def _sample_spec(checkpoints: Catalogue, steps: list[int]) -> SampleSpec:
+    """What the samples of a run are, from the newest manifest that can be read; the last error if none can."""
+    while True:
+        try:
+            record = checkpoints.manifest(steps.pop())["record"]
+            check_fields(record)
+            known = record["sample"]
+            return SampleSpec(tuple(known["shape"]), known["dtype"], known["classes"])
+        except UserError:
+            if not steps:
+                raise

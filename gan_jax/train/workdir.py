@@ -1,0 +1,88 @@
+"""Whose a workdir is: one run at a time, and always the same run. Its config lies in `config.json`."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import config as configs
+from ..config import Config
+from ..errors import UserError
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """One run at a time in a workdir; the lock goes with the process, however it ends.
+
+    Raises:
+        UserError: another run is in it; or, meanwhile, the disk refuses what the run writes there.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = open(workdir / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(f"can't write to the workdir {workdir} ({error.strerror}): choose another") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another run is training in {workdir}: wait for it, or use another --workdir"
+            ) from error
+        except OSError:  # a file system without locks: nothing guards the workdir there
+            pass
+        try:
+            yield
+        except OSError as error:
+            if not _refused(error, workdir):
+                raise
+            raise UserError(
+                f"can't write to {error.filename or workdir} ({error.strerror}): mend that, then start the same "
+                "command again"
+            ) from error
+
+
+def _refused(error: OSError, workdir: Path) -> bool:
+    """Whether it is the disk of the workdir that says no: full, read-only or gone."""
+    if isinstance(error.filename, str | os.PathLike):
+        return Path(error.filename).absolute().is_relative_to(workdir.absolute())
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+def read_config(workdir: Path) -> Config:
+    """The config that a workdir's run was started with.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    path = Path(workdir) / "config.json"
+    try:
+        config = configs.from_json(json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{workdir} holds no run (there is no {path.name}): train one there first") from error
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): restore it, or use another workdir") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not a JSON file: restore it, or use another workdir") from error
+    configs.validate(config)
+    return config
+
+
+def check_config(workdir: Path, config: Config) -> None:
+    """Another run's workdir is refused; one where no checkpoint was ever kept holds nothing to protect."""
+    if (workdir / "config.json").exists() and any((workdir / "checkpoints").glob("*/manifest.json")):
+        configs.check_resume(read_config(workdir), config)
+
+
+def keep_config(workdir: Path, config: Config) -> None:
+    """Put a run's config into its workdir, in one rename."""
+    temporary = workdir / "config.json.tmp"
+    temporary.unlink(missing_ok=True)  # not written through, should it be a link to elsewhere
+    with open(temporary, "x") as file:
+        file.write(json.dumps(configs.to_json(config), indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(workdir / "config.json")

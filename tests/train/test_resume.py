@@ -1,0 +1,313 @@
+"""A run is its config, its seed and one integer: stopped and taken up again, it ends with the same bits."""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+import runs
+from devices import run_python
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.data.loader import Loader
+from gan_jax.runtime.preemption import Preemption
+from runs import call, rows, spawn
+
+pytestmark = [
+    pytest.mark.usefixtures("programs"),
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="the kill is timed by a pipe's size"),
+]
+
+# The ways to run whose results must not depend on a kill. Input of both kinds, and fused steps.
+WAYS = {
+    "resident": ["data.resident=true"],
+    "streamed": ["data.resident=false"],
+    "fused": ["data.resident=true", "parallel.fuse=4"],
+}
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def at_once(config, tmp_path_factory):
+    """By way: the workdir and the outcome of a run that nothing disturbed."""
+    made = {}
+
+    def get(way):
+        if way not in made:
+            workdir = tmp_path_factory.mktemp(way) / "run"
+            made[way] = workdir, call("train", config, *WAYS[way], "--workdir", workdir)
+            assert made[way][1].code == 0, made[way][1].err
+        return made[way]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def half(config, tmp_path_factory):
+    """A workdir whose run was told to stop at step 30 of what becomes 60."""
+    workdir = tmp_path_factory.mktemp("half") / "run"
+    assert call("train", config, *WAYS["resident"], "steps=30", "--workdir", workdir).code == 0
+    return workdir
+
+
+def pictures(workdir: Path) -> dict[str, bytes]:
+    return runs.files(workdir / "samples")
+
+
+def assert_undisturbed(workdir: Path, outcome: runs.Outcome, reference: Path, expected: runs.Outcome) -> None:
+    """The same digest, printed and on disk; a log and pictures with no hole, no repeat and no other value."""
+    assert outcome.code == 0, outcome.err
+    assert outcome.digest == expected.digest
+    assert rows(workdir) == rows(reference)
+    assert pictures(workdir) == pictures(reference)
+
+
+def test_the_reference_is_complete(at_once):
+    """What the others are compared with: a line a step, a picture and a checkpoint every ten."""
+    workdir, outcome = at_once("resident")
+    assert [row["step"] for row in rows(workdir)] == list(range(1, STEPS + 1))
+    assert list(pictures(workdir)) == [f"step_{step:08d}.png" for step in range(0, STEPS + 1, 10)]
+    assert len(set(pictures(workdir).values())) == 7  # it does learn: no two pictures are the same
+    assert runs.checkpoints(workdir) == [10, 20, 30, 40, 50, 60]
+    assert call("digest", workdir).out.strip() == outcome.digest
+    assert len({call("digest", workdir, "--step", step).out for step in (50, 60)}) == 2
+
+
+def test_streamed_and_resident_input_give_the_same_bits(at_once):
+    reference, expected = at_once("resident")
+    assert_undisturbed(*at_once("streamed"), reference, expected)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_and_started_again(way, config, at_once, tmp_path):
+    reference, expected = at_once(way)
+    workdir = tmp_path / "run"
+    stopped = runs.stop(workdir, config, *WAYS[way], lines=27 if way != "fused" else 7, least=22)
+    assert stopped.code == -signal.SIGKILL
+    assert 22 <= stopped.step < STEPS
+    assert not (workdir / "report.html").exists()  # it was in the middle of its work
+    outcome = spawn("train", config, *WAYS[way], "--workdir", workdir)
+    from_step = int(re.findall(r"^resuming at step (\d+)$", outcome.err, re.MULTILINE)[0])
+    assert 10 <= from_step <= stopped.step  # the save of step 20 may have been under way
+    assert_undisturbed(workdir, outcome, reference, expected)
+    assert call("digest", workdir).out.strip() == expected.digest
+
+
+def test_more_steps_later_are_the_steps_of_one_run(half, config, at_once, tmp_path):
+    """`steps=30`, then `steps=60`, is `steps=60`: no schedule reads `steps`."""
+    reference, expected = at_once("resident")
+    workdir = shutil.copytree(half, tmp_path / "run")
+    outcome = call("train", config, *WAYS["resident"], "--workdir", workdir)
+    assert_undisturbed(workdir, outcome, reference, expected)
+
+
+def test_a_stop_off_the_grid_of_pictures_leaves_none_behind(config, at_once, tmp_path):
+    reference, expected = at_once("resident")
+    workdir = tmp_path / "run"
+    assert call("train", config, *WAYS["resident"], "steps=25", "--workdir", workdir).code == 0
+    assert (workdir / "samples" / "step_00000025.png").exists()
+    outcome = call("train", config, *WAYS["resident"], "--workdir", workdir)
+    assert_undisturbed(workdir, outcome, reference, expected)
+
+
+def test_a_config_that_was_lost_does_not_let_another_run_in(half, config, tmp_path):
+    workdir = shutil.copytree(half, tmp_path / "run")
+    (workdir / "config.json").unlink()
+    outcome = call("train", config, *WAYS["resident"], "seed=5", "--workdir", workdir)
+    runs.sentence(outcome, "this workdir holds another run", "seed was 0 and is now 5")
+
+
+def test_fewer_steps_than_done_change_nothing(half, config, tmp_path):
+    workdir = shutil.copytree(half, tmp_path / "run")
+    kept = (workdir / "config.json").read_bytes()
+    outcome = call("train", config, *WAYS["resident"], "steps=10", "--workdir", workdir)
+    assert outcome.code == 0
+    assert "at step 30 already" in outcome.err
+    assert (workdir / "config.json").read_bytes() == kept
+
+
+def test_free_fields_move_no_bits(half, config, at_once, tmp_path):
+    """Everything that may change on resume, changed at once."""
+    workdir = shutil.copytree(half, tmp_path / "run")
+    free = """data.resident=false data.workers=3 data.prefetch=5 log.every=7 log.tensorboard=true sample.every=9
+        sample.count=5 sample.gif=true checkpoint.every=13 checkpoint.keep=1 parallel.devices=1
+        parallel.mode=jit"""
+    outcome = call("train", config, *free.split(), "--workdir", workdir)
+    assert outcome.code == 0, outcome.err
+    assert outcome.digest == at_once("resident")[1].digest
+    assert [row["step"] for row in rows(workdir)] == [*range(1, 31), 35, 42, 49, 56]
+    assert runs.checkpoints(workdir) == [60]
+    assert (workdir / "samples.gif").exists()
+    assert list((workdir / "tensorboard").iterdir())
+
+
+def test_the_log_averages_over_its_interval_across_a_stop(config, at_once, tmp_path):
+    """The sums since the last line are in the checkpoint: a stop inside an interval doesn't show."""
+    means = {row["step"]: row for row in rows(at_once("resident")[0])}
+    workdir = tmp_path / "run"
+    for steps in (14, 24):
+        arguments = ["log.every=8", f"steps={steps}", "--workdir", workdir]
+        assert call("train", config, *WAYS["resident"], *arguments).code == 0
+    logged = rows(workdir)
+    assert [row["step"] for row in logged] == [8, 16, 24]
+    for row in logged:
+        for name in row.keys() - {"step", "images"}:
+            each = [means[step][name] for step in range(row["step"] - 7, row["step"] + 1)]
+            assert row[name] == pytest.approx(sum(each) / 8, rel=1e-5, abs=1e-7), name
+
+
+def test_a_finished_run_started_again_changes_nothing(at_once, config, tmp_path):
+    reference, expected = at_once("resident")
+    workdir = shutil.copytree(reference, tmp_path / "run")
+    before = _states(workdir)
+    outcome = call("train", config, *WAYS["resident"], "--workdir", workdir)
+    assert_undisturbed(workdir, outcome, reference, expected)
+    assert _states(workdir) == before
+    shorter = call("train", config, *WAYS["resident"], "steps=20", "--workdir", workdir)
+    assert_undisturbed(workdir, shorter, reference, expected)  # what is there is not taken back
+    assert _states(workdir) == before
+
+
+def _states(workdir: Path) -> dict[str, bytes]:
+    """Files of the checkpoints but the manifests, which say what `steps` was."""
+    found = runs.files(workdir / "checkpoints")
+    return {name: content for name, content in found.items() if not name.endswith("manifest.json")}
+
+
+def test_a_damaged_checkpoint_costs_its_interval_and_no_bits(at_once, config, tmp_path):
+    reference, expected = at_once("resident")
+    workdir = shutil.copytree(reference, tmp_path / "run")
+    manifest = workdir / "checkpoints" / "60" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"step": 60', '"step": 61'))
+    assert call("digest", workdir).code == 0  # of step 50, the newest that can be trusted
+    outcome = call("train", config, *WAYS["resident"], "--workdir", workdir)
+    assert "checkpoint 60 is passed over" in outcome.err
+    assert "resuming at step 50" in outcome.err
+    assert_undisturbed(workdir, outcome, reference, expected)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop(how, config, at_once, tmp_path):
+    """The chunk in flight is the last, all is saved, and nothing is repeated or lost."""
+    reference, expected = at_once("resident")
+    workdir = tmp_path / "run"
+    stopped = runs.stop(workdir, config, *WAYS["resident"], lines=27, least=22, how=how)
+    assert stopped.code == 75, stopped.err
+    told = re.search(
+        rf"{how.name} came at step (\d+) of 60: all is saved, the same command goes on\n$", stopped.err
+    )
+    assert told, stopped.err
+    assert "Traceback" not in stopped.err
+    assert runs.checkpoints(workdir)[-1] == int(told[1])
+    outcome = call("train", config, *WAYS["resident"], "--workdir", workdir)
+    assert f"resuming at step {told[1]}\n" in outcome.err
+    assert_undisturbed(workdir, outcome, reference, expected)
+
+
+def test_asked_before_the_first_step(config, at_once, tmp_path, monkeypatch):
+    """As during the first compilation: the state at step 0 is saved, by the exit code that was wished for."""
+    reference, expected = at_once("resident")
+    workdir = tmp_path / "run"
+    original = Loader.__enter__
+
+    def signalled(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(self)
+
+    monkeypatch.setattr(Loader, "__enter__", signalled)
+    arguments = ["train", config, *WAYS["resident"], "--workdir", workdir]
+    stopped = call(*arguments, "--preempt-exit-code", 99)
+    assert stopped.code == 99
+    assert "SIGTERM came at step 0 of 60: all is saved" in stopped.err
+    monkeypatch.undo()
+    assert runs.checkpoints(workdir) == [0]
+    assert_undisturbed(workdir, call(*arguments), reference, expected)
+
+
+def test_twice_means_now():
+    source = """
+import os, signal, time
+from gan_jax.runtime.preemption import Preemption
+with Preemption() as asked:
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert asked.asked == "SIGTERM"
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+"""
+    with pytest.raises(AssertionError, match="exit code -15"):
+        run_python(source)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with Preemption() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.asked == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+# ---- in full
+
+
+@pytest.fixture(scope="module")
+def four_hundred(tmp_path_factory):
+    """The demo's config, 400 steps at once, streamed; every process compiles for itself."""
+    workdir = tmp_path_factory.mktemp("full") / "run"
+    outcome = spawn("train", *_full("data.resident=false"), "--workdir", workdir, timeout=300, **_FRESH)
+    assert outcome.code == 0, outcome.err
+    return workdir, outcome
+
+
+_FRESH = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+
+
+def _full(*overrides: str) -> list[str]:
+    config = runs.ROOT / "configs" / "digits.py"
+    return [str(config), "steps=400", "log.every=5", "sample.every=50", "checkpoint.every=50", *overrides]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("resident", ["true", "false"])
+def test_400_steps_at_once_and_150_then_250(resident, four_hundred, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = _full(f"data.resident={resident}")
+    stopped = runs.stop(workdir, *arguments, lines=32, least=150, timeout=300, **_FRESH)
+    assert stopped.code == -signal.SIGKILL
+    assert 150 <= stopped.step < 200
+    outcome = spawn("train", *arguments, "--workdir", workdir, timeout=300, **_FRESH)
+    assert "resuming at step 150" in outcome.err or "resuming at step 100" in outcome.err
+    assert_undisturbed(workdir, outcome, *four_hundred)
+    assert call("digest", workdir).out.strip() == outcome.digest
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_300_steps_and_then_600(tmp_path):
+    config = str(runs.ROOT / "configs" / "digits.py")
+    fields = ["sample.every=100", "checkpoint.every=100"]
+    for steps in (300, 600):
+        arguments = ["train", config, f"steps={steps}", *fields, "--workdir", tmp_path / "parts"]
+        parts = spawn(*arguments, timeout=300, **_FRESH)
+    at_once = ["train", config, "steps=600", *fields, "--workdir", tmp_path / "whole"]
+    assert_undisturbed(tmp_path / "parts", parts, tmp_path / "whole", spawn(*at_once, timeout=300, **_FRESH))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_again_and_again(config, at_once, tmp_path):
+    """A kill every few steps, at no step in particular, and before the first checkpoint too."""
+    reference, expected = at_once("resident")
+    arguments = [str(config), *WAYS["resident"], "checkpoint.every=4"]
+    workdir = tmp_path / "run"
+    logged = 1
+    for lines in (3, 14, 14, 14):
+        logged = runs.stop(workdir, *arguments, lines=lines, least=logged + 1).step
+    assert logged < STEPS
+    outcome = spawn("train", *arguments, "--workdir", workdir)
+    assert_undisturbed(workdir, outcome, reference, expected)
+    with Checkpoints(workdir / "checkpoints", keep=10) as kept:
+        assert [kept.verify(step) for step in kept.steps()] == [None] * 10
