@@ -48,7 +48,7 @@ def broken(hows):
     linen.BatchNorm = lambda **keywords: norm(**{**keywords, "axis_name": None})
     lax = types.SimpleNamespace(**{**vars(jax.lax), "pmean": lambda x, axis_name: x})
     mistakes = {
-        "draws by device": (gan_jax.step, "global_index", lambda size, axis: jnp.arange(size)),
+        "draws by device": (gan_jax.step.train_step, "global_index", lambda size, axis: jnp.arange(size)),
         "statistics of a device": (layers, "nn", linen),
         "deviation of a device": (stylegan2, "minibatch_deviation", lambda x, group, axis: deviation(x, group)),
         "mean w of a device": (stylegan2, "lax", lax),
