@@ -55,7 +55,7 @@ def exact(line: str) -> bool:
 @pytest.mark.parametrize("fuse", [1, 2])
 def test_without_tf32_every_product_asks_for_full_precision(fuse, monkeypatch):
     """There is no GPU here, but its program can be written down."""
-    monkeypatch.setattr(precision, "asked", lambda config, platform: None if config.tf32 else "highest")
+    monkeypatch.setattr(precision, "matmul_precision", lambda config, platform: None if config.tf32 else "highest")
     step, picture = (products(text) for text in texts(small(tf32=False, parallel=Parallel(fuse=fuse)), "cuda"))
     assert all(exact(line) for line in step + picture)
     plain = [products(text) for text in texts(small(parallel=Parallel(fuse=fuse)), "cuda")]
@@ -71,9 +71,9 @@ def test_on_a_cpu_the_program_is_the_same():
 
 def test_what_is_asked_on_which_platform():
     for platform in ("gpu", "tpu", "cuda"):
-        assert precision.asked(small(), platform) is None
-        assert precision.asked(small(tf32=False), platform) == "highest"
-    assert precision.asked(small(tf32=False), "cpu") is None
+        assert precision.matmul_precision(small(), platform) is None
+        assert precision.matmul_precision(small(tf32=False), platform) == "highest"
+    assert precision.matmul_precision(small(tf32=False), "cpu") is None
 
 
 def test_what_was_asked_is_kept_with_a_checkpoint(monkeypatch):
@@ -83,8 +83,8 @@ def test_what_was_asked_is_kept_with_a_checkpoint(monkeypatch):
     assert (kept(), kept(tf32=False)) == ("default", "default")
     with jax.default_matmul_precision("high"):
         assert kept() == "high"
-    asked = precision.asked
-    monkeypatch.setattr(precision, "asked", lambda config, platform: asked(config, "gpu"))
+    asked = precision.matmul_precision
+    monkeypatch.setattr(precision, "matmul_precision", lambda config, platform: asked(config, "gpu"))
     assert (kept(), kept(tf32=False)) == ("default", "highest")
 
 
