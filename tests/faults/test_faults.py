@@ -309,7 +309,7 @@ def test_a_record_that_cannot_be_read(resident, ends_undisturbed, tmp_path, monk
     monkeypatch.syspath_prepend(tmp_path)
     source = f'Call("flaky:Flaky", broken={str(tmp_path / "broken")!r}), resident={resident}'
     config = runs.write_config(tmp_path, TEXT.replace('Call("digits")', source))
-    workdir = tmp_path / "run"
+    workdir = tmp_path / "flaky"
     record = int(Order(0, len(digits())).step_rows(13, 16, 1).reshape(-1)[5])
     (tmp_path / "broken").write_text(str(record))
     outcome = call("train", config, "--workdir", workdir)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -145,10 +146,10 @@ def test_every_mode_of_two_processes(mode, config, together, tmp_path):
         assert outcomes[0].digest == together[1][0].digest
 
 
-def wait_for(step: int, workdir: Path, process: Process, timeout: float = 90.0) -> None:
-    """Waits until the log has a step; fails when the process ends before."""
+def wait_until(condition: Callable[[], object], process: Process, timeout: float = 90.0) -> None:
+    """Waits until `condition()`; fails when the process ends before."""
     until = time.monotonic() + timeout
-    while runs.last_step(workdir) < step:
+    while not condition():
         assert process.process.poll() is None, process.end()
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -167,7 +168,7 @@ def test_a_process_that_is_gone(victim, how, config, tmp_path):
     """
     workdir = tmp_path / "run"
     processes = start(workdir, config, *LONG)
-    wait_for(60, workdir, processes[0])
+    wait_until(lambda: runs.checkpoints(workdir), processes[0])
     os.killpg(processes[victim].process.pid, how)
     began = time.monotonic()
     other = processes[1 - victim].end(timeout=60)
@@ -192,7 +193,7 @@ def test_a_process_that_is_gone(victim, how, config, tmp_path):
 def test_one_process_gets_a_signal_and_all_stop_at_the_same_step(index, config, tmp_path):
     workdir = tmp_path / "run"
     processes = start(workdir, config, *LONG, "--preempt-exit-code=42")
-    wait_for(20, workdir, processes[0])
+    wait_until(lambda: runs.last_step(workdir) >= 20, processes[0])
     processes[index].process.send_signal([signal.SIGTERM, signal.SIGINT][index])
     outcomes = ended(processes, timeout=30)
     assert [outcome.code for outcome in outcomes] == [42, 42], outcomes
@@ -254,7 +255,7 @@ def test_a_distributed_run_of_one_process_stops_like_any_other(config, tmp_path)
     workdir, port = tmp_path / "run", free_port()
     given = ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--processes", "1", "--process", "0"]
     process = Process(workdir, port, 0, 1, 1, config, *LONG, *given)
-    wait_for(20, workdir, process)
+    wait_until(lambda: runs.last_step(workdir) >= 20, process)
     process.process.send_signal(signal.SIGTERM)
     outcome = process.end(timeout=30)
     assert outcome.code == 75, outcome.err
