@@ -75,7 +75,7 @@ def test_far_from_the_origin(big):
 @pytest.mark.parametrize(
     ("features", "says"),
     [
-        (np.zeros((5,)), r"must be \[N, D\]"),
+        (np.zeros((5,)), r"must have the shape \[N, D\]"),
         (np.zeros((1, 4)), "use more samples"),
         (np.array([[1.0, np.nan], [0.0, 0.0]]), "not finite"),
     ],
@@ -86,5 +86,5 @@ def test_bad_features(features, says):
 
 
 def test_features_of_two_sizes():
-    with pytest.raises(ValueError, match="3 and 4 numbers"):
+    with pytest.raises(ValueError, match="sizes 3 and 4"):
         frechet_distance(statistics(np.eye(3)), statistics(np.eye(4)))

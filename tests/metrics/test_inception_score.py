@@ -45,7 +45,7 @@ def test_the_order_matters_and_a_shuffle_mends_it():
 @pytest.mark.parametrize(
     ("logits", "says"),
     [
-        (np.zeros(5), r"must be \[N, K\]"),
+        (np.zeros(5), r"must have the shape \[N, K\]"),
         (np.zeros((9, 5)), "fewer splits"),
         (np.full((20, 5), np.inf), "not finite"),
     ],

@@ -80,8 +80,8 @@ def test_the_seed_draws_the_subsets():
     ("x", "y", "options", "says"),
     [
         (features(9, 0), features(50, 1), {}, "give a smaller subset_size"),
-        (features(9, 0), features(9, 1, size=5), {"subset_size": 5}, "6 and 5 numbers"),
-        (features(9, 0), features(9, 1), {"subset_size": 1}, "subset_size 2"),
+        (features(9, 0), features(9, 1, size=5), {"subset_size": 5}, "sizes 6 and 5"),
+        (features(9, 0), features(9, 1), {"subset_size": 1}, "subset_size at least 2"),
         (features(9, 0), features(9, 1, shift=np.nan), {}, "not finite"),
     ],
 )

@@ -94,8 +94,8 @@ def test_nearest_finds_a_copy_exactly_and_the_first_of_equals():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: prdc(features(5, 0), features(50, 1)), "real has 5 samples, but at least 6"),
-        (lambda: prdc(features(9, 0), features(9, 1, size=4)), "5 and 4 numbers"),
+        (lambda: prdc(features(5, 0), features(50, 1)), "real has 5 samples, but needs at least 6"),
+        (lambda: prdc(features(9, 0), features(9, 1, size=4)), "sizes 5 and 4"),
         (lambda: prdc(features(9, 0), features(9, 1), k=0), "k must be at least 1"),
         (lambda: nearest(features(3, 0), features(2, 1), k=3), "bank has 2 samples"),
     ],
