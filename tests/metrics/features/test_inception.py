@@ -151,7 +151,7 @@ def test_other_networks_are_refused(tmp_path):
     del state["Mixed_7c.branch_pool.bn.running_var"]
     with pytest.raises(UserError, match=r"has no Mixed_7c.branch_pool.bn.running_var"):
         inception.check(state, "w")
-    with pytest.raises(UserError, match="resize is one of torch_fidelity, pytorch_fid, not 'keras'"):
+    with pytest.raises(UserError, match="resize must be one of torch_fidelity, pytorch_fid, got 'keras'"):
         inception.inception("w", resize="keras")
 
 
@@ -186,9 +186,9 @@ def test_extract_refuses_what_it_can_t_read():
     good = np.zeros((2, 4, 3, 1), np.uint8)
     assert extract(extractor, [good])[1] is None
     for bad in (good[0], good.astype(np.float32), np.zeros((2, 4, 3, 2), np.uint8)):
-        with pytest.raises(ValueError, match=r"uint8 images \[n, H, W, 1 or 3\], not"):
+        with pytest.raises(ValueError, match=r"uint8 images \[n, H, W, 1 or 3\], got"):
             extract(extractor, [bad])
-    with pytest.raises(ValueError, match="images of one size"):
+    with pytest.raises(ValueError, match="all images must have one shape"):
         extract(extractor, [good, np.zeros((2, 3, 3, 1), np.uint8)])
     with pytest.raises(ValueError, match="no images"):
         extract(extractor, [])
@@ -223,7 +223,7 @@ if any(importlib.util.find_spec(name) is None for name in ("torch", "pytorch_fid
     print(json.dumps(None))
     raise SystemExit
 import numpy as np, torch
-from gan_jax.metrics import inception
+from gan_jax.metrics.features import inception
 from gan_jax.metrics.features.extractor import extract
 
 # torchvision's compiled part may be of another PyTorch; its Python part, all that is needed, asks for these two.
