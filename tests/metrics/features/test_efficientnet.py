@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with its published weights: it names two photographs."""
+"""EfficientNet-Lite0 with its published weights classifies two photographs."""
 
 import importlib.util
 import math
@@ -17,7 +17,7 @@ from gan_jax.metrics.features.layers import three_channels
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
-def test_two_photographs_are_named():
+def test_two_photographs_are_classified():
     extractor = efficientnet_lite0()
     photographs = np.stack([load_sample_image(name) for name in ("china.jpg", "flower.jpg")])
     features, logits = extract(extractor, [photographs], batch=2)
@@ -40,7 +40,7 @@ def test_any_image_in_one_or_three_channels():
 
 
 def test_parameters_are_those_of_the_paper_s_lite0():
-    """4.65 million with two numbers of batch norm for each channel."""
+    """They are 4.65 million, with two parameters of batch norm for each channel."""
     shapes = module.shapes()
     norms = sum(2 * shape[0] for name, shape in shapes.items() if not name.startswith("_fc"))
     assert sum(map(math.prod, shapes.values())) + norms == 4_652_008
