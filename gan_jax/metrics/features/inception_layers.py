@@ -55,6 +55,9 @@ def _prefixed(name: str, layer: Node) -> Node:
     return layer._replace(name=f"{name}.{layer.name}") if isinstance(layer, Conv) else layer
 
 
+# The blocks that the PyTorch ports call InceptionA to InceptionE.
+
+
 def _a(name: str, pooled: int) -> Concat:
     return _block(
         name,
