@@ -107,5 +107,5 @@ def test_each_chunk_goes_to_its_own_block(made):
 
 
 def test_latents_that_cannot_be_cut():
-    with pytest.raises(ValueError, match=r"cuts its latents into 4 chunks, and 50 can't.*latent.size=80"):
+    with pytest.raises(ValueError, match=r"cuts its latents into 4 chunks, but 50 is not.*latent.size=80"):
         jax.eval_shape(lambda: biggan.Generator((32, 32, 3)).init(KEY, jnp.ones((2, 50)), train=False))

@@ -247,10 +247,10 @@ def test_sizes(size, settings, sides, groups):
 @pytest.mark.parametrize(
     ("size", "settings", "message"),
     [
-        (32, {"preset": "cifar"}, "no preset 'cifar': there are cifar10, ffhq64,"),
-        (64, {"preset": "cifar10"}, "one of widths for each resolution, 4, 8, 16, 32, 64 pixels: 5 numbers"),
+        (32, {"preset": "cifar"}, "no preset 'cifar': use one of cifar10, ffhq64,"),
+        (64, {"preset": "cifar10"}, r"one number in widths for each resolution \(4, 8, 16, 32, 64 pixels\), so 5 numbers"),
         (32, {"widths": (8, 8)}, "4 numbers, not"),
-        (8, {"widths": (8, 8), "cardinality": (2, 2, 2)}, "one of cardinality for each resolution, 4, 8 pixels"),
+        (8, {"widths": (8, 8), "cardinality": (2, 2, 2)}, r"one number in cardinality for each resolution \(4, 8 pixels\)"),
         (8, {"widths": (8, 8), "cardinality": (2, 3)}, "cardinality 3 does not divide 16 channels"),
         (8, {"widths": (8, 0)}, "widths must be at least 1, got 0"),
         (8, {"widths": (8, 8), "blocks": 0}, "blocks must be at least 1"),

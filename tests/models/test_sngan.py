@@ -71,7 +71,7 @@ def image_of(spec):
 
 @pytest.mark.parametrize("model", [sngan, sagan, biggan], ids=["sngan", "sagan", "biggan"])
 def test_other_sizes_need_widths(model):
-    with pytest.raises(ValueError, match="knows the widths for images of 28, 32, 48, 64, 128 pixels, not 40"):
+    with pytest.raises(ValueError, match="has widths for images of 28, 32, 48, 64, 128 pixels, not 40"):
         shapes(model.Generator((40, 40, 3)), jnp.ones((2, 12)), train=False)
     _, image = shapes(model.Generator((40, 40, 3), widths=(8, 6, 4)), jnp.ones((2, 12)), train=False)
     assert image.shape == (2, 40, 40, 3)
@@ -86,7 +86,7 @@ def test_other_sizes_need_widths(model):
     with pytest.raises(ValueError, match="a network with 3 classes needs labels"):
         shapes(model.Discriminator(widths=(8, 8), classes=3), jnp.ones((2, 8, 8, 3)))
     if model is not sngan:
-        with pytest.raises(ValueError, match="attention after block 3, but the blocks are 1 to 2"):
+        with pytest.raises(ValueError, match="attention names block 3, but the blocks are 1 to 2"):
             shapes(model.Discriminator(widths=(8, 8), attention=(3,)), jnp.ones((2, 8, 8, 3)))
 
 

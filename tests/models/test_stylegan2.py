@@ -76,9 +76,9 @@ def test_what_makes_no_sense_is_refused():
         shapes(stylegan2.Generator((8, 8, 3), architecture="orig"), jnp.zeros((2, 5)), train=False)
     with pytest.raises(ValueError, match="architecture must be one of resnet, orig, skip, got 'plain'"):
         shapes(stylegan2.Discriminator(architecture="plain"), image)
-    with pytest.raises(ValueError, match=r"style_mixing is a probability, so it is from 0 to 1, not 1\.5"):
+    with pytest.raises(ValueError, match=r"style_mixing is a probability, so it must be from 0 to 1, got 1\.5"):
         shapes(stylegan2.Generator((8, 8, 3), style_mixing=1.5), jnp.zeros((2, 5)), train=False)
-    with pytest.raises(ValueError, match=r"EqualConv\(down=True\) halves maps with a kernel of size 3, not 1"):
+    with pytest.raises(ValueError, match=r"EqualConv\(down=True\) needs a kernel of size 3, not 1"):
         shapes(equalized.EqualConv(3, size=1, down=True), image)
     with pytest.raises(ValueError, match="truncation must be a Python number"):
         jax.eval_shape(lambda t: shapes(GENERATOR, LATENTS, LABELS, train=False, truncation=t), 0.5)
@@ -234,7 +234,7 @@ def test_minibatch_deviation(batch, group):
 
 
 def test_minibatch_deviation_refuses_a_batch_it_does_not_divide():
-    with pytest.raises(ValueError, match="in groups of 4 needs a batch that they divide, not 6"):
+    with pytest.raises(ValueError, match="groups of 4 do not divide a batch of 6"):
         equalized.minibatch_deviation(jnp.zeros((6, 2, 2, 1)), 4)
 
 
