@@ -114,7 +114,7 @@ class Discriminator(SpectralNormed):
     Attributes:
         width: the unit in which channels are counted.
         widths: channels of each block; None: as published.
-        halvings: number of first blocks that halve the map; None: as published, or all but one for own widths.
+        halvings: number of first blocks that halve the map; None: as published, or all but one for other widths.
         attention: the blocks that self-attention follows, counted from 1.
         skip: "rectified" or "plain"; see `DiscriminatorBlock`.
         classes, dtype: as in `Generator`.

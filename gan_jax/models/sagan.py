@@ -57,7 +57,7 @@ class Discriminator(SpectralNormed):
 
     Attributes:
         widths: channels of each block; None: as in `sngan`.
-        halvings: number of first blocks that halve the map; None: as in `sngan`, or all but one for own widths.
+        halvings: number of first blocks that halve the map; None: as in `sngan`, or all but one for other widths.
         attention: the blocks that self-attention follows, counted from 1.
         skip: "rectified" or "plain"; see `DiscriminatorBlock`.
         classes, dtype: as in `Generator`.

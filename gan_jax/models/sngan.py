@@ -61,7 +61,7 @@ class Discriminator(SpectralNormed):
 
     Attributes:
         widths: channels of each block; None: as published.
-        halvings: number of first blocks that halve the map; None: as published, or all but one for own widths.
+        halvings: number of first blocks that halve the map; None: as published, or all but one for other widths.
         skip: "rectified" or "plain"; see `DiscriminatorBlock`.
         classes, dtype: as in `Generator`.
     """

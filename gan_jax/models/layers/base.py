@@ -1,7 +1,7 @@
 """Layers and checks that several architectures use. Parameters are float32; layers compute in `dtype`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax
@@ -165,7 +165,7 @@ class BatchNorm(nn.Module):
     """
 
     dtype: DTypeLike = jnp.float32
-    scale_init: Initializer = nn.initializers.ones
+    scale_init: Callable[..., jax.Array] = nn.initializers.ones
     epsilon: float = 1e-5
     affine: bool = True
 
