@@ -90,8 +90,8 @@ def test_b2_may_be_traced():
 
     together = jax.jit(jax.vmap(last))(values)
     for b2, out in zip(values, together):
-        *_, alone = updates(optimizers.adam(1e-3, 0.0, float(b2)), gradients)
-        np.testing.assert_allclose(out, alone, rtol=2e-5)
+        *_, expected = updates(optimizers.adam(1e-3, 0.0, float(b2)), gradients)
+        np.testing.assert_allclose(out, expected, rtol=2e-5)
 
 
 def test_lazy_adam_corrects_schedules_as_it_does_numbers():

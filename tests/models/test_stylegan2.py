@@ -336,8 +336,8 @@ def test_style_mixing(variables):
         np.testing.assert_allclose(ws[i, first:], np.broadcast_to(ws[i, -1:], ws[i, first:].shape), atol=1e-6)
         firsts.append(first)
     assert set(firsts) == {1, 2, 3}
-    alone = mapping(variables, latents[5:6], network, label=labels[5:6], train=True, keys=keys[5:6])
-    np.testing.assert_allclose(alone[0], ws[5], atol=1e-6)
+    single = mapping(variables, latents[5:6], network, label=labels[5:6], train=True, keys=keys[5:6])
+    np.testing.assert_allclose(single[0], ws[5], atol=1e-6)
     np.testing.assert_array_equal(mapping(variables, network=network, keys=KEYS), plain)
     np.testing.assert_array_equal(mapping(variables, network=network, train=True), plain)
 

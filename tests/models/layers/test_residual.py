@@ -123,8 +123,9 @@ def test_self_attention_in_bfloat16_has_scores_in_float32():
     kept = jax.jit(
         lambda x: layer.apply({"params": params}, x, mutable="intermediates", capture_intermediates=True)
     )
-    made = {name: made["__call__"][0] for name, made in kept(x)[1]["intermediates"].items() if name in point}
-    exact = {name: np.asarray(rows, np.float64) for name, rows in made.items()}
+    maps = kept(x)[1]["intermediates"]
+    outputs = {name: maps[name]["__call__"][0] for name in point if name in maps}
+    exact = {name: np.asarray(rows, np.float64) for name, rows in outputs.items()}
     key, value = (pool(exact[name], np.max).reshape(2, 4, -1) for name in ("key", "value"))
 
     def attended(scores):
@@ -133,7 +134,7 @@ def test_self_attention_in_bfloat16_has_scores_in_float32():
         return (mixed @ np.asarray(point["out"], np.float64)).reshape(x.shape)
 
     scores = exact["query"].reshape(2, 16, 2) @ key.swapaxes(1, 2)
-    assert made["query"].dtype == jnp.bfloat16
+    assert outputs["query"].dtype == jnp.bfloat16
     np.testing.assert_allclose(exact["out"], attended(scores), atol=0.03)
     rounded = np.asarray(jnp.asarray(scores, jnp.bfloat16), np.float64)
     assert np.abs(attended(rounded) - attended(scores)).max() > 0.3
