@@ -246,7 +246,8 @@ R3GAN = {
 def test_r3gans_schedules_are_the_published_ones(name):
     facts, gan, config = R3GAN[name], build_gan(name), recipe(name)
     assert config.batch == facts.batch
-    ((gamma, _, every),) = gan.discriminator_penalties
+    (term,) = gan.discriminator_terms
+    gamma, every = term.weight, term.every
     assert callable(gamma)
     assert every == 1
     times = [0.0, facts.images / 2, facts.images, 3 * facts.images]
@@ -283,10 +284,10 @@ def test_r3gans_networks_are_the_published_ones(name):
     assert (stages[0].dtype, stages[-1].dtype) == (jnp.float32, jnp.bfloat16)
 
 
-@pytest.mark.parametrize(("name", "rows"), [*((name, 2) for name in R3GAN), ("cifar10_sngan", 6)])
-def test_the_generator_has_its_own_draws(name, rows):
-    assert build_gan(name).rows == rows
-    assert batch_spec(recipe(name), spec(name))["image"].shape[:2] == (rows, recipe(name).batch)
+@pytest.mark.parametrize(("name", "batches"), [*((name, 2) for name in R3GAN), ("cifar10_sngan", 6)])
+def test_the_generator_has_its_own_draws(name, batches):
+    assert build_gan(name).batches_per_step == batches
+    assert batch_spec(recipe(name), spec(name))["image"].shape[:2] == (batches, recipe(name).batch)
 
 
 # ---- Moving averages.
@@ -307,8 +308,8 @@ def test_sngans_ema_is_the_generator_itself():
 def test_stylegan2s_ema_and_augmentation_are_adas():
     gan = build_gan("cifar10_stylegan2_ada")
     assert [float(gan.ema(jnp.asarray(seen))) for seen in (0.0, 1e6, 1e8)] == [0, 50_000, 500_000]
-    ((gamma, penalty, every),) = gan.discriminator_penalties
-    assert (gamma, penalty.name, every) == (0.01, "r1", 16)
+    (term,) = gan.discriminator_terms
+    assert (term.weight, term.penalty.name, term.every) == (0.01, "r1", 16)
     state: AdaState = gan.augment.init()
     for _ in range(4):  # all logits are positive: the mean sign of 1 is above 0.6
         state = gan.augment.update(state, jnp.ones(64), 64)
