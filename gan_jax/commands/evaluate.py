@@ -90,7 +90,7 @@ def evaluate(
 def _standing(run: Opened, seed: int, batches: int) -> Variables:
     """The averaged variables with batch norm's statistics measured anew, in the run's own precision."""
     classes = run.spec.classes if run.config.conditional else None
-    asked = precision.asked(run.config, jax.default_backend())
+    asked = precision.matmul_precision(run.config, jax.default_backend())
     measure = precision.traced_with(asked, standing_statistics)
     try:
         return measure(run.gan, run.state.ema, jax.random.key(seed), run.config.batch, batches, classes)
