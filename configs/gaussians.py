@@ -1,8 +1,8 @@
 """Trains an MLP GAN on 25 Gaussians in a 5 x 5 grid, to test for mode collapse.
 
 Source    The grid is VEEGAN's (Srivastava et al., 2017): spacing 2, sigma 0.05. The loss and the penalty are
-          R3GAN's (Huang et al., 2024): the relativistic pairing loss with R1 and R2; gamma and the learning rates fall
-          along a cosine.
+          R3GAN's (Huang et al., 2024): the relativistic pairing loss with R1 and R2; gamma and the learning rates
+          fall along a cosine.
 Command   gan-jax train gaussians
 Expected  25 of 25 modes, where a mode counts if at least 20 of 10,000 samples are within 3 sigma of it; 93 % of
           samples are within 3 sigma of a mode.
