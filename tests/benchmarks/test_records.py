@@ -9,7 +9,7 @@ import pytest
 from benchmarks import machine, records
 from benchmarks.runners import Runner
 from benchmarks.suites import Row
-from benchmarks.timing import Sample, interleaved, sampled
+from benchmarks.timing import Sample, interleaved, summarize
 from devices import ROOT
 
 HERE = machine.Machine(
@@ -158,7 +158,7 @@ def test_variants_take_turns_and_each_call_counts():
     timed = [name for name, _ in order[4:]]
     assert timed == ["a", "b", "b", "a", "a", "b", "b", "a", "a", "b"]
     assert found["a"].count == 5
-    assert sampled([3.0, 1.0, 2.0, 9.0, 2.5]) == Sample(2.5, 1.0, 9.0, 5)
+    assert summarize([3.0, 1.0, 2.0, 9.0, 2.5]) == Sample(2.5, 1.0, 9.0, 5)
 
 
 def test_needs_neither_torch_nor_keras_nor_matplotlib():

@@ -64,7 +64,7 @@ def test_three_figures(ms, shown):
 
 def test_other_suites_have_a_row_a_figure():
     rows = [*ROWS, record("gan_jax", 20.0, "pmap", suite="modes", devices=2)]
-    found = cells(table.plain(rows, "modes"))[2:]
+    found = cells(table.figures(rows, "modes"))[2:]
     assert [row[1] for row in found] == ["shard", "pmap, 2 devices"]
     assert found[1][-2:] == ["20.0 [19.0, 22.0]", "3,200"]
 
