@@ -36,7 +36,7 @@ class Runner:
         memory_bytes: memory that the program needs for arguments, results and temporaries, or None.
     """
 
-    run: Callable[[int], None]
+    run: Callable[[int], object]
     steps: int = 1
     compile_s: float | None = None
     first_s: float | None = None

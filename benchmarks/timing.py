@@ -20,7 +20,7 @@ def summarize(values: list[float]) -> Sample:
 
 
 def interleaved(
-    variants: Mapping[str, Callable[[int], None]], rounds: int = 7, seconds: float = 0.4, pause: float = 0.05
+    variants: Mapping[str, Callable[[int], object]], rounds: int = 7, seconds: float = 0.4, pause: float = 0.05
 ) -> dict[str, Sample]:
     """Times each variant once in every round.
 

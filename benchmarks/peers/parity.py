@@ -54,8 +54,9 @@ def _check(case: Case) -> dict[str, Any]:
     latents = np.array(jax.vmap(gan.latent)(keys))
     results: dict[str, LossesAndParams] = {}
     if not tutorial.too_slow(case):
-        tutorial_step, (generator, discriminator) = tutorial.make(case, state, sgd=_RATE)
-        losses = tutorial_step(images, latents)
+        tutorial_step, players = tutorial.make(case, state, sgd=_RATE)
+        losses = tutorial_step(images, latents)  # replaces the entries of `players`
+        generator, discriminator = players
         params = jax.tree.map(np.array, (generator["params"], discriminator["params"]))
         results["jax_tutorial"] = losses, params
     step = gan_jax.jit_step(gan_jax.make_train_step(gan))
