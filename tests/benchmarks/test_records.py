@@ -56,12 +56,14 @@ def test_figures_follow_from_the_sample():
     assert (one.step_ms_median, one.step_ms_min, one.step_ms_max, one.samples) == (40.0, 38.0, 45.0, 7)
     assert one.images_per_second == pytest.approx(1600)
     assert one.seconds_per_kimg == pytest.approx(0.625)
-    assert one.peak_fraction == pytest.approx(0.5)  # 4 GFLOP in 40 ms are half of 200 GFLOP/s
+    assert one.peak_fraction == pytest.approx(0.5)  # 4 GFLOP in 40 ms is half of 200 GFLOP/s
     assert (one.compile_s, one.first_step_s, one.flops, one.memory_bytes) == (2.0, 3.0, 4e9, 5_000)
     assert (one.device, one.versions, one.flags, one.commit) == HERE[1:5]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", one.time)
     assert one.host_memory_bytes is not None
-    assert one.host_memory_bytes > 50e6  # bytes: in the kernel's KiB this process would be a thousandth
+    assert (
+        one.host_memory_bytes > 50e6
+    )  # in bytes; the kernel counts in KiB, which would give a number 1024 times smaller
     assert one.note == ""
 
 
@@ -70,7 +72,7 @@ def test_several_devices():
     assert one.images_per_second == pytest.approx(1600)
     assert one.images_per_second_per_device == pytest.approx(800)
     assert one.virtual
-    assert one.peak_fraction == pytest.approx(1.0)  # two shares of one processor
+    assert one.peak_fraction == pytest.approx(1.0)  # both virtual devices share one processor
     here = HERE._replace(platform="gpu", gflops={"float32": 200.0, "bfloat16": 400.0})
     assert records.record(row(devices=2), here).peak_fraction == pytest.approx(0.5)
     assert records.record(row(precision="bfloat16"), here).peak_fraction == pytest.approx(0.25)
