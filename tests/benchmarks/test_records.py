@@ -63,7 +63,7 @@ def test_figures_follow_from_the_sample():
     assert one.host_memory_bytes is not None
     assert (
         one.host_memory_bytes > 50e6
-    )  # in bytes; the kernel counts in KiB, which would give a number 1024 times smaller
+    )  # bytes, not the KiB that the kernel gives
     assert one.note == ""
 
 
