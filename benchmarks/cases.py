@@ -56,10 +56,10 @@ class Case:
         """Returns the case's `GAN`; `changes` replace fields of it."""
         generator, discriminator = self.networks(dtype)
         adam = gan_jax.optimizers.adam(self.learning_rate, b1=self.b1, b2=self.b2)
-        penalties = ((self.gamma, gan_jax.penalties.r1_r2(), 1),) if self.gamma else ()
+        terms = (gan_jax.Term(self.gamma, gan_jax.penalties.r1_r2()),) if self.gamma else ()
         gan = gan_jax.GAN(
             generator, discriminator, getattr(gan_jax.losses, self.loss)(),
-            adam, adam, gan_jax.latents.normal(self.latent), discriminator_penalties=penalties,
+            adam, adam, gan_jax.latents.normal(self.latent), discriminator_terms=terms,
         )  # fmt: skip
         return dataclasses.replace(gan, **changes)
 

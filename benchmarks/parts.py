@@ -14,8 +14,9 @@ import gan_jax
 from gan_jax.models import mlp
 from gan_jax.ops import compiler_options, conv, conv_transpose
 from gan_jax.pixels import to_float
-from gan_jax.step.draws import deal, global_index
-from gan_jax.step.updates import Game
+from gan_jax.step.draws import draw, global_index
+from gan_jax.step.inputs import UpdateInputs
+from gan_jax.step.updates import Updates
 from gan_jax.types import PyTree
 
 from .cases import Case, init
@@ -42,22 +43,22 @@ def player_updates(case: Case) -> dict[str, Runner]:
     """Returns runners of each player's update alone; if D has a penalty, also of its update without it."""
 
     def update(gan: gan_jax.GAN, player: str) -> Runner:
-        game = Game(gan, None)
+        updates = Updates(gan, None)
 
         def run(state: gan_jax.GANState, image: jax.Array) -> PyTree:
             index = global_index(case.batch, None)
-            draws = deal(gan, state.key, state.step, 0, None, index)
-            image, seen = to_float(image), jnp.zeros(())
+            draws = draw(gan, state.key, state.step, 0, None, index)
+            inputs = UpdateInputs(to_float(image), None, draws)
             if player == "discriminator":
-                return game.discriminator_turn(state, seen, image, None, draws, None)[0]
-            return game.generator_turn(state, seen, image, None, draws, None)[0]
+                return updates.discriminator(state, inputs, None)[0]
+            return updates.generator(state, inputs, None)[0]
 
         return compile_runner(run, init(case, gan), jax.device_put(case.images(case.batch)))
 
     gan = case.gan()
     runners = {"discriminator": update(gan, "discriminator"), "generator": update(gan, "generator")}
     if case.gamma:
-        runners["discriminator, no penalty"] = update(case.gan(discriminator_penalties=()), "discriminator")
+        runners["discriminator, no penalty"] = update(case.gan(discriminator_terms=()), "discriminator")
     return runners
 
 
@@ -66,9 +67,9 @@ def convolutions() -> dict[str, Runner]:
 
     Stride 2, 32 x 32 pixels, 64 and 128 channels.
     """
-    draw = np.random.default_rng(0)
-    image, small = (draw.normal(size=s).astype(np.float32) for s in ((64, 32, 32, 64), (64, 16, 16, 128)))
-    kernel = draw.normal(size=(4, 4, 64, 128)).astype(np.float32)
+    random = np.random.default_rng(0)
+    image, small = (random.normal(size=s).astype(np.float32) for s in ((64, 32, 32, 64), (64, 16, 16, 128)))
+    kernel = random.normal(size=(4, 4, 64, 128)).astype(np.float32)
 
     def gradients(function: Callable[..., jax.Array]) -> Callable[..., PyTree]:
         return jax.grad(lambda x, w: jnp.sum(jnp.square(function(x, w, stride=2, padding=1))), argnums=(0, 1))
@@ -84,9 +85,9 @@ def operators(kernel: int, stride: int, size: int, i: int, o: int) -> dict[str, 
 
     The parts are the forward pass, the input gradient and the kernel gradient.
     """
-    draw = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     shapes = (BATCH, size, size, i), (kernel, kernel, i, o), (BATCH, size // stride, size // stride, o)
-    x, w, y = (draw.normal(size=shape).astype(np.float32) for shape in shapes)
+    x, w, y = (random.normal(size=shape).astype(np.float32) for shape in shapes)
 
     def strided(x: jax.Array, w: jax.Array) -> jax.Array:
         return conv(x, w, stride=stride, padding=1)
@@ -146,11 +147,11 @@ def streamed(case: Case, workers: int = 2, files: int = 512) -> Iterator[Runner]
     from gan_jax.data.loader import Loader
 
     side = case.shape[0] * 3 // 2
-    draw = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     gan = case.gan()
     with tempfile.TemporaryDirectory(prefix="gan_jax-benchmark-") as path:
         for i in range(files):
-            low = Image.fromarray(draw.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
+            low = Image.fromarray(random.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
             low.resize((side, side), Image.Resampling.BICUBIC).save(Path(path) / f"{i:04d}.jpg", quality=90)
         source = folder(path, size=case.shape[0], check="header")
         step, state = gan_jax.jit_step(gan_jax.make_train_step(gan)), init(case, gan)

@@ -98,13 +98,12 @@ def ours(
     images = case.images(case.batch)
     host_batch = {"image": np.stack([images] * fuse) if fuse > 1 else images}
     state, batch = place(step, mesh, init(case, gan), host_batch)
-    program = step.function.made(0) if hasattr(step.function, "made") else step.function
     start = time.perf_counter()
-    compiled = program.lower(state, batch).compile()
+    compiled = step.lower(state, batch).compile()
     compile_s = time.perf_counter() - start
     # On the CPU, collectives of several steps in flight can deadlock.
     wait_for_each = jax.default_backend() == "cpu" and devices > 1
-    run = repeat(compiled, state, lambda: batch, wait_for_each)
+    run = repeat(lambda state, batch: compiled(state, batch, ()), state, lambda: batch, wait_for_each)
     memory = compiled.memory_analysis()
     memory_bytes = None
     if memory is not None:

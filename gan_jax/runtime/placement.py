@@ -95,12 +95,6 @@ class Placement:
             return pmap_step(step, AXIS, self.devices)
         return shard_step(step, self.mesh, tuple(self.shardings(carry)) if self.sharded else None)
 
-    def lower(self, step: Step, carry: PyTree, batch: PyTree, *shared: PyTree) -> Any:
-        """`step` of `compile` traced for such arguments and ready to compile; None where that needs a call."""
-        made = getattr(step.function, "made", None)
-        jitted: Any = made(len(shared)) if made else step.function
-        return jitted.lower(carry, batch, *shared) if hasattr(jitted, "lower") else None
-
     def split(self, axis: int) -> Any:
         """The sharding of a batch, cut along `axis`."""
         return self.whole if self.mode == "jit" else NamedSharding(self.mesh, P(*[None] * axis, AXIS))

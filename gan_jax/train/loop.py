@@ -116,7 +116,7 @@ class _Run:
         spec = SampleSpec.of(self.source)
         self.timings.phase("data")
         gan = make_gan(config, spec, allow)
-        self.rows = gan.rows
+        self.rows = gan.batches_per_step
         self.placement = Placement(config)
         check_run(config, self.source)
         memory = self.placement.memory_bytes()
