@@ -61,9 +61,7 @@ def test_figures_follow_from_the_sample():
     assert (one.device, one.versions, one.flags, one.commit) == HERE[1:5]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", one.time)
     assert one.host_memory_bytes is not None
-    assert (
-        one.host_memory_bytes > 50e6
-    )  # bytes, not the KiB that the kernel gives
+    assert one.host_memory_bytes > 50e6  # bytes, not the KiB that the kernel gives
     assert one.note == ""
 
 
