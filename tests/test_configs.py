@@ -103,7 +103,7 @@ def test_its_docstring_has_all_parts(name):
     parts = [line.split()[0] for line in lines[1:] if line and not line.startswith(" ")]
     assert parts == [part for part in PARTS if part != "Data" or name not in BUILT_IN]
     assert lines[0].endswith(".")
-    assert any(f"gan-jax train configs/{name}.py" in line for line in lines)
+    assert any(f"gan-jax train {name}" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", [parameter(name, data.slow) for name, data in DATA.items()])
