@@ -18,7 +18,7 @@ _BLOCK = 256
 
 
 def choose_resident(setting: Literal["auto"] | bool, source: Source, memory_bytes: int | None) -> bool:
-    """Rebatches_per_step whether the decoded set is kept in device memory.
+    """Returns whether the decoded set is kept in device memory.
 
     "auto" keeps a set that is smaller than 1/8 of `memory_bytes`, the memory of one device. Pass None for a device
     that does not report its memory (the CPU); the memory of the host then counts.
@@ -33,7 +33,7 @@ def choose_resident(setting: Literal["auto"] | bool, source: Source, memory_byte
 
 
 def host_memory_bytes() -> int:
-    """Rebatches_per_step the memory of this host, or of this container, in bytes."""
+    """Returns the memory of this host, or of this container, in bytes."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")  # of a container
     text = limit.read_text().strip() if limit.is_file() else ""
@@ -67,7 +67,7 @@ def read_all(source: Source) -> Rows:
 
 
 def read_rows(source: Source, indices: np.ndarray) -> Rows:
-    """Rebatches_per_step `source.read(indices)`; an error names the record that cannot be read.
+    """Returns `source.read(indices)`; an error names the record that cannot be read.
 
     A UserError, OSError or MemoryError becomes a UserError that names the record. Any other exception is a bug in
     the code of the source: it keeps its type, and a note names the record.
@@ -101,7 +101,7 @@ class Loader:
     up to `prefetch` chunks ahead. Both give the same batches in the same order, bit for bit.
 
     batch:            the number of samples in a global batch.
-    batches_per_step: the number of batches that one step takes (`GAN.rows`).
+    batches_per_step: the number of batches that one step takes (`GAN.batches_per_step`).
     local:            the samples of each global batch that this process loads; None loads all.
 
     If a record cannot be read, `next` raises when it reaches the chunk of that record (see `read_rows`).
