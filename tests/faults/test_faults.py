@@ -248,7 +248,7 @@ def test_a_full_disk(config, undisturbed, tmp_path):
     assert [kept for *_, kept in outcomes] == [["20"], ["20"], ["20"], ["30"]]
     first, too_little, none, again = (runs.Outcome(*outcome) for *outcome, _ in outcomes)
     assert first.code == 0, first.err
-    last_sentence(too_little, "the checkpoint of step 30 needs", "free disk space, then run the same command again")
+    last_sentence(too_little, "the checkpoint of step 30 needs", "then run the same command again")
     last_sentence(
         none, f"can't write to {tmp_path / 'run'}", "(No space left on device)", "start the same command"
     )
