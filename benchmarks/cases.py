@@ -107,7 +107,7 @@ def _r3gan(divisor: int = 1) -> Networks:
 
 
 _R3GAN = {
-    "shape": (64, 64, 3), "loss": "relativistic", "gamma": r3gan.PRESETS["ffhq64"].gamma[0],
+    "shape": (64, 64, 3), "loss": "relativistic", "gamma": 2.0,
     "b1": 0.0, "b2": 0.9, "latent": 64, "fuse": 2,
 }  # fmt: skip
 

@@ -9,7 +9,8 @@ import numpy as np
 from gan_jax import report
 from gan_jax.config import Call, load
 from gan_jax.config.build import make_source
-from gan_jax.metrics.evaluator import Evaluator, generated, make_extractor
+from gan_jax.metrics.evaluator import Evaluator, generate_images
+from gan_jax.metrics.features.choose import make_extractor
 from gan_jax.metrics.record import Record, append, read
 from gan_jax.train.open_run import open_run
 
@@ -28,7 +29,7 @@ def samples(contestant: Contestant, home: Path) -> Iterator[np.ndarray]:
             yield stored["image"][:COUNT]
         return
     run = open_run(folder, None)
-    yield from generated(run.sampler(contestant.seed), run.state.ema, COUNT)
+    yield from generate_images(run.sampler(contestant.seed), run.state.ema, COUNT)
 
 
 def score_all(contestants: Sequence[Contestant], home: Path, seconds: float) -> None:
