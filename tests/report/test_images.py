@@ -157,9 +157,7 @@ def test_gif_picks_frames_evenly_and_of_one_size(tmp_path):
     report.save_gif(path, paths, 0.1, most=12)
     with Image.open(path) as gif:
         assert gif.n_frames == 12  # type: ignore[attr-defined]
-    report.save_png(
-        paths[0], np.zeros((4, 4, 3), np.uint8)
-    )  # as after a change of `sample.count`
+    report.save_png(paths[0], np.zeros((4, 4, 3), np.uint8))  # as after a change of `sample.count`
     report.save_gif(path, paths[:3], 0.1)
     with Image.open(path) as gif:
         assert gif.n_frames == 2  # type: ignore[attr-defined]
