@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
 
 import jax
 import numpy as np
@@ -97,12 +96,6 @@ class Placement:
         if self.mode == "pmap":
             return pmap_step(step, AXIS, self.devices)
         return shard_step(step, self.mesh, tuple(self.shardings(carry)) if self.sharded else None)
-
-    def lower(self, step: Step, carry: PyTree, batch: PyTree, *shared: PyTree) -> Any:
-        """`step` of `compile` traced for such arguments and ready to compile; None where that needs a call."""
-        made = getattr(step.function, "made", None)
-        jitted: Any = made(len(shared)) if made else step.function
-        return jitted.lower(carry, batch, *shared) if hasattr(jitted, "lower") else None
 
     def batch_sharding(self, axis: int) -> Sharding:
         """Returns the sharding of a batch that is split over the devices along `axis`."""

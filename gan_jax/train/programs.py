@@ -56,7 +56,7 @@ class Programs:
         alone = step if step.axis_name is None else make_train_step(gan)
         self.shapes = traced_shapes(config, self._init, alone.function, batch)
         self._step = placement.compile(step, self.shapes, gather=resident, fuse=config.parallel.fuse)
-        self.batch_axis, self.step = self._step.batch_axis, self._step.function
+        self.batch_axis, self.step = self._step.batch_axis, self._step
         classes = spec.classes if config.conditional else None
         asked: Any = {"precision": placement.precision}
         self.sampler = Sampler(gan, config.seed, classes, config.sample.truncation, fast_compile=True, **asked)
@@ -84,8 +84,9 @@ class Programs:
                 chunk_spec(config, self._spec, self._resident), placement.batch_sharding(self.batch_axis)
             )
             shared = (resident_spec(config, self._spec, samples),) if self._resident else ()
-            lowered = placement.lower(self._step, tuple(carry), batch, *placed(shared, placement.replicated))
-            self.step = ahead("step", lowered) if lowered is not None else self.step
+            lowered = self._step.lower(tuple(carry), batch, *placed(shared, placement.replicated))
+            compiled = ahead("step", lowered)
+            self.step = lambda carry, batch, *shared: compiled(carry, batch, shared)
         ahead.close()
 
 

@@ -71,7 +71,7 @@ CONFIG = configs.Config(
     name="trial",
     batch=4,
     latent=configs.Call("normal", size=8),
-    discriminator_penalties=(configs.Penalty(configs.Call("r1"), weight=LINEAR),),
+    discriminator_terms=(configs.Term(LINEAR, configs.Call("r1")),),
     generator_optimizer=configs.Call("adam", learning_rate=LINEAR),
 )
 PATHS = [line.partition(" = ")[0] for line in configs.to_text(CONFIG).splitlines()]
@@ -134,7 +134,7 @@ VALUES = [
     "int('9' * 5000)", "np.zeros((40, 40))",
 ]  # fmt: skip
 HEAD = """import numpy as np
-from gan_jax.config import Call, Config, Data, Ema, Log, Penalty
+from gan_jax.config import Call, Config, Data, Ema, Log, Term
 """
 
 
@@ -381,7 +381,7 @@ def bad(tmp_path_factory) -> Path:
 
 
 COMMANDS = [
-    ["steps=9e99"], ["data.resident=maybe"], ["latent.size=1e300"], ["discriminator_penalties.²=1"], ["a\nb=1"],
+    ["steps=9e99"], ["data.resident=maybe"], ["latent.size=1e300"], ["discriminator_terms.²=1"], ["a\nb=1"],
     ["loss=..:x"], ["generator.width=[{1: 2}]"], ["name=\x1b[2J"], ["data.source=a\nb"],
     ["data.source=folder"], ["data.source=folder", "data.source.path=~nobody-here"],
     ["data.source=folder", f"data.source.path={'x' * 5000}"], ["data.source=folder", "data.source.path=BAD/empty"],

@@ -14,7 +14,7 @@ import pytest
 import gan_jax
 import runs
 from gan_jax import config as configs
-from gan_jax.config import Call, Config, Data, Parallel, Penalty
+from gan_jax.config import Call, Config, Data, Parallel, Term
 from gan_jax.config.build import SampleSpec, batch_spec, chunk_spec, make_gan
 from gan_jax.report import writer
 from gan_jax.runtime import precision
@@ -30,7 +30,7 @@ def small(**changes) -> Config:
     config = Config(
         name="small", batch=4, conditional=True, data=Data(Call("digits")), latent=Call("normal", size=4),
         generator=Call("dcgan", width=4), discriminator=Call("dcgan", width=4, norm="spectral"),
-        discriminator_penalties=(Penalty(Call("r1")),),
+        discriminator_terms=(Term(1.0, Call("r1")),),
     )  # fmt: skip
     return dataclasses.replace(config, **changes)
 
@@ -109,17 +109,17 @@ def test_bfloat16_stays_inside_the_networks():
 
         return call
 
-    [(weight, penalty, every)] = gan.discriminator_penalties
+    [term] = gan.discriminator_terms
 
     def apply(*arguments):
-        value, state = penalty.apply(*arguments)
+        value, state = term.penalty.apply(*arguments)
         seen.append(value.dtype)
         return value, state
 
     gan = dataclasses.replace(
         gan,
         loss=gan_jax.Loss(recorded(gan.loss.generator), recorded(gan.loss.discriminator)),
-        discriminator_penalties=((weight, penalty._replace(apply=apply), every),),
+        discriminator_terms=(dataclasses.replace(term, penalty=term.penalty._replace(apply=apply)),),
     )
     batch = batch_spec(config, SPEC)
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))

@@ -68,7 +68,7 @@ import json
 import jax, jax.numpy as jnp, numpy as np
 import gan_jax
 from gan_jax import augment
-from gan_jax.step.draws import deal, global_index
+from gan_jax.step.draws import draw, global_index
 from gan_jax.step import Step
 from modes import AXIS
 
@@ -91,7 +91,7 @@ def checksum(tree, index):
 def probe(axis_name):
     def step(state, batch):
         index = global_index(len(batch["image"]), axis_name)
-        draws = deal(gan, state["key"], state["step"], 0, None, index)
+        draws = draw(gan, state["key"], state["step"], 0, None, index)
         images = gan.augment.apply(gan.augment.init(), batch["image"], draws.real)
         values = {{"draws": draws, "augmented": images, "data": batch}}
         parts = {{name: checksum(value, index) for name, value in values.items()}}

@@ -109,7 +109,7 @@ def test_timings_of_a_run_and_one_compilation_of_each_program(tmp_path):
     assert set(found["beside"]) == {"state", "picture", "step"}
     assert found["total"] == pytest.approx(sum(found["phases"].values()), abs=0.01)
     # What was compiled ahead is what is called: the step has no name of its own, the picture's is `block`.
-    assert compiled.count("jit(<unnamed function>)") == 1, compiled
+    assert compiled.count("jit(program)") == 1, compiled
     assert compiled.count("jit(block)") == 1, compiled
 
 
