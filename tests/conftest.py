@@ -1,7 +1,10 @@
 """Before JAX starts: a compiler in a hurry. Before the core is imported: shapes in its signatures are checked."""
 
+import ctypes
+import gc
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -10,11 +13,17 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-# The tests compile hundreds of small programs and run each a few times: with these XLA takes a third of the time.
-# A flag that XLA doesn't know ends the process, hence the version; elsewhere the tests are slower, no more.
-QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-if version("jaxlib").startswith("0.10."):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
+# The tests compile hundreds of small programs and run each a few times: these options cut XLA's time to a third.
+# An option that XLA does not know ends the process, so each is for the versions that were tried with it.
+_QUICK = {
+    "--xla_cpu_use_fusion_emitters=false": ("0.10.", "0.11."),
+    "--xla_cpu_parallel_codegen_split_count=1": ("0.10.", "0.11.", "0.12."),
+}
+_FLAGS = [flag for flag, versions in _QUICK.items() if version("jaxlib").startswith(versions)]
+os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *_FLAGS])
+
+# A shell starts a command in the background with Ctrl-C ignored, and the tests of signals need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing is left in the user's own folder; tests that compile much keep programs in one of theirs (`runs.py`).
 os.environ["GAN_JAX_CACHE"] = "off"
@@ -52,6 +61,22 @@ _CHECKED += [
     "standing_statistics",
 ]
 install_import_hook([f"gan_jax.{name}" for name in _CHECKED], "checking.checked")
+
+
+MEMORY = 1200  # MiB of a process, above which a module's end drops all compiled programs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory() -> Iterator[None]:
+    """Drops what JAX compiled, which it would keep until the process ends, and gives the memory back."""
+    yield
+    statm = Path("/proc/self/statm")  # of Linux
+    pages = int(statm.read_text().split()[1]) if statm.exists() else 0
+    if pages * os.sysconf("SC_PAGE_SIZE") > MEMORY * 2**20:
+        jax.clear_caches()
+        gc.unfreeze()  # `gan-jax train` freezes what it imported, and what earlier tests left with it
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture

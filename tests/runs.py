@@ -127,15 +127,9 @@ def _start(
 ) -> subprocess.Popen[str]:
     words = [*map(str, words), *map(str, arguments)]
     variables = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
-    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that; not these.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=stderr, text=True, env=variables, cwd=ROOT,
-            start_new_session=True,
-        )  # fmt: skip
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=stderr, text=True, env=variables, cwd=ROOT, start_new_session=True
+    )
 
 
 def stop(

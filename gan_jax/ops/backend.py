@@ -38,11 +38,13 @@ def formulations() -> Formulations:
 
 # XLA's default library for convolutions on the CPU is 1.4 to 4 times slower at weight gradients than its older
 # one; this keeps the new one for matrix products and reductions only. The list replaces the default list.
-_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+_CPU: dict[str, str | bool] = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+}
 
 # A program that runs once is done sooner unoptimised, by the older emitters and in one piece: initial weights
 # compile four times faster so.
-_CPU_ONCE = {
+_CPU_ONCE: dict[str, str | bool] = {
     "xla_backend_optimization_level": "0",
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": "1",
@@ -51,19 +53,20 @@ _CPU_ONCE = {
 
 @functools.cache
 def compiler_options(once: bool = False) -> dict[str, str | bool] | None:
-    """Compiler options for a jitted step on the default backend, or for a program that runs `once`; or None.
+    """Returns compiler options for a jitted step on the default backend, or for a program that runs `once`.
 
-    Options are the compiler's to change, so they are tried on a tiny program, and the last one is done without as
-    long as they are refused.
+    XLA's options change between versions. Each one that this version refuses is left out. None where none is left.
     """
     if jax.default_backend() != "cpu":
         return None
-    options: dict[str, str | bool] = dict(_CPU_ONCE if once else _CPU)
-    while options:
-        try:
-            jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
-        except Exception:  # whatever the compiler calls an option it does not know
-            options.popitem()
-        else:
-            return options
-    return None
+    options = _CPU_ONCE if once else _CPU
+    return {name: value for name, value in options.items() if _accepted({name: value})} or None
+
+
+def _accepted(options: dict[str, str | bool]) -> bool:
+    """Whether the compiler accepts `options`, tried on a tiny program."""
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
+    except Exception:  # the error's type depends on the version of XLA
+        return False
+    return True

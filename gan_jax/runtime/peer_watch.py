@@ -103,8 +103,9 @@ class Watch:
             if hasattr(socket, option):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         self._open.append(connection)
-        self._watching.append(threading.Thread(target=self._wait, args=(connection,), daemon=True))
-        self._watching[-1].start()
+        thread = threading.Thread(target=self._wait, args=(connection,), daemon=True)
+        thread.start()
+        self._watching.append(thread)  # only now: `close` joins these, and a thread must be started before
 
     def _wait(self, connection: socket.socket) -> None:
         said = b""

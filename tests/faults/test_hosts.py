@@ -94,6 +94,7 @@ def apart(one: Path, other: Path) -> float:
     return max(float(np.max(np.abs(a - b) / (1.0 + np.abs(b)), initial=0.0)) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_run(config, together, tmp_path):
     """The state of one process with four devices; the first writes all there is, and the second says nothing."""
     workdir, (_, second) = together
@@ -194,6 +195,7 @@ def test_one_is_told_to_stop_and_all_save_the_same_step(told, config, tmp_path):
     assert f"at step {steps} of 100000: all is saved, the same command goes on" in outcomes[0].err
 
 
+@pytest.mark.slow
 def test_the_first_process_tells_the_others_what_is_wrong(config, tmp_path):
     """A mistake that only it can see, in the workdir, is one sentence of each."""
     (tmp_path / "file").write_text("")

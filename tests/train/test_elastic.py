@@ -7,7 +7,7 @@ from devices import run_json
 
 pytestmark = pytest.mark.timeout(300)
 
-DEVICES = [1, 2, 4, 8, 1]
+WAYS = ["replicated", "sharded", "pmap"]
 TOLERANCE = 1e-5
 SGD = runs.TINY.replace(
     "        log=Log",
@@ -47,15 +47,19 @@ print(json.dumps(found))
 
 
 @pytest.mark.parametrize(
-    "way", ["replicated", *(pytest.param(way, marks=pytest.mark.slow) for way in ("sharded", "pmap"))]
+    ("way", "devices"),
+    [
+        pytest.param("replicated", [1, 2, 1], id="quick"),
+        *(pytest.param(way, [1, 2, 4, 8, 1], marks=pytest.mark.slow, id=way) for way in WAYS),
+    ],
 )
-def test_a_run_moves_between_devices(way, tmp_path):
-    """1 -> 2 -> 4 -> 8 -> 1, 50 steps on each, beside the run that stays on one device."""
+def test_a_run_moves_between_devices(way, devices, tmp_path):
+    """Trains 50 steps on each number of devices, and compares with the run that stays on one device."""
     config = str(runs.write_config(tmp_path, SGD))
-    source = MOVES.format(config=config, folder=str(tmp_path), way=way, devices=DEVICES, quiet=QUIET)
-    found = run_json(source, devices=8, timeout=280)
+    source = MOVES.format(config=config, folder=str(tmp_path), way=way, devices=devices, quiet=QUIET)
+    found = run_json(source, devices=max(devices), timeout=280)
     print(found)
-    for (apart, equal, said), count, before in zip(found, DEVICES, [None, *DEVICES]):
+    for (apart, equal, said), count, before in zip(found, devices, [None, *devices]):
         assert apart < TOLERANCE
         assert said == (before is not None and before != count)
         if before is None:

@@ -82,7 +82,9 @@ def test_streamed_and_resident_input_give_the_same_bits(at_once):
     assert_undisturbed(*at_once("streamed"), reference, expected)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", ["streamed", *(pytest.param(way, marks=pytest.mark.slow) for way in ("resident", "fused"))]
+)
 def test_killed_and_started_again(way, config, at_once, tmp_path):
     reference, expected = at_once(way)
     workdir = tmp_path / "run"
@@ -190,7 +192,7 @@ def test_a_damaged_checkpoint_costs_its_interval_and_no_bits(at_once, config, tm
     assert_undisturbed(workdir, outcome, reference, expected)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_asked_to_stop(how, config, at_once, tmp_path):
     """The chunk in flight is the last, all is saved, and nothing is repeated or lost."""
     reference, expected = at_once("resident")

@@ -133,3 +133,25 @@ cli.main(["train", {str(config)!r}, "steps=2", "--workdir", {str(tmp_path / "run
     heavy = {"orbax", "tensorboardX", "tensorflow_datasets", "matplotlib", "torch", "grain", "sklearn", "scipy"}
     assert not heavy & set(modules)
     assert seconds > 0
+
+
+def test_a_signal_while_jax_is_imported_stops_the_run(tmp_path):
+    """The handler is set before JAX is imported, which takes a second. The run stops before its first step."""
+    config = runs.write_config(tmp_path, MLP)
+    code, err = run_json(f"""
+import contextlib, io, json, os, signal, sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "jaxlib":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Stop())
+from gan_jax import cli
+with contextlib.redirect_stderr(io.StringIO()) as err:
+    code = cli.main(["train", {str(config)!r}, "--workdir", {str(tmp_path / "run")!r}])
+print(json.dumps([code, err.getvalue()]))
+""")
+    assert (code, err) == (75, "SIGTERM came before the first step: the same command goes on\n")
+    assert not runs.checkpoints(tmp_path / "run")
