@@ -29,7 +29,7 @@ def latent(size=8):
 def config(tmp_path, monkeypatch):
     (tmp_path / "rare.py").write_text(RARE)
     monkeypatch.syspath_prepend(tmp_path)
-    text = runs.TINY.replace('latent=Call("normal", size=8)', 'latent=Call("rare:latent", size=8)')
+    text = runs.MLP.replace('latent=Call("normal", size=8)', 'latent=Call("rare:latent", size=8)')
     return runs.write_config(tmp_path, text.replace("steps=60", "steps=120"))
 
 

@@ -15,8 +15,6 @@ from gan_jax.runtime.startup_timings import Timings, process_age
 
 pytestmark = pytest.mark.timeout(120)
 
-MLP = runs.TINY.replace('"dcgan", width=8', '"mlp", width=8')
-
 
 class Lowered:
     """Stands for a program: compiled once `go` is set."""
@@ -96,7 +94,7 @@ def test_timings_of_a_run_and_one_compilation_of_each_program(tmp_path):
     def listen(event, _, fun_name="", **more):
         compiled.extend([fun_name] if event == "/jax/core/compile/backend_compile_duration" else [])
 
-    config = runs.write_config(tmp_path, MLP)
+    config = runs.write_config(tmp_path, runs.MLP)
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         outcome = runs.call("train", config, "steps=10", "--workdir", tmp_path / "run", "--timings")
@@ -115,7 +113,7 @@ def test_timings_of_a_run_and_one_compilation_of_each_program(tmp_path):
 
 def test_what_is_imported_before_the_first_step(tmp_path):
     """Nothing that it doesn't use: each of these takes a third of a second, or four times that."""
-    config = runs.write_config(tmp_path, MLP.replace("tensorboard=False", "tensorboard=True"))
+    config = runs.write_config(tmp_path, runs.MLP.replace("tensorboard=False", "tensorboard=True"))
     seen = run_json(f"""
 import json, os, sys
 from gan_jax import cli, train
@@ -137,7 +135,7 @@ cli.main(["train", {str(config)!r}, "steps=2", "--workdir", {str(tmp_path / "run
 
 def test_a_signal_while_jax_is_imported_stops_the_run(tmp_path):
     """The handler is set before JAX is imported, which takes a second. The run stops before its first step."""
-    config = runs.write_config(tmp_path, MLP)
+    config = runs.write_config(tmp_path, runs.MLP)
     code, err = run_json(f"""
 import contextlib, io, json, os, signal, sys
 
