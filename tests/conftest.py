@@ -1,4 +1,4 @@
-"""Before JAX starts: a compiler in a hurry. Before the core is imported: shapes in its signatures are checked."""
+"""Sets compiler options before JAX starts, and checks array shapes in the signatures of the library."""
 
 import ctypes
 import gc
@@ -25,7 +25,7 @@ os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *_
 # A shell starts a command in the background with Ctrl-C ignored, and the tests of signals need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Nothing is left in the user's own folder; tests that compile much keep programs in one of theirs (`runs.py`).
+# Tests leave nothing in the user's cache; tests of whole runs keep programs in a cache of their own (`runs.py`).
 os.environ["GAN_JAX_CACHE"] = "off"
 
 _CHECKED = ["latents", "losses", "networks", "parallel", "schedules"]
@@ -81,25 +81,25 @@ def bounded_memory() -> Iterator[None]:
 
 @pytest.fixture
 def strict_ranks() -> Iterator[None]:
-    """No array grows an axis by itself: [B] against [B, 1] is an error, not a [B, B] table."""
+    """Makes rank promotion an error: [B] plus [B, 1] raises, and gives no [B, B] array."""
     with jax.numpy_rank_promotion("raise"):
         yield
 
 
 @pytest.fixture(scope="module")
 def quick_compile() -> Iterator[None]:
-    """Compile without most optimisations, for modules that play many small games."""
+    """Compiles without most optimisations, for modules that train many small GANs."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-# For tests of whole runs. Imports stay inside: the hook above has to come before the first of the core.
+# Fixtures for tests of whole runs. They import inside: the hook above must be set before the library is imported.
 
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the module's runs compile is kept, for all that this worker runs."""
+    """Keeps the programs that runs compile, for all modules of this test process."""
     import runs
 
     with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
@@ -108,7 +108,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a tiny run's config; a module may have its own."""
+    """Returns the config file of a tiny run; a module may define its own."""
     import runs
 
     return runs.write_config(tmp_path_factory.mktemp("config"))
@@ -116,7 +116,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workdir with checkpoints at steps 10 and 20. Tests copy it, or leave it as it is."""
+    """Returns a workdir with checkpoints at steps 10 and 20. Tests must not change it: they copy it."""
     import runs
 
     workdir = tmp_path_factory.mktemp("trained") / "run"
@@ -127,7 +127,7 @@ def trained(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kept(trained: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of the run; afterwards every file of it must still be what it was."""
+    """Returns a copy of the run. At the end every file of it must be unchanged."""
     import runs
 
     workdir = shutil.copytree(trained, tmp_path / "kept")

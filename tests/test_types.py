@@ -45,4 +45,4 @@ def test_every_public_name(tmp_path):
 def test_a_wrong_argument_is_an_error(tmp_path):
     """Else the types would be unknown to pyright, and the tests above would prove nothing."""
     with pytest.raises(AssertionError, match="1 error"):
-        check(tmp_path, 'import gan_jax\n\ngan_jax.make_mesh(2.5)\n')
+        check(tmp_path, "import gan_jax\n\ngan_jax.make_mesh(2.5)\n")

@@ -1,4 +1,4 @@
-"""A run that moves to other numbers of devices: the same data and draws, bit for bit; the state to rounding."""
+"""Runs that move to another number of devices: data and draws keep their bits, the state agrees to rounding."""
 
 import pytest
 
@@ -25,7 +25,7 @@ from gan_jax.train.open_run import open_run
 from modes import difference, on_host
 from pathlib import Path
 
-gan_jax.parallel.state_shardings.__defaults__ = (1,)  # of tiny networks too, every leaf that can be is cut
+gan_jax.parallel.state_shardings.__defaults__ = (1,)  # cut every leaf that can be cut, of tiny networks too
 config, folder, way, devices, quiet = {config!r}, Path({folder!r}), {way!r}, {devices!r}, {quiet!r}
 
 def train(name, steps, devices):
@@ -64,7 +64,7 @@ def test_a_run_moves_between_devices(way, devices, tmp_path):
         assert said == (before is not None and before != count)
         if before is None:
             assert equal
-    assert any(not equal for _, equal, _ in found)  # or else nothing was spread
+    assert any(not equal for _, equal, _ in found)  # else one device did all the work
 
 
 DRAWS = """
@@ -82,7 +82,7 @@ gan = gan_jax.GAN(
 )
 
 def mixed(tree, index):
-    \"\"\"One number of all bits and of where they are, whatever the order in which it is summed.\"\"\"
+    \"\"\"Returns one number of all bits and their places; the order of the sum does not matter.\"\"\"
     total = jnp.uint32(0)
     for leaf in jax.tree.leaves(tree):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -124,10 +124,10 @@ print(json.dumps(found))
 
 @pytest.mark.parametrize("devices", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_draws_do_not_depend_on_devices(devices):
-    """Latents, keys of every purpose, augmented images and the rows themselves, bit for bit, by every wrapper."""
+    """Latents, keys of every purpose, augmented images and data rows have the same bits in every mode."""
     found = run_json(DRAWS.format(devices=devices), devices=devices)
     assert len(found) == 6
     reference = found["jit 1"]
     assert all(seen == reference for seen in found.values()), found
     numbers = [value for seen in reference for value in seen.values()]
-    assert len(set(numbers)) == len(numbers) == 9  # and they do depend on the step
+    assert len(set(numbers)) == len(numbers) == 9  # they do depend on the step

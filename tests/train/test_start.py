@@ -1,4 +1,4 @@
-"""The start of a run: what it compiles and imports before its first step, and where it says the time went."""
+"""The start of a run: what it compiles and imports before its first step, and its report of the time."""
 
 import json
 import os
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 class Lowered:
-    """Stands for a program: compiled once `go` is set."""
+    """A stand-in for a lowered program, whose compilation ends once `go` is set."""
 
     def __init__(self, error: Exception | None = None):
         self.go, self.thread, self.error = threading.Event(), None, error
@@ -36,7 +36,7 @@ def test_a_program_is_compiled_beside_its_caller():
     programs = ahead("first", first), ahead("second", second)
     ahead.close()
     second.go.set()
-    assert second.thread is None  # in turn: it would only slow down the first
+    assert second.thread is None  # one after the other: together they would be slower
     first.go.set()
     assert [program(1, 2) for program in programs] == [3, 3]
     assert first.thread is second.thread is not threading.current_thread()
@@ -76,7 +76,7 @@ def test_phases_add_up_from_the_start_of_the_process():
     assert found["total"] < 100 + found["beside"]["compile"] + found["phases"]["data"] + 1
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="the system doesn't tell")
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="only Linux has /proc")
 def test_age_of_a_process():
     began = time.time()
     before, first, later = run_json(
@@ -101,18 +101,18 @@ def test_timings_of_a_run_and_one_compilation_of_each_program(tmp_path):
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert outcome.code == 0, outcome.err
-    found = json.loads(outcome.out)  # one line, and nothing else
+    found = json.loads(outcome.out)  # one line only
     phases = ["imports", "data", "trace", "state", "picture", "input", "first_step"]
     assert list(found["phases"]) == phases
     assert set(found["beside"]) == {"state", "picture", "step"}
     assert found["total"] == pytest.approx(sum(found["phases"].values()), abs=0.01)
-    # What was compiled ahead is what is called: the step has no name of its own, the picture's is `block`.
+    # The run calls the programs that were compiled ahead: the step's has no name, the sample grid's is `block`.
     assert compiled.count("jit(<unnamed function>)") == 1, compiled
     assert compiled.count("jit(block)") == 1, compiled
 
 
 def test_what_is_imported_before_the_first_step(tmp_path):
-    """Nothing that it doesn't use: each of these takes a third of a second, or four times that."""
+    """It imports no package that it does not use: each of these takes 0.3 to 1.3 seconds."""
     config = runs.write_config(tmp_path, runs.MLP.replace("tensorboard=False", "tensorboard=True"))
     seen = run_json(f"""
 import json, os, sys
