@@ -110,7 +110,7 @@ GAMES = ARCHITECTURES | AUGMENTATIONS
 
 
 def batches(gan: gan_jax.GAN, steps: int) -> dict[str, np.ndarray]:
-    """Returns noisy bars, `image` `[steps, B, 8, 8, C]`, and `label` `[steps, B]` where the networks have classes."""
+    """Returns noisy bars, `image` `[steps, B, 8, 8, C]`, and `label` `[steps, B]` where the GAN has classes."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(steps, B, *gan.generator.shape))
     found = {"image": np.tanh(noise + np.linspace(-2, 2, 8)[:, None]).astype(np.float32)}

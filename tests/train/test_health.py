@@ -59,7 +59,7 @@ def test_back_with_fresh_latents_and_the_same_after_a_stop(way, config, tmp_path
         first - 1,
         first + 7,
         93,
-    ]  # twice before the first return, so that the last regular checkpoint is old
+    ]  # two before the first return
     for steps in [*stops, 120]:
         parts = call(*arguments, f"steps={steps - steps % fuse}", "--workdir", tmp_path / "parts")
         assert parts.code == 0, parts.err
