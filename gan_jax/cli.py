@@ -10,15 +10,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
 
 from .config.overrides import literal
 from .config.resolve import Call
-from .errors import LOST, UserError
+from .errors import UserError
 from .runtime.preemption import Preemption
-
-if TYPE_CHECKING:
-    from .runtime.peer_watch import Watch
 
 SAVED = 75  # EX_TEMPFAIL, which schedulers take as "again": all is saved, and steps are left
 
@@ -40,48 +36,39 @@ def _main(words: Sequence[str], preemption: Preemption | None) -> int:
     from .runtime import compilation_cache
 
     parsed = _parse(words)
-    parsed.preemption, parsed.watch = preemption, None
+    parsed.preemption = preemption
     try:
         if note := compilation_cache.enable():
             print(note, file=sys.stderr)
         return parsed.command(parsed) or 0
     except UserError as error:
         print(f"gan-jax: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        if _joined(parsed):
-            _leave(error.exit_code, parsed.watch, everywhere=error.everywhere)
-        return error.exit_code
+        return _leave(parsed, error.exit_code)
     except Exception:
         if _joined(parsed):
             traceback.print_exc()
-            _leave(1, parsed.watch)
+            return _leave(parsed, 1)
         raise
     except KeyboardInterrupt:
         print(
             "\ngan-jax: stopped; the same command goes on from the last checkpoint, if there is one",
             file=sys.stderr,
         )
-        if _joined(parsed):
-            _leave(130, None)
-        return 130
+        return _leave(parsed, 130)
 
 
 def _joined(parsed: argparse.Namespace) -> bool:
-    """Whether this process is, or was to be, one of several."""
+    """Whether this process belongs to a run of several processes."""
     return getattr(parsed, "distributed", False)
 
 
-def _leave(code: int, watch: "Watch | None", everywhere: bool = False) -> NoReturn:
-    """End this process of several at once: to wait for the others, who may be gone, can take minutes.
+def _leave(parsed: argparse.Namespace, code: int) -> int:
+    """Returns the exit code of a command that failed; a process of several ends here and does not return."""
+    if _joined(parsed):
+        from .runtime.hosts import leave
 
-    They are to notice, and end with the same code, so that a scheduler doesn't start again what needs a person;
-    where they end for the same reason (`everywhere`), they are not to miss this one.
-    """
-    if watch is not None:
-        code = watch.code() if code == LOST else code
-        watch.close(0 if everywhere else code)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+        leave(code)
+    return code
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -259,7 +246,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from .runtime.startup_timings import process_age
     from .train import train
 
-    arguments.watch = _join(arguments)
+    _join(arguments)
     preemption: Preemption = arguments.preemption
     gc.freeze()  # what was imported stays; looking through it again and again took a tenth of the start
     finished = train(
@@ -267,25 +254,24 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.workdir or Path("runs") / config.name,
         on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
         max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
-        stop=lambda: f"{preemption.asked} came" if preemption.asked else None,
+        stop=lambda: f"{preemption.signal_name} came" if preemption.signal_name else None,
     )
-    if arguments.watch is not None:
-        from .runtime.hosts import part
+    if arguments.distributed:
+        from .runtime.hosts import disconnect
 
-        part(arguments.watch)
+        disconnect()
     return arguments.preempt_exit_code if finished is None else 0
 
 
-def _join(arguments: argparse.Namespace) -> "Watch | None":
-    """Meet the other processes of the run, where there are some."""
+def _join(arguments: argparse.Namespace) -> None:
+    """Connects this process to the others of the run, where `--distributed` asks for it."""
     given = [name for name in ("coordinator", "processes", "process") if getattr(arguments, name) is not None]
     if arguments.distributed:
         from .runtime.hosts import connect
 
-        return connect(arguments.coordinator, arguments.processes, arguments.process)
-    if given:
-        raise UserError(f"--{given[0]} is of a run on several hosts: say --distributed too, or leave it out")
-    return None
+        connect(arguments.coordinator, arguments.processes, arguments.process)
+    elif given:
+        raise UserError(f"--{given[0]} needs --distributed: add --distributed, or leave --{given[0]} out")
 
 
 def _sample(arguments: argparse.Namespace) -> None:

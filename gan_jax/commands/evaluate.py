@@ -12,8 +12,9 @@ from .. import config as configs
 from ..config import Call
 from ..config.build import Allow, make_source
 from ..errors import UserError
-from ..metrics.evaluator import Evaluator, features_of, generated, keep
-from ..metrics.record import Record
+from ..metrics.evaluator import Evaluator, generate_images
+from ..metrics.features.choose import choose_extractor
+from ..metrics.record import Record, append_new
 from ..report.page import page
 from ..runtime import precision
 from ..standing_statistics import standing_statistics
@@ -66,7 +67,7 @@ def evaluate(
         field = "data.source.source.split" if config.data.source.name == "stacked" else "data.source.split"
         source = make_source(configs.override(config, [f"{field}={split}"], allow=allow), allow)
     # A classifier's features are of the run's own data also where it is compared with another split.
-    evaluator = Evaluator(source, features_of(features, config, plain, allow), metrics, reference)
+    evaluator = Evaluator(source, choose_extractor(features, config, plain, allow), metrics, reference)
     options: dict[str, Any] = {} if truncation == 1.0 else {"truncation": truncation}
     labels = None
     if config.conditional:
@@ -76,10 +77,10 @@ def evaluate(
         options["standing_statistics"] = standing
         variables = _standing(run, seed, standing)
     records = evaluator.score(
-        generated(sampler, variables, count, labels), seed=seed, step=run.step, options=options, notes=notes
+        generate_images(sampler, variables, count, labels), seed=seed, step=run.step, options=options, notes=notes
     )
     try:
-        keep(workdir, records)
+        append_new(workdir, records)
         page(workdir)  # shows them
     except OSError as error:
         where = f"{workdir} can't be written to ({error.strerror})"
@@ -90,7 +91,7 @@ def evaluate(
 def _standing(run: Opened, seed: int, batches: int) -> Variables:
     """The averaged variables with batch norm's statistics measured anew, in the run's own precision."""
     classes = run.spec.classes if run.config.conditional else None
-    asked = precision.asked(run.config, jax.default_backend())
+    asked = precision.matmul_precision(run.config, jax.default_backend())
     measure = precision.traced_with(asked, standing_statistics)
     try:
         return measure(run.gan, run.state.ema, jax.random.key(seed), run.config.batch, batches, classes)

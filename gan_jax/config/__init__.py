@@ -22,5 +22,5 @@ from .schema import Health as Health
 from .schema import Log as Log
 from .schema import Metrics as Metrics
 from .schema import Parallel as Parallel
-from .schema import Penalty as Penalty
 from .schema import Sample as Sample
+from .schema import Term as Term

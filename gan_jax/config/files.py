@@ -15,21 +15,8 @@ from typing import Any, Literal
 from ..errors import UserError, near, one_line, told
 from . import overrides
 from .overrides import describe, leaves
-from .resolve import Call as Call
-from .resolve import Home as Home
-from .resolve import choices as choices
-from .resolve import resolve as resolve
-from .schema import HOMES as HOMES
-from .schema import Checkpoint as Checkpoint
-from .schema import Config as Config
-from .schema import Data as Data
-from .schema import Ema as Ema
-from .schema import Health as Health
-from .schema import Log as Log
-from .schema import Metrics as Metrics
-from .schema import Parallel as Parallel
-from .schema import Penalty as Penalty
-from .schema import Sample as Sample
+from .resolve import Call, field_types
+from .schema import HOMES, Config, Term
 
 # ---- checks
 
@@ -47,11 +34,11 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is float:
         number = isinstance(value, float | int) and not isinstance(value, bool)
         return number and abs(value) <= sys.float_info.max
-    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    return isinstance(value, origin or hint) and (hint is bool or not isinstance(value, bool))
 
 
-def _check(node: Any, path: str) -> None:
-    hints = typing.get_type_hints(type(node))
+def _check(node: Any, hint: Any, path: str) -> None:
+    hints = field_types(hint)
     for item in dataclasses.fields(node):
         value, hint, below = getattr(node, item.name), hints[item.name], path + item.name
         least = item.metadata.get("least")
@@ -67,16 +54,16 @@ def _check(node: Any, path: str) -> None:
         if isinstance(value, Call):
             _plain(value, below)
         elif dataclasses.is_dataclass(value):
-            _check(value, below + ".")
+            _check(value, hint, below + ".")
         elif isinstance(value, tuple):
             for index, one in enumerate(value):
                 if dataclasses.is_dataclass(one):
-                    _check(one, f"{below}.{index}.")
+                    _check(one, typing.get_args(hint)[0], f"{below}.{index}.")
 
 
 def validate(config: Config) -> None:
     """Raises UserError at the first field of the wrong type or out of its range."""
-    _check(config, "")
+    _check(config, Config, "")
     if not config.name:
         raise UserError("name must not be empty")
     if config.name in (".", "..") or any(one in "/\\" or not one.isprintable() for one in config.name):
@@ -175,6 +162,13 @@ def to_json(config: Config) -> dict[str, Any]:
     return _plain(config, "")
 
 
+_RENAMED = {
+    (Config, "generator_penalties"): "generator_terms",
+    (Config, "discriminator_penalties"): "discriminator_terms",
+    (Term, "call"): "penalty",
+}
+
+
 def _built(value: Any, hint: Any, path: str) -> Any:
     dot = f"{path}." if path else ""
     if isinstance(value, list):
@@ -184,16 +178,22 @@ def _built(value: Any, hint: Any, path: str) -> Any:
         return value
     if isinstance(value.get("call"), str) and isinstance(value.get("with"), Mapping):
         return Call(value["call"], **{k: _built(v, Any, dot + k) for k, v in value["with"].items()})
-    if not (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
+    kind = typing.get_origin(hint) or hint
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return value
-    hints = typing.get_type_hints(hint)
+    hints, value = field_types(hint), _current_names(value, kind)
     for name in value:
         if name not in hints:
             raise UserError(f"unknown field {dot + name!r}{near(dot + name, [dot + known for known in hints])}")
-    for item in dataclasses.fields(hint):
+    for item in dataclasses.fields(kind):
         if item.default is dataclasses.MISSING and item.name not in value:
             raise UserError(f"the field {dot + item.name!r} is missing")
-    return hint(**{name: _built(one, hints[name], dot + name) for name, one in value.items()})
+    return kind(**{name: _built(one, hints[name], dot + name) for name, one in value.items()})
+
+
+def _current_names(tree: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Gives fields of workdirs that an older version wrote their names of today."""
+    return {_RENAMED.get((kind, name), name): value for name, value in tree.items()}
 
 
 def from_json(tree: Mapping[str, Any]) -> Config:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import UserError, near, one_line, told
-from .resolve import Call, Home, freeze, keywords, resolve
+from .resolve import Call, Home, field_types, freeze, keywords, resolve
 
 # ---- text to values
 
@@ -69,7 +69,7 @@ def parse(text: str, hint: Any) -> Any:
         return int(float(text)) if whole else int(text)
     if hint is str:
         return text
-    if dataclasses.is_dataclass(hint) or (origin or hint) is Callable:
+    if dataclasses.is_dataclass(origin or hint) or (origin or hint) is Callable:
         raise ValueError(text)
     return literal(text)
 
@@ -108,7 +108,7 @@ def describe(hint: Any) -> str:
         return " or ".join(words)
     if origin is typing.Literal:
         return " or ".join(map(repr, args))
-    if args and dataclasses.is_dataclass(args[0]):
+    if args and dataclasses.is_dataclass(typing.get_origin(args[0]) or args[0]):
         return "() for none, or one of its items' fields"
     if isinstance(hint, type) and issubclass(hint, Call):
         return "a Call"
@@ -192,10 +192,11 @@ class _Setter:
             return Call(node.name, **{**node.kwargs, part: value})
         if isinstance(node, tuple) and part in map(str, range(len(node))):
             index = int(part)
-            value = self.set(node[index], Any, path, below)
+            item = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else Any
+            value = self.set(node[index], item, path, below)
             return (*node[:index], value, *node[index + 1 :])
         if dataclasses.is_dataclass(node) and part in {item.name for item in dataclasses.fields(node)}:
-            hints = typing.get_type_hints(type(node))
+            hints = field_types(type(node) if hint is Any else hint)
             value = self.set(getattr(node, part), hints[part], path, below)
             return dataclasses.replace(node, **{part: value})  # type: ignore[type-var]
         raise self.unknown()

@@ -6,6 +6,7 @@ A field marked free may change on resume and moves no bits; any other is part of
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..penalties import Term as Term
 from .resolve import Call, Home
 
 HOMES: dict[str, Home] = {
@@ -15,8 +16,8 @@ HOMES: dict[str, Home] = {
     "discriminator": Home("gan_jax.models", "Discriminator"),
     "latent": Home("gan_jax.latents"),
     "loss": Home("gan_jax.losses"),
-    "generator_penalties.call": Home("gan_jax.penalties"),
-    "discriminator_penalties.call": Home("gan_jax.penalties"),
+    "generator_terms.penalty": Home("gan_jax.penalties"),
+    "discriminator_terms.penalty": Home("gan_jax.penalties"),
     "generator_optimizer": Home("gan_jax.optimizers"),
     "discriminator_optimizer": Home("gan_jax.optimizers"),
     "augment": Home("gan_jax.augment"),
@@ -31,18 +32,8 @@ def setting(default: Any, *, free: bool = False, least: float | None = None) -> 
     return field(default=default, metadata={"free": free, "least": least})
 
 
-@dataclass(frozen=True)
-class Penalty:
-    """A penalty in a player's loss.
-
-    call: the penalty, a name in `gan_jax.penalties`.
-    weight: what it is multiplied by; a Call is a schedule over images seen.
-    every: apply it in every so many steps (lazy regularization).
-    """
-
-    call: Call
-    weight: float | Call = 1.0
-    every: int = setting(1, least=1)
+ConfigTerm = Term[float | Call, Call]
+"""A term whose penalty is a name in `gan_jax.penalties`, and whose weight may be a name in `gan_jax.schedules`."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +147,7 @@ class Config:
     name: of the run, in reports. seed: of every random draw. steps: where to stop; may grow on resume.
     batch: images in a step, over all devices. conditional: give both players the labels.
     generator, discriminator: names in `gan_jax.models`. latent, loss, augment: names in the modules so named.
-    generator_penalties, discriminator_penalties: added to the players' losses.
+    generator_terms, discriminator_terms: penalties added to the players' losses.
     generator_optimizer, discriminator_optimizer: names in `gan_jax.optimizers`.
     disc_steps: turns of the discriminator in a step. share_latents: the generator's turn reuses the last
     discriminator turn's latents and reals. update: "simultaneous" and "one_stage" move both players in one pass,
@@ -178,8 +169,8 @@ class Config:
     conditional: bool = False
     latent: Call = field(default=Call("normal", size=100))
     loss: Call = field(default=Call("non_saturating"))
-    generator_penalties: tuple[Penalty, ...] = ()
-    discriminator_penalties: tuple[Penalty, ...] = ()
+    generator_terms: tuple[ConfigTerm, ...] = ()
+    discriminator_terms: tuple[ConfigTerm, ...] = ()
     generator_optimizer: Call = field(default=Call("adam", learning_rate=2e-4, b1=0.5))
     discriminator_optimizer: Call = field(default=Call("adam", learning_rate=2e-4, b1=0.5))
     augment: Call = field(default=Call("identity"))
