@@ -57,7 +57,7 @@ def test_sagan_is_sngan_and_two_attentions():
     [
         *((model, 28) for model in (sngan, sagan, biggan)),
         *((sngan, 32), (biggan, 128)),
-        *(pytest.param(each, size, marks=pytest.mark.slow) for each in (sngan, sagan, biggan) for size in (48, 64)),
+        *(
             pytest.param(model, size, marks=pytest.mark.slow)
             for model in (sngan, sagan, biggan)
             for size in (48, 64)
