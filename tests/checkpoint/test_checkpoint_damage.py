@@ -222,7 +222,7 @@ def _check_killed(tmp_path: Path, step: int, stride: int) -> None:
     assert seen == {False, True}
 
 
-@pytest.mark.parametrize("step", [3, 2], ids=["new", "replaced"])
+@pytest.mark.parametrize("step", [3, pytest.param(2, marks=pytest.mark.slow)], ids=["new", "replaced"])
 def test_sigkill_leaves_a_complete_checkpoint_or_none(tmp_path, step):
     _check_killed(tmp_path, step, 8)
 

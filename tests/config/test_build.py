@@ -20,6 +20,8 @@ from gan_jax.errors import UserError
 from gan_jax.models import dcgan, mlp
 from gan_jax.runtime.sampler import Sampler
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 SPEC = SampleSpec((8, 8, 1), "uint8", 10)
 
 

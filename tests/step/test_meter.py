@@ -9,6 +9,8 @@ import games
 import gan_jax
 from gan_jax.step.meter import Carry, Meter, add, begin_read, make_meter, metered, read, reset
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def follow(*history: dict[str, float], first_step: int = 1) -> Meter:
     """The meter after these steps' metrics."""
