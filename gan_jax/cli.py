@@ -43,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finite any more. 75: a run that was stopped and saved. 130: Ctrl-C.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parsed = parse(words)
     # A run can be asked to stop from its first moment on, so this comes before JAX is imported, which takes seconds.
-    trains = parsed.command == "train" and not parsed.dry_run
+    trains = words[:1] == ["train"] and "--dry-run" not in words
     with Preemption() if trains else contextlib.nullcontext() as preemption:
+        parsed = parse(words)
         parsed.preemption = preemption
         return _run(parsed)
 

@@ -3,14 +3,11 @@
 import difflib
 from collections.abc import Iterable
 
-LOST = 4  # the exit code where another process of the run is gone, and nothing tells why
-
 
 class UserError(Exception):
     """Input that cannot be used. The message is one sentence: what, where, and what to do. Exit code 2."""
 
     exit_code = 2
-    everywhere = False  # of several processes each raises it, so none of them is missed
 
 
 class NonFiniteError(UserError):
