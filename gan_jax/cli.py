@@ -39,11 +39,11 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code.
 
-    0: success. 1: an error of gan_jax itself. 2: a mistake that the user can correct. 3: a run whose numbers are not
-    finite any more. 75: a run that was stopped and saved. 130: Ctrl-C.
+    0: success. 1: an error of gan_jax itself. 2: a mistake that the user can correct. 3: a run whose numbers are
+    not finite any more. 75: a run that was stopped and saved. 130: Ctrl-C.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    # A run can be asked to stop from its first moment on, so this comes before JAX is imported, which takes seconds.
+    # Before JAX is imported, which takes seconds: a run can be asked to stop from its first moment on.
     trains = words[:1] == ["train"] and "--dry-run" not in words
     with Preemption() if trains else contextlib.nullcontext() as preemption:
         parsed = parse(words)

@@ -1,7 +1,7 @@
 """`gan-jax benchmark`: measures steps per second on this machine, beside other libraries.
 
-A wheel has the suite inside the package and a clone beside it, so the suite is searched for in these two places: an
-entry point would have to name both.
+The suite is searched for: a wheel has it inside the package, a clone beside it, and an entry point could name only
+one of these places.
 """
 
 import argparse

@@ -14,9 +14,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(digest(arguments.workdir, step=arguments.step, allow=arguments.allow))
 
 
-def digest(
-    workdir: str | os.PathLike, *, step: int | str | None = None, allow: Iterable[str] | None = ()
-) -> str:
+def digest(workdir: str | os.PathLike, *, step: int | str | None = None, allow: Iterable[str] | None = ()) -> str:
     """Returns the digest of a run's state, recomputed from the files; training prints the same at its end.
 
     Raises:

@@ -1,10 +1,9 @@
-"""What can be asked of a run afterwards, from its workdir alone: its state, its digest, its metrics."""
+"""Measures the quality of a run's samples, from its workdir alone."""
 
 import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -35,19 +34,21 @@ def evaluate(
     standing: int = 0,
     allow: Allow = (),
 ) -> list[Record]:
-    """Metrics of a run's averaged generator; each is a line of `<workdir>/evaluations.jsonl` too.
+    """Measures the moving average of a run's generator, and appends a line a metric to `evaluations.jsonl`.
 
     Args:
-        workdir: the run's.
+        workdir: the folder of the run.
         metrics: names in `gan_jax.metrics.measures.MEASURES`.
-        features: in `gan_jax.metrics`; None: the config's.
-        count: generated samples, reference: reals, 0 for all of them.
-        split: of the data; None: the config's.
-        seed: of the latents.
-        step: as `open_run` takes it.
-        truncation: 1.0 for none.
-        standing: batch norm's statistics are measured anew over so many batches (Brock et al., 2019); 0: those
-            that training averaged.
+        features: a name in `gan_jax.metrics.features`; None: the config's.
+        count: the number of generated samples.
+        reference: the number of real samples, 0 for all of them.
+        split: the split of the data to compare with; None: the config's.
+        seed: the seed of the latents.
+        step: the step of the checkpoint; None: the newest good one; "best": the best one that was kept.
+        truncation: the truncation of the latents, 1.0 for none.
+        standing: measure the statistics of batch norm again over this many batches (standing statistics, Brock et
+            al., 2019); 0: use those of the training.
+        allow: packages, beside gan_jax, that functions named by the run's config may come from.
 
     Raises:
         UserError: there is no run, no such checkpoint, metric, split, truncation or weights.
@@ -56,18 +57,19 @@ def evaluate(
     if count < 2:
         raise UserError(f"--count must be at least 2, got {count}")
     run = open_run(workdir, step, allow)
-    config, plain = run.config, make_source(run.config, allow)
-    if tuple(plain.shape) != tuple(run.spec.shape):
-        raise UserError(f"the data are {tuple(plain.shape)} now, and the run's samples {tuple(run.spec.shape)}")
-    same = plain.fingerprint() == run.data
-    notes = () if same else (f"the run was trained on other data, {run.data}",)
-    source = plain
+    config, trained_on = run.config, make_source(run.config, allow)
+    now, then = tuple(trained_on.shape), tuple(run.spec.shape)
+    if now != then:
+        raise UserError(f"the data have shape {now} now, but the run's samples have shape {then}")
+    is_same = trained_on.fingerprint() == run.data
+    notes = () if is_same else (f"the run was trained on other data, {run.data}",)
+    source = trained_on
     if split is not None:
         field = "data.source.source.split" if config.data.source.name == "stacked" else "data.source.split"
         source = make_source(configs.override(config, [f"{field}={split}"], allow=allow), allow)
-    # A classifier's features are of the run's own data also where it is compared with another split.
-    evaluator = Evaluator(source, features_of(features, config, plain, allow), metrics, reference)
-    options: dict[str, Any] = {} if truncation == 1.0 else {"truncation": truncation}
+    # A classifier is trained on the data of the run, also where samples are compared with another split.
+    evaluator = Evaluator(source, features_of(features, config, trained_on, allow), metrics, reference)
+    options: dict[str, object] = {} if truncation == 1.0 else {"truncation": truncation}
     labels = None
     if config.conditional:
         labels, options["labels"] = evaluator.wanted_labels(count), "the reals'"
@@ -80,18 +82,18 @@ def evaluate(
     )
     try:
         keep(workdir, records)
-        page(workdir)  # shows them
+        page(workdir)  # the page of the run shows the metrics
     except OSError as error:
-        where = f"{workdir} can't be written to ({error.strerror})"
-        warnings.warn(f"{where}: the records are not kept there", stacklevel=2)
+        reason = f"{workdir} can't be written to ({error.strerror})"
+        warnings.warn(f"{reason}: the records are not kept there", stacklevel=2)
     return records
 
 
 def _standing(run: Opened, seed: int, batches: int) -> Variables:
-    """The averaged variables with batch norm's statistics measured anew, in the run's own precision."""
+    """Returns the moving average of the generator with the statistics of batch norm measured again."""
     classes = run.spec.classes if run.config.conditional else None
-    asked = precision.asked(run.config, jax.default_backend())
-    measure = precision.traced_with(asked, standing_statistics)
+    run_precision = precision.asked(run.config, jax.default_backend())
+    measure = precision.traced_with(run_precision, standing_statistics)
     try:
         return measure(run.gan, run.state.ema, jax.random.key(seed), run.config.batch, batches, classes)
     except ValueError as error:

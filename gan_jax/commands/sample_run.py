@@ -1,9 +1,10 @@
-"""Pictures of a run's samples: a grid, single images, walks between latents, and each sample's nearest reals."""
+"""Writes samples of a run: a grid, single images, walks between latents, or samples beside their nearest reals."""
 
+import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,7 @@ from ..runtime.sampler import Sampler
 from ..train.open_run import Opened, open_run
 from ..types import Variables
 
-_WALK = 9  # samples from one to the next
-_NEIGHBOURS_OF = 16  # samples that neighbours are looked for, unless --count says otherwise
+_WALK = 9  # images from one sample to the next
 
 
 def sample(
@@ -32,22 +32,22 @@ def sample(
     out: str | os.PathLike | None = None,
     allow: Allow = (),
 ) -> list[Path]:
-    """Write `count` samples of a run's averaged generator: one grid, or single images in a folder.
+    """Writes `count` samples of the moving average of a run's generator, and returns the paths.
 
     Args:
-        workdir: the run's.
-        count: how many.
-        seed: of the latents.
-        step: which checkpoint; None: the newest good one; "best": the best one that was kept.
-        truncation: 1.0 for none; only for generators that define it.
-        labels: of a conditional run, in turn; None: all.
-        out: a path ending in .png for a grid (default: `<workdir>/samples_<step>.png`), .npz for the samples
-            as an array `image` (uint8 images as the data's, or float32 vectors), else a folder for
-            `00000.png`, `00001.png`, ..., whose name has no ending unless it is there already
+        workdir: the folder of the run.
+        count: the number of samples.
+        seed: the seed of the latents.
+        step: the step of the checkpoint; None: the newest good one; "best": the best one that was kept.
+        truncation: the truncation of the latents, 1.0 for none; only for generators that define it.
+        labels: the labels of a conditional run, used in turn; None: all.
+        out: what is written. A path that ends in .png: a grid (default: `<workdir>/samples_<step>.png`). A path
+            that ends in .npz: an array `image` (uint8 images, or float32 vectors). A path without an ending, or an
+            existing folder: single images `00000.png`, `00001.png`, ... in that folder.
 
     Raises:
-        UserError: there is no run, no such checkpoint or label, another ending, or the generator defines no
-            truncation.
+        UserError: there is no run, no such checkpoint or label; `out` has another ending; or the generator defines
+            no truncation.
     """
     workdir = Path(workdir)
     _check_count(count, 1)
@@ -61,9 +61,12 @@ def sample(
     if path.suffix not in (".png", ".npz"):
         if len(run.spec.shape) != 3:
             raise UserError(f"samples of shape {run.spec.shape} are no images: give --out a .png or .npz file")
-        return _writing(path, lambda: _write_each(path, sampler, run.state.ema, count))
+        with _as_user_error(path):
+            return _write_each(path, sampler, run.state.ema, count)
     values = sampler(run.state.ema, count)
-    return _writing(path, lambda: _write(values, path, sampler.columns(count)))
+    with _as_user_error(path):
+        _write(values, path, sampler.columns(count))
+    return [path]
 
 
 def interpolate(
@@ -78,18 +81,18 @@ def interpolate(
     out: str | os.PathLike | None = None,
     allow: Allow = (),
 ) -> list[Path]:
-    """Write a walk from sample to sample and back to the first, `steps` pictures from each to the next.
+    """Writes a walk from sample to sample and back to the first, with `steps` images from each to the next.
 
-    A grid with a row from each sample to the next (default: `<workdir>/interpolation_<step>.png`), or, where `out`
-    ends in .gif, a film. Latents go along great circles (`sampling.slerp`).
+    It is a grid with one row from each sample to the next (default: `<workdir>/interpolation_<step>.png`), or an
+    animation where `out` ends in .gif. Latents move along great circles (`runtime.sampler.slerp`).
 
     Raises:
-        UserError: as `sample`; the samples are no images; another ending.
+        UserError: as `sample`; or the samples are no images.
     """
     workdir = Path(workdir)
     _check_count(count, 2)
     if steps < 2:
-        raise UserError(f"--interpolate must be at least 2 pictures from one sample to the next, got {steps}")
+        raise UserError(f"--interpolate must be at least 2 images from one sample to the next, got {steps}")
     run = open_run(workdir, step, allow)
     path = Path(out) if out is not None else workdir / f"interpolation_{run.step:08d}.png"
     if path.suffix not in (".png", ".gif"):
@@ -97,22 +100,19 @@ def interpolate(
     rows = run.sampler(seed, truncation, labels).between(run.state.ema, [*range(count), 0], steps)
     flat = rows.reshape(-1, *rows.shape[2:])
     _check_images(flat, run, "there is nothing to show between them")
-
-    def write() -> list[Path]:
+    with _as_user_error(path):
         if path.suffix == ".png":
             report.save_png(path, report.picture(flat, columns=steps))
         else:
-            _film(path, flat)
-        return [path]
-
-    return _writing(path, write)
+            _write_gif(path, flat)
+    return [path]
 
 
 def neighbours(
     workdir: str | os.PathLike,
     *,
     nearest_reals: int,
-    count: int = _NEIGHBOURS_OF,
+    count: int = 16,
     features: Call | None = None,
     seed: int = 0,
     step: int | str | None = None,
@@ -121,17 +121,17 @@ def neighbours(
     out: str | os.PathLike | None = None,
     allow: Allow = (),
 ) -> list[Path]:
-    """Write a grid: in each row a sample, then the reals nearest to it by Euclidean distance of features.
+    """Writes a grid: each row has one sample, then its nearest real images by the Euclidean distance of features.
 
-    The default path is `<workdir>/neighbours_<step>.png`. A generator that repeats its data shows itself so.
+    It shows whether the generator copies its data. The default path is `<workdir>/neighbours_<step>.png`.
 
     Raises:
-        UserError: as `sample`; the samples are no images; there are no such features.
+        UserError: as `sample`; the samples are no images; or there are no such features.
     """
     workdir = Path(workdir)
     _check_count(count, 1)
     if nearest_reals < 1:
-        raise UserError(f"--neighbours must be at least 1 real a sample, got {nearest_reals}")
+        raise UserError(f"--neighbours must be at least 1 real image for each sample, got {nearest_reals}")
     run = open_run(workdir, step, allow)
     path = Path(out) if out is not None else workdir / f"neighbours_{run.step:08d}.png"
     if path.suffix != ".png":
@@ -142,16 +142,13 @@ def neighbours(
     evaluator = Evaluator(source, features_of(features, run.config, source, allow), ())
     samples = pixels.to_uint8(values)
     try:
-        found = evaluator.nearest_reals(samples, nearest_reals)
+        reals = evaluator.nearest_reals(samples, nearest_reals)
     except ValueError as error:
         raise UserError(f"--neighbours {nearest_reals}: {error}") from error
-    grid = np.concatenate([samples[:, None], found], axis=1).reshape(-1, *samples.shape[1:])
-
-    def write() -> list[Path]:
+    grid = np.concatenate([samples[:, None], reals], axis=1).reshape(-1, *samples.shape[1:])
+    with _as_user_error(path):
         report.save_png(path, report.picture(grid, columns=nearest_reals + 1))
-        return [path]
-
-    return _writing(path, write)
+    return [path]
 
 
 def _check_count(count: int, least: int) -> None:
@@ -159,12 +156,21 @@ def _check_count(count: int, least: int) -> None:
         raise UserError(f"--count must be at least {least}, got {count}")
 
 
-def _check_images(values: np.ndarray, run: Opened, instead: str) -> None:
+def _check_images(values: np.ndarray, run: Opened, consequence: str) -> None:
     if values.ndim != 4 or values.shape[-1] not in (1, 3, 4):
-        raise UserError(f"samples of shape {run.spec.shape} are no images: {instead}")
+        raise UserError(f"samples of shape {run.spec.shape} are no images: {consequence}")
 
 
-def _film(path: Path, images: np.ndarray) -> None:
+@contextlib.contextmanager
+def _as_user_error(path: Path) -> Iterator[None]:
+    """Turns an error of writing to `path` into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"can't write to {path} ({error.strerror}): give another --out") from error
+
+
+def _write_gif(path: Path, images: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder:
         frames = [Path(folder) / f"{i:05d}.png" for i in range(len(images))]
         for frame, image in zip(frames, images):
@@ -172,24 +178,16 @@ def _film(path: Path, images: np.ndarray) -> None:
         report.save_gif(path, frames, seconds_per_frame=0.1, most=len(frames))
 
 
-def _writing(path: Path, write: Callable[[], list[Path]]) -> list[Path]:
-    try:
-        return write()
-    except OSError as error:
-        raise UserError(f"can't write to {path} ({error.strerror}): give another --out") from error
-
-
-def _write(values: np.ndarray, path: Path, columns: int | None) -> list[Path]:
+def _write(values: np.ndarray, path: Path, columns: int | None) -> None:
     if path.suffix == ".png":
         report.save_png(path, report.picture(values, columns=columns))
-        return [path]
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, image=pixels.to_uint8(values) if values.ndim == 4 else values)
-    return [path]
 
 
 def _write_each(folder: Path, sampler: Sampler, variables: Variables, count: int) -> list[Path]:
-    """An image a file, a block at a time: fifty thousand need not be held at once."""
+    """Writes one file for each image. Blocks of images are drawn one after the other, to save memory."""
     paths = [folder / f"{i:05d}.png" for i in range(count)]
     images = itertools.chain.from_iterable(generated(sampler, variables, count))
     for path, image in zip(paths, images, strict=True):

@@ -16,8 +16,9 @@ SAVED = 75  # EX_TEMPFAIL: to a scheduler it means "run it again"; everything is
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a recipe (see gan-jax recipes), or a Python file with get_config()")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="such as steps=600 or data.resident=false"
-    )
+        "overrides", nargs="*", default=[], metavar="key=value",
+        help="sets a field of the config, such as steps=600 or data.resident=false",
+    )  # fmt: skip
     parser.add_argument("--workdir", type=Path, help="the folder of the run; runs/<config name> if not given")
     parser.add_argument("--dry-run", action="store_true", help="print what would be trained, and what it costs")
     parser.add_argument(
