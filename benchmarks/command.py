@@ -32,9 +32,11 @@ def benchmark(
     """Run "quick" or "full"; see `suites.run`. Each figure is written as soon as it is there.
 
     Raises:
-        ValueError: no such suite or case, or plots without matplotlib.
+        ValueError: no such suite or case, too few rounds, or plots without matplotlib.
     """
     _check_names(suite, only, cases)
+    if rounds and rounds < 5:
+        raise ValueError(f"--rounds={rounds}: a median of fewer than 5 samples says little")
     if plots is not None and not importlib.util.find_spec("matplotlib"):
         raise ValueError("--plots needs matplotlib: pip install 'gan_jax[benchmark]'")
     with _no_compilation_cache():

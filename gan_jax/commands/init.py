@@ -73,7 +73,7 @@ def write_config(path: str | os.PathLike) -> None:
     path = Path(path)
     name, shown = path.stem, one_line(path)
     if path.suffix != ".py" or not name.strip(".") or not name.isprintable() or set(name) & set('"\\'):
-        raise UserError(f"{shown} is no name for a config file: give a plain name that ends in .py")
+        raise UserError(f"{shown} cannot name a config file: give a plain name that ends in .py, as my_photos.py")
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(_TEMPLATE.format(title=name, name=f'"{name}"', command=_command(path)))

@@ -12,8 +12,8 @@ import games
 import runs
 from gan_jax import pixels, report
 from gan_jax.checkpoint import Checkpoints
-from gan_jax.commands import sample as sample_run
-from gan_jax.commands.evaluate import evaluate
+from gan_jax.commands import sample_run
+from gan_jax.commands.evaluate_run import evaluate
 from gan_jax.config import Call
 from gan_jax.data.arrays import Arrays
 from gan_jax.data.digits import digits
