@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,13 +35,11 @@ def test_its_config_trains_on_a_folder_of_images(tmp_path, monkeypatch):
 def test_every_field_has_a_comment(tmp_path):
     call("init", tmp_path / "mine.py")
     lines = (tmp_path / "mine.py").read_text().splitlines()
-    fields = [
-        (before.strip(), line.strip()) for before, line in zip(lines, lines[1:]) if re.match(r" {8}\w", line)
-    ]
-    names = {line.partition("=")[0] for _, line in fields}
+    pairs = [(before.strip(), line.strip()) for before, line in pairwise(lines) if re.match(r" {8}\w", line)]
+    names = {line.partition("=")[0] for _, line in pairs}
     assert len(names) >= 12
     assert names <= {field.name for field in dataclasses.fields(configs.Config)}
-    without = [line for before, line in fields if not before.startswith("# ")]
+    without = [line for before, line in pairs if not before.startswith("# ")]
     assert [line.partition("=")[0] for line in without] == ["discriminator_optimizer"]  # one comment for both
     assert max(map(len, lines)) <= 115
 
