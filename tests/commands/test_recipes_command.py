@@ -29,9 +29,8 @@ def test_a_recipe_is_found_by_its_name_in_any_folder(tmp_path, monkeypatch):
 
 def test_a_file_goes_before_a_recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "digits").write_text(
-        "from gan_jax.config import Config\ndef get_config(): return Config(name='a')\n"
-    )
+    text = "from gan_jax.config import Config\ndef get_config():\n    return Config(name='a')\n"
+    (tmp_path / "digits").write_text(text)
     assert configs.load("digits").name == "a"
 
 
