@@ -4,8 +4,8 @@ import argparse
 import math
 from pathlib import Path
 
-from ..config.overrides import literal
 from ..config.resolve import Call
+from ..config.values import literal
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -36,7 +36,7 @@ def test_dry_run(config, trained, tmp_path, monkeypatch):
     assert outcome.code == 0, outcome.err
     for player in ("generator", "discriminator"):
         assert total(outcome.out, player) == count(trained, player)
-    assert "\nsteps = 20\n" in outcome.out
+    assert re.search("^steps = 20 +# Length of the training", outcome.out, re.MULTILINE)
     assert "data: 1,797 samples of shape (8, 8, 1), 10 classes" in outcome.out
     assert "memory of a step: " in outcome.out
     assert not list(tmp_path.iterdir())  # it writes nothing
