@@ -10,7 +10,7 @@ from ..errors import UserError, one_line
 _TEMPLATE = '''"""{title}: images like those in a folder, at 64 x 64 pixels.
 
 Command   {command}
-Result    runs/{title}/index.html shows the curves and the sample grids.
+Result    runs/{title}/report.html shows the curves and the sample grids.
 """
 
 from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Sample
