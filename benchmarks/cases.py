@@ -54,7 +54,7 @@ class Case:
         penalties = ((self.gamma, gan_jax.penalties.r1_r2(), 1),) if self.gamma else ()
         game = gan_jax.GAN(
             generator, discriminator, getattr(gan_jax.losses, self.loss)(),
-            adam, adam, gan_jax.latents.normal(self.latent), discriminator_penalties=penalties,
+            adam, adam, gan_jax.latents.normal(self.latent), discriminator_terms=penalties,
         )  # fmt: skip
         return dataclasses.replace(game, **changes)
 

@@ -14,8 +14,9 @@ import gan_jax
 from gan_jax.models import mlp
 from gan_jax.ops import compiler_options, conv, conv_transpose
 from gan_jax.pixels import to_float
-from gan_jax.step.draws import deal, global_index
-from gan_jax.step.updates import Game
+from gan_jax.step.draws import draw, global_index
+from gan_jax.step.inputs import UpdateInputs
+from gan_jax.step.updates import Updates
 
 from .cases import Case, init
 from .runners import Runner, placed, wrapped
@@ -40,22 +41,22 @@ def turns(case: Case) -> dict[str, Runner]:
     """Each player's turn by itself, and the discriminator's without its penalty where it has one."""
 
     def turn(gan: gan_jax.GAN, player: str) -> Runner:
-        game = Game(gan, None)
+        updates = Updates(gan, None)
 
         def run(state: gan_jax.GANState, image: jax.Array) -> Any:
             index = global_index(case.batch, None)
-            draws = deal(gan, state.key, state.step, 0, None, index)
-            image, seen = to_float(image), jnp.zeros(())
+            draws = draw(gan, state.key, state.step, 0, None, index)
+            inputs = UpdateInputs(to_float(image), None, draws)
             if player == "discriminator":
-                return game.discriminator_turn(state, seen, image, None, draws, None)[0]
-            return game.generator_turn(state, seen, image, None, draws, None)[0]
+                return updates.discriminator(state, inputs, None)[0]
+            return updates.generator(state, inputs, None)[0]
 
         return program(run, init(case, gan), jax.device_put(case.images(case.batch)))
 
     gan = case.gan()
     found = {"discriminator": turn(gan, "discriminator"), "generator": turn(gan, "generator")}
     if case.gamma:
-        found["discriminator, no penalty"] = turn(case.gan(discriminator_penalties=()), "discriminator")
+        found["discriminator, no penalty"] = turn(case.gan(discriminator_terms=()), "discriminator")
     return found
 
 

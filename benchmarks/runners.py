@@ -77,16 +77,15 @@ def ours(
     images = case.images(case.batch)
     rows = {"image": np.stack([images] * fuse) if fuse > 1 else images}
     state, batch = placed(step, mesh, init(case, gan), rows)
-    program = step.function.made(0) if hasattr(step.function, "made") else step.function
     begun = time.perf_counter()
-    compiled = program.lower(state, batch).compile()
+    compiled = step.lower(state, batch).compile()
     compile_s = time.perf_counter() - begun
     box = [state]
     wait = jax.default_backend() == "cpu" and devices > 1  # collectives that queue up there can deadlock
 
     def run(n: int) -> None:
         for _ in range(n):
-            box[0], metrics = compiled(box[0], batch)
+            box[0], metrics = compiled(box[0], batch, ())
             if wait:
                 jax.block_until_ready(metrics)
         jax.block_until_ready(box[0])

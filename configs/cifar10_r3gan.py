@@ -13,7 +13,7 @@ Cost      768 GPU-hours: 4 days on 8 L40 for 250 million images, by the paper's 
           authors' repository quotes it.
 """
 
-from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Penalty, Sample
+from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Sample, Term
 
 _NETWORK = {"widths": (768, 768, 768, 768), "cardinality": 96, "full_precision_up_to": 4}
 _IMAGES = 20e6  # of all schedules; then they stay at their ends
@@ -38,7 +38,7 @@ def get_config() -> Config:
         latent=Call("normal", size=64),
         loss=Call("relativistic"),
         # The paper's gamma / 2 (E |grad|^2 on reals + on samples): the half is in the penalty.
-        discriminator_penalties=(Penalty(Call("r1_r2"), weight=_from(0.05, 0.005)),),
+        discriminator_terms=(Term(_from(0.05, 0.005), Call("r1_r2")),),
         generator_optimizer=_ADAM,
         discriminator_optimizer=_ADAM,
         augment=Call("ada", policy="r3gan", target=None, p=_from(0.0, 0.55)),

@@ -17,7 +17,7 @@ Cost      370 hours for the 100 million images at the 13.3 s a thousand of Studi
           9 days and 20 hours, evaluations among them), which names neither the GPU nor how many.
 """
 
-from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Penalty, Sample
+from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Sample, Term
 
 
 def get_config() -> Config:
@@ -31,7 +31,7 @@ def get_config() -> Config:
         discriminator=Call("stylegan2", architecture="orig", group=32),
         latent=Call("normal", size=512),
         loss=Call("non_saturating"),
-        discriminator_penalties=(Penalty(Call("r1"), weight=0.01, every=16),),
+        discriminator_terms=(Term(0.01, Call("r1"), every=16),),
         # 0.0025 on paper; 0.002 and 0.002353 in effect.
         generator_optimizer=Call("lazy_adam", learning_rate=0.0025, b1=0.0, b2=0.99, k=4),
         discriminator_optimizer=Call("lazy_adam", learning_rate=0.0025, b1=0.0, b2=0.99, k=16),

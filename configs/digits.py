@@ -9,7 +9,7 @@ Expected  a grid with one digit a column that a person can read. No score is cla
 Cost      under a minute on 2 CPU cores.
 """
 
-from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Penalty, Sample
+from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Sample, Term
 
 
 def get_config() -> Config:
@@ -22,7 +22,7 @@ def get_config() -> Config:
         generator=Call("dcgan", width=32),
         discriminator=Call("dcgan", width=32, norm="none"),
         latent=Call("normal", size=64),
-        discriminator_penalties=(Penalty(Call("r1"), weight=5.0),),
+        discriminator_terms=(Term(5.0, Call("r1")),),
         generator_optimizer=Call("adam", learning_rate=4e-4, b1=0.5),
         discriminator_optimizer=Call("adam", learning_rate=4e-4, b1=0.5),
         ema=Ema(half_life=10_000.0),

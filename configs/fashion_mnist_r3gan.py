@@ -11,7 +11,7 @@ Expected  benchmarks/results/quality.md, after eight minutes on one thread: 36,0
 Cost      see there.
 """
 
-from gan_jax.config import Call, Checkpoint, Config, Data, Log, Penalty, Sample
+from gan_jax.config import Call, Checkpoint, Config, Data, Log, Sample, Term
 
 _RATE = Call(
     "adam",
@@ -32,9 +32,7 @@ def get_config() -> Config:
         discriminator=Call("r3gan", **_PLAYER),
         latent=Call("normal", size=64),
         loss=Call("relativistic"),
-        discriminator_penalties=(
-            Penalty(Call("r1_r2"), weight=Call("cosine", start=0.5, end=0.05, images=200_000), every=4),
-        ),
+        discriminator_terms=(Term(Call("cosine", start=0.5, end=0.05, images=200_000), Call("r1_r2"), every=4),),
         generator_optimizer=_RATE,
         discriminator_optimizer=_RATE,
         log=Log(every=50),

@@ -14,7 +14,7 @@ Cost      the authors give none that we have read. The 20 million images here ar
           theirs go on until they are stopped, and so may this run: say a larger number of steps.
 """
 
-from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Penalty, Sample
+from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Sample, Term
 
 _NETWORK = {
     "widths": (768, 768, 768, 768, 384),
@@ -42,7 +42,7 @@ def get_config() -> Config:
         latent=Call("normal", size=64),
         loss=Call("relativistic"),
         # The paper's gamma / 2 (E |grad|^2 on reals + on samples): the half is in the penalty.
-        discriminator_penalties=(Penalty(Call("r1_r2"), weight=_from(2.0, 0.2)),),
+        discriminator_terms=(Term(_from(2.0, 0.2), Call("r1_r2")),),
         generator_optimizer=_ADAM,
         discriminator_optimizer=_ADAM,
         augment=Call("ada", policy="r3gan", target=None, p=_from(0.0, 0.3)),

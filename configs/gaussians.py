@@ -7,7 +7,7 @@ Expected  25 of 25 modes (at least 20 of 10,000 samples within 3 sigma), 93 % of
 Cost      two minutes on 2 CPU cores.
 """
 
-from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Parallel, Penalty, Sample
+from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Parallel, Sample, Term
 
 _RATE = Call("adam", learning_rate=Call("cosine", start=2e-3, end=1e-4, images=7.5e6), b1=0.0, b2=0.99)
 
@@ -22,9 +22,7 @@ def get_config() -> Config:
         discriminator=Call("mlp", width=128, layers=3),
         latent=Call("normal", size=2),
         loss=Call("relativistic"),
-        discriminator_penalties=(
-            Penalty(Call("r1_r2"), weight=Call("cosine", start=0.05, end=0.002, images=5e6)),
-        ),
+        discriminator_terms=(Term(Call("cosine", start=0.05, end=0.002, images=5e6), Call("r1_r2")),),
         generator_optimizer=_RATE,
         discriminator_optimizer=_RATE,
         ema=Ema(half_life=20_000.0),

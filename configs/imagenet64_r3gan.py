@@ -15,7 +15,7 @@ Cost      the authors give none that we have read. The 200 million images here a
           theirs go on until they are stopped, and so may this run: say a larger number of steps.
 """
 
-from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Penalty, Sample
+from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Sample, Term
 
 _NETWORK = {"widths": (1536, 1536, 1536, 1536, 1536), "cardinality": 96, "full_precision_up_to": 4}
 _IMAGES = 200e6  # of all schedules; then they stay at their ends
@@ -40,7 +40,7 @@ def get_config() -> Config:
         latent=Call("normal", size=64),
         loss=Call("relativistic"),
         # The paper's gamma / 2 (E |grad|^2 on reals + on samples): the half is in the penalty.
-        discriminator_penalties=(Penalty(Call("r1_r2"), weight=_from(1.0, 0.1)),),
+        discriminator_terms=(Term(_from(1.0, 0.1), Call("r1_r2")),),
         generator_optimizer=_ADAM,
         discriminator_optimizer=_ADAM,
         augment=Call("ada", policy="r3gan", target=None, p=_from(0.0, 0.4)),

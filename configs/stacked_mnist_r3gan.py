@@ -13,7 +13,7 @@ Expected  no count is claimed: traced here; not trained. Papers count the classe
 Cost      not measured.
 """
 
-from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Metrics, Penalty, Sample
+from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Metrics, Sample, Term
 
 _NETWORK = {"widths": (192, 192, 192, 96), "cardinality": (24, 24, 24, 12)}
 _IMAGES = 5e6  # of all schedules; then they stay at their ends
@@ -36,7 +36,7 @@ def get_config() -> Config:
         discriminator=Call("r3gan", **_NETWORK),
         latent=Call("normal", size=64),
         loss=Call("relativistic"),
-        discriminator_penalties=(Penalty(Call("r1_r2"), weight=_from(1.0, 0.1)),),
+        discriminator_terms=(Term(_from(1.0, 0.1), Call("r1_r2")),),
         generator_optimizer=_ADAM,
         discriminator_optimizer=_ADAM,
         ema=Ema(half_life=_from(0.0, 5e5), ramp_up=None),

@@ -4,8 +4,7 @@ Each function takes `(real_logits, fake_logits)` and returns a scalar to be mini
 `r` and `f` below are the discriminator's logits on real and generated samples, `s` is the logistic sigmoid.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax.nn import relu, softplus
@@ -13,11 +12,27 @@ from jax.nn import relu, softplus
 from .types import Logits, Scalar
 
 
-class Loss(NamedTuple):
-    """What each player minimises, as functions of `(real_logits, fake_logits)`."""
+@runtime_checkable
+class LossFunction(Protocol):
+    """The loss of one player."""
 
-    generator: Callable[[Logits, Logits], Scalar]
-    discriminator: Callable[[Logits, Logits], Scalar]
+    def __call__(self, real: Logits, fake: Logits, /) -> Scalar:
+        """Returns the loss, a mean over the batch, from the logits of real and of generated samples."""
+        ...
+
+
+class Loss(NamedTuple):
+    """What each player minimises.
+
+    Attributes:
+        generator, discriminator: the players' losses.
+        wants_axis_name: True if both functions take the keyword `axis_name` (the device axis under `pmap`, else
+            None): a loss that mixes samples needs it.
+    """
+
+    generator: LossFunction
+    discriminator: LossFunction
+    wants_axis_name: bool = False
 
 
 def _cross_entropy(real: Logits, fake: Logits, real_label: float) -> Scalar:

@@ -243,7 +243,8 @@ R3GAN = {
 def test_r3gans_schedules_are_the_published_ones(name):
     facts, gan, config = R3GAN[name], game(name), recipe(name)
     assert config.batch == facts.batch
-    ((gamma, _, every),) = gan.discriminator_penalties
+    (term,) = gan.discriminator_terms
+    gamma, every = term.weight, term.every
     assert callable(gamma)
     assert every == 1
     times = [0.0, facts.images / 2, facts.images, 3 * facts.images]
@@ -282,7 +283,7 @@ def test_r3gans_networks_are_the_published_ones(name):
 
 @pytest.mark.parametrize(("name", "rows"), [*((name, 2) for name in R3GAN), ("cifar10_sngan", 6)])
 def test_the_generator_has_draws_of_its_own(name, rows):
-    assert game(name).rows == rows
+    assert game(name).batches_per_step == rows
     assert batch_spec(recipe(name), spec(name))["image"].shape[:2] == (rows, recipe(name).batch)
 
 
@@ -304,8 +305,8 @@ def test_sngans_average_is_the_generator_itself():
 def test_stylegan2s_average_and_augmentation_are_adas():
     gan = game("cifar10_stylegan2_ada")
     assert [float(gan.ema(jnp.asarray(seen))) for seen in (0.0, 1e6, 1e8)] == [0, 50_000, 500_000]
-    ((gamma, penalty, every),) = gan.discriminator_penalties
-    assert (gamma, penalty.name, every) == (0.01, "r1", 16)
+    (term,) = gan.discriminator_terms
+    assert (term.weight, term.penalty.name, term.every) == (0.01, "r1", 16)
     state: AdaState = gan.augment.init()
     for _ in range(4):  # all reals are taken for real: the sign's mean of 1 is above 0.6
         state = gan.augment.update(state, jnp.ones(64), 64)

@@ -102,8 +102,8 @@ def test_section_5_is_the_game_of_section_3(here: Path) -> None:
     assert (asked.batch, asked.steps, asked.conditional) == (10, 100 * 100, False)
     assert asked.latent.kwargs == {"size": 100}
     assert asked.loss == config.Call("non_saturating")
-    assert asked.discriminator_penalties == asked.generator_penalties == ()
-    assert not ours.discriminator_penalties + ours.generator_penalties
+    assert asked.discriminator_terms == asked.generator_terms == ()
+    assert not ours.discriminator_terms + ours.generator_terms
     for optimizer in (asked.generator_optimizer, asked.discriminator_optimizer):
         assert optimizer == config.Call("adam", learning_rate=1e-3, b1=0.5)
 
@@ -112,11 +112,11 @@ def test_the_config_of_the_guide_makes_a_game() -> None:
     [block] = [block for block in blocks(FIRST_GAN, "python") if "def get_config" in block.text]
     namespace: dict = {}
     run(block, namespace)
-    asked = config.override(namespace["get_config"](), ["discriminator_penalties.0.weight=1.0"])
+    asked = config.override(namespace["get_config"](), ["discriminator_terms.0.weight=1.0"])
     config.validate(asked)
     [(weight, penalty, every)] = recipe.make_gan(
         asked, recipe.SampleSpec.of(recipe.make_source(asked))
-    ).discriminator_penalties
+    ).discriminator_terms
     assert (weight, penalty.name, every) == (1.0, "r1", 1)
 
 

@@ -132,7 +132,7 @@ BATCH = games.batches(8)
 
 @pytest.fixture(scope="module")
 def by_hand():
-    gan = games.make(discriminator_penalties=((0.5, gan_jax.penalties.r1(), 1),))
+    gan = games.make(discriminator_terms=(gan_jax.Term(0.5, gan_jax.penalties.r1()),))
     weights = gan_jax.init(gan, jax.random.key(5), BATCH)
     return weights, games.play(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, weights))[1]
 
@@ -144,7 +144,7 @@ def test_every_kind_of_network_plays_the_same_game(kind, by_hand):
     gan = games.make(
         generator=generator,
         discriminator=discriminator,
-        discriminator_penalties=((0.5, gan_jax.penalties.r1(), 1),),
+        discriminator_terms=(gan_jax.Term(0.5, gan_jax.penalties.r1()),),
     )
     state = gan_jax.init(gan, weights.key, BATCH)
     _, own = games.play(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, state))
@@ -278,7 +278,7 @@ def test_sampler_gives_each_sample_a_key_of_its_own():
 def test_truncation_needs_a_generator_that_defines_one():
     sample = gan_jax.make_sampler(games.make())
     variables = games.Generator().init(jax.random.key(0), jnp.zeros((1, LATENT)))
-    with pytest.raises(ValueError, match=r"truncation=0.5, but Generator defines none"):
+    with pytest.raises(ValueError, match=r"truncation=0.5, but Generator has none"):
         sample(variables, jnp.zeros((1, LATENT)), truncation=0.5)
 
     class Truncated(games.Generator):
@@ -359,8 +359,11 @@ def test_a_generator_of_the_wrong_shape_is_refused():
     [
         ({"disc_steps": 0}, "disc_steps must be at least 1, got 0"),
         ({"microbatches": 0}, "microbatches must be at least 1, got 0"),
-        ({"discriminator_penalties": ((1.0, gan_jax.penalties.r1(), 0),)}, "penalty r1: every must be at least 1"),
-        ({"generator_penalties": ((1.0, gan_jax.penalties.reconstruction(), 1),) * 2}, "different names"),
+        (
+            {"discriminator_terms": (gan_jax.Term(1.0, gan_jax.penalties.r1(), 0),)},
+            "penalty r1: every must be at least 1",
+        ),
+        ({"generator_terms": (gan_jax.Term(1.0, gan_jax.penalties.reconstruction()),) * 2}, "different names"),
     ],
 )
 def test_a_game_that_makes_no_sense_is_refused(keywords, message):
@@ -387,7 +390,7 @@ def test_a_population_is_a_vmap_over_games_built_from_traced_numbers():
         gan = games.make(
             generator_tx=gan_jax.optimizers.sgd(rates[0]),
             discriminator_tx=gan_jax.optimizers.adam(rates[1]),
-            discriminator_penalties=((weight, gan_jax.penalties.r1(), 1),),
+            discriminator_terms=(gan_jax.Term(weight, gan_jax.penalties.r1()),),
         )
         state, step = gan_jax.init(gan, jax.random.key(0), BATCH), gan_jax.make_train_step(gan)
         for _ in range(2):

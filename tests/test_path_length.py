@@ -10,6 +10,7 @@ import gan_jax
 from devices import run_json
 from gan_jax import networks, penalties
 from gan_jax.models import dcgan, stylegan2
+from gan_jax.step.terms import weighted_sum
 from gan_jax.types import Samples
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
@@ -103,7 +104,7 @@ def test_numbers_that_make_no_sense(keywords):
 
 
 def test_devices_that_would_take_other_samples_than_one():
-    with pytest.raises(ValueError, match="one of every 4 samples, which don't divide the 6 of a device"):
+    with pytest.raises(ValueError, match="every 4 samples, but 4 does not divide the 6 samples of a device"):
         penalties.path_length(shrink=4).apply(
             jnp.zeros(()), lambda latents, **keywords: latents, LATENTS, REAL, KEYS, axis_name="i"
         )
@@ -113,8 +114,8 @@ def test_devices_that_would_take_other_samples_than_one():
 
 
 def game(generator, every=1, **keywords):
-    entries = ((2.0, penalties.path_length(decay=0.1), every),)
-    return games.make(generator=generator, generator_penalties=entries, **keywords)
+    entries = (gan_jax.Term(2.0, penalties.path_length(decay=0.1), every),)
+    return games.make(generator=generator, generator_terms=entries, **keywords)
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -154,16 +155,16 @@ def test_keywords_are_those_of_the_method():
     assert networks.accepted(network, "apply", keywords) == keywords
 
 
-def test_axis_name_is_given_to_who_names_it():
+def test_axis_name_is_given_to_a_penalty_that_wants_it():
     def named(state, *arguments, axis_name):
         return jnp.asarray(3.0 if axis_name == "i" else 1.0), state
 
     plain = penalties.Penalty("plain", lambda: (), lambda state, *arguments: (jnp.asarray(2.0), state))
-    knows = penalties.Penalty("knows", lambda: (), named)
+    knows = penalties.Penalty("knows", lambda: (), named, wants_axis_name=True)
     for every in (1, 2):
-        entries = ((1.0, plain, every), (1.0, knows, every))
+        entries = (gan_jax.Term(1.0, plain, every), gan_jax.Term(1.0, knows, every))
         for axis, expected in (("i", 3.0), (None, 1.0)):
-            _, _, metrics = penalties.total(entries, ((), ()), (), jnp.asarray(0), jnp.asarray(0.0), axis)
+            _, _, metrics = weighted_sum(entries, ((), ()), (), jnp.asarray(0), jnp.asarray(0.0), axis)
             assert (metrics["penalty/plain"], metrics["penalty/knows"]) == (2.0, expected)
 
 

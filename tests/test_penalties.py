@@ -7,6 +7,7 @@ import pytest
 
 import gan_jax
 from gan_jax import penalties, schedules
+from gan_jax.step.terms import weighted_sum
 from gan_jax.types import Samples
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
@@ -197,15 +198,15 @@ def play(gan, steps=1, batch=BATCH):
 def test_gradient_is_taken_through_the_augmentation():
     """`D(3 x)`: the gradient by the image before augmentation is 3 w."""
     threefold = gan_jax.Augment(lambda: (), lambda state, images, keys: 3 * images, lambda state, *_: state)
-    gan = game(augment=threefold, discriminator_penalties=((1.0, penalties.r1(), 1),))
+    gan = game(augment=threefold, discriminator_terms=(gan_jax.Term(1.0, penalties.r1()),))
     _, (metrics,) = play(gan)
     np.testing.assert_allclose(metrics["penalty/r1"], 9 * (1 + 4 + 0.25 + 9) / 2, rtol=1e-6)
 
 
 def test_lazy_penalty_in_a_game():
     """Every third step with three times the weight: -lr * 3 * gamma * w, and nothing in between."""
-    entries = ((0.5, penalties.r1(), 3),)
-    gan = game(discriminator_penalties=entries, discriminator_tx=gan_jax.optimizers.sgd(0.1))
+    entries = (gan_jax.Term(0.5, penalties.r1(), 3),)
+    gan = game(discriminator_terms=entries, discriminator_tx=gan_jax.optimizers.sgd(0.1))
     still = game(discriminator_tx=gan_jax.optimizers.sgd(0.1))  # the loss's own gradient doesn't depend on w
     weights = np.array([1.0, -2.0, 0.5, 3.0])
     state, plain = (gan_jax.init(g, jax.random.key(0), BATCH) for g in (gan, still))
@@ -223,14 +224,17 @@ def test_lazy_penalty_in_a_game():
 
 
 def test_weight_as_a_schedule_of_images():
-    """`total` multiplies by the schedule at the images seen; the metric stays the plain value."""
+    """`weighted_sum` multiplies by the schedule at the images seen; the metric stays the plain value."""
     constant = penalties.Penalty("two", lambda: (), lambda state, *arguments: (jnp.asarray(2.0), state))
-    entries = ((schedules.linear(0.0, 1.0, 1000.0), constant, 2), (10.0, constant._replace(name="more"), 1))
-    total, states, metrics = penalties.total(entries, ((), ()), (), jnp.asarray(4), jnp.asarray(250.0))
+    entries = (
+        gan_jax.Term(schedules.linear(0.0, 1.0, 1000.0), constant, 2),
+        gan_jax.Term(10.0, constant._replace(name="more")),
+    )
+    total, states, metrics = weighted_sum(entries, ((), ()), (), jnp.asarray(4), jnp.asarray(250.0))
     assert total == 0.25 * 2 * 2 + 10 * 2
     assert states == ((), ())
     assert metrics == {"penalty/two": 2.0, "applied/two": 1.0, "penalty/more": 2.0}
-    rested, _, metrics = penalties.total(entries, ((), ()), (), jnp.asarray(5), jnp.asarray(250.0))
+    rested, _, metrics = weighted_sum(entries, ((), ()), (), jnp.asarray(5), jnp.asarray(250.0))
     assert rested == 20
     assert metrics == {"penalty/two": 0.0, "applied/two": 0.0, "penalty/more": 2.0}
 
@@ -239,7 +243,11 @@ def test_a_penalty_keeps_state():
     """Counting its own calls: the state goes through the step, and rests with a lazy penalty."""
     counting = penalties.Penalty("count", lambda: jnp.zeros(()), lambda state, *_: (0.0 * state, state + 1))
     other = counting._replace(name="count_too")
-    gan = game(discriminator_penalties=((1.0, counting, 2),), generator_penalties=((1.0, other, 1),), disc_steps=1)
+    gan = game(
+        discriminator_terms=(gan_jax.Term(1.0, counting, 2),),
+        generator_terms=(gan_jax.Term(1.0, other),),
+        disc_steps=1,
+    )
     state, _ = play(gan, steps=5)
     assert state.discriminator.penalties == (3.0,)
     assert state.generator.penalties == (5.0,)
@@ -248,7 +256,7 @@ def test_a_penalty_keeps_state():
 def test_two_penalties_of_one_name_are_refused():
     r1 = penalties.r1()
     with pytest.raises(ValueError, match="different names"):
-        game(discriminator_penalties=((1.0, r1, 1),), generator_penalties=((1.0, r1, 1),))
+        game(discriminator_terms=(gan_jax.Term(1.0, r1),), generator_terms=(gan_jax.Term(1.0, r1),))
 
 
 @pytest.mark.parametrize("disc_steps", [1, 2])
@@ -260,7 +268,7 @@ def test_a_generator_penalty_draws_the_same_for_any_number_of_microbatches(disc_
     )  # fmt: skip
     values = []
     for microbatches in (1, 2):
-        gan = game(generator_penalties=((1.0, drawing, 1),), disc_steps=disc_steps, microbatches=microbatches)
+        gan = game(generator_terms=(gan_jax.Term(1.0, drawing),), disc_steps=disc_steps, microbatches=microbatches)
         rows = jax.tree.map(lambda x: jnp.stack([x] * disc_steps), BATCH) if disc_steps > 1 else BATCH
         values.append(play(gan, batch=rows)[1][0]["penalty/draw"])
     np.testing.assert_allclose(values[0], values[1], rtol=1e-5)
@@ -268,7 +276,7 @@ def test_a_generator_penalty_draws_the_same_for_any_number_of_microbatches(disc_
 
 def test_reconstruction_value():
     made = np.arange(4.0).reshape(SHAPE)
-    gan = game(generator=Constant(made), generator_penalties=((1.0, penalties.reconstruction(), 1),))
+    gan = game(generator=Constant(made), generator_terms=(gan_jax.Term(1.0, penalties.reconstruction()),))
     _, (metrics,) = play(gan)
     expected = np.mean(np.abs(np.asarray(BATCH["image"], np.float64) - made))
     np.testing.assert_allclose(metrics["penalty/reconstruction"], expected, rtol=1e-6)

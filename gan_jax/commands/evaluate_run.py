@@ -92,7 +92,7 @@ def evaluate(
 def _standing(run: Opened, seed: int, batches: int) -> Variables:
     """Returns the moving average of the generator with the statistics of batch norm measured again."""
     classes = run.spec.classes if run.config.conditional else None
-    run_precision = precision.asked(run.config, jax.default_backend())
+    run_precision = precision.matmul_precision(run.config, jax.default_backend())
     measure = precision.traced_with(run_precision, standing_statistics)
     try:
         return measure(run.gan, run.state.ema, jax.random.key(seed), run.config.batch, batches, classes)

@@ -19,8 +19,8 @@ from .schema import Health as Health
 from .schema import Log as Log
 from .schema import Metrics as Metrics
 from .schema import Parallel as Parallel
-from .schema import Penalty as Penalty
 from .schema import Sample as Sample
+from .schema import Term as Term
 from .serialize import from_json as from_json
 from .serialize import to_json as to_json
 from .serialize import to_text as to_text

@@ -1,4 +1,4 @@
-"""Reads the documentation of each field of a config from the source of `schema`."""
+"""Reads the documentation of each field of a config from the source code."""
 
 import ast
 import dataclasses
@@ -8,8 +8,9 @@ import itertools
 import typing
 from collections.abc import Iterator
 
+from .. import terms
 from . import schema
-from .resolve import Call
+from .resolve import Call, field_types
 from .serialize import value_text
 
 
@@ -19,8 +20,8 @@ def field_docs() -> dict[str, str]:
 
     The first line is a summary; the last line is the default, where the field has one that is a plain value.
     """
-    tree = ast.parse(inspect.getsource(schema))
-    texts = {node.name: dict(_texts(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
+    nodes = [node for module in (terms, schema) for node in ast.parse(inspect.getsource(module)).body]
+    texts = {node.name: dict(_texts(node)) for node in nodes if isinstance(node, ast.ClassDef)}
     return dict(_fields(schema.Config, "", texts))
 
 
@@ -33,14 +34,16 @@ def _texts(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
             yield statement.target.id, inspect.cleandoc(str(following.value.value))
 
 
-def _fields(group: type, prefix: str, texts: dict[str, dict[str, str]]) -> Iterator[tuple[str, str]]:
-    hints = typing.get_type_hints(group)
-    for field in dataclasses.fields(group):
-        path, hint = prefix + field.name, hints[field.name]
-        yield path, texts[group.__name__].get(field.name, "") + _default(field.default)
-        inner = (typing.get_args(hint) or (hint,))[0]  # the items of a tuple
-        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and inner is not Call:
-            yield from _fields(inner, f"{path}.", texts)
+def _fields(hint: object, prefix: str, texts: dict[str, dict[str, str]]) -> Iterator[tuple[str, str]]:
+    group = typing.get_origin(hint) or hint
+    if group is tuple:
+        yield from _fields(typing.get_args(hint)[0], prefix, texts)
+    elif isinstance(group, type) and dataclasses.is_dataclass(group) and group is not Call:
+        hints = field_types(hint)
+        for field in dataclasses.fields(group):
+            path = prefix + field.name
+            yield path, texts[group.__name__].get(field.name, "") + _default(field.default)
+            yield from _fields(hints[field.name], f"{path}.", texts)
 
 
 def _default(value: object) -> str:

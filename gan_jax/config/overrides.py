@@ -5,7 +5,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import UserError, near, one_line, told
-from .resolve import Call, Home, keywords, resolve
+from .resolve import Call, Home, field_types, keywords, resolve
 from .schema import HOMES, Config
 from .values import UNIONS, describe, is_number, parse
 
@@ -97,10 +97,11 @@ class _Setter:
             return Call(node.name, **{**node.kwargs, part: value})
         if isinstance(node, tuple) and part in map(str, range(len(node))):
             index = int(part)
-            value = self.set(node[index], object, below, rest)
+            item = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else object
+            value = self.set(node[index], item, below, rest)
             return (*node[:index], value, *node[index + 1 :])
         if dataclasses.is_dataclass(node) and part in {item.name for item in dataclasses.fields(node)}:
-            hints = typing.get_type_hints(type(node))
+            hints = field_types(type(node) if hint is object else hint)
             value = self.set(getattr(node, part), hints[part], below, rest)
             return dataclasses.replace(node, **{part: value})  # type: ignore[type-var]
         raise self.unknown()

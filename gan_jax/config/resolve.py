@@ -174,6 +174,13 @@ def keywords(function: Callable[..., object]) -> tuple[dict[str, object], bool]:
     return found, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
+def field_types(hint: Any) -> dict[str, Any]:
+    """Returns the type of each field of a dataclass. In `Term[float, Call]` the type variables are filled in."""
+    origin = typing.get_origin(hint) or hint
+    filled = dict(zip(getattr(origin, "__parameters__", ()), typing.get_args(hint)))
+    return {name: filled.get(one, one) for name, one in typing.get_type_hints(origin).items()}
+
+
 def _hint(parameter: inspect.Parameter) -> object:
     """Returns the type of a keyword, by its annotation or else by its default."""
     if parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str):

@@ -7,6 +7,7 @@ run's identity. The text under a field documents it; `field_docs` reads it.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..terms import Term as Term
 from .resolve import Call, Home
 
 HOMES: dict[str, Home] = {
@@ -16,8 +17,8 @@ HOMES: dict[str, Home] = {
     "discriminator": Home("gan_jax.models", "Discriminator"),
     "latent": Home("gan_jax.latents"),
     "loss": Home("gan_jax.losses"),
-    "generator_penalties.call": Home("gan_jax.penalties"),
-    "discriminator_penalties.call": Home("gan_jax.penalties"),
+    "generator_terms.penalty": Home("gan_jax.penalties"),
+    "discriminator_terms.penalty": Home("gan_jax.penalties"),
     "generator_optimizer": Home("gan_jax.optimizers"),
     "discriminator_optimizer": Home("gan_jax.optimizers"),
     "augment": Home("gan_jax.augment"),
@@ -32,16 +33,8 @@ def setting(default: Any, *, free: bool = False, least: float | None = None) -> 
     return field(default=default, metadata={"free": free, "least": least})
 
 
-@dataclass(frozen=True)
-class Penalty:
-    """A penalty in a player's loss."""
-
-    call: Call
-    """The penalty, a name in `gan_jax.penalties`."""
-    weight: float | Call = 1.0
-    """The factor of the penalty; a Call is a schedule over the images seen."""
-    every: int = setting(1, least=1)
-    """Steps from one use of the penalty to the next (lazy regularization)."""
+ConfigTerm = Term[float | Call, Call]
+"""A term whose penalty is a name in `gan_jax.penalties`, and whose weight may be a name in `gan_jax.schedules`."""
 
 
 @dataclass(frozen=True)
@@ -180,10 +173,10 @@ class Config:
     """The distribution of the latents, a name in `gan_jax.latents`."""
     loss: Call = field(default=Call("non_saturating"))
     """The loss, a name in `gan_jax.losses`."""
-    generator_penalties: tuple[Penalty, ...] = ()
-    """Penalties that are added to the generator's loss."""
-    discriminator_penalties: tuple[Penalty, ...] = ()
-    """Penalties that are added to the discriminator's loss."""
+    generator_terms: tuple[ConfigTerm, ...] = ()
+    """Terms of the generator's loss: penalties, each with its weight."""
+    discriminator_terms: tuple[ConfigTerm, ...] = ()
+    """Terms of the discriminator's loss: penalties, each with its weight."""
     generator_optimizer: Call = field(default=Call("adam", learning_rate=2e-4, b1=0.5))
     """The generator's optimizer, a name in `gan_jax.optimizers`."""
     discriminator_optimizer: Call = field(default=Call("adam", learning_rate=2e-4, b1=0.5))

@@ -7,9 +7,14 @@ from collections.abc import Mapping
 
 from ..errors import UserError, near, one_line, told
 from .overrides import leaves
-from .resolve import Call
-from .schema import Config
+from .resolve import Call, field_types
+from .schema import Config, Term
 
+_RENAMED = {  # fields of workdirs that an older version wrote
+    (Config, "generator_penalties"): "generator_terms",
+    (Config, "discriminator_penalties"): "discriminator_terms",
+    (Term, "call"): "penalty",
+}
 LARGEST_INT = 2**63  # integers in arrays, and in most readers of JSON, are below it
 
 
@@ -71,16 +76,18 @@ def _from_plain(value: object, hint: object, path: str) -> object:
     name, given = value.get("call"), value.get("with")
     if isinstance(name, str) and isinstance(given, Mapping):
         return Call(name, **{k: _from_plain(v, object, dot + k) for k, v in given.items()})
-    if not (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
+    kind = typing.get_origin(hint) or hint
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return value
-    hints = typing.get_type_hints(hint)
+    hints = field_types(hint)
+    value = {_RENAMED.get((kind, name), name): one for name, one in value.items()}
     for name in value:
         if name not in hints:
             raise UserError(f"unknown field {dot + name!r}{near(dot + name, [dot + known for known in hints])}")
-    for item in dataclasses.fields(hint):
+    for item in dataclasses.fields(kind):
         if item.default is dataclasses.MISSING and item.name not in value:
             raise UserError(f"the field {dot + item.name!r} is missing")
-    return hint(**{name: _from_plain(one, hints[name], dot + name) for name, one in value.items()})
+    return kind(**{name: _from_plain(one, hints[name], dot + name) for name, one in value.items()})
 
 
 def to_text(config: Config) -> str:

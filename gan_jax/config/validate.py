@@ -7,7 +7,7 @@ import typing
 from typing import Literal
 
 from ..errors import UserError, told
-from .resolve import Call
+from .resolve import Call, field_types
 from .schema import Config
 from .serialize import LARGEST_INT, to_plain
 from .values import UNIONS, describe
@@ -15,7 +15,7 @@ from .values import UNIONS, describe
 
 def validate(config: Config) -> None:
     """Raises UserError at the first field that has the wrong type or is out of its range."""
-    _check(config, "")
+    _check(config, Config, "")
     if not config.name:
         raise UserError("name must not be empty")
     if config.name in (".", "..") or any(one in "/\\" or not one.isprintable() for one in config.name):
@@ -34,9 +34,9 @@ def validate(config: Config) -> None:
         raise UserError(f"microbatches must divide batch: {config.microbatches} does not divide {config.batch}")
 
 
-def _check(node: object, prefix: str) -> None:
-    """Checks each field of a dataclass, and of those below it."""
-    hints = typing.get_type_hints(type(node))
+def _check(node: object, kind: object, prefix: str) -> None:
+    """Checks each field of a dataclass of the type `kind`, and of those below it."""
+    hints = field_types(kind)
     for item in dataclasses.fields(node):  # type: ignore[arg-type]
         value, hint, path = getattr(node, item.name), hints[item.name], prefix + item.name
         least = item.metadata.get("least")
@@ -49,11 +49,11 @@ def _check(node: object, prefix: str) -> None:
         if isinstance(value, Call):
             to_plain(value, path)  # refuses keywords that no file can hold
         elif dataclasses.is_dataclass(value):
-            _check(value, path + ".")
+            _check(value, hint, path + ".")
         elif isinstance(value, tuple):
             for index, one in enumerate(value):
                 if dataclasses.is_dataclass(one):
-                    _check(one, f"{path}.{index}.")
+                    _check(one, typing.get_args(hint)[0], f"{path}.{index}.")
 
 
 def _fits(value: object, hint: object) -> bool:
@@ -66,7 +66,7 @@ def _fits(value: object, hint: object) -> bool:
         return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
     if hint is float:
         return isinstance(value, float | int) and type(value) is not bool and abs(value) <= sys.float_info.max
-    kind = types.NoneType if hint is None else hint
+    kind = types.NoneType if hint is None else origin or hint
     return isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 

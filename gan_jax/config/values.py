@@ -56,7 +56,7 @@ def parse(text: str, hint: object) -> object:
         return int(float(text)) if is_whole else int(text)
     if hint is str:
         return text
-    if dataclasses.is_dataclass(hint) or (origin or hint) is Callable:
+    if dataclasses.is_dataclass(origin or hint) or (origin or hint) is Callable:
         raise ValueError(text)
     return literal(text)
 
@@ -116,7 +116,7 @@ def describe(hint: object) -> str:
         return " or ".join(words)
     if origin is typing.Literal:
         return " or ".join(map(repr, args))
-    if args and dataclasses.is_dataclass(args[0]):
+    if args and dataclasses.is_dataclass(typing.get_origin(args[0]) or args[0]):
         return "() for none, or one of its items' fields"
     if isinstance(hint, type) and issubclass(hint, Call):
         return "a Call"

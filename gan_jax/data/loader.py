@@ -101,7 +101,7 @@ class Loader:
     for bit.
 
     batch:  the global batch.
-    turns:  batches that one step takes (`GAN.rows`).
+    turns: batches that one step takes (`GAN.batches_per_step`).
     local:  this process's columns of the global batch; all of them if None.
 
     A record that cannot be read raises in the consumer, when its chunk's turn comes (see `read_rows`).

@@ -8,7 +8,7 @@ import pytest
 import games
 import gan_jax
 from gan_jax import augment
-from gan_jax.step.updates import Game
+from gan_jax.step.updates import Updates
 from gan_jax.types import Samples
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
@@ -116,7 +116,7 @@ def test_the_discriminator_s_own_keys_are_none_of_the_augmentation_s():
     gan = games.make(augment=augment.identity()._replace(apply=notice), discriminator=Noticing())
     params = gan.discriminator.init(jax.random.key(0), None)["params"]
     samples = Samples(jnp.zeros((2, *games.SHAPE)), None, KEYS[:2])
-    Game(gan, None).discriminate(params, {}, (), samples)
+    Updates(gan, None).discriminate(params, {}, (), samples)
     of_augment, of_network = (derived(seen[name][0]) for name in ("augment", "network"))
     assert len(of_augment) == len(of_network) > 200
     assert not of_augment & of_network

@@ -26,7 +26,9 @@ def test_samples_are_drawn_in_the_run_s_own_precision(trained, tmp_path, monkeyp
         traced.append(precision)
         return function
 
-    monkeypatch.setattr("gan_jax.runtime.precision.asked", lambda config, platform: f"{config.tf32} on {platform}")
+    monkeypatch.setattr(
+        "gan_jax.runtime.precision.matmul_precision", lambda config, platform: f"{config.tf32} on {platform}"
+    )
     monkeypatch.setattr("gan_jax.runtime.sampler.traced_with", with_precision)
     sample_run.sample(trained, count=2, out=tmp_path / "a.png")
     assert traced == ["True on cpu"]

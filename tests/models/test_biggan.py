@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from filled import filled
 from scipy import stats
 
 import gan_jax
+from filled import filled
 from gan_jax.models import biggan
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "strict_ranks")

@@ -279,7 +279,7 @@ def game(**changes):
     return gan_jax.GAN(
         generator=tiny(0, **settings), discriminator=tiny(1, **settings),
         loss=gan_jax.losses.relativistic(), generator_tx=adam, discriminator_tx=adam,
-        latent=gan_jax.latents.normal(6), discriminator_penalties=((0.05, gan_jax.penalties.r1_r2(), 1),),
+        latent=gan_jax.latents.normal(6), discriminator_terms=(gan_jax.Term(0.05, gan_jax.penalties.r1_r2()),),
         share_latents=False,
     )  # fmt: skip
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from filled import filled
 
 import gan_jax
+from filled import filled
 from gan_jax.models import biggan, sagan, sngan
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -404,8 +404,8 @@ def test_a_step_of_a_game():
     sgd, penalties = gan_jax.optimizers.sgd(0.01), gan_jax.penalties
     gan = gan_jax.GAN(
         generator, discriminator, gan_jax.losses.non_saturating(), sgd, sgd, gan_jax.latents.normal(5),
-        generator_penalties=((2.0, penalties.path_length(), 2),),
-        discriminator_penalties=((1.0, penalties.r1(), 2),),
+        generator_terms=(gan_jax.Term(2.0, penalties.path_length(), 2),),
+        discriminator_terms=(gan_jax.Term(1.0, penalties.r1(), 2),),
     )  # fmt: skip
     batch = {"image": jax.random.normal(KEY, (4, 8, 8, 2))}
     state = jax.jit(lambda: gan_jax.init(gan, KEY, batch))()
@@ -471,7 +471,7 @@ GAME = """
 gan = gan_jax.GAN(
     stylegan2.Generator((8, 8, 1), w_size=4, mapping_layers=1, channel_max=2, style_mixing=0.5),
     stylegan2.Discriminator(channel_max=2, group=4), gan_jax.losses.non_saturating(), sgd, sgd,
-    gan_jax.latents.normal(3), generator_penalties=((2.0, gan_jax.penalties.path_length(), 1),),
+    gan_jax.latents.normal(3), generator_terms=((2.0, gan_jax.penalties.path_length(), 1),),
 )
 batch = {"image": jax.random.normal(jax.random.key(1), (4, 8, 8, 1))}
 states = []

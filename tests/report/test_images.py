@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gan_jax import pixels, report
-from gan_jax.config import Call, Config, Penalty, to_json
+from gan_jax.config import Call, Config, Term, to_json
 from gan_jax.report import images as report_images
 from gan_jax.report.chart import line_chart, ticks
 from gan_jax.report.writer import Writer
@@ -200,7 +200,7 @@ def test_a_long_line_chart_keeps_its_spikes():
 
 
 def run_in(workdir):
-    config = Config(name="rings <&>", discriminator_penalties=(Penalty(Call("r1"), 10.0),))
+    config = Config(name="rings <&>", discriminator_terms=(Term(10.0, Call("r1")),))
     (workdir / "config.json").write_text(json.dumps(to_json(config)))
     with open(workdir / "log.txt", "w") as stream:
         log = Writer(workdir, start_step=0, total_steps=90, images_per_step=64, tensorboard=False, stream=stream)
@@ -231,7 +231,7 @@ def test_page_contains_the_run(tmp_path):
     assert "rings &lt;&amp;&gt;" in text
     assert "<&>" not in text
     assert "<th>discriminator_optimizer</th><td>adam(b1=0.5, learning_rate=0.0002)</td>" in text
-    assert "<th>discriminator_penalties.0.weight</th><td>10.0</td>" in text
+    assert "<th>discriminator_terms.0.weight</th><td>10.0</td>" in text
     assert "http" not in text
     assert "<script" not in text
     assert not list(tmp_path.glob("*.tmp"))

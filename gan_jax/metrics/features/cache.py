@@ -128,7 +128,7 @@ def _check_key(key: Mapping[str, Any]) -> None:
 def _load(path: Path, text: str) -> Arrays | None:
     """The arrays of a file; None where it is missing, torn (every array has a checksum), or of another key."""
     try:
-        compilation_cache.own(path.parent)
+        compilation_cache.make_private(path.parent)
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         os.utime(path)  # in use: the oldest are removed first
@@ -140,7 +140,7 @@ def _load(path: Path, text: str) -> Arrays | None:
 def _store(path: Path, text: str, arrays: Arrays) -> None:
     """The whole file, or none: others read this folder meanwhile."""
     for home in (path.parent.parent, path.parent):
-        compilation_cache.own(home)
+        compilation_cache.make_private(home)
     content = io.BytesIO()
     np.savez(content, **{**arrays, "key": np.asarray(text)})  # pyright: ignore[reportArgumentType]
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
