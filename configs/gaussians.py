@@ -1,9 +1,11 @@
-"""25 Gaussians on a 5 x 5 grid: a test bed for mode collapse.
+"""Trains an MLP GAN on 25 Gaussians in a 5 x 5 grid, to test for mode collapse.
 
-Source    The grid of VEEGAN (Srivastava et al., 2017): spacing 2, sigma 0.05. The loss and the penalty are
-          R3GAN's (Huang et al., 2024): relativistic pairs with R1 and R2, gamma and rates falling along a cosine.
-Command   gan-jax train configs/gaussians.py
-Expected  25 of 25 modes (at least 20 of 10,000 samples within 3 sigma), 93 % of samples within 3 sigma.
+Source    The grid is VEEGAN's (Srivastava et al., 2017): spacing 2, sigma 0.05. The loss and the penalty are
+          R3GAN's (Huang et al., 2024): the relativistic pairing loss with R1 and R2; gamma and the learning rates
+          fall along a cosine.
+Command   gan-jax train gaussians
+Expected  25 of 25 modes, where a mode counts if at least 20 of 10,000 samples are within 3 sigma of it; 93 % of
+          samples are within 3 sigma of a mode.
 Cost      two minutes on 2 CPU cores.
 """
 

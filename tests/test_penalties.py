@@ -1,4 +1,4 @@
-"""Penalties against a small critic written in NumPy, whose derivatives are finite differences."""
+"""Compares the penalties with a small critic in NumPy, whose derivatives are finite differences."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def reference_logits(params, image, label):
 
 
 def reference_gradient(params, image, label, step=1e-5):
-    """d logit / d image by central differences, element by element."""
+    """Returns d logit / d image by central differences, element by element."""
     gradient = np.zeros_like(image)
     for i in np.ndindex(*SHAPE):
         by = np.zeros(SHAPE)
@@ -44,7 +44,7 @@ def squares(params, image, label):
 
 
 def apply(penalty, params, seen=None):
-    """The penalty's value on the JAX twin of the reference critic; `seen` collects the samples it was given."""
+    """Returns the penalty of the reference critic written in JAX; `seen` collects the critic's inputs."""
     keys = jax.random.split(jax.random.key(0), 3 * B).reshape(3, B)
 
     def critic(samples):
@@ -76,7 +76,7 @@ REFERENCE = {
 
 
 def around(penalty):
-    """Where a penalty on points of its own evaluated the critic: `[B, *S]` and their labels."""
+    """Returns the points `[B, *S]` and the labels at which the penalty evaluated the critic."""
     seen = []
     jax.block_until_ready(jax.jit(lambda params: apply(penalty, params, seen))(PARAMS))
     jax.effects_barrier()
@@ -85,7 +85,7 @@ def around(penalty):
 
 
 def check_gradient(penalty, reference):
-    """Value and gradient by the critic's parameters, the latter against differences of the reference."""
+    """Compares the penalty and its gradient by the critic's parameters with the reference."""
     value, grads = jax.jit(jax.value_and_grad(lambda params: apply(penalty, params)))(PARAMS)
     np.testing.assert_allclose(value, reference(PARAMS), rtol=1e-8)
     for name, array in PARAMS.items():
@@ -116,7 +116,7 @@ def test_wgan_gp(target):
         share = (points - REAL) / (FAKE - REAL)
         np.testing.assert_allclose(share, np.broadcast_to(share[:, :1, :1], share.shape), rtol=1e-9)
         assert ((share > 0) & (share < 1)).all()
-        assert len(np.unique(share[:, 0, 0, 0].round(6))) == B  # a draw of its own for each sample
+        assert len(np.unique(share[:, 0, 0, 0].round(6))) == B  # each sample has its own draw
         np.testing.assert_array_equal(labels, REAL_LABEL)
         check_gradient(
             penalties.wgan_gp(target),
@@ -139,7 +139,7 @@ def test_dragan():
 
 
 def test_gradient_norm_of_zero_has_a_finite_derivative():
-    """A critic that is flat: the norm's own derivative is infinite there."""
+    """The critic is constant, and there the derivative of the norm itself is infinite."""
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
     for penalty in (penalties.wgan_gp(), penalties.dragan()):
         value, grads = jax.jit(jax.value_and_grad(lambda params, p=penalty: apply(p, params)))(zeros)
@@ -147,11 +147,11 @@ def test_gradient_norm_of_zero_has_a_finite_derivative():
         assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
-# The penalties inside a game.
+# The penalties inside a GAN.
 
 
 class Linear:
-    """A generator that ignores its latents, or a discriminator `<w, x>`: gradients in closed form."""
+    """The base of a constant generator and of a discriminator `<w, x>`, with gradients in closed form."""
 
     def __init__(self, params):
         self.params = params
@@ -196,7 +196,7 @@ def play(gan, steps=1, batch=BATCH):
 
 
 def test_gradient_is_taken_through_the_augmentation():
-    """`D(3 x)`: the gradient by the image before augmentation is 3 w."""
+    """D sees 3 x, so the gradient by the image before augmentation is 3 w."""
     threefold = gan_jax.Augment(lambda: (), lambda state, images, keys: 3 * images, lambda state, *_: state)
     gan = game(augment=threefold, discriminator_terms=(gan_jax.Term(1.0, penalties.r1()),))
     _, (metrics,) = play(gan)
@@ -204,10 +204,12 @@ def test_gradient_is_taken_through_the_augmentation():
 
 
 def test_lazy_penalty_in_a_game():
-    """Every third step with three times the weight: -lr * 3 * gamma * w, and nothing in between."""
+    """Every third step adds -lr * 3 * gamma * w to the parameters; the other steps add nothing."""
     entries = (gan_jax.Term(0.5, penalties.r1(), 3),)
     gan = game(discriminator_terms=entries, discriminator_tx=gan_jax.optimizers.sgd(0.1))
-    still = game(discriminator_tx=gan_jax.optimizers.sgd(0.1))  # the loss's own gradient doesn't depend on w
+    still = game(
+        discriminator_tx=gan_jax.optimizers.sgd(0.1)
+    )  # without the penalty; this gradient does not depend on w
     weights = np.array([1.0, -2.0, 0.5, 3.0])
     state, plain = (gan_jax.init(g, jax.random.key(0), BATCH) for g in (gan, still))
     step, plain_step = (gan_jax.jit_step(gan_jax.make_train_step(g)) for g in (gan, still))
@@ -224,7 +226,7 @@ def test_lazy_penalty_in_a_game():
 
 
 def test_weight_as_a_schedule_of_images():
-    """`weighted_sum` multiplies by the schedule at the images seen; the metric stays the plain value."""
+    """`weighted_sum` reads the schedule at the images seen; the metric is the value without the weight."""
     constant = penalties.Penalty("two", lambda: (), lambda state, *arguments: (jnp.asarray(2.0), state))
     entries = (
         gan_jax.Term(schedules.linear(0.0, 1.0, 1000.0), constant, 2),
@@ -240,7 +242,7 @@ def test_weight_as_a_schedule_of_images():
 
 
 def test_a_penalty_keeps_state():
-    """Counting its own calls: the state goes through the step, and rests with a lazy penalty."""
+    """A penalty that counts its calls: the step keeps its state, also when it is computed every second step."""
     counting = penalties.Penalty("count", lambda: jnp.zeros(()), lambda state, *_: (0.0 * state, state + 1))
     other = counting._replace(name="count_too")
     gan = game(
@@ -283,7 +285,7 @@ def test_reconstruction_value():
 
 
 def test_reconstruction_with_unpaired_latents_asks_for_the_median():
-    """`G(z) = a + b z`, every latent with every sample: the best is a = median, b = 0."""
+    """With `G(z) = a + b z` and every latent paired with every sample, the optimum is a = median, b = 0."""
     data, z = np.meshgrid([0.0, 0.1, 0.3, 2.0, 9.0], [-1.0, 1.0])
     keys = jax.random.split(jax.random.key(0), 10)
     real = Samples(jnp.asarray(data.reshape(-1, 1)), None, keys)

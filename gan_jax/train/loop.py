@@ -227,8 +227,8 @@ class _Run:
         config, fuse = self.config, self.config.parallel.fuse
         axis, shared = self.programs.batch_axis, self._shared
         loader = Loader(
-            self.source, seed=config.seed, batch=config.batch, turns=self.rows, fuse=fuse, start_step=step,
-            resident=self.resident, workers=config.data.workers, prefetch=config.data.prefetch,
+            self.source, seed=config.seed, batch=config.batch, batches_per_step=self.rows, fuse=fuse,
+            start_step=step, resident=self.resident, workers=config.data.workers, prefetch=config.data.prefetch,
             local=self.hosts.share(config.batch),
         )  # fmt: skip
         self.timings.phase("input")

@@ -73,8 +73,8 @@ def test_the_user_chooses_the_folder(home, monkeypatch):
         for private in (path, folder(), Path(used())):
             assert stat.S_IMODE(private.stat().st_mode) == 0o700
         assert reference.folder() == path / "features"
-        assert inception._homes()[0] == path / "weights"
-        assert inception._homes()[1] == home / "torch" / "hub" / "checkpoints"  # PyTorch's folder does not move
+        assert inception._folders()[0] == path / "weights"
+        assert inception._folders()[1] == home / "torch" / "hub" / "checkpoints"  # PyTorch's own stays where it is
     assert not (home / "gan_jax").exists()
     (home / "mine").chmod(0o770)
     monkeypatch.setenv("GAN_JAX_CACHE", str(home / "mine"))
