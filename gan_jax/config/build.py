@@ -87,7 +87,7 @@ def _schedule(value: float | Call, allow: Allow) -> float | Schedule:
 def _optimizer(call: Call, home: str, images_per_update: float, allow: Allow) -> optax.GradientTransformation:
     """Builds an optimizer. Schedules in a config count images; Optax counts updates."""
     passed = {
-        name: per_update(_schedule(value, allow), images_per_update) if isinstance(value, Call) else value
+        name: per_update(build(value, "schedule", allow), images_per_update) if isinstance(value, Call) else value
         for name, value in call.items
     }
     function = resolve(call.name, HOMES[home].module, HOMES[home].attribute, allow=allow)

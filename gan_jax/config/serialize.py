@@ -80,14 +80,14 @@ def _from_plain(value: object, hint: object, path: str) -> object:
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return value
     hints = field_types(hint)
-    value = {_RENAMED.get((kind, name), name): one for name, one in value.items()}
-    for name in value:
-        if name not in hints:
-            raise UserError(f"unknown field {dot + name!r}{near(dot + name, [dot + known for known in hints])}")
+    fields = {_RENAMED.get((kind, key), str(key)): one for key, one in value.items()}
+    for key in fields:
+        if key not in hints:
+            raise UserError(f"unknown field {dot + key!r}{near(dot + key, [dot + known for known in hints])}")
     for item in dataclasses.fields(kind):
-        if item.default is dataclasses.MISSING and item.name not in value:
+        if item.default is dataclasses.MISSING and item.name not in fields:
             raise UserError(f"the field {dot + item.name!r} is missing")
-    return kind(**{name: _from_plain(one, hints[name], dot + name) for name, one in value.items()})
+    return kind(**{key: _from_plain(one, hints[key], dot + key) for key, one in fields.items()})
 
 
 def to_text(config: Config) -> str:
