@@ -72,5 +72,6 @@ def _fits(value: object, hint: object) -> bool:
 
 def _describe(hint: object) -> str:
     if typing.get_origin(hint) is tuple:
-        return "a tuple of " + " ".join(one.__name__ for one in typing.get_args(hint) if isinstance(one, type))
+        item = typing.get_args(hint)[0]
+        return f"a tuple of {getattr(item, '__name__', item)}"
     return describe(hint) or f"a {getattr(hint, '__name__', '')}"
