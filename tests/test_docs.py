@@ -133,9 +133,9 @@ def test_readme_runs(block: Block, here: Path, quick_compile: None) -> None:
 
 
 def _train_config(arguments: list[str]) -> tuple[Config, Path]:
-    parsed = cli._parser().parse_args(arguments)
+    parsed = cli.parse(arguments)
     path = ROOT / parsed.config
-    asked = config.override(config.load(path), parsed.overrides)
+    asked = config.override(config.load(path if path.is_file() else parsed.config), parsed.overrides)
     config.validate(asked)
     return asked, path
 
@@ -146,14 +146,14 @@ def _train_config(arguments: list[str]) -> tuple[Config, Path]:
 def test_commands_are_understood(block: Block, arguments: list[str], capsys: pytest.CaptureFixture) -> None:
     if {"--help", "-h"} & set(arguments):
         with pytest.raises(SystemExit) as left:
-            cli._parser().parse_args(arguments)
+            cli.parse(arguments)
         assert left.value.code == 0
         return
     try:
         if arguments[0] == "train":
             _train_config(arguments)
         else:
-            cli._parser().parse_args(arguments)
+            cli.parse(arguments)
     except SystemExit:
         pytest.fail(f"{block.name}: gan-jax {' '.join(arguments)}: {capsys.readouterr().err.splitlines()[-1]}")
 

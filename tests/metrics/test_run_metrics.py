@@ -11,8 +11,8 @@ import fake_features
 import runs
 from gan_jax import pixels, report
 from gan_jax.checkpoint import Checkpoints
-from gan_jax.commands import sample as sample_run
-from gan_jax.commands.evaluate import evaluate
+from gan_jax.commands import sample_run
+from gan_jax.commands.evaluate_run import evaluate
 from gan_jax.config import Call
 from gan_jax.data.digits import digits
 from gan_jax.metrics.record import EVALUATIONS, read
