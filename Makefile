@@ -1,6 +1,7 @@
 # make demo   train on real handwritten digits, from nothing, and say what to look at
 # make test   install and run the tests      (make test PYTHON=python3.13 for another Python)
 # make slow   the longer proofs              make lint   ruff and pyright
+# make docs   build the site into docs/_build/html
 # make peers  PyTorch and matplotlib, for the benchmarks
 # make ratios two ratios that a wrong formulation of a convolution breaks
 PYTHON ?= python3
@@ -13,7 +14,7 @@ endif
 BIN := $(VENV)/bin
 TORCH ?= torch>=2.6
 
-.PHONY: demo test slow peers ratios lint install dev clean
+.PHONY: demo test slow docs peers ratios lint install dev clean
 
 demo: install
 	$(BIN)/gan-jax train configs/digits.py --workdir runs/digits
@@ -27,6 +28,10 @@ test: dev
 
 slow: dev
 	$(PYTEST) -m slow
+
+docs: $(VENV)/.installed-docs
+	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 peers: dev
 	$(BIN)/python -m pip install --quiet '$(TORCH)' -e '.[benchmark]'
@@ -50,5 +55,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-* .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .pytest_cache .ruff_cache docs/_build

@@ -14,9 +14,10 @@ def main(results: Path = _HERE / "results", document: Path = _HERE.parent / "doc
     found = [one for path in sorted(results.glob("cpu_*.jsonl")) for one in records.read(path)]
     newest = list({one.key: one for one in sorted(found, key=lambda one: one.time)}.values())
     table.update(document, "peers", table.peers(newest))
-    table.update(document, "operators", table.operators(newest))
+    notes = document.with_name("performance_notes.md")
+    table.update(notes, "operators", table.operators(newest))
     for suite in SUITES:
-        table.update(document, suite, table.plain(newest, suite))
+        table.update(notes, suite, table.plain(newest, suite))
     return 0
 
 
