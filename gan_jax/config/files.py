@@ -15,6 +15,7 @@ from typing import Any, Literal
 from ..errors import UserError, near, one_line, told
 from . import overrides
 from .overrides import describe, leaves
+from .recipes import recipes
 from .resolve import Call as Call
 from .resolve import Home as Home
 from .resolve import choices as choices
@@ -98,27 +99,13 @@ def validate(config: Config) -> None:
 # ---- files and text
 
 
-def load(path: str | Path) -> Config:
-    """The Config that `get_config()` in a Python file returns. Raises UserError where there is none."""
-    try:
-        path = Path(path).expanduser()
-        is_folder, is_file = path.is_dir(), path.is_file()
-    except (OSError, RuntimeError) as error:  # too long a name, no such user's home
-        raise UserError(
-            f"no config file {told(str(path))}: {getattr(error, 'strerror', None) or error}"
-        ) from error
-    if is_folder:
-        inside = [str(file) for file in sorted(path.glob("*.py"))]
-        some = ", ".join(inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
-        raise UserError(f"{str(path)!r} is a folder: name a config file" + (f" in it: {some}" if inside else ""))
-    if not is_file:
-        folder = path.parent if path.parent.is_dir() else Path()
-        names = [str(other) for other in sorted(folder.glob("*.py"))]
-        close = difflib.get_close_matches(path.stem, [Path(name).stem for name in names], n=3, cutoff=0.5)
-        found = [name for name in names if Path(name).stem in close]
-        raise UserError(
-            f"no config file {told(str(path))}" + (f": did you mean {' or '.join(found)}?" if found else "")
-        )
+def load(name_or_path: str | Path) -> Config:
+    """Returns the Config of a recipe, by its name, or of a Python file with `get_config()`, by its path.
+
+    Raises:
+        UserError: there is no such recipe or file, or it gives no Config.
+    """
+    path = _find(name_or_path)
     try:
         get_config = runpy.run_path(str(path), run_name="gan_jax_config").get("get_config")
         config = get_config() if callable(get_config) else None
@@ -131,6 +118,33 @@ def load(path: str | Path) -> Config:
     if not isinstance(config, Config):
         raise UserError(f"get_config() in {path} must return a gan_jax.config.Config, got {type(config).__name__}")
     return config
+
+
+def _find(name_or_path: str | Path) -> Path:
+    """Returns the file of a config. A file goes before a recipe of the same name, and a recipe before a folder."""
+    try:
+        path = Path(name_or_path).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError) as error:  # a name that is too long, or the home of an unknown user
+        raise UserError(
+            f"no config file {told(str(name_or_path))}: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    if is_file:
+        return path
+    known = recipes()
+    if recipe := known.get(str(name_or_path)):
+        return recipe
+    if is_folder:
+        inside = [str(file) for file in sorted(path.glob("*.py"))]
+        some = ", ".join(inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
+        raise UserError(f"{str(path)!r} is a folder: name a config file" + (f" in it: {some}" if inside else ""))
+    folder = path.parent if path.parent.is_dir() else Path()
+    names = [str(other) for other in sorted(folder.glob("*.py"))]
+    names += [name for name in known if name not in {Path(other).stem for other in names}]
+    close = difflib.get_close_matches(path.stem, [Path(name).stem for name in names], n=3, cutoff=0.5)
+    found = [name for name in names if Path(name).stem in close]
+    hint = f"did you mean {' or '.join(found)}?" if found else "gan-jax recipes lists those that come with gan_jax"
+    raise UserError(f"no config file or recipe {told(str(name_or_path))}: {hint}")
 
 
 def _mistake(path: Path, error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""The processes of one run: how they find each other, what the first tells the others, and when all stop.
+"""The processes of one run: how they connect, what process 0 tells the others, and when all of them stop.
 
-Process 0 alone touches the workdir; the others need none. What it reads there, or why it can't, it tells them. The
-methods of `Hosts` meet: where one process calls one, all do.
+Process 0 alone reads and writes the workdir, and sends the others what they need of it. The methods of `Hosts` are
+collective: when one process calls one, all processes must call it. JAX notices a process that is gone.
 """
 
 import contextlib
@@ -9,185 +9,203 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
-from typing import Any
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn, TypeVar
 
 import jax
 import numpy as np
 from jax._src import distributed
 from jax.experimental import multihost_utils
 
-from ..errors import LOST, NonFiniteError, UserError, first_line
+from ..errors import NonFiniteError, UserError, first_line
 from ..pytree import host_array, is_key
-from .peer_watch import GONE, Watch
 
-# How the runtime says that another process doesn't answer; what else it raises is a fault of this one.
+# Words of a JAX error that another process caused; the second pattern names errors that this process caused.
 _LOST = re.compile("unavailable|deadline|aborted|cancelled|gloo|nccl|connection|heartbeat|peer", re.IGNORECASE)
-_OWN = re.compile("resource_exhausted|out of memory|unhandled (system|cuda) error", re.IGNORECASE)
+_LOCAL = re.compile("resource_exhausted|out of memory|unhandled (system|cuda) error", re.IGNORECASE)
 _STATUS = re.compile("[A-Z_]+: ")
-_PART_BYTES = 2**26
+_HEARTBEAT_SECONDS = 20  # JAX ends all processes when it has not heard from one for so long; its default is 100
+_LAST_WORDS_SECONDS = 1.0
+_CHUNK_BYTES = 2**26
+
+T = TypeVar("T")
 
 
 class LostError(UserError):
     """Another process of the run is gone, or was never reached. Exit code 4."""
 
-    exit_code = LOST
+    exit_code = 4
 
 
-def connect(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> Watch:
-    """Join the run's other processes, before anything touches a device; what isn't said, JAX finds out.
+def connect(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+    """Connects this process to the others of its run, before anything touches a device.
 
-    It knows SLURM, Kubernetes (JobSet), Open MPI and TPU pods. What it gives ends this process when another dies.
+    JAX fills in what is None under SLURM, Kubernetes (JobSet), Open MPI and on TPU pods.
 
     Args:
         coordinator: `HOST:PORT` of process 0.
-        processes: how many there are.
-        process: which one this is.
+        processes: the number of processes.
+        process: the index of this process.
 
     Raises:
-        UserError: the numbers make no sense, or nothing says where the others are.
-        LostError: they were not reached.
+        UserError: the numbers are not valid, or nothing says where process 0 is.
+        LostError: the other processes were not reached.
     """
     try:
-        jax.distributed.initialize(coordinator, processes, process)
+        jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
     except (ValueError, TypeError, IndexError) as error:
         raise UserError(
-            f"--distributed: {first_line(error)}; where no scheduler says it, give --coordinator HOST:PORT, "
-            "--processes N and --process I, from 0 to N - 1"
+            f"--distributed: {first_line(error)}; without a scheduler that JAX knows, give --coordinator "
+            "HOST:PORT, --processes N and --process I, from 0 to N - 1"
         ) from error
     except RuntimeError as error:
         raise LostError(f"--distributed: the other processes were not reached ({first_line(error)})") from error
-    # Where the first one is, which under a scheduler JAX alone has found out.
-    address = distributed.global_state.coordinator_address or ""
-    hosts = Hosts()
-    with hosts.alive():
-        return Watch(hosts.first, hosts.count, address.rpartition(":")[0].strip("[]"), hosts.from_first)
 
 
-def part(watch: Watch) -> None:
-    """Take leave of the others, at the end of a run: it waits for them."""
-    watch.close()
+def disconnect() -> None:
+    """Leaves the run at its end; waits until all processes do."""
     jax.distributed.shutdown()
 
 
+def leave(code: int) -> NoReturn:
+    """Ends this process after an error, at once: JAX's shutdown can wait minutes for processes that failed too.
+
+    JAX aborts the others when process 0 ends. So it pauses first: they may fail for the same reason, and say so.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if distributed.global_state.service is not None and code != LostError.exit_code:
+        time.sleep(_LAST_WORDS_SECONDS)
+    os._exit(code)
+
+
 class Hosts:
-    """This process among those of the run. With a single one, everything is done at once.
+    """This process and the others of its run. In a run of one process, every method acts at once.
 
     Attributes:
-        index: of this process.
-        count: of processes.
+        index: the index of this process.
+        count: the number of processes.
         first: whether this is process 0.
     """
 
     def __init__(self) -> None:
-        # Not `jax.process_index()`, which would start the devices before the run has its workdir.
-        joined = distributed.global_state
-        self.index, self.count = joined.process_id or 0, joined.num_processes or 1
+        # `jax.process_index()` would start the devices, and the run locks its workdir before that.
+        state = distributed.global_state
+        self.index, self.count = state.process_id or 0, state.num_processes or 1
         self.first = self.index == 0
-        self._service = joined.preemption_sync_manager is not None
-        self._asked: str | None = None
+        self._has_preemption_service = state.preemption_sync_manager is not None
+        self._stop_reason: str | None = None
         self._chunks = 0
 
     def share(self, batch: int) -> slice:
-        """This process's columns of a global batch."""
-        own = batch // self.count
-        return slice(self.index * own, (self.index + 1) * own)
+        """Returns the columns of a global batch that this process loads."""
+        size = batch // self.count
+        return slice(self.index * size, (self.index + 1) * size)
 
-    def from_first(self, make: Callable[[], Any]) -> Any:
-        """What `make` gives in the first process, as JSON holds it, in every process.
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Calls `make` in process 0 and returns its result in every process, as JSON: a tuple becomes a list.
 
         Raises:
-            UserError: what it raised there, in every process.
+            UserError: `make` raised it in process 0; then every process raises it.
         """
         if self.count == 1:
             return make()
-        said = b""
+        message = b""
         if self.first:
             try:
-                said = json.dumps([None, make()]).encode()
+                message = json.dumps([None, make()]).encode()
             except NonFiniteError as error:
-                said = json.dumps([str(error), True]).encode()
+                message = json.dumps([str(error), True]).encode()
             except UserError as error:
-                said = json.dumps([str(error), False]).encode()
-        error, value = json.loads(self._bytes(said))
+                message = json.dumps([str(error), False]).encode()
+        error, value = json.loads(self._broadcast(message))
         if error is not None:
-            raised = (NonFiniteError if value else UserError)(error)
-            raised.everywhere = True
-            raise raised
+            raise (NonFiniteError if value else UserError)(error)
         return value
 
-    def arrays_from_first(self, values: dict[str, Any], shapes: dict[str, Any]) -> dict[str, Any]:
-        """Arrays of the first process by their names, in host memory, everywhere; of typed keys, their data.
+    def arrays_from_first(
+        self, values: Mapping[str, object], shapes: Mapping[str, jax.ShapeDtypeStruct]
+    ) -> dict[str, np.ndarray]:
+        """Returns the arrays of process 0 in every process, in host memory. Of typed keys it returns their data.
 
         Args:
-            values: looked at in the first process alone.
-            shapes: of the same names, and in the same order.
+            values: the arrays by name; only process 0 reads them.
+            shapes: their shapes, with the same names in the same order in every process.
         """
-        heard = {}
+        arrays = {}
         for name, shape in shapes.items():
             data = jax.eval_shape(jax.random.key_data, shape) if is_key(shape) else shape
-            said = np.ascontiguousarray(host_array(values[name])).tobytes() if self.first else b""
-            heard[name] = np.frombuffer(self._bytes(said), data.dtype).reshape(data.shape)
-        return heard
+            message = np.ascontiguousarray(host_array(values[name])).tobytes() if self.first else b""
+            arrays[name] = np.frombuffer(self._broadcast(message), data.dtype).reshape(data.shape)
+        return arrays
 
-    def agree(self, name: str, value: Any) -> None:
-        """Raises UserError, everywhere, where a process has another `value` of `name` than the first."""
+    def agree(self, name: str, value: object) -> None:
+        """Checks that all processes have the same `value`, which JSON can hold; `name` is for the message.
+
+        Raises:
+            UserError: a process has another value than process 0; then every process raises it.
+        """
         if self.count == 1:
             return
         same = json.loads(json.dumps(value)) == self.from_first(lambda: value)
         equal = np.ravel(multihost_utils.process_allgather(np.int32(same)))
         others = [str(index) for index, one in enumerate(equal) if not one]
         if others:
-            raised = UserError(
-                f"process {', '.join(others)} has another {name} than process 0: start all with the same command, "
-                "and with the same data"
+            raise UserError(
+                f"process {', '.join(others)} has another {name} than process 0: start all processes with the "
+                "same command and the same data"
             )
-            raised.everywhere = True
-            raise raised
 
-    def stops(self, wish: str | None) -> str | None:
-        """Why all are to stop before the next chunk; `wish`: why this process would, if it was told to.
+    def stops(self, reason: str | None) -> str | None:
+        """Returns why all processes stop before the next chunk, or None when they continue.
 
-        Several agree through JAX's preemption service, which finds a chunk that none of them has begun. It alone
-        hears SIGTERM, once `connect` was called, and it hears nothing else.
+        Several processes agree through JAX's preemption service, which picks a chunk that none of them has begun.
+        After `connect` this service receives SIGTERM in place of our handler, and it accepts no other request.
+
+        Args:
+            reason: why this process wants to stop, or None.
         """
-        if not self._service:
-            return wish
-        self._chunks += 1  # of this process, since steps go back where the run does
-        if wish is not None and self._asked is None:
-            self._asked = wish
+        if not self._has_preemption_service:
+            return reason
+        self._chunks += 1  # not the step, which becomes smaller when the run goes back to a checkpoint
+        if reason is not None and self._stop_reason is None:
+            self._stop_reason = reason
             os.kill(os.getpid(), signal.SIGTERM)
         if not multihost_utils.reached_preemption_sync_point(self._chunks):
             return None
-        return self._asked or ("SIGTERM came" if self.count == 1 else "SIGTERM came to one of the processes")
+        return self._stop_reason or ("SIGTERM came" if self.count == 1 else "SIGTERM came to one of the processes")
 
     @contextlib.contextmanager
     def alive(self) -> Iterator[None]:
-        """What the runtime raises because another process is gone is one sentence.
+        """Turns an error that JAX raises because another process is gone into one sentence.
 
         Raises:
-            LostError: that.
+            LostError: another process is gone.
         """
         try:
             yield
         except (jax.errors.JaxRuntimeError, ValueError) as error:
-            # In an array that is read, what the runtime raised is a ValueError: it begins with a status.
-            runtimes = isinstance(error, jax.errors.JaxRuntimeError) or _STATUS.match(str(error))
-            lost = runtimes and _LOST.search(str(error)) and not _OWN.search(str(error))
+            # When an array is read whose computation failed, JAX raises a ValueError that begins with a status.
+            from_jax = isinstance(error, jax.errors.JaxRuntimeError) or _STATUS.match(str(error))
+            lost = from_jax and _LOST.search(str(error)) and not _LOCAL.search(str(error))
             if self.count == 1 or not lost:
                 raise
             raise LostError(
-                f"another process of this run is gone, or can't be reached ({first_line(error)}): {GONE}"
+                f"another process of this run is gone or cannot be reached ({first_line(error)}): start all "
+                "of them again, and they continue from the last checkpoint"
             ) from error
 
-    def _bytes(self, said: bytes) -> bytes:
-        """Bytes of the first process, everywhere."""
-        sizes = np.array(divmod(len(said), _PART_BYTES), np.int32)
-        whole, rest = (int(size) for size in multihost_utils.broadcast_one_to_all(sizes))
-        heard = []
-        for index, length in enumerate([*[_PART_BYTES] * whole, *[rest] * (rest > 0)]):
-            buffer = np.zeros(1 << (length - 1).bit_length(), np.uint8)  # few sizes, and so few programs
+    def _broadcast(self, message: bytes) -> bytes:
+        """Returns the message of process 0 in every process."""
+        sizes = np.array(divmod(len(message), _CHUNK_BYTES), np.int32)
+        full, rest = (int(size) for size in multihost_utils.broadcast_one_to_all(sizes))
+        chunks = []
+        for index, length in enumerate([*[_CHUNK_BYTES] * full, *[rest] * (rest > 0)]):
+            # A power of two, because each size is another program to compile.
+            buffer = np.zeros(1 << (length - 1).bit_length(), np.uint8)
             if self.first:
-                buffer[:length] = np.frombuffer(said, np.uint8, length, index * _PART_BYTES)
-            heard.append(np.asarray(multihost_utils.broadcast_one_to_all(buffer))[:length].tobytes())
-        return b"".join(heard)
+                buffer[:length] = np.frombuffer(message, np.uint8, length, index * _CHUNK_BYTES)
+            chunks.append(np.asarray(multihost_utils.broadcast_one_to_all(buffer))[:length].tobytes())
+        return b"".join(chunks)

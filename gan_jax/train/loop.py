@@ -301,9 +301,7 @@ class _Run:
 
     def _check(self, bad: tuple[int, str] | None) -> None:
         if bad is not None:
-            error = NonFiniteError(self.hosts.from_first(lambda: self.keeper.nonfinite(*bad)))
-            error.everywhere = True
-            raise error
+            raise NonFiniteError(self.hosts.from_first(lambda: self.keeper.nonfinite(*bad)))
 
     def _log(self, step: int, reading: Reading) -> None:
         means, bad = reading()
