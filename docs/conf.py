@@ -11,6 +11,7 @@ project = "gan_jax"
 author = "The gan_jax authors"
 release = version = gan_jax.__version__
 language = "en"
+smartquotes = False  # an option of a command is --so, with two dashes
 
 extensions = [
     "myst_parser",
@@ -35,6 +36,7 @@ toc_object_entries_show_parents = "hide"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 
 copybutton_prompt_text = "$ "
 html_theme = "furo"

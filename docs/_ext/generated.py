@@ -6,9 +6,12 @@ A page has a line `<!-- generated:NAME -->` where the text of the function NAME 
 import argparse
 import ast
 import dataclasses
+import html
+import importlib
 import importlib.util
 import json
 import re
+import types
 import typing
 from pathlib import Path
 
@@ -45,18 +48,22 @@ def license() -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A file of configs/: the parts of its docstring, and the config itself."""
+    """A file of configs/: its docstring in parts, its code, and the config that it gives."""
 
     name: str
     summary: str
     parts: dict[str, list[str]]  # a part's lines, by its name
+    code: str
     config: typing.Any
 
     @classmethod
     def read(cls, path: Path) -> "Recipe":
-        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        text = path.read_text()
+        tree = ast.parse(text)
+        docstring = ast.get_docstring(tree)
         if not docstring:
             raise ValueError(f"{path} needs a docstring: see the other files there")
+        code = "\n".join(text.splitlines()[tree.body[0].end_lineno :]).strip()
         summary, *lines = docstring.splitlines()
         parts: dict[str, list[str]] = {}
         for line in lines:
@@ -69,13 +76,13 @@ class Recipe:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return cls(path.stem, summary, parts, module.get_config())
+        return cls(path.stem, summary, parts, code, module.get_config())
 
 
 def all_recipes() -> list[Recipe]:
-    """Every recipe: those that need nothing first, then by the data set."""
+    """Every recipe: those that need no download first."""
     found = [Recipe.read(path) for path in sorted((ROOT / "configs").glob("*.py"))]
-    return sorted(found, key=lambda recipe: (recipe.config.data.source.name not in ("digits", "gaussians", "stacked"),))
+    return sorted(found, key=lambda recipe: "Data" in recipe.parts and recipe.name != "stacked_digits")
 
 
 def _text(lines: list[str]) -> str:
@@ -109,8 +116,7 @@ def recipes() -> str:
         for name in ("Source", "Data", "Expected", "Cost"):
             if name in recipe.parts:
                 lines += [f"**{name}.** {_text(recipe.parts[name])}", ""]
-        lines += [f"```{{literalinclude}} ../configs/{recipe.name}.py", ":start-after: Cost", ":lines: 2-"]
-        lines += [":language: python", "```", ""]
+        lines += ["```python", recipe.code, "```", ""]
         sections.append("\n".join(lines))
     return "\n".join([*rows, "", *sections])
 
@@ -119,34 +125,35 @@ def recipes() -> str:
 
 
 def _shown(value: object) -> str:
-    if value is dataclasses.MISSING:
-        return "required"
     if type(value).__name__ == "Call":
         words = ", ".join([repr(value.name), *(f"{k}={v!r}" for k, v in value.kwargs.items())])
         return f"`Call({words})`"
     return f"`{value!r}`"
 
 
-def _type(annotation: object) -> str:
-    if typing.get_origin(annotation) is typing.Literal:
-        return " or ".join(f"`{value!r}`" for value in typing.get_args(annotation))
-    name = getattr(annotation, "__name__", None)
-    text = name if isinstance(annotation, type) and name and not typing.get_args(annotation) else str(annotation)
-    text = re.sub(r"\b(?:typing|gan_jax\.config(?:\.\w+)*)\.", "", text)
-    return "`" + text.replace("|", "or") + "`"
+def _type(annotation: typing.Any) -> str:
+    """A type in words: "bool or 'auto'"."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return " or ".join(f"`{value!r}`" for value in parts)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_type, parts))
+    if origin is tuple:
+        return f"tuple of {_type(parts[0])}"
+    return "`None`" if annotation is types.NoneType else f"`{annotation.__name__}`"
 
 
 def _fields(cls: type, prefix: str, docs: dict[str, str]) -> list[str]:
     hints = typing.get_type_hints(cls)
-    rows = ["| field | type | default | on resume |", "|---|---|---|---|"]
     rows = []
     for field in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[field.name]) and hints[field.name].__name__ != "Call":
             continue
         path = prefix + field.name
         free = "may change on resume" if field.metadata.get("free") else ""
-        facts = [f"type {_type(hints[field.name])}", f"default {_shown(field.default)}", free]
-        rows += [f"`{path}`", f": {docs.get(path, '')}", f"  <br>{', '.join(fact for fact in facts if fact)}", ""]
+        default = "required" if field.default is dataclasses.MISSING else f"default {_shown(field.default)}"
+        facts = ", ".join(fact for fact in (_type(hints[field.name]), default, free) if fact)
+        rows += [f"`{path}`", f": {docs.get(path, '')}<br>", f"  *{facts}*", ""]
     return rows
 
 
@@ -159,7 +166,8 @@ def config() -> str:
     lines = ["## The run", "", *_fields(Config, "", docs)]
     for name, hint in typing.get_type_hints(Config).items():
         if dataclasses.is_dataclass(hint) and hint.__name__ != "Call":
-            lines += [f"## `{name}`: {hint.__doc__.splitlines()[0]}", "", *_fields(hint, f"{name}.", docs)]
+            about = (hint.__doc__ or "").splitlines()[0]
+            lines += [f"## `{name}`", "", about, "", *_fields(hint, f"{name}.", docs)]
     return "\n".join(lines)
 
 
@@ -167,33 +175,38 @@ def config() -> str:
 
 
 def commands() -> str:
-    """Every command with its options, as `--help` says them."""
-    from gan_jax import cli
+    """Every command with its arguments, as `--help` says them."""
+    from gan_jax.cli import COMMANDS
 
-    [subparsers] = [
-        action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)
-    ]
-    helps = {action.dest: action.help or "" for action in subparsers._choices_actions}
     lines = []
-    for name, parser in subparsers.choices.items():
-        lines += [f"## `gan-jax {name}`", "", f"{helps.get(name, '').capitalize()}.", ""]
+    for name, command in COMMANDS.items():
+        parser = argparse.ArgumentParser(prog=f"gan-jax {name}")
+        importlib.import_module(f"gan_jax.commands.{name}").add_arguments(parser)
+        lines += [f"## `gan-jax {name}`", "", f"{command.help[0].upper()}{command.help[1:]}.", ""]
         for action in parser._actions:
-            if action.dest == "help":
-                continue
-            words = [*action.option_strings] or [str(action.metavar or action.dest)]
-            value = "" if action.nargs == 0 or not action.option_strings else f" {_metavar(action)}"
-            text = (action.help or "") % {**vars(action), "prog": "gan-jax"}
-            lines += [f"`{', '.join(words)}{value}`", f": {text or 'The workdir of a run.'}", ""]
+            if action.dest != "help":
+                lines += [f"`{_usage(action)}`", f": {_sentence((action.help or '') % vars(action))}", ""]
     return "\n".join(lines)
 
 
-def _metavar(action: argparse.Action) -> str:
-    if action.choices:
-        return "{" + ",".join(map(str, action.choices)) + "}"
-    return str(action.metavar or action.dest.upper())
+def _usage(action: argparse.Action) -> str:
+    if not action.option_strings:
+        return str(action.metavar or action.dest)
+    choices = "{" + ",".join(map(str, action.choices or ())) + "}"
+    value = action.metavar or (choices if action.choices else action.dest.upper())
+    return ", ".join(action.option_strings) + ("" if action.nargs == 0 else f" {value}")
+
+
+def _sentence(text: str) -> str:
+    return html.escape(text[:1].upper() + text[1:] + ".", quote=False)
 
 
 # ---- the tutorial as a notebook
+
+
+def notebook_link() -> str:
+    """A link to the notebook, which the site alone has."""
+    return '<p><a href="first_gan.ipynb" download>Download this page as a Jupyter notebook</a></p>'
 
 
 def notebook(text: str) -> dict[str, typing.Any]:
@@ -214,14 +227,16 @@ def notebook(text: str) -> dict[str, typing.Any]:
 # ---- Sphinx
 
 
+PAGES = {page.__name__: page for page in (readme, contributing, license, recipes, config, commands, notebook_link)}
+
+
+def filled(text: str) -> str:
+    """A page with the generated texts in their places."""
+    return _MARK.sub(lambda mark: PAGES[mark[1]](), text)
+
+
 def _fill(app: typing.Any, docname: str, source: list[str]) -> None:
-    def text(match: re.Match[str]) -> str:
-        return PAGES[match[1]]()
-
-    source[0] = _MARK.sub(text, source[0])
-
-
-PAGES = {f.__name__: f for f in (readme, contributing, license, recipes, config, commands)}
+    source[0] = filled(source[0])
 
 
 def _literal(app: typing.Any, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -231,7 +246,8 @@ def _literal(app: typing.Any, what: str, name: str, obj: object, options: object
         if index % 2:
             parts[index] = part if part.startswith("``") else f"`{part}`"
         else:
-            parts[index] = re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", part)
+            part = re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", part)
+            parts[index] = "\\ " + part if index and part[:1].isalnum() else part
     lines[:] = "".join(parts).split("\n")
 
 
