@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 _SECTION = re.compile(r"^(Source|Data|Command|Expected|Cost)\s+(?=\S)")
 _MARK = re.compile(r"^<!-- generated:(\w+) -->$", re.M)
+_MARKUP = re.compile(
+    r"((?<![\w*])\*\w[^*]*\*(?![\w*]))|(?<!\\)([*|]|(?<=\w)_(?!\w))"
+)  # *so* is emphasis, else a sign
 _IN_BACKTICKS = re.compile(r"(``.+?``|(?<![`\w])`[^`]+`(?!`))", re.S)
 
 
@@ -153,7 +156,7 @@ def _fields(cls: type, prefix: str, docs: dict[str, str]) -> list[str]:
         free = "may change on resume" if field.metadata.get("free") else ""
         default = "required" if field.default is dataclasses.MISSING else f"default {_shown(field.default)}"
         facts = ", ".join(fact for fact in (_type(hints[field.name]), default, free) if fact)
-        rows += [f"`{path}`", f": {docs.get(path, '')}<br>", f"  *{facts}*", ""]
+        rows += [f"`{path}`", f": {docs.get(path, '')}", "", f"  *{facts}*", ""]
     return rows
 
 
@@ -246,9 +249,39 @@ def _literal(app: typing.Any, what: str, name: str, obj: object, options: object
         if index % 2:
             parts[index] = part if part.startswith("``") else f"`{part}`"
         else:
-            part = re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", part)
+            part = _MARKUP.sub(lambda match: match[1] or f"\\{match[2]}", part)
             parts[index] = "\\ " + part if index and part[:1].isalnum() else part
     lines[:] = "".join(parts).split("\n")
+    if what in ("property", "attribute", "data"):
+        lines.insert(0, "")  # or napoleon takes what stands before a colon for a type
+
+
+def _signature(
+    app: typing.Any, what: str, name: str, obj: object, options: object, arguments: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Types by the names that one imports them by, and no word that Sphinx cannot read."""
+
+    def plain(text: str | None) -> str | None:
+        for pattern, short in _SHORT:
+            text = None if text is None else re.sub(pattern, short, text)
+        return text
+
+    return plain(arguments), plain(returns)
+
+
+_SHORT = (
+    ("<factory>", "..."),
+    (r"^\(\*args, \*\*kwargs\)$", ""),  # a Protocol
+    (r"<class '(?:\w+\.)*(\w+)'>", r"\1"),
+    (r", parent: .*(?=\))", ""),  # Flax's own fields of a module
+    (r"~?jaxlib\._jax\.Array", "Array"),
+    (r"~?\b(?:jaxtyping|collections\.abc|typing|numpy|optax\._src\.base|jax\._src\.\w+)\.", ""),
+)
+
+
+def _skip(app: typing.Any, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Fields are described in their class: what Python says of them by itself adds nothing."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
 def _write_notebook(app: typing.Any, exception: Exception | None) -> None:
@@ -260,5 +293,7 @@ def _write_notebook(app: typing.Any, exception: Exception | None) -> None:
 def setup(app: typing.Any) -> dict[str, bool]:
     app.connect("source-read", _fill)
     app.connect("autodoc-process-docstring", _literal, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("autodoc-skip-member", _skip)
     app.connect("build-finished", _write_notebook)
     return {"parallel_read_safe": True}
