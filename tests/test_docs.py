@@ -116,8 +116,8 @@ def test_section_5_trains_the_gan_of_section_3(here: Path) -> None:
 def test_the_config_of_the_tutorial_makes_a_gan() -> None:
     asked = config.override(_config_of(FIRST_GAN), ["discriminator_terms.0.weight=1.0"])
     config.validate(asked)
-    [(weight, penalty, every)] = make_gan(asked, SampleSpec.of(make_source(asked))).discriminator_terms
-    assert (weight, penalty.name, every) == (1.0, "r1", 1)
+    [term] = make_gan(asked, SampleSpec.of(make_source(asked))).discriminator_terms
+    assert (term.weight, term.penalty.name, term.every) == (1.0, "r1", 1)
 
 
 def test_the_notebook_has_the_blocks_of_the_tutorial(generated: ModuleType) -> None:
@@ -167,7 +167,7 @@ def test_a_config_names_the_parts_of_your_own_module(here: Path, monkeypatch: py
     config.validate(asked)
     gan = make_gan(asked, SampleSpec.of(make_source(asked)))
     assert type(gan.generator).__module__ == "my_parts"
-    assert [penalty.name for _, penalty, _ in gan.discriminator_terms] == ["small_logits"]
+    assert [term.penalty.name for term in gan.discriminator_terms] == ["small_logits"]
 
 
 # ---- what the site generates

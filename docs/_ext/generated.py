@@ -143,7 +143,7 @@ def _type(annotation: typing.Any) -> str:
         return " or ".join(map(_type, parts))
     if origin is tuple:
         return f"tuple of {_type(parts[0])}"
-    return "`None`" if annotation is types.NoneType else f"`{annotation.__name__}`"
+    return "`None`" if annotation is types.NoneType else f"`{(origin or annotation).__name__}`"
 
 
 def _fields(cls: type, prefix: str, docs: dict[str, str]) -> list[str]:
