@@ -1,1 +1,1 @@
-"""Steps per second: of gan_jax's modes, against its peers, on the machine at hand. See README.md here."""
+"""Measures the training step of gan_jax and of its peers on this computer. Read README.md in this folder."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks` is `gan-jax benchmark`."""
+"""`python -m benchmarks` runs the command `gan-jax benchmark`."""
 
 import sys
 

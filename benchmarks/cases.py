@@ -1,4 +1,4 @@
-"""What is timed: games by name, each at the size that its peers play too."""
+"""The cases: GANs by name, each at a size that its peers implement too."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,35 +7,40 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 import gan_jax
 from gan_jax.models import dcgan, mlp, r3gan
 from gan_jax.ops import compiler_options
+from gan_jax.types import Network
 
 from . import resnet
 
 LATENT = 100
+Networks = Callable[[DTypeLike], tuple[Network, Network]]
+"""Takes a dtype; returns the generator and the discriminator."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A game to be timed.
+    """A GAN whose training step is timed.
 
     Attributes:
-        name: as in the records.
-        networks: dtype to `(generator, discriminator)`.
-        shape: of one sample.
-        batch: of the comparison with peers.
+        name: the case's name in the records.
+        networks: takes a dtype; returns the generator and the discriminator.
+        shape: shape of one sample, `(height, width, channels)`.
+        batch: batch size of the comparison with peers.
         loss: a name in `gan_jax.losses`.
-        gamma: weight of R1 + R2 on the discriminator; 0 for none.
-        learning_rate, b1, b2: of both players' Adam.
-        latent: numbers that a sample is made from.
-        fuse: steps in one dispatch where the mode is "fused".
-        on: "cpu" or "accelerator" where the whole suite plays it on that only; by name it is played on any.
+        gamma: weight of R1 + R2 on the discriminator; 0 means no penalty.
+        learning_rate, b1, b2: settings of both players' Adam.
+        latent: size of the latent vector.
+        fuse: steps in one dispatch in the mode "fused".
+        on: "cpu" or "accelerator": the full suite runs the case only there. A case that is named on the command
+            line runs on any device.
     """
 
     name: str
-    networks: Callable[[Any], tuple[Any, Any]]
+    networks: Networks
     shape: tuple[int, int, int]
     batch: int = 64
     loss: str = "non_saturating"
@@ -47,53 +52,52 @@ class Case:
     fuse: int = 4
     on: str = ""
 
-    def gan(self, dtype: Any = jnp.float32, **changes: Any) -> gan_jax.GAN:
-        """The game; `changes` replace fields of the `GAN`."""
+    def gan(self, dtype: DTypeLike = jnp.float32, **changes: Any) -> gan_jax.GAN:
+        """Returns the case's `GAN`; `changes` replace fields of it."""
         generator, discriminator = self.networks(dtype)
         adam = gan_jax.optimizers.adam(self.learning_rate, b1=self.b1, b2=self.b2)
-        penalties = ((self.gamma, gan_jax.penalties.r1_r2(), 1),) if self.gamma else ()
-        game = gan_jax.GAN(
+        terms = (gan_jax.Term(self.gamma, gan_jax.penalties.r1_r2()),) if self.gamma else ()
+        gan = gan_jax.GAN(
             generator, discriminator, getattr(gan_jax.losses, self.loss)(),
-            adam, adam, gan_jax.latents.normal(self.latent), discriminator_penalties=penalties,
+            adam, adam, gan_jax.latents.normal(self.latent), discriminator_terms=terms,
         )  # fmt: skip
-        return dataclasses.replace(game, **changes)
+        return dataclasses.replace(gan, **changes)
 
     def images(self, count: int) -> np.ndarray:
-        """uint8 `[count, *shape]`: noise, the same every time. Speed does not depend on what they show."""
+        """Returns uint8 noise `[count, *shape]`, the same in every call: speed does not depend on the content."""
         return np.random.default_rng(0).integers(0, 256, (count, *self.shape), np.uint8)
 
 
-def _mlp(dtype: Any) -> tuple[Any, Any]:
-    return mlp.Generator((28, 28, 1), width=512, layers=3, dtype=dtype), mlp.Discriminator(
-        width=512, layers=3, dtype=dtype
-    )
+def _mlp(dtype: DTypeLike) -> tuple[Network, Network]:
+    size = {"width": 512, "layers": 3}
+    return mlp.Generator((28, 28, 1), dtype=dtype, **size), mlp.Discriminator(dtype=dtype, **size)
 
 
-def _dcgan(size: int) -> Callable[[Any], tuple[Any, Any]]:
+def _dcgan(size: int) -> Networks:
     return lambda dtype: (
         dcgan.Generator((size, size, 3), base=4, dtype=dtype),
         dcgan.Discriminator(base=4, dtype=dtype),
     )
 
 
-def _resnet(dtype: Any) -> tuple[Any, Any]:
+def _resnet(dtype: DTypeLike) -> tuple[Network, Network]:
     return resnet.Generator((32, 32, 3), dtype=dtype), resnet.Discriminator(dtype=dtype)
 
 
-def _r3gan(divided: int = 1) -> Callable[[Any], tuple[Any, Any]]:
-    """R3GAN with the preset for FFHQ-64, its widths and its groups divided (16 channels a group stay 16).
+def _r3gan(divisor: int = 1) -> Networks:
+    """Returns R3GAN with the preset for FFHQ-64. `divisor` divides widths and groups (a group keeps 16 channels).
 
-    Played with the preset's losses, gamma and Adam as they are at the start of its schedules. Different from the
-    preset, in every implementation: no augmentation, both turns take the same latents and images, a step has fewer
-    images than the authors' 256, and gan_jax's average of the generator is that of the other cases.
+    Loss, gamma and Adam are the preset's, at the start of its schedules. Every implementation differs from the
+    preset in this: no augmentation; both players' updates share latents and images; a step has fewer images than
+    the authors' 256; and gan_jax keeps the EMA of the other cases.
 
-    The whole preset is for accelerators. On two threads of a CPU a step of it at batch 8 would take over 20 s, so
-    there the suite plays `r3gan64_quarter`: all widths divided by 4, a twelfth of the arithmetic.
+    The full preset is for accelerators. On two CPU threads one step at batch 8 would take over 20 s, so there the
+    suite runs `r3gan64_quarter`: all widths divided by 4, a twelfth of the arithmetic.
     """
     preset = r3gan.PRESETS["ffhq64"]
     sizes = {
-        "widths": tuple(width // divided for width in preset.widths),
-        "cardinality": tuple(groups // divided for groups in preset.cardinality),
+        "widths": tuple(width // divisor for width in preset.widths),
+        "cardinality": tuple(groups // divisor for groups in preset.cardinality),
         "full_precision_up_to": preset.full_precision_up_to,
     }
     return lambda dtype: (
@@ -103,7 +107,7 @@ def _r3gan(divided: int = 1) -> Callable[[Any], tuple[Any, Any]]:
 
 
 _R3GAN = {
-    "shape": (64, 64, 3), "loss": "relativistic", "gamma": r3gan.PRESETS["ffhq64"].gamma[0],
+    "shape": (64, 64, 3), "loss": "relativistic", "gamma": 2.0,
     "b1": 0.0, "b2": 0.9, "latent": 64, "fuse": 2,
 }  # fmt: skip
 
@@ -131,7 +135,7 @@ CASES = {
 
 
 def init(case: Case, gan: gan_jax.GAN) -> gan_jax.GANState:
-    """The game's first state, jitted."""
+    """Returns the initial state of `gan`, computed under jit."""
     batch = {"image": jax.ShapeDtypeStruct((case.batch, *case.shape), jnp.uint8)}
     options = compiler_options(once=True)
     return jax.jit(lambda key: gan_jax.init(gan, key, batch), compiler_options=options)(jax.random.key(0))

@@ -1,75 +1,75 @@
-"""Correctness before speed, on the machine at hand: `python -m benchmarks.check`.
+"""Checks correctness before speed on this computer: `python -m benchmarks.check`.
 
-The modes of one step give one result (8 steps of SGD, full float32 products), and a run that stops and goes on
-ends with the bits of one that did not (on a GPU under XLA_FLAGS=--xla_gpu_deterministic_ops=true).
+Two checks: all modes of a step give the same result (8 steps of SGD with full float32 products), and a run that is
+stopped and resumed ends with the same bits as an undisturbed run. On a GPU the second check needs
+XLA_FLAGS=--xla_gpu_deterministic_ops=true.
 """
 
 import dataclasses
 import os
-import runpy
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 import gan_jax
+from gan_jax.types import PyTree
 
 from .cases import CASES, init
-from .runners import placed, wrapped
+from .runners import make_step, place
 
 _STEPS = 8
 
 
-def modes(name: str, batch: int) -> float:
-    """The largest difference that any mode's state shows against plain jit's.
+def mode_difference(name: str, batch: int) -> float:
+    """Returns the largest difference between any mode's parameters and EMA and those of plain jit.
 
-    Of games without batch norm: at these sizes it leaves so little of a gradient that one rectifier's kink, on the
-    other side by rounding, changes a hundredth of it. The tests play small games with batch norm.
+    Use cases without batch norm. At these sizes batch norm makes gradients so small that a single rectifier which
+    rounding pushes across its kink changes them by a hundredth. The tests cover small GANs with batch norm.
     """
     case = dataclasses.replace(CASES[name], batch=batch)
     sgd = gan_jax.optimizers.sgd(1e-3)
     gan = case.gan(generator_tx=sgd, discriminator_tx=sgd)
     images = np.random.default_rng(1).integers(0, 256, (_STEPS, batch, *case.shape), np.uint8)
 
-    def played(mode: str, fuse: int = 1) -> Any:
-        step, mesh = wrapped(gan, mode, fuse)
-        state: Any = init(case, gan)
+    def train(mode: str, fuse: int = 1) -> PyTree:
+        step, mesh = make_step(gan, mode, fuse)
+        state: PyTree = init(case, gan)
         for start in range(0, _STEPS, fuse):
-            rows = {"image": images[start : start + fuse] if fuse > 1 else images[start]}
-            state, _ = step(*placed(step, mesh, state, rows))
+            batch = {"image": images[start : start + fuse] if fuse > 1 else images[start]}
+            state, _ = step(*place(step, mesh, state, batch))
         return jax.tree.map(np.array, (state.generator.params, state.discriminator.params, state.ema))
 
     with jax.default_matmul_precision("highest"):
-        expected = jax.tree.leaves(played("jit"))
-        others = [played("shard"), played("pmap"), played("jit", fuse=4)]
+        expected = jax.tree.leaves(train("jit"))
+        others = [train("shard"), train("pmap"), train("jit", fuse=4)]
     pairs = [(a, b) for other in others for a, b in zip(jax.tree.leaves(other), expected)]
     return max(float(np.max(np.abs(a - b))) for a, b in pairs)
 
 
-def resume() -> bool:
-    """Whether 20 steps and 20 more of the digits end with the digest of 40."""
-    from gan_jax.config import override
+def resume_is_exact() -> bool:
+    """Returns whether 20 steps of the digits and 20 resumed steps end with the digest of 40 steps at once."""
+    from gan_jax.config import load, override
     from gan_jax.train import train
 
     here = Path(__file__).resolve().parent
     path = next(p for p in (here.parent / "configs/digits.py", Path("configs/digits.py")) if p.is_file())
-    words = ["log.tensorboard=false", "sample.every=1000", "checkpoint.every=1000"]
-    config = override(runpy.run_path(str(path))["get_config"](), words)
+    config = override(load(path), ["log.tensorboard=false", "sample.every=1000", "checkpoint.every=1000"])
 
     def digest(folder: str, *stops: int) -> str | None:
         with open(os.devnull, "w") as quiet:
             return [train(dataclasses.replace(config, steps=s), folder, stream=quiet) for s in stops][-1]
 
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        return digest(one, 40) == digest(other, 20, 40)
+    with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as resumed:
+        return digest(whole, 40) == digest(resumed, 20, 40)
 
 
 def main() -> int:
-    difference, exact = max(modes("mlp28", 32), modes("resnet32_r1r2", 8)), resume()
-    print(f"modes: largest difference {difference:.1e}; resume: {'exact' if exact else 'NOT exact'}")
+    difference = max(mode_difference("mlp28", 32), mode_difference("resnet32_r1r2", 8))
+    exact = resume_is_exact()
+    print(f"modes differ by at most {difference:.1e}; resume is {'exact' if exact else 'NOT exact'}")
     return 0 if difference < 1e-5 and exact else 1
 
 

@@ -1,4 +1,4 @@
-"""`gan-jax benchmark`: run suites, print a line a figure, keep them as JSON lines and pictures."""
+"""The command `gan-jax benchmark`: runs suites, prints one line per figure, writes JSON lines and charts."""
 
 import contextlib
 import difflib
@@ -15,7 +15,7 @@ from .cases import CASES
 _QUICK = ("peers", "modes", "dispatch", "convolutions")
 _FULL = ("updates", "split", "sweep", "operators", "startup", "scaling", "feeding")
 SUITES = {"quick": _QUICK, "full": (*_QUICK, *_FULL)}
-"""The names that `suites.run` takes as `only`."""
+"""The names of suites in each set; `suites.run` takes them as `only`."""
 
 
 def benchmark(
@@ -29,22 +29,25 @@ def benchmark(
     batch: int = 0,
     precision: str = "",
 ) -> list[records.Record]:
-    """Run "quick" or "full"; see `suites.run`. Each figure is written as soon as it is there.
+    """Runs the suites of "quick" or "full" (arguments: see `suites.run`); writes each figure once it is measured.
 
     Raises:
-        ValueError: no such suite or case, or plots without matplotlib.
+        ValueError: a suite or a case does not exist, there are too few rounds, or `plots` is given without
+            matplotlib installed.
     """
     _check_names(suite, only, cases)
+    if rounds and rounds < 5:
+        raise ValueError(f"--rounds={rounds}: a median of fewer than 5 samples says little")
     if plots is not None and not importlib.util.find_spec("matplotlib"):
         raise ValueError("--plots needs matplotlib: pip install 'gan_jax[benchmark]'")
     with _no_compilation_cache():
-        return _measured(
+        return _measure(
             suite, json, plots, only=only, cases=cases, rounds=rounds, batch=batch, precision=precision
         )
 
 
 def _check_names(suite: str, only: Sequence[str], cases: Sequence[str]) -> None:
-    """Before the machine is measured, which takes a while."""
+    """Raises ValueError for an unknown name, before the peaks are measured, which takes seconds."""
     for name in cases:
         if name not in CASES:
             raise ValueError(f"no case {name!r}: {_near(name, CASES)}there are {', '.join(CASES)}")
@@ -62,7 +65,7 @@ def _near(name: str, names: Iterable[str]) -> str:
 
 @contextlib.contextmanager
 def _no_compilation_cache() -> Iterator[None]:
-    """Seconds to compile are not seconds to read a file; what the process does later is its own affair."""
+    """Turns the compilation cache off, so that programs are really compiled; restores it at the end."""
     name = "jax_enable_compilation_cache"
     before = getattr(jax.config, name)
     jax.config.update(name, False)
@@ -72,26 +75,27 @@ def _no_compilation_cache() -> Iterator[None]:
         jax.config.update(name, before)
 
 
-def _measured(suite: str, json: Path | None, plots: Path | None, **chosen: Any) -> list[records.Record]:
-    here = machine.measure()
-    products = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in here.gflops.items())
-    print(f"{here.device}: matrix product {products}; copy {here.copy_gbs:.1f} GB/s", flush=True)
-    found = []
-    for row in suites.run(suite, **chosen):
-        found.append(records.record(row, here))
-        print(_line(found[-1]), flush=True)
+def _measure(suite: str, json: Path | None, plots: Path | None, **options: Any) -> list[records.Record]:
+    peaks = machine.measure()
+    products = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in peaks.gflops.items())
+    print(f"{peaks.device}: matrix product {products}; copy {peaks.copy_gbs:.1f} GB/s", flush=True)
+    measured = []
+    for row in suites.run(suite, **options):
+        measured.append(records.record(row, peaks))
+        print(_line(measured[-1]), flush=True)
         if json is not None:
-            records.write(json, found[-1:])
+            records.write(json, measured[-1:])
     if plots is not None:
-        for name in dict.fromkeys(one.suite for one in found):
-            plot.plot([one for one in found if one.suite == name], plots / f"{name}.png")
-    return found
+        plot.plot_suites(measured, plots)
+    return measured
 
 
-def _line(one: records.Record) -> str:
-    name = " ".join(str(p) for p in (one.suite, one.case, one.implementation, one.mode, one.precision) if p)
-    if one.step_ms_median is None:
-        return f"{name:62} {one.note}"
-    peak = f"  {one.peak_fraction:.0%} of peak" if one.peak_fraction else ""
-    spread = f"[{one.step_ms_min:.3f}, {one.step_ms_max:.3f}]"
-    return f"{name:62} {one.step_ms_median:10.3f} ms {spread:24} {one.images_per_second:12,.0f} images/s{peak}"
+def _line(record: records.Record) -> str:
+    parts = (record.suite, record.case, record.implementation, record.mode, record.precision)
+    name = " ".join(part for part in parts if part)
+    median, speed = record.step_ms_median, record.images_per_second
+    if median is None:
+        return f"{name:62} {record.note}"
+    peak = f"  {record.peak_fraction:.0%} of peak" if record.peak_fraction else ""
+    spread = f"[{record.step_ms_min:.3f}, {record.step_ms_max:.3f}]"
+    return f"{name:62} {median:10.3f} ms {spread:24} {speed:12,.0f} images/s{peak}"

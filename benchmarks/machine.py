@@ -1,4 +1,4 @@
-"""What the figures were measured on, and what it can do at best: a matrix product and a copy, in the same run."""
+"""Describes this computer and measures its peaks, in the run of the figures: a matrix product and a copy."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,15 @@ _FLAGS = ("XLA_FLAGS", "GLIBC_TUNABLES", "OMP_NUM_THREADS", "JAX_DEFAULT_MATMUL_
 
 
 class Machine(NamedTuple):
-    """Attributes:
-    device: the accelerator, or the processor and its threads.
-    gflops: of a square matrix product, by precision. copy_gbs: GB read and written a second.
+    """The computer that the figures were measured on.
+
+    Attributes:
+        platform: JAX's name of it, such as "cpu" or "gpu".
+        device: the accelerator, or the processor and its threads.
+        versions, flags: versions of packages, and environment variables that change speed.
+        commit: the commit of these files; see `_commit`.
+        gflops: GFLOP/s of a square matrix product, by precision.
+        copy_gbs: GB read and written per second.
     """
 
     platform: str
@@ -36,18 +42,19 @@ class Machine(NamedTuple):
 
     @staticmethod
     def host_memory_bytes() -> int:
-        """The most this process has held so far."""
+        """Returns the peak memory of this process so far."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _milliseconds(function: Callable[..., Any], *arguments: Any, samples: int = 9) -> float:
+def _milliseconds(function: Callable[..., jax.Array], *arguments: jax.Array, samples: int = 9) -> float:
+    """Returns the median time of a call of the jitted function; the first call does not count."""
     compiled = jax.jit(function).lower(*arguments).compile()
-    taken = []
+    times = []
     for _ in range(samples + 1):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         jax.block_until_ready(compiled(*arguments))
-        taken.append(1e3 * (time.perf_counter() - begun))
-    return statistics.median(taken[1:])
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times[1:])
 
 
 def _versions() -> dict[str, str]:
@@ -61,7 +68,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """Of the checkout this file lies in, with a + where its files are changed; "" outside of one."""
+    """Returns the commit of the checkout that holds this file, with "+" if files changed since; "" without git."""
     here = Path(__file__).parent
     try:
         name = subprocess.run(
@@ -74,7 +81,7 @@ def _commit() -> str:
 
 
 def measure() -> Machine:
-    """This machine, with its peaks."""
+    """Describes this computer and measures its peaks."""
     device = jax.devices()[0]
     on_cpu = device.platform == "cpu"
     size = 2048 if on_cpu else 8192
@@ -82,8 +89,8 @@ def measure() -> Machine:
     for dtype in ("float32", "bfloat16"):
         square = jnp.ones((size, size), dtype)
         gflops[dtype] = 2 * size**3 / 1e6 / _milliseconds(jnp.matmul, square, square)
-    many = jnp.ones((2**24 if on_cpu else 2**28,), jnp.float32)
-    copy = 2 * many.nbytes / 1e6 / _milliseconds(lambda x: x + 1, many)
+    vector = jnp.ones((2**24 if on_cpu else 2**28,), jnp.float32)
+    copy = 2 * vector.nbytes / 1e6 / _milliseconds(lambda x: x + 1, vector)
     return Machine(
         platform=device.platform,
         device=f"{cpu_model()}, {cpu_threads()} threads" if on_cpu else device.device_kind,

@@ -1,10 +1,10 @@
-"""What a step is made of, timed apart: each player's turn, convolutions, dispatch, the way in for images."""
+"""Runners for the parts of a step: one player's update, convolutions, dispatch, and feeding of images."""
 
 import importlib.util
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,20 @@ import gan_jax
 from gan_jax.models import mlp
 from gan_jax.ops import compiler_options, conv, conv_transpose
 from gan_jax.pixels import to_float
-from gan_jax.step.draws import deal, global_index
-from gan_jax.step.updates import Game
+from gan_jax.step.draws import draw, global_index
+from gan_jax.step.inputs import UpdateInputs
+from gan_jax.step.updates import Updates
+from gan_jax.types import PyTree
 
 from .cases import Case, init
-from .runners import Runner, placed, wrapped
+from .peers import torch_device
+from .runners import Runner, make_step, place, repeat
 
 BATCH = 64
 
 
-def program(function: Callable[..., Any], *arguments: Any) -> Runner:
-    """A jitted function on arguments that stay where they are."""
+def compile_runner(function: Callable[..., PyTree], *arguments: PyTree) -> Runner:
+    """Compiles a function and returns a runner that calls it on the same arguments again and again."""
     compiled = jax.jit(function, compiler_options=compiler_options()).lower(*arguments).compile()
 
     def run(n: int) -> None:
@@ -36,60 +39,66 @@ def program(function: Callable[..., Any], *arguments: Any) -> Runner:
     return Runner(run, flops=(compiled.cost_analysis() or {}).get("flops")).begin()
 
 
-def turns(case: Case) -> dict[str, Runner]:
-    """Each player's turn by itself, and the discriminator's without its penalty where it has one."""
+def player_updates(case: Case) -> dict[str, Runner]:
+    """Returns runners of each player's update alone; if D has a penalty, also of its update without it."""
 
-    def turn(gan: gan_jax.GAN, player: str) -> Runner:
-        game = Game(gan, None)
+    def update(gan: gan_jax.GAN, player: str) -> Runner:
+        updates = Updates(gan, None)
 
-        def run(state: gan_jax.GANState, image: jax.Array) -> Any:
+        def run(state: gan_jax.GANState, image: jax.Array) -> PyTree:
             index = global_index(case.batch, None)
-            draws = deal(gan, state.key, state.step, 0, None, index)
-            image, seen = to_float(image), jnp.zeros(())
+            draws = draw(gan, state.key, state.step, 0, None, index)
+            inputs = UpdateInputs(to_float(image), None, draws)
             if player == "discriminator":
-                return game.discriminator_turn(state, seen, image, None, draws, None)[0]
-            return game.generator_turn(state, seen, image, None, draws, None)[0]
+                return updates.discriminator(state, inputs, None)[0]
+            return updates.generator(state, inputs, None)[0]
 
-        return program(run, init(case, gan), jax.device_put(case.images(case.batch)))
+        return compile_runner(run, init(case, gan), jax.device_put(case.images(case.batch)))
 
     gan = case.gan()
-    found = {"discriminator": turn(gan, "discriminator"), "generator": turn(gan, "generator")}
+    runners = {"discriminator": update(gan, "discriminator"), "generator": update(gan, "generator")}
     if case.gamma:
-        found["discriminator, no penalty"] = turn(case.gan(discriminator_penalties=()), "discriminator")
-    return found
+        runners["discriminator, no penalty"] = update(case.gan(discriminator_terms=()), "discriminator")
+    return runners
 
 
 def convolutions() -> dict[str, Runner]:
-    """Forward and gradients of a strided convolution, 64 to 128 channels on 32 pixels, and of its transpose."""
-    draw = np.random.default_rng(0)
-    image, small = (draw.normal(size=s).astype(np.float32) for s in ((64, 32, 32, 64), (64, 16, 16, 128)))
-    kernel = draw.normal(size=(4, 4, 64, 128)).astype(np.float32)
+    """Returns runners of a convolution and its transpose: forward pass and both gradients.
 
-    def trained(function: Callable[..., Any]) -> Callable[..., Any]:
+    Stride 2, 32 x 32 pixels, 64 and 128 channels.
+    """
+    random = np.random.default_rng(0)
+    image, small = (random.normal(size=s).astype(np.float32) for s in ((64, 32, 32, 64), (64, 16, 16, 128)))
+    kernel = random.normal(size=(4, 4, 64, 128)).astype(np.float32)
+
+    def gradients(function: Callable[..., jax.Array]) -> Callable[..., PyTree]:
         return jax.grad(lambda x, w: jnp.sum(jnp.square(function(x, w, stride=2, padding=1))), argnums=(0, 1))
 
     return {
-        "conv": program(trained(conv), image, kernel),
-        "conv_transpose": program(trained(conv_transpose), small, kernel),
+        "conv": compile_runner(gradients(conv), image, kernel),
+        "conv_transpose": compile_runner(gradients(conv_transpose), small, kernel),
     }
 
 
 def operators(kernel: int, stride: int, size: int, i: int, o: int) -> dict[str, dict[str, Runner]]:
-    """Forward and both gradients of a convolution with padding 1, `{implementation: {part: runner}}`."""
-    draw = np.random.default_rng(0)
+    """Returns `{implementation: {part: runner}}` for a convolution with padding 1, from i to o channels.
+
+    The parts are the forward pass, the input gradient and the kernel gradient.
+    """
+    random = np.random.default_rng(0)
     shapes = (BATCH, size, size, i), (kernel, kernel, i, o), (BATCH, size // stride, size // stride, o)
-    x, w, y = (draw.normal(size=shape).astype(np.float32) for shape in shapes)
+    x, w, y = (random.normal(size=shape).astype(np.float32) for shape in shapes)
 
     def strided(x: jax.Array, w: jax.Array) -> jax.Array:
         return conv(x, w, stride=stride, padding=1)
 
-    found = {
+    runners = {
         "gan_jax": {
-            "forward": program(strided, x, w),
-            "input gradient": program(
+            "forward": compile_runner(strided, x, w),
+            "input gradient": compile_runner(
                 lambda y, w: jax.vjp(lambda x: strided(x, w), jnp.zeros(x.shape))[1](y), y, w
             ),
-            "kernel gradient": program(
+            "kernel gradient": compile_runner(
                 lambda x, y: jax.vjp(lambda w: strided(x, w), jnp.zeros(w.shape))[1](y), x, y
             ),
         }
@@ -97,68 +106,54 @@ def operators(kernel: int, stride: int, size: int, i: int, o: int) -> dict[str, 
     if importlib.util.find_spec("torch"):
         from .peers import torch_parts
 
-        device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-        found["torch_tuned"] = {
-            name: Runner(run).begin() for name, run in torch_parts.convolution(x, w, y, stride, device).items()
-        }
-    for runner in (r for group in found.values() for r in group.values()):
+        calls = torch_parts.convolution(x, w, y, stride, torch_device())
+        runners["torch_tuned"] = {part: Runner(run).begin() for part, run in calls.items()}
+    for runner in (runner for group in runners.values() for runner in group.values()):
         runner.flops = 2.0 * y.size * kernel**2 * i
-    return found
+    return runners
 
 
 def tiny(mode: str = "jit", fuse: int = 1) -> Runner:
-    """A game of 32 units, whose steps cost little but their dispatch."""
-    generator: Any = mlp.Generator((2,), width=32, layers=1, tanh=False)
-    discriminator: Any = mlp.Discriminator(width=32, layers=1)
+    """Returns a runner of a GAN with 32 hidden units: the time of its step is mostly dispatch."""
+    generator = mlp.Generator((2,), width=32, layers=1, tanh=False)
+    discriminator = mlp.Discriminator(width=32, layers=1)
     adam = gan_jax.optimizers.adam()
     loss, latent = gan_jax.losses.non_saturating(), gan_jax.latents.normal(2)
     gan = gan_jax.GAN(generator, discriminator, loss, adam, adam, latent)
-    batch: Any = {"image": np.zeros((16, 2), np.float32)}
-    state: Any = jax.jit(lambda key: gan_jax.init(gan, key, batch))(jax.random.key(0))
-    step, mesh = wrapped(gan, mode, fuse)
-    batch = jax.tree.map(lambda x: np.stack([x] * fuse), batch) if fuse > 1 else batch
-    state, batch = placed(step, mesh, state, batch)
-    box = [state]
-
-    def run(n: int) -> None:
-        for _ in range(n):
-            box[0], _ = step(box[0], batch)
-        jax.block_until_ready(box[0])
-
-    return Runner(run, fuse).begin()
+    samples = np.zeros((16, 2), np.float32)
+    state = jax.jit(lambda key: gan_jax.init(gan, key, {"image": samples}))(jax.random.key(0))
+    step, mesh = make_step(gan, mode, fuse)
+    samples = np.stack([samples] * fuse) if fuse > 1 else samples
+    state, batch = place(step, mesh, state, {"image": samples})
+    return Runner(repeat(step, state, lambda: batch), fuse).begin()
 
 
-def gather(case: Case, rows: int = 20_000) -> Runner:
-    """A batch of a resident set, gathered and normalised on the device."""
-    images = jax.device_put(case.images(rows))
-    index = jax.device_put(np.random.default_rng(1).integers(0, rows, case.batch).astype(np.int32))
-    return program(lambda images, index: to_float(jnp.take(images, index, axis=0)), images, index)
+def gather(case: Case, size: int = 20_000) -> Runner:
+    """Returns a runner that gathers and normalises a batch of `size` images that are on the device."""
+    images = jax.device_put(case.images(size))
+    index = jax.device_put(np.random.default_rng(1).integers(0, size, case.batch).astype(np.int32))
+    return compile_runner(lambda images, index: to_float(jnp.take(images, index, axis=0)), images, index)
 
 
-def streamed(case: Case, workers: int = 2, files: int = 512) -> tuple[Runner, Any]:
-    """Steps fed from JPEG files, 1.5 times as large as the samples, decoded by threads while the step runs.
+@contextmanager
+def streamed(case: Case, workers: int = 2, files: int = 512) -> Iterator[Runner]:
+    """Gives a runner of steps on JPEG files, which threads decode and resize while the step runs.
 
-    And the loader, to be closed; while it lives, its threads work ahead.
+    The images in the files are 1.5 times as high and wide as the samples. The threads end with the context.
     """
     from PIL import Image
 
     from gan_jax.data.folder import folder
     from gan_jax.data.loader import Loader
 
-    kept = tempfile.TemporaryDirectory(prefix="gan_jax-benchmark-")
     side = case.shape[0] * 3 // 2
-    draw = np.random.default_rng(0)
-    for i in range(files):
-        low = Image.fromarray(draw.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
-        low.resize((side, side), Image.Resampling.BICUBIC).save(Path(kept.name) / f"{i:04d}.jpg", quality=90)
-    source = folder(kept.name, size=case.shape[0], check="header")
-    loader = Loader(source, seed=0, batch=case.batch, resident=False, workers=workers)
+    random = np.random.default_rng(0)
     gan = case.gan()
-    step, box = gan_jax.jit_step(gan_jax.make_train_step(gan)), [init(case, gan)]
-
-    def run(n: int, held: Any = kept) -> None:  # the folder lives as long as its runner
-        for _ in range(n):
-            box[0], _ = step(box[0], jax.device_put(next(loader)))
-        jax.block_until_ready(box[0])
-
-    return Runner(run).begin(), loader
+    with tempfile.TemporaryDirectory(prefix="gan_jax-benchmark-") as path:
+        for i in range(files):
+            low = Image.fromarray(random.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
+            low.resize((side, side), Image.Resampling.BICUBIC).save(Path(path) / f"{i:04d}.jpg", quality=90)
+        source = folder(path, size=case.shape[0], check="header")
+        step, state = gan_jax.jit_step(gan_jax.make_train_step(gan)), init(case, gan)
+        with Loader(source, seed=0, batch=case.batch, resident=False, workers=workers) as loader:
+            yield Runner(repeat(step, state, lambda: jax.device_put(next(loader)))).begin()

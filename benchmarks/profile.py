@@ -1,7 +1,7 @@
-"""Where a step's milliseconds go: `python -m benchmarks.profile CASE [--precision bfloat16] [--batch 64]`.
+"""Shows which operations take the time of a step on an accelerator: `python -m benchmarks.profile CASE`.
 
-A few steps under JAX's profiler; the operations in its trace, summed by kind. What lies between operations is the
-row "gaps" (launches, and the host).
+JAX's profiler traces a few steps; the operations in the trace are summed by kind. The row "gaps" is the time
+between operations (launches and waiting for the host).
 """
 
 import argparse
@@ -14,14 +14,16 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 
 from .cases import CASES
 from .runners import ours
 
-# First match counts. Kernels by the names that XLA and the libraries give them; not yet held against a card's.
+Event: TypeAlias = dict[str, Any]  # one event of a trace in Chrome's JSON format
+
+# Patterns of the kernel names that XLA and its libraries use. The first match counts. Not yet checked on a GPU.
 _KINDS = (
     ("copy, transpose", r"nchwtonhwc|nhwctonchw"),
     ("convolution, weight gradient", r"wgrad|bgrad|convolution.*filter|conv.*backward_filter"),
@@ -39,24 +41,25 @@ _KINDS = (
 
 
 def kind(name: str) -> str:
-    """What an operation of the trace does, by its name."""
+    """Returns the kind of an operation, judged by its name in the trace."""
     return next((title for title, pattern in _KINDS if re.search(pattern, name, re.IGNORECASE)), "other")
 
 
 def busy(spans: Iterable[tuple[float, float]]) -> float:
-    """The length of the union of `(start, end)` spans."""
-    total, reached = 0.0, float("-inf")
+    """Returns the total length of the union of `(start, end)` spans."""
+    total, last_end = 0.0, float("-inf")
     for start, end in sorted(spans):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
+        total += max(0.0, end - max(start, last_end))
+        last_end = max(last_end, end)
     return total
 
 
-def summed(events: Sequence[dict[str, Any]], steps: int) -> dict[str, float]:
-    """Milliseconds a step by kind, of complete events (microseconds, `ts` and `dur`); nested ones count once.
+def sum_by_kind(events: Sequence[Event], steps: int) -> dict[str, float]:
+    """Returns milliseconds per step for each kind, the longest first.
 
-    Operations on several threads or streams are summed, so that kinds may add up to more than the step; "gaps" is
-    the time in which none ran.
+    `events` are complete events, whose `ts` and `dur` are in microseconds. Nested events of one kind count once.
+    Kinds may add up to more than the step, because operations run in parallel on several streams. "gaps" is the
+    time in which no operation ran.
     """
     by_kind: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for event in events:
@@ -65,16 +68,16 @@ def summed(events: Sequence[dict[str, Any]], steps: int) -> dict[str, float]:
     if not spans:
         return {}
     whole = max(end for _, end in spans) - min(start for start, _ in spans)
-    found = {name: busy(one) / 1e3 / steps for name, one in by_kind.items() if name != "loop and calls"}
-    found["gaps"] = (whole - busy(spans)) / 1e3 / steps
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+    total = {name: busy(one) / 1e3 / steps for name, one in by_kind.items() if name != "loop and calls"}
+    total["gaps"] = (whole - busy(spans)) / 1e3 / steps
+    return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
-def operations(folder: Path) -> list[dict[str, Any]]:
-    """The events of operations in a profile's trace, on the accelerator's streams.
+def operations(folder: Path) -> list[Event]:
+    """Reads the trace in `folder` and returns the operations on the accelerator's streams.
 
     Raises:
-        ValueError: there is no accelerator in it.
+        ValueError: the trace has no accelerator.
     """
     (path,) = folder.rglob("*.trace.json.gz")
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
@@ -84,36 +87,38 @@ def operations(folder: Path) -> list[dict[str, Any]]:
     device = [e for e in complete if "/device:" in processes.get(e["pid"], "")]
     if device:
         return [e for e in device if "Stream" in threads.get((e["pid"], e["tid"]), "Stream")]
-    raise ValueError("the trace has no accelerator in it: a CPU's does not name what its threads do")
+    raise ValueError("the trace has no accelerator: profile on a GPU or TPU, as a CPU's trace names no operations")
 
 
 def profile(case: str, *, precision: str = "float32", batch: int = 0, steps: int = 5) -> dict[str, float]:
-    """Milliseconds a step by kind."""
+    """Profiles `steps` steps of a case; returns milliseconds per step by kind."""
     sized = dataclasses.replace(CASES[case], batch=batch or CASES[case].batch)
     runner = ours(sized, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             runner.run(steps)
-        return summed(operations(Path(folder)), steps)
+        return sum_by_kind(operations(Path(folder)), steps)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.profile", description=(__doc__ or "").partition(":")[0]
+    )
     parser.add_argument("case", choices=CASES)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batch", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parsed = parser.parse_args(arguments)
     try:
-        found = profile(parsed.case, precision=parsed.precision, batch=parsed.batch)
+        times = profile(parsed.case, precision=parsed.precision, batch=parsed.batch)
     except ValueError as error:
         print(f"profile: {error}", file=sys.stderr)
         return 2
-    for name, ms in found.items():
+    for name, ms in times.items():
         print(f"{name:32} {ms:10.3f} ms")
     if parsed.json:
         parsed.json.write_text(
-            json.dumps({"case": parsed.case, "precision": parsed.precision, "ms": found}) + "\n"
+            json.dumps({"case": parsed.case, "precision": parsed.precision, "ms": times}) + "\n"
         )
     return 0
 

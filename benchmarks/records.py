@@ -1,11 +1,10 @@
-"""One measured figure as one line of JSON."""
+"""The record of one measured figure, stored as one line of JSON."""
 
 import dataclasses
 import datetime
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from .machine import Machine
 from .suites import Row
@@ -13,18 +12,19 @@ from .suites import Row
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What was timed, on what, and how long it took; None where a figure does not apply or was not measured.
+    """What was timed, on which computer, and how long it took. None means not measured or not applicable.
 
     Attributes:
         implementation: gan_jax, torch_eager, torch_tuned, torch_compile, jax_tutorial or keras.
-        mode: of gan_jax's step ("jit", "shard", "pmap", "fused"), or which part.
+        mode: the mode of gan_jax's step ("jit", "shard", "pmap", "fused"), or the part of a step.
         step_ms_median, step_ms_min, step_ms_max: milliseconds of one training step, or of one call of a part.
-        samples: how many samples the median is of.
-        flops: of one step, as the compiler counts gan_jax's.
-        peak_fraction: `flops` a second over one device's matrix product in the row's precision, from the same run.
-        memory_bytes: of the device, that the program needs. host_memory_bytes: the process's peak so far.
-        virtual: the devices are shares of one CPU.
-        note: why there is no figure, or what to know of it.
+        samples: number of samples that the median is taken over.
+        flops: FLOPs of one step, as the compiler counts them for gan_jax's program.
+        peak_fraction: FLOP/s of the step, over the FLOP/s of a matrix product in the same precision, measured on
+            one device in the same run.
+        memory_bytes: device memory that the program needs. host_memory_bytes: peak memory of the process so far.
+        virtual: whether the devices are virtual devices of one CPU.
+        note: why the figure is missing, or what a reader must know about it.
     """
 
     suite: str
@@ -56,17 +56,17 @@ class Record:
     note: str = ""
 
     @property
-    def key(self) -> tuple[Any, ...]:
-        """What makes two records comparable."""
+    def key(self) -> tuple[str | int, ...]:
+        """Two records with the same key measure the same thing."""
         return (self.suite, self.case, self.implementation, self.mode, self.precision, self.batch, self.devices)
 
 
 def record(row: Row, machine: Machine) -> Record:
-    """The record of a row measured on `machine`."""
+    """Returns the record of a row that was measured on `machine`."""
     ms = row.sample.median if row.sample else None
     images = 1e3 * row.batch / ms if ms else None
     runner = row.runner
-    # Programs are one device's: real devices each have the peak, virtual ones share it.
+    # `flops` are those of one device. Each real device has the whole peak; virtual devices share it.
     virtual = row.devices > 1 and machine.platform == "cpu"
     peak = machine.gflops.get(row.precision, 0.0) / (row.devices if virtual else 1)
     return Record(
@@ -89,29 +89,29 @@ def record(row: Row, machine: Machine) -> Record:
 
 
 def write(path: Path, records: Iterable[Record]) -> None:
-    """Append a line for each record."""
+    """Appends one line per record to the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        file.writelines(json.dumps(dataclasses.asdict(one)) + "\n" for one in records)
+        file.writelines(json.dumps(dataclasses.asdict(record)) + "\n" for record in records)
 
 
 def read(path: Path) -> list[Record]:
-    """The records of a file.
+    """Reads all records of a file.
 
     Raises:
-        ValueError: it can't be read, or a line is no record.
+        ValueError: the file can't be read, or a line is not a record.
     """
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
         raise ValueError(f"{path} can't be read: {error.strerror}") from error
-    found = []
+    records = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(Record(**json.loads(line)))
-            figures = (found[-1].step_ms_median, found[-1].step_ms_min, found[-1].step_ms_max)
+            records.append(Record(**json.loads(line)))
+            figures = (records[-1].step_ms_median, records[-1].step_ms_min, records[-1].step_ms_max)
             if not all(t is None or (isinstance(t, (int, float)) and 0 < t < float("inf")) for t in figures):
                 raise ValueError(f"its milliseconds are {figures}")
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}, is no benchmark record: {error}") from error
-    return found
+            raise ValueError(f"{path}, line {number}, is not a benchmark record: {error}") from error
+    return records

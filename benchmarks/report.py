@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md from the records in benchmarks/results: `python -m benchmarks.report`."""
+"""Writes the tables of docs/performance.md from the records in results/: `python -m benchmarks.report`."""
 
 import sys
 from pathlib import Path
@@ -10,14 +10,14 @@ SUITES = ("updates", "dispatch", "modes", "feeding", "convolutions", "sweep", "s
 
 
 def main(results: Path = _HERE / "results", document: Path = _HERE.parent / "docs" / "performance.md") -> int:
-    # The GPU's records come into folders of their own, and quality.jsonl is of scores; these tables are the CPU's.
-    found = [one for path in sorted(results.glob("cpu_*.jsonl")) for one in records.read(path)]
-    newest = list({one.key: one for one in sorted(found, key=lambda one: one.time)}.values())
+    # Only CPU records: run_gpu.sh writes to folders of their own, and quality.jsonl holds scores.
+    measured = [record for path in sorted(results.glob("cpu_*.jsonl")) for record in records.read(path)]
+    newest = list({record.key: record for record in sorted(measured, key=lambda record: record.time)}.values())
     table.update(document, "peers", table.peers(newest))
     notes = document.with_name("performance_notes.md")
     table.update(notes, "operators", table.operators(newest))
     for suite in SUITES:
-        table.update(notes, suite, table.plain(newest, suite))
+        table.update(notes, suite, table.figures(newest, suite))
     return 0
 
 

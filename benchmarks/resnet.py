@@ -1,14 +1,14 @@
-"""A norm-free residual GAN of 32 pixels for the benchmark: many 3 x 3 convolutions, and R1 + R2 on top.
+"""A residual GAN without normalisation at 32 x 32 pixels, for the benchmark: many 3 x 3 convolutions.
 
-Four maps of 4, 8, 16 and 32 pixels with 256, 256, 128 and 64 channels; on each one residual block
-x + conv(act(conv(act(x)))); nearest upsampling and 2 x 2 means between them; 1 x 1 convolutions change widths.
+The feature maps have 4, 8, 16 and 32 pixels a side and 256, 256, 128 and 64 channels. Each map has one residual
+block x + conv(act(conv(act(x)))). Nearest-neighbour upsampling or 2 x 2 means connect the maps; 1 x 1 convolutions
+change the number of channels.
 """
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from gan_jax.models.layers import Conv, Dense
 
@@ -20,9 +20,9 @@ def act(x: jax.Array) -> jax.Array:
 
 
 class Block(nn.Module):
-    """`[N, H, W, C]` to the same shape."""
+    """A residual block: maps `[N, H, W, C]` to the same shape."""
 
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -32,10 +32,10 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latents `[B, Z]` to images `[B, 32, 32, C]`."""
+    """Maps latents `[B, Z]` to images `[B, 32, 32, C]`."""
 
     shape: tuple[int, int, int]
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, latents: jax.Array) -> jax.Array:
@@ -53,9 +53,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images `[B, 32, 32, C]` to logits `[B]`."""
+    """Maps images `[B, 32, 32, C]` to logits `[B]`."""
 
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Everything on one GPU, in under nine minutes: correctness first, then gan_jax against its peers, then a profile.
-# Leaves JSON lines and pictures in $OUT. PYTHON: an interpreter with jax[cuda], flax, optax, orbax, torch, matplotlib.
+# Runs all measurements on one GPU in under nine minutes: correctness, then gan_jax and its peers, then a profile.
+# Writes JSON lines and charts to $OUT. $PYTHON is an interpreter with jax[cuda], flax, optax, orbax, torch and matplotlib.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
 OUT=${OUT:-benchmarks/results/gpu}
 mkdir -p "$OUT"
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
-# PyTorch shares the card: JAX takes what it needs, not three quarters at the start.
+# PyTorch uses the same GPU, so JAX must not reserve three quarters of its memory at the start.
 export XLA_PYTHON_CLIENT_PREALLOCATE=false
 failed=0
 
-# Each part has its own limit, so that a slow one can't take the others' time.
+# Each part has its own time limit in seconds, so that a slow part does not use up the time of the others.
 part() {
   local limit=$1 log=$2
   shift 2
-  timeout --kill-after=5 "$limit" "$@" >"$OUT/$log" 2>&1 || { echo "failed or over ${limit} s: $*"; failed=1; }
+  timeout --kill-after=5 "$limit" "$@" >"$OUT/$log" 2>&1 || { echo "failed, or took over ${limit} s: $*"; failed=1; }
   tail -n 4 "$OUT/$log"
 }
 
@@ -30,7 +30,7 @@ done
 part 40 r3gan64.log "$PYTHON" -m benchmarks --suite full --only peers --case r3gan64 --precision bfloat16 \
   --batch 64 --rounds 5 --json "$OUT/peers.jsonl"
 part 40 parts.log "$PYTHON" -m benchmarks --suite quick --only dispatch --only convolutions --json "$OUT/parts.jsonl"
-# Without command buffers, which the profiler shows as one operation each.
+# Command buffers are off, because the profiler shows each of them as one operation.
 XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_command_buffer=" part 40 profile.log \
   "$PYTHON" -m benchmarks.profile dcgan64 --precision bfloat16 --json "$OUT/profile.json"
 part 20 plot.log "$PYTHON" -m benchmarks.plot "$OUT/peers.jsonl" "$OUT"

@@ -1,4 +1,4 @@
-"""Every way to run a case, as `run(n)`: n steps, waited for."""
+"""Builds a `Runner` for every way to run a case: gan_jax's modes and the peers."""
 
 import dataclasses
 import importlib.util
@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 import gan_jax
 from gan_jax.ops.backend import formulations
+from gan_jax.types import PyTree
 
 from .cases import Case, init
-from .peers import tutorial
+from .peers import torch_device, tutorial
 from .peers.parity import KERAS
 
 PEERS = ("torch_eager", "torch_tuned", "torch_compile", "jax_tutorial", "keras")
@@ -23,18 +25,18 @@ _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 @dataclasses.dataclass
 class Runner:
-    """A variant, ready to be timed.
+    """A compiled variant that is ready to be timed.
 
     Attributes:
         run: `run(n)` makes n calls and waits for them.
-        steps: training steps in one call.
-        compile_s: seconds to trace and compile, None where it can't be told from the first call.
+        steps: number of training steps in one call.
+        compile_s: seconds to trace and compile; None if they can't be separated from the first call.
         first_s: seconds of the first call, compilation included.
-        flops: of one step, from the compiled program, or None.
-        memory_bytes: that the program needs, arguments and temporaries, or None.
+        flops: FLOPs of one step, as the compiler counts them, or None.
+        memory_bytes: memory that the program needs for arguments, results and temporaries, or None.
     """
 
-    run: Callable[[int], None]
+    run: Callable[[int], object]
     steps: int = 1
     compile_s: float | None = None
     first_s: float | None = None
@@ -42,15 +44,34 @@ class Runner:
     memory_bytes: int | None = None
 
     def begin(self) -> "Runner":
-        """Make the first call, and note how long it took."""
-        begun = time.perf_counter()
+        """Makes the first call, notes how long it took, and returns this runner."""
+        start = time.perf_counter()
         self.run(1)
-        self.first_s = (self.compile_s or 0.0) + time.perf_counter() - begun
+        self.first_s = (self.compile_s or 0.0) + time.perf_counter() - start
         return self
 
 
-def wrapped(gan: gan_jax.GAN, mode: str, fuse: int = 1, devices: int = 1) -> tuple[gan_jax.Step, Any]:
-    """The step of `gan` in a mode ("jit", "shard", "pmap"), and the mesh it runs on, or None."""
+def repeat(
+    step: Callable[..., tuple[PyTree, PyTree]],
+    state: PyTree,
+    next_batch: Callable[[], PyTree],
+    wait_for_each: bool = False,
+) -> Callable[[int], None]:
+    """Returns `run(n)`, which makes n calls of `step`, each on the state of the call before, and waits."""
+
+    def run(n: int) -> None:
+        nonlocal state
+        for _ in range(n):
+            state, metrics = step(state, next_batch())
+            if wait_for_each:
+                jax.block_until_ready(metrics)
+        jax.block_until_ready(state)
+
+    return run
+
+
+def make_step(gan: gan_jax.GAN, mode: str, fuse: int = 1, devices: int = 1) -> tuple[gan_jax.Step, Mesh | None]:
+    """Returns the training step in a mode ("jit", "shard", "pmap") and its mesh, which is None for "jit"."""
     step = gan_jax.make_train_step(gan, axis_name="data" if mode == "pmap" else None)
     step = gan_jax.fuse_steps(step, fuse) if fuse > 1 else step
     if mode == "jit":
@@ -61,8 +82,8 @@ def wrapped(gan: gan_jax.GAN, mode: str, fuse: int = 1, devices: int = 1) -> tup
     return gan_jax.pmap_step(step, "data", jax.devices()[:devices]), mesh
 
 
-def placed(step: gan_jax.Step, mesh: Any, state: Any, batch: Any) -> tuple[Any, Any]:
-    """State and batch where the step of `wrapped` wants them."""
+def place(step: gan_jax.Step, mesh: Mesh | None, state: PyTree, batch: PyTree) -> tuple[PyTree, PyTree]:
+    """Puts state and batch on the devices, as the step of `make_step` expects them."""
     if mesh is None:
         return state, jax.device_put(batch)
     return gan_jax.place_state(state, mesh), gan_jax.place_batch(batch, mesh, step.batch_axis)
@@ -71,40 +92,32 @@ def placed(step: gan_jax.Step, mesh: Any, state: Any, batch: Any) -> tuple[Any, 
 def ours(
     case: Case, mode: str = "jit", *, fuse: int = 1, precision: str = "float32", devices: int = 1, **changes: Any
 ) -> Runner:
-    """gan_jax's own step on a batch that lies on the device. `changes` replace fields of the `GAN`."""
+    """Returns a runner of gan_jax's step, its batch on the device. `changes` replace fields of the `GAN`."""
     gan = case.gan(_DTYPES[precision], **changes)
-    step, mesh = wrapped(gan, mode, fuse, devices)
+    step, mesh = make_step(gan, mode, fuse, devices)
     images = case.images(case.batch)
-    rows = {"image": np.stack([images] * fuse) if fuse > 1 else images}
-    state, batch = placed(step, mesh, init(case, gan), rows)
-    program = step.function.made(0) if hasattr(step.function, "made") else step.function
-    begun = time.perf_counter()
-    compiled = program.lower(state, batch).compile()
-    compile_s = time.perf_counter() - begun
-    box = [state]
-    wait = jax.default_backend() == "cpu" and devices > 1  # collectives that queue up there can deadlock
-
-    def run(n: int) -> None:
-        for _ in range(n):
-            box[0], metrics = compiled(box[0], batch)
-            if wait:
-                jax.block_until_ready(metrics)
-        jax.block_until_ready(box[0])
-
+    host_batch = {"image": np.stack([images] * fuse) if fuse > 1 else images}
+    state, batch = place(step, mesh, init(case, gan), host_batch)
+    start = time.perf_counter()
+    compiled = step.lower(state, batch).compile()
+    compile_s = time.perf_counter() - start
+    # On the CPU, collectives of several steps in flight can deadlock.
+    wait_for_each = jax.default_backend() == "cpu" and devices > 1
+    run = repeat(lambda state, batch: compiled(state, batch, ()), state, lambda: batch, wait_for_each)
     memory = compiled.memory_analysis()
-    needed = None
+    memory_bytes = None
     if memory is not None:
-        needed = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-        needed -= memory.alias_size_in_bytes
-    # A loop's body is counted once, however often it runs: this is one step's figure in every mode.
+        memory_bytes = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+        memory_bytes -= memory.alias_size_in_bytes
+    # The compiler counts the body of a loop once, so this is the count of one step also where steps are fused.
     flops = (compiled.cost_analysis() or {}).get("flops")
     if case.name.startswith("r3gan") and formulations().grouped == "blocks":
-        flops = None  # so is the body of a loop over groups, and that is no step's figure
-    return Runner(run, fuse, compile_s, flops=flops, memory_bytes=needed).begin()
+        flops = None  # a loop over groups is counted once too, which makes the count too small
+    return Runner(run, fuse, compile_s, flops=flops, memory_bytes=memory_bytes).begin()
 
 
 def unavailable(case: Case, name: str, precision: str = "float32") -> str:
-    """Why one of `PEERS` can't play a case here; "" where it can."""
+    """Returns why one of `PEERS` can't run a case here, or "" if it can."""
     package = {"jax_tutorial": "", "keras": "Keras"}.get(name, "PyTorch")
     if package and importlib.util.find_spec({"Keras": "keras", "PyTorch": "torch"}[package]) is None:
         return f"{package} is not installed"
@@ -119,36 +132,33 @@ def unavailable(case: Case, name: str, precision: str = "float32") -> str:
     return ""
 
 
-def peer(case: Case, name: str, *, precision: str = "float32", device: str = "cpu") -> Runner:
-    """One of `PEERS` on the same batch, from weights made by gan_jax."""
+def peer(case: Case, name: str, *, precision: str = "float32") -> Runner:
+    """Returns a runner of one of `PEERS`, on the same batch and from gan_jax's initial weights."""
     state = init(case, case.gan())
     images = case.images(case.batch)
     if name == "jax_tutorial":
-        simple, _ = tutorial.make(case, state)
+        tutorial_step, _ = tutorial.make(case, state)
 
-        def loop(n: int) -> None:
+        def run(n: int) -> None:
             for _ in range(n):
-                simple(images)
+                tutorial_step(images)
 
-        return Runner(loop).begin()
+        return Runner(run).begin()
     params = jax.tree.map(np.array, (state.generator.params, state.discriminator.params))
     if name == "keras":
         from .peers import keras_step
 
-        steps, _ = keras_step.make(case, params)
-
-        def fit(n: int) -> None:
-            steps(n, images)
-
-        return Runner(fit).begin()
+        fit, _ = keras_step.make(case, params)
+        return Runner(lambda n: fit(n, images)).begin()
     from .peers import torch_step
 
-    other = torch_step.make(case, params, name, device=device, half=precision == "bfloat16")  # type: ignore[arg-type]
-    batch = other.place(images)
+    half = precision == "bfloat16"
+    torch_peer = torch_step.make(case, params, name, device=torch_device(), half=half)  # type: ignore[arg-type]
+    batch = torch_peer.place(images)
 
-    def run(n: int) -> None:
+    def run_torch(n: int) -> None:
         for _ in range(n):
-            other.step(batch)
-        other.wait()
+            torch_peer.step(batch)
+        torch_peer.wait()
 
-    return Runner(run).begin()
+    return Runner(run_torch).begin()

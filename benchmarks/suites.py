@@ -1,4 +1,4 @@
-"""The suites: which variants are timed against each other. Each gives `Row`s as it goes."""
+"""The suites: which variants are timed together. Each suite yields a `Row` as soon as it is measured."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,10 +14,10 @@ from .timing import Sample, interleaved
 
 
 class Row(NamedTuple):
-    """One figure: what was timed, how, and the milliseconds of one step (or of one call of a part).
+    """One figure: what was timed, and how.
 
     Attributes:
-        sample: None where it was not measured; `note` then says why.
+        sample: milliseconds of one step, or of one call of a part; None if not measured, and then `note` says why.
     """
 
     suite: str
@@ -33,18 +33,17 @@ class Row(NamedTuple):
 
 
 def _timed(variants: Mapping[str, Runner], rounds: int, seconds: float = 0.5) -> dict[str, Sample]:
-    """Samples of one step of each, interleaved."""
-    found = interleaved({name: runner.run for name, runner in variants.items()}, rounds, seconds)
-    return {name: _scaled(s, 1 / variants[name].steps) for name, s in found.items()}
+    """Times the variants interleaved; returns samples of one step each."""
+    samples = interleaved({name: runner.run for name, runner in variants.items()}, rounds, seconds)
+    return {name: _divide(sample, variants[name].steps) for name, sample in samples.items()}
 
 
-def _scaled(sample: Sample, by: float) -> Sample:
-    return Sample(by * sample.median, by * sample.least, by * sample.most, sample.count)
+def _divide(sample: Sample, steps: int) -> Sample:
+    return Sample(sample.median / steps, sample.least / steps, sample.most / steps, sample.count)
 
 
 def peers(cases: Iterable[Case], rounds: int, precisions: Iterable[str] = ("float32",)) -> Iterator[Row]:
-    """gan_jax against its peers, each variant in every round. The games are checked to be the same first."""
-    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    """Times gan_jax against its peers. First it checks that all of them compute the same step."""
     for case in cases:
         parity.check(case)
         for precision in precisions:
@@ -52,29 +51,29 @@ def peers(cases: Iterable[Case], rounds: int, precisions: Iterable[str] = ("floa
                 "jit": ours(case, precision=precision),
                 "fused": ours(case, fuse=case.fuse, precision=precision),
             }
-            why: dict[str, str] = {}
+            missing: dict[str, str] = {}
             for name in PEERS:
                 if reason := unavailable(case, name, precision):
-                    why[name] = f"not measured: {reason}"
+                    missing[name] = f"not measured: {reason}"
                     continue
                 try:
-                    variants[name] = peer(case, name, precision=precision, device=device)
-                except RuntimeError as error:  # a compiler's, or no memory left: the others are still worth having
-                    why[name] = f"not measured: {str(error).splitlines()[0][:120]}"
+                    variants[name] = peer(case, name, precision=precision)
+                except RuntimeError as error:  # compilation failed or memory ran out: still time the others
+                    missing[name] = f"not measured: {str(error).splitlines()[0][:120]}"
             for name, sample in _timed(variants, rounds).items():
-                mine = name in ("jit", "fused")
+                own = name in ("jit", "fused")
                 yield Row(
-                    "peers", case.name, "gan_jax" if mine else name, name if mine else "", case.batch,
+                    "peers", case.name, "gan_jax" if own else name, name if own else "", case.batch,
                     dataclasses.replace(variants[name], flops=variants["jit"].flops), sample, precision,
                 )  # fmt: skip
-            for name, note in why.items():
+            for name, note in missing.items():
                 yield Row(
                     "peers", case.name, name, "", case.batch, Runner(lambda n: None), None, precision, note=note
                 )
 
 
 def modes(cases: Iterable[Case], rounds: int) -> Iterator[Row]:
-    """The wrappers of one step, on one device."""
+    """Times the modes of a step on one device."""
     for case in cases:
         variants = {mode: ours(case, mode) for mode in ("jit", "shard", "pmap")}
         variants["fused"] = ours(case, fuse=case.fuse)
@@ -82,7 +81,7 @@ def modes(cases: Iterable[Case], rounds: int) -> Iterator[Row]:
 
 
 def dispatch(rounds: int) -> Iterator[Row]:
-    """A game of 32 units: what a step costs beside its arithmetic."""
+    """Times a tiny GAN, which shows what a step costs apart from its arithmetic."""
     variants = {mode: parts.tiny(mode) for mode in ("jit", "shard", "pmap")}
     variants |= {f"fused {k}": parts.tiny(fuse=k) for k in (2, 5, 10, 50)}
     for name, sample in _timed(variants, rounds).items():
@@ -97,14 +96,14 @@ def _rows(
 
 
 def updates(cases: Iterable[Case], rounds: int) -> Iterator[Row]:
-    """The work that simultaneous and one-stage updates save (the latter where there are no batch statistics)."""
+    """Times the ways to update both players; "one_stage" only without batch norm, which it does not support."""
     for case in cases:
         names = ["alternating", "simultaneous"] + ([] if case.name.startswith("dcgan") else ["one_stage"])
         yield from _rows("updates", case, {name: ours(case, update=name) for name in names}, rounds)
 
 
 def sweep(cases: Iterable[Case], batches: Iterable[int], precisions: Iterable[str], rounds: int) -> Iterator[Row]:
-    """Images a second by batch and precision."""
+    """Times batch sizes and precisions."""
     for case in cases:
         for batch in batches:
             sized = dataclasses.replace(case, batch=batch)
@@ -114,20 +113,20 @@ def sweep(cases: Iterable[Case], batches: Iterable[int], precisions: Iterable[st
 
 
 def split(cases: Iterable[Case], rounds: int) -> Iterator[Row]:
-    """Each player's turn by itself."""
+    """Times each player's update alone."""
     for case in cases:
-        yield from _rows("split", case, parts.turns(case), rounds)
+        yield from _rows("split", case, parts.player_updates(case), rounds)
 
 
 def convolutions(rounds: int) -> Iterator[Row]:
-    """Forward and gradients of a convolution and of its transpose, which does the same arithmetic."""
+    """Times a convolution and its transpose, which do the same arithmetic, with their gradients."""
     variants = parts.convolutions()
     for name, sample in _timed(variants, rounds).items():
         yield Row("convolutions", "k4s2 32x32x64-128", "gan_jax", name, 64, variants[name], sample)
 
 
 def operators(rounds: int) -> Iterator[Row]:
-    """DCGAN-64's convolutions, and a residual network's from and to 3 channels, beside PyTorch's."""
+    """Times DCGAN-64's convolutions and a residual network's from and to 3 channels, also in PyTorch."""
     strided = [(4, 2, size, i, o) for size, i, o in ((64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512))]
     for kernel, stride, size, i, o in [*strided, (3, 1, 32, 3, 128), (3, 1, 32, 128, 3)]:
         variants = parts.operators(kernel, stride, size, i, o)
@@ -139,21 +138,24 @@ def operators(rounds: int) -> Iterator[Row]:
 
 
 def feeding(case: Case, rounds: int) -> Iterator[Row]:
-    """The way in for a batch: the gather by itself, and steps fed from files beside steps that are not."""
-    step, (streamed, loader) = ours(case), parts.streamed(case)
-    variants = {"step": step, "step, streamed jpeg": streamed, "gather": parts.gather(case)}
-    with loader:
+    """Times the input: the gather of a batch alone, and a step with a ready batch beside a step fed from files."""
+    step, gather = ours(case), parts.gather(case)
+    with parts.streamed(case) as streamed:
+        variants = {"step": step, "step, streamed jpeg": streamed, "gather": gather}
         yield from _rows("feeding", case, variants, rounds)
 
 
 def startup(rounds: int) -> Iterator[Row]:
-    """From the start of `gan-jax train configs/digits.py` to its first step."""
+    """Times the start of `gan-jax train` on the recipe `digits`, until its first step."""
     for name, sample in processes.starts(rounds).items():
         yield Row("startup", "digits", "gan_jax", name, 64, Runner(lambda n: None), sample)
 
 
 def scaling(case: Case, rounds: int) -> Iterator[Row]:
-    """One batch over more devices (strong), and one that grows with them (weak). Virtual ones tell no speed."""
+    """Times a fixed batch over more devices (strong scaling) and a batch that grows with them (weak scaling).
+
+    Virtual devices share one CPU, so their figures do not show the speed of real devices.
+    """
     count = jax.device_count() if jax.default_backend() != "cpu" else 4
     for devices in (n for n in (1, 2, 4, 8) if n <= count):
         for batch in dict.fromkeys((case.batch, case.batch * devices)):
@@ -169,17 +171,17 @@ def run(
     batch: int = 0,
     precision: str = "",
 ) -> Iterator[Row]:
-    """The rows of "quick" (two small games) or "full".
+    """Runs the suites of "quick" (two small cases) or "full"; yields their rows.
 
     Args:
-        only: names of suites, such as "peers"; all where empty.
-        cases: names of cases; the suite's own where empty.
-        rounds: samples of each variant, at least 5; 0 for the suite's own.
-        batch: of every case; 0 for the case's own.
-        precision: "float32" or "bfloat16"; where empty both, but on a CPU the first.
+        only: names of the suites to run, such as "peers"; empty: all.
+        cases: names of the cases; empty: the default of each suite.
+        rounds: samples of each variant, at least 5; 0: 5 in "quick", 7 in "full".
+        batch: batch size of every case; 0: each case's own.
+        precision: "float32" or "bfloat16"; empty: both, or only float32 on a CPU.
 
     Raises:
-        ValueError: no such suite or case.
+        ValueError: a suite or a case does not exist.
     """
     full = suite == "full"
     other = "accelerator" if jax.default_backend() == "cpu" else "cpu"

@@ -1,4 +1,4 @@
-"""Interleaved timing: machines drift, so variants take turns and are compared by medians of the same rounds."""
+"""Interleaved timing. The speed of a computer drifts, so the variants alternate and share the same rounds."""
 
 import statistics
 import time
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Sample(NamedTuple):
-    """Milliseconds a call: median, least and most of `count` samples."""
+    """Milliseconds per call: median, minimum and maximum of `count` samples."""
 
     median: float
     least: float
@@ -15,32 +15,35 @@ class Sample(NamedTuple):
     count: int
 
 
-def sampled(values: list[float]) -> Sample:
+def summarize(values: list[float]) -> Sample:
     return Sample(statistics.median(values), min(values), max(values), len(values))
 
 
 def interleaved(
-    variants: Mapping[str, Callable[[int], None]], rounds: int = 7, seconds: float = 0.4, pause: float = 0.05
+    variants: Mapping[str, Callable[[int], object]], rounds: int = 7, seconds: float = 0.4, pause: float = 0.05
 ) -> dict[str, Sample]:
-    """Time each variant in every round, one after the other.
+    """Times each variant once in every round.
 
     Args:
-        variants: name to `run(n)`: n calls, waited for.
-        rounds: samples of each; the first round, not counted, also tells how many calls fill `seconds`.
-        seconds: how long one sample is to take.
-        pause: between two variants. Threads of PyTorch's pool spin after a call and slow down what comes next.
+        variants: maps a name to `run(n)`, which makes n calls and waits for them.
+        rounds: number of samples of each variant. Two calls before the first round warm it up and decide how many
+            calls make one sample.
+        seconds: how long one sample should take.
+        pause: seconds between two variants. Without it, threads of PyTorch's pool still spin after a call and slow
+            down the next variant.
     """
     calls: dict[str, int] = {}
     for name, run in variants.items():
         run(1)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         run(1)
-        calls[name] = max(1, round(seconds / max(time.perf_counter() - begun, 1e-6)))
-    taken: dict[str, list[float]] = {name: [] for name in variants}
-    for turn in range(rounds):
-        for name in list(variants)[:: 1 if turn % 2 == 0 else -1]:  # nobody always follows the same one
+        calls[name] = max(1, round(seconds / max(time.perf_counter() - start, 1e-6)))
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for round_number in range(rounds):
+        # Every other round is reversed, so that no variant always follows the same one.
+        for name in list(variants)[:: 1 if round_number % 2 == 0 else -1]:
             time.sleep(pause)
-            begun = time.perf_counter()
+            start = time.perf_counter()
             variants[name](calls[name])
-            taken[name].append(1e3 * (time.perf_counter() - begun) / calls[name])
-    return {name: sampled(values) for name, values in taken.items()}
+            times[name].append(1e3 * (time.perf_counter() - start) / calls[name])
+    return {name: summarize(values) for name, values in times.items()}

@@ -1,17 +1,19 @@
-"""Fashion-MNIST at its own 28 x 28 pixels with a small R3GAN.
+"""Trains a small R3GAN on Fashion-MNIST (28 x 28 pixels).
 
-Source    Huang et al., "The GAN is dead; long live the GAN!", 2024: relativistic pairs with R1 and R2, grouped
-          residual blocks without normalisation, penalty and rates falling along cosines. Widths, one block a
-          resolution, batch, rates and the weight of the penalty are ours, for minutes on a CPU; so is the penalty
-          on every fourth step (the paper's is on all), and latents and reals are shared between the turns.
-Data      TFDS's fashion_mnist as array_record; where you have none: gan-jax prepare fashion_mnist
-Command   gan-jax train configs/fashion_mnist_r3gan.py
-Expected  benchmarks/results/quality.md, after eight minutes on one thread: 36,000 images, a third of what the
-          others see in that time, and not yet as good as they. No other score is claimed.
-Cost      see there.
+Source    Huang et al., "The GAN is dead; long live the GAN!", 2024: the relativistic pairing loss with R1 and R2,
+          grouped residual blocks without normalisation, penalty weight and learning rates that fall along
+          cosines. Our own choices, for minutes on a CPU: the widths, one block per resolution, the batch, the
+          rates and the penalty's weight; the penalty is applied on every fourth step (the paper's on every
+          step); both players' updates share latents and real images.
+Data      TFDS's fashion_mnist as array_record; to create the files: gan-jax prepare fashion_mnist
+Command   gan-jax train fashion_mnist_r3gan
+Expected  benchmarks/results/quality.md has the scores after eight minutes on one thread. In that time the model
+          sees 36,000 images, a third of what the other models see, and is not yet as good as they are. No other
+          score is claimed.
+Cost      see benchmarks/results/quality.md.
 """
 
-from gan_jax.config import Call, Checkpoint, Config, Data, Log, Penalty, Sample
+from gan_jax.config import Call, Checkpoint, Config, Data, Log, Sample, Term
 
 _RATE = Call(
     "adam",
@@ -32,9 +34,7 @@ def get_config() -> Config:
         discriminator=Call("r3gan", **_PLAYER),
         latent=Call("normal", size=64),
         loss=Call("relativistic"),
-        discriminator_penalties=(
-            Penalty(Call("r1_r2"), weight=Call("cosine", start=0.5, end=0.05, images=200_000), every=4),
-        ),
+        discriminator_terms=(Term(Call("cosine", start=0.5, end=0.05, images=200_000), Call("r1_r2"), every=4),),
         generator_optimizer=_RATE,
         discriminator_optimizer=_RATE,
         log=Log(every=50),

@@ -1,12 +1,14 @@
-"""Fashion-MNIST at its own 28 x 28 pixels with a small ResNet under spectral normalisation.
+"""Trains a small SNGAN on Fashion-MNIST (28 x 28 pixels).
 
-Source    Miyato et al., "Spectral normalization for generative adversarial networks", 2018: residual blocks, hinge
-          loss, a normalised discriminator. Widths and batch are ours, for minutes on a CPU, and so are one turn of
-          the discriminator a step in place of five and its doubled rate (Heusel et al., 2017).
-Data      TFDS's fashion_mnist as array_record; where you have none: gan-jax prepare fashion_mnist
-Command   gan-jax train configs/fashion_mnist_sngan.py
-Expected  benchmarks/results/quality.md, after eight minutes on one thread. No other score is claimed.
-Cost      see there.
+Source    Miyato et al., "Spectral normalization for generative adversarial networks", 2018: residual blocks,
+          hinge loss, spectral norm in the discriminator. Our own choices, for minutes on a CPU: the widths, the
+          batch, and one update of the discriminator per step instead of five, with its learning rate doubled
+          (Heusel et al., 2017).
+Data      TFDS's fashion_mnist as array_record; to create the files: gan-jax prepare fashion_mnist
+Command   gan-jax train fashion_mnist_sngan
+Expected  benchmarks/results/quality.md has the scores after eight minutes on one thread. No other score is
+          claimed.
+Cost      see benchmarks/results/quality.md.
 """
 
 from gan_jax.config import Call, Checkpoint, Config, Data, Log, Sample

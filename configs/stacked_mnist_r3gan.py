@@ -1,22 +1,24 @@
-"""Stacked MNIST with R3GAN: a thousand modes that can be counted.
+"""Trains an R3GAN on stacked MNIST (32 x 32 pixels): 1,000 modes that can be counted.
 
-Source    The set and the count of Metz et al., "Unrolled GAN", 2017, and Srivastava et al., "VEEGAN", 2017: three
-          digits in three channels; 128,000 images as in Lin et al., "PacGAN", 2018. The game and the form of the
-          networks are those of Huang et al., "The GAN is dead; long live the GAN!", 2024, but not its settings
-          for this set, which we have not read: widths, gamma, rates and batch are ours, chosen before any run.
-Data      TFDS's mnist as array_record, at 32 pixels; where you have none: gan-jax prepare mnist
-Command   gan-jax train configs/stacked_mnist_r3gan.py
+Source    The data and the count follow Metz et al., "Unrolled GAN", 2017, and Srivastava et al., "VEEGAN", 2017:
+          three digits in three channels; 128,000 images as in Lin et al., "PacGAN", 2018. The GAN and the
+          structure of the networks follow Huang et al., "The GAN is dead; long live the GAN!", 2024, but not its
+          settings for this data set, which we have not read: widths, gamma, learning rates and batch are our
+          own, chosen before any run.
+Data      TFDS's mnist as array_record, resized to 32 x 32 pixels; to create the files: gan-jax prepare mnist
+Command   gan-jax train stacked_mnist_r3gan
           gan-jax evaluate runs/stacked_mnist_r3gan --metrics modes --count 26000
-Expected  no count is claimed: traced here; not trained. Papers count the classes that a classifier of their own
-          finds among 26,000 samples (25,600 in others), and the divergence of their shares from even ones; here
-          it is the classifier that `features` trains, and the data's own shares.
+Expected  no count is claimed: here the step was traced, and the recipe was not trained. Papers count the classes
+          that a classifier of their own finds among 26,000 samples (25,600 in some papers), and the divergence of
+          the class shares from equal shares. Here the classifier is the one that `features` trains, and the
+          divergence is from the class shares of the data.
 Cost      not measured.
 """
 
-from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Metrics, Penalty, Sample
+from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Metrics, Sample, Term
 
 _NETWORK = {"widths": (192, 192, 192, 96), "cardinality": (24, 24, 24, 12)}
-_IMAGES = 5e6  # of all schedules; then they stay at their ends
+_IMAGES = 5e6  # the length of every schedule, which then keeps its end value
 
 
 def _from(start: float, end: float) -> Call:
@@ -36,7 +38,7 @@ def get_config() -> Config:
         discriminator=Call("r3gan", **_NETWORK),
         latent=Call("normal", size=64),
         loss=Call("relativistic"),
-        discriminator_penalties=(Penalty(Call("r1_r2"), weight=_from(1.0, 0.1)),),
+        discriminator_terms=(Term(_from(1.0, 0.1), Call("r1_r2")),),
         generator_optimizer=_ADAM,
         discriminator_optimizer=_ADAM,
         ema=Ema(half_life=_from(0.0, 5e5), ramp_up=None),

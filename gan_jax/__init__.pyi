@@ -22,7 +22,7 @@ from .parallel import pmap_step as pmap_step
 from .parallel import shard_step as shard_step
 from .parallel import state_shardings as state_shardings
 from .penalties import Penalty as Penalty
-from .penalties import Weighted as Weighted
+from .penalties import Term as Term
 from .standing_statistics import standing_statistics as standing_statistics
 from .state import GANState as GANState
 from .state import PlayerState as PlayerState

@@ -1,11 +1,20 @@
-"""Latent distributions: one key in, one latent out. `GAN` maps them over the samples of a batch."""
+"""Distributions of the latents `z`. `GAN` maps the function over the keys of a batch."""
 
-from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-from .types import Key
+from .types import Key, Latents
+
+
+@runtime_checkable
+class Latent(Protocol):
+    """Draws the latents of one sample."""
+
+    def __call__(self, key: Key, /) -> Latents:
+        """Returns the latents that one `key` gives, without a batch axis; it is called under `jax.vmap`."""
+        ...
 
 
 def _check(size: int) -> None:
@@ -13,13 +22,13 @@ def _check(size: int) -> None:
         raise ValueError(f"size must be at least 1, got {size}")
 
 
-def normal(size: int = 100) -> Callable[[Key], jax.Array]:
-    """`[size]` draws of N(0, 1)."""
+def normal(size: int = 100) -> Latent:
+    """Draws `[size]` numbers from N(0, 1)."""
     _check(size)
     return lambda key: jax.random.normal(key, (size,), jnp.float32)
 
 
-def uniform(size: int = 100, low: float = -1.0, high: float = 1.0) -> Callable[[Key], jax.Array]:
-    """`[size]` draws of U(low, high)."""
+def uniform(size: int = 100, low: float = -1.0, high: float = 1.0) -> Latent:
+    """Draws `[size]` numbers from U(low, high)."""
     _check(size)
     return lambda key: jax.random.uniform(key, (size,), jnp.float32, low, high)

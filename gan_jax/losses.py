@@ -1,11 +1,10 @@
-"""The two losses of the game, as pairs of functions of logits.
+"""GAN losses: what the generator and the discriminator minimise, as functions of logits.
 
 Each function takes `(real_logits, fake_logits)` and returns a scalar to be minimised, a mean over the batch.
-`r` and `f` below are the discriminator's logits on real and generated samples, `s` is the logistic sigmoid.
+Below, `r` and `f` are the discriminator's logits of real and generated samples, and `s` is the logistic sigmoid.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax.nn import relu, softplus
@@ -13,27 +12,49 @@ from jax.nn import relu, softplus
 from .types import Logits, Scalar
 
 
-class Loss(NamedTuple):
-    """What each player minimises, as functions of `(real_logits, fake_logits)`."""
+@runtime_checkable
+class LossFunction(Protocol):
+    """Computes the loss of one player from the logits of a batch."""
 
-    generator: Callable[[Logits, Logits], Scalar]
-    discriminator: Callable[[Logits, Logits], Scalar]
+    def __call__(self, real: Logits, fake: Logits, /) -> Scalar:
+        """Returns the loss, a mean over the batch.
+
+        Args:
+            real: the discriminator's output on real samples, at least float32: `[B]` or `[B, 1]` as a rule.
+            fake: its output on generated samples, in the same shape.
+        """
+        ...
+
+
+class Loss(NamedTuple):
+    """The losses of both players.
+
+    Attributes:
+        generator: what the generator minimises.
+        discriminator: what the discriminator minimises.
+        wants_axis_name: True if both functions take the keyword `axis_name` (the device axis under `pmap`, else
+            None): a loss that mixes samples needs it.
+    """
+
+    generator: LossFunction
+    discriminator: LossFunction
+    wants_axis_name: bool = False
 
 
 def _cross_entropy(real: Logits, fake: Logits, real_label: float) -> Scalar:
-    # -log s(r) = softplus(-r), and -log(1 - s(r)) = softplus(r): finite for any logit.
+    # -log s(r) = softplus(-r), and -log(1 - s(r)) = softplus(r): both are finite for any logit.
     on_real = real_label * softplus(-real) + (1 - real_label) * softplus(real)
     return jnp.mean(on_real) + jnp.mean(softplus(fake))
 
 
 def minimax(real_label: float = 1.0) -> Loss:
-    """The zero-sum game: D minimises `-E log s(r) - E log(1 - s(f))`, G minimises `E log(1 - s(f))`.
+    """The zero-sum GAN: D minimises `-E log s(r) - E log(1 - s(f))`, G minimises `E log(1 - s(f))`.
 
-    At the optimum of the game both logits are 0: D's loss is `2 log 2`, G's `-log 2`. G's gradient vanishes
-    where D wins; `non_saturating` is what one trains with.
+    At the equilibrium both logits are 0: D's loss is `2 log 2` and G's is `-log 2`. G's gradient vanishes where D
+    tells real and generated samples apart, so train with `non_saturating` instead.
 
     Args:
-        real_label: D's target on real samples; below 1 is one-sided label smoothing (Salimans et al., 2016).
+        real_label: D's target on real samples; below 1 it is one-sided label smoothing (Salimans et al., 2016).
 
     Goodfellow et al., "Generative Adversarial Nets", 2014, equation 1.
     """
@@ -47,7 +68,7 @@ def non_saturating(real_label: float = 1.0) -> Loss:
     """Binary cross-entropy for both players: D as in `minimax`, G minimises `-E log s(f)`.
 
     Args:
-        real_label: D's target on real samples; below 1 is one-sided label smoothing.
+        real_label: D's target on real samples; below 1 it is one-sided label smoothing.
 
     Goodfellow et al., 2014, section 3.
     """
@@ -80,7 +101,7 @@ def hinge() -> Loss:
 
 
 def wasserstein() -> Loss:
-    """D minimises `E f - E r`, G minimises `-E f`; D has to be kept Lipschitz (`penalties.wgan_gp`).
+    """D minimises `E f - E r`, G minimises `-E f`; D must be kept Lipschitz, as with `penalties.wgan_gp`.
 
     Arjovsky et al., "Wasserstein GAN", 2017.
     """
@@ -91,10 +112,10 @@ def wasserstein() -> Loss:
 
 
 def relativistic() -> Loss:
-    """Real against fake in pairs: D minimises `E softplus(f - r)`, G minimises `E softplus(r - f)`.
+    """Compares samples in pairs: D minimises `E softplus(f - r)`, G minimises `E softplus(r - f)`.
 
-    Both are `log 2` where D can't tell the two apart. Jolicoeur-Martineau, "The relativistic discriminator",
-    2018 (RpGAN); Huang et al., "The GAN is dead; long live the GAN!", 2024, equation 2.
+    Both losses are `log 2` where D cannot tell the two samples apart. Jolicoeur-Martineau, "The relativistic
+    discriminator", 2018 (RpGAN); Huang et al., "The GAN is dead; long live the GAN!", 2024, equation 2.
     """
     return Loss(
         generator=lambda real, fake: jnp.mean(softplus(real - fake)),

@@ -1,63 +1,66 @@
-"""Optax optimizers under the settings GANs are trained with. Any `optax.GradientTransformation` will do too."""
+"""Optax optimizers with the settings that GANs are trained with. Any `optax.GradientTransformation` works too."""
 
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import optax
+
+from .types import PyTree
 
 
 def adam(
-    learning_rate: float | jax.Array | Callable = 2e-4,
+    learning_rate: optax.ScalarOrSchedule = 2e-4,
     b1: float = 0.5,
-    b2: float | jax.Array | Callable = 0.999,
+    b2: optax.ScalarOrSchedule = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """Adam, by default as in Radford et al., "DCGAN", 2015. Two time scales: give each player its own rate.
+    """Adam; the defaults are those of Radford et al., "DCGAN", 2015.
 
-    A `b2` that is a schedule is taken at the updates done before this one, and the bias is corrected by that value
-    alone: `v <- b2 v + (1 - b2) g^2`, `v_hat = v / (1 - b2^t)`, as PyTorch's Adam does whose `b2` is changed on
-    the way. The state is the same with and without a schedule.
+    For two time scales, give each player its own learning rate.
+
+    Where `b2` is a schedule, an update reads it at the number of updates already done, and corrects the bias with
+    that value alone: `v <- b2 v + (1 - b2) g^2`, `v_hat = v / (1 - b2^t)`. PyTorch's Adam does the same when its
+    `b2` is changed during training. The state has the same structure with and without a schedule.
     """
     if not callable(b2):
-        return optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)  # pyright: ignore[reportArgumentType]
+        return optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
     return optax.chain(_scale_by_adam(b1, b2, eps), optax.scale_by_learning_rate(learning_rate))
 
 
-def _scale_by_adam(b1: float, b2: Callable, eps: float) -> optax.GradientTransformation:
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        now = optax.scale_by_adam(b1=b1, b2=b2(state.count), eps=eps)
-        return now.update(updates, state, params)
+def _scale_by_adam(b1: float, b2: optax.Schedule, eps: float) -> optax.GradientTransformation:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        current = optax.scale_by_adam(b1=b1, b2=b2(state.count), eps=eps)
+        return current.update(updates, state, params)
 
     return optax.GradientTransformation(optax.scale_by_adam(b1=b1, eps=eps).init, update)
 
 
 def sgd(
-    learning_rate: float | jax.Array | Callable = 1e-2, momentum: float | None = None
+    learning_rate: optax.ScalarOrSchedule = 1e-2, momentum: float | None = None
 ) -> optax.GradientTransformation:
     """Stochastic gradient descent."""
     return optax.sgd(learning_rate, momentum=momentum)
 
 
 def rmsprop(
-    learning_rate: float | jax.Array | Callable = 5e-5, decay: float = 0.99, eps: float = 1e-8
+    learning_rate: optax.ScalarOrSchedule = 5e-5, decay: float = 0.99, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """RMSProp, by default at the rate of Arjovsky et al., "Wasserstein GAN", 2017."""
+    """RMSProp; the default learning rate is that of Arjovsky et al., "Wasserstein GAN", 2017."""
     return optax.rmsprop(learning_rate, decay=decay, eps=eps)
 
 
 def lazy_adam(
-    learning_rate: float | jax.Array | Callable = 2e-3,
+    learning_rate: optax.ScalarOrSchedule = 2e-3,
     b1: float = 0.0,
-    b2: float | jax.Array | Callable = 0.99,
+    b2: optax.ScalarOrSchedule = 0.99,
     k: int = 16,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """StyleGAN2's Adam for a player with a penalty every `k` steps; only to repeat its published numbers.
+    """StyleGAN2's Adam for a player whose penalty acts every `k` steps; use it only to repeat published numbers.
 
-    With c = k / (k + 1) it is `adam(c learning_rate, b1 ** c, b2 ** c)`, schedules included. There the lazy
-    penalty makes a step of its own, so that `k` steps of training are `k + 1` of Adam; here it shares the step,
-    so plain `adam` needs no correction. Karras et al., "StyleGAN2", 2020, appendix B.
+    With c = k / (k + 1) it is `adam(c learning_rate, b1 ** c, b2 ** c)`, also for schedules. In StyleGAN2 the lazy
+    penalty has an update of its own, so `k` training steps are `k + 1` updates of Adam. Here the penalty is part
+    of the step's update, so plain `adam` needs no correction. Karras et al., "StyleGAN2", 2020, appendix B.
 
     Raises:
         ValueError: `k` is below 1.
@@ -65,9 +68,9 @@ def lazy_adam(
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     c = k / (k + 1)
-    return adam(_changed(learning_rate, lambda rate: c * rate), b1**c, _changed(b2, lambda b: b**c), eps)
+    return adam(_transformed(learning_rate, lambda rate: c * rate), b1**c, _transformed(b2, lambda b: b**c), eps)
 
 
-def _changed(value: Any, change: Callable) -> Any:
-    """A number changed, or the schedule of the changed numbers."""
-    return (lambda count: change(value(count))) if callable(value) else change(value)
+def _transformed(value: optax.ScalarOrSchedule, function: Callable[[Any], Any]) -> optax.ScalarOrSchedule:
+    """Applies `function` to a number, or to every value of a schedule."""
+    return (lambda count: function(value(count))) if callable(value) else function(value)

@@ -1,13 +1,12 @@
-"""Standing statistics: batch norm's statistics measured anew for a generator that is to be sampled.
+"""Standing statistics: measures the statistics of batch norm again for a generator that will be sampled.
 
-Running averages lag behind the weights, and those of an average of weights were never those of any network. Brock
-et al., "Large scale GAN training for high fidelity natural image synthesis", 2019, take the statistics of many
-passes of the very generator that is sampled instead.
+Running averages lag behind the weights, and the EMA of running averages does not fit the EMA of the weights.
+Brock et al., "Large scale GAN training for high fidelity natural image synthesis", 2019, therefore average the
+statistics of many passes of the generator that is sampled.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,24 +17,24 @@ from .step.draws import Purpose, sample_keys
 from .types import Key, PyTree, Variables
 
 _COLLECTION = "batch_stats"
-_OWN = 0x5374_616E  # folded into the key: a sampler with the same key draws other latents
+_PURPOSE = 0x5374_616E  # folded into the key, so that a sampler with the same key draws other latents
 
 
 def standing_statistics(
     gan: GAN, variables: Variables, key: Key, batch: int, repeats: int, classes: int | None = None
-) -> dict[str, Any]:
-    """`variables` with the batch statistics averaged over `repeats` passes of the generator in training mode.
+) -> dict[str, PyTree]:
+    """Returns `variables` with batch statistics averaged over `repeats` passes of the generator in training mode.
 
-    Means and variances are each the mean of the passes'. `variables` is `state.ema`, or
-    `state.generator.variables`; everything but its batch statistics stays as it is. Every call compiles; for many
-    take `make_standing_statistics`.
+    Means and variances are averaged over the passes separately. `variables` is `state.ema` or
+    `state.generator.variables`; only its batch statistics change. Every call compiles; for many calls use
+    `make_standing_statistics`.
 
     Args:
-        key: sample i of pass r draws from `sample_keys(fold_in(key, constant), r, ..., i)`, so that latents are
-            other than those of samples that are drawn, and measured, with the same key.
-        batch: latents in a pass.
-        repeats: passes.
-        classes: labels are drawn uniformly from 0..classes - 1; None: the generator is given none.
+        key: sample i of pass r draws from `sample_keys(fold_in(key, constant), r, ..., i)`. So the latents differ
+            from those of samples that are drawn (and then measured) with the same key.
+        batch: the number of latents in a pass.
+        repeats: the number of passes.
+        classes: draws labels uniformly from 0..classes - 1; None: the generator gets no labels.
 
     Raises:
         ValueError: a count is below 1, or the generator keeps no batch statistics.
@@ -45,15 +44,15 @@ def standing_statistics(
 
 def make_standing_statistics(
     gan: GAN, batch: int, repeats: int, classes: int | None = None
-) -> Callable[[Variables, Key], dict[str, Any]]:
-    """`measure(variables, key) -> variables`, compiled once for many calls; see `standing_statistics`."""
+) -> Callable[[Variables, Key], dict[str, PyTree]]:
+    """Builds `measure(variables, key) -> variables`, which compiles only once; see `standing_statistics`."""
     for name, count in (("batch", batch), ("repeats", repeats), ("classes", 1 if classes is None else classes)):
         if count < 1:
             raise ValueError(f"standing statistics: {name} must be at least 1, got {count}")
 
     @jax.jit
-    def moved(variables: Variables, start: PyTree, key: Key, repeat: jax.Array) -> PyTree:
-        """The statistics that one pass makes of `start`."""
+    def run_pass(variables: Variables, start: PyTree, key: Key, repeat: jax.Array) -> PyTree:
+        """Returns the running averages after one pass that starts from the running averages `start`."""
 
         def keys(purpose: Purpose) -> Key:
             return sample_keys(key, repeat, purpose, jnp.arange(batch))
@@ -67,22 +66,23 @@ def make_standing_statistics(
         extra = {"label": label, "axis_name": None, "keys": keys(Purpose.GENERATOR)}
         return call_network(gan.generator, params, {**state, _COLLECTION: start}, latents, **extra)[1][_COLLECTION]
 
-    def measure(variables: Variables, key: Key) -> dict[str, Any]:
+    def measure(variables: Variables, key: Key) -> dict[str, PyTree]:
         if not variables.get(_COLLECTION):
             raise ValueError(
                 f"{type(gan.generator).__name__} keeps no batch statistics: sample it without standing statistics"
             )
-        key = jax.random.fold_in(key, _OWN)
-        # A pass makes `m old + (1 - m) own`. From zeros that is (1 - m) own; a pass from elsewhere tells m.
+        key = jax.random.fold_in(key, _PURPOSE)
+        # A pass turns `start` into `m start + (1 - m) batch`, with an unknown momentum m. From zeros it gives
+        # (1 - m) batch; the same pass from other values then gives m.
         statistics = variables[_COLLECTION]
         zeros = jax.tree.map(jnp.zeros_like, statistics)
-        total = moved(variables, zeros, key, jnp.int32(0))
-        far = jax.tree.map(lambda s: jnp.full_like(s, 1.0 + jnp.max(jnp.abs(s))), total)
-        from_far = moved(variables, far, key, jnp.int32(0))
-        kept = jax.tree.map(lambda new, s, f: jnp.mean((new - s) / f), from_far, total, far)
+        total = run_pass(variables, zeros, key, jnp.int32(0))
+        other = jax.tree.map(lambda s: jnp.full_like(s, 1.0 + jnp.max(jnp.abs(s))), total)
+        from_other = run_pass(variables, other, key, jnp.int32(0))
+        momentum = jax.tree.map(lambda new, s, o: jnp.mean((new - s) / o), from_other, total, other)
         for repeat in range(1, repeats):
-            total = jax.tree.map(jnp.add, total, moved(variables, zeros, key, jnp.int32(repeat)))
-        statistics = jax.tree.map(lambda t, m: t / (repeats * (1.0 - m)), total, kept)
+            total = jax.tree.map(jnp.add, total, run_pass(variables, zeros, key, jnp.int32(repeat)))
+        statistics = jax.tree.map(lambda t, m: t / (repeats * (1.0 - m)), total, momentum)
         return {**variables, _COLLECTION: statistics}
 
     return measure

@@ -1,6 +1,4 @@
-"""What a game has learned: pytrees of arrays and nothing else."""
-
-from typing import Any
+"""What a GAN has learned: pytrees of arrays and nothing else."""
 
 import jax
 from flax import struct
@@ -9,22 +7,23 @@ from .types import Key, PyTree
 
 
 class PlayerState(struct.PyTreeNode):
-    """One player.
+    """The state of one player.
 
     Attributes:
-        params: what the optimizer moves.
+        params: what the optimizer updates.
         model_state: the network's other collections (batch statistics, the vectors of spectral norm).
-        opt_state: the optimizer's state.
-        penalties: one state for each of the player's penalties.
+        opt_state: the state of the optimizer.
+        penalties: one state for each of the player's terms.
     """
 
     params: PyTree
-    model_state: dict[str, Any]
+    model_state: dict[str, PyTree]
     opt_state: PyTree
     penalties: tuple[PyTree, ...]
 
     @property
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, PyTree]:
+        """What the network's `apply` takes: the parameters and the model state."""
         return {"params": self.params, **self.model_state}
 
 
@@ -32,16 +31,16 @@ class GANState(struct.PyTreeNode):
     """The whole state of a run.
 
     Attributes:
-        step: int32, the steps done.
-        key: never advances; every draw is folded from it, the step and the sample's index.
+        step: int32, the number of steps done.
+        key: never changes. Every draw is folded from it, the step and the sample's index.
         generator, discriminator: the players.
-        ema: a whole set of the generator's variables, `params` and `batch_stats` averaged.
-        augment: the augmentation's state.
+        ema: the generator's variables, with the moving average of `params` and `batch_stats`.
+        augment: the state of the augmentation.
     """
 
     step: jax.Array
     key: Key
     generator: PlayerState
     discriminator: PlayerState
-    ema: dict[str, Any]
+    ema: dict[str, PyTree]
     augment: PyTree

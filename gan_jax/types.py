@@ -1,9 +1,10 @@
-"""The words the rest of the package is written in: array aliases, `Samples` and the protocols of the parts.
+"""Array aliases, `Samples`, and the protocols of the functions that users write.
 
-`B` is the batch (global under `jax.jit`, this device's share under `jax.pmap`), `S` the shape of one sample.
+`B` is the number of samples in a batch: the global batch under `jax.jit`, one device's share under `jax.pmap`.
+`S` is the shape of one sample.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
@@ -15,12 +16,11 @@ Scalar: TypeAlias = Float[Array, ""]
 Images: TypeAlias = Float[Array, "B *S"]
 Labels: TypeAlias = Int[Array, " B"]
 Key: TypeAlias = jaxtyping.Key[Array, "..."]  # one key, or [B] of them
-Latents: TypeAlias = PyTree  # what `GAN.latent` gives for one key, with a leading [B]
-Logits: TypeAlias = PyTree  # [B] or [B, 1] as a rule; a pytree where the loss knows it
+Latents: TypeAlias = PyTree  # what `GAN.latent` returns for one key, with a leading [B]
+Logits: TypeAlias = PyTree  # [B] or [B, 1]; another pytree where the loss knows it
 Metrics: TypeAlias = dict[str, jax.Array]
-Variables: TypeAlias = Mapping[str, Any]  # {"params": ..., and the collections of the model state}
-Batch: TypeAlias = Mapping[str, Any]  # {"image": [B, *S] uint8 or float32, "label": [B]}
-Schedule: TypeAlias = Callable[[jax.Array], jax.Array]  # of images seen: step times global batch
+Variables: TypeAlias = Mapping[str, PyTree]  # {"params": ..., and the collections of the model state}
+Batch: TypeAlias = Mapping[str, PyTree]  # {"image": [B, *S] uint8 or floating, "label": [B]}
 
 
 class Samples(NamedTuple):
@@ -28,8 +28,8 @@ class Samples(NamedTuple):
 
     Attributes:
         image: `[B, *S]` in [-1, 1], not yet augmented.
-        label: `[B]` integers, or None where the game has no labels.
-        key: `[B]` keys; the same key gives the same augmentation.
+        label: `[B]` integers, or None if the GAN has no labels.
+        key: `[B]` keys. The same key gives the same augmentation.
     """
 
     image: Images
@@ -37,31 +37,57 @@ class Samples(NamedTuple):
     key: Key
 
 
-Critic: TypeAlias = Callable[[Samples], Logits]  # D(augment(image, key), label), variables closed over
-Generate: TypeAlias = Callable[..., Any]  # (latents, **keywords) -> images, variables closed over
+@runtime_checkable
+class Schedule(Protocol):
+    """A quantity that changes during a run."""
+
+    def __call__(self, images: jax.Array, /) -> jax.Array:
+        """Returns the value after `images` images, a scalar. `images` is steps times the global batch."""
+        ...
+
+
+@runtime_checkable
+class Critic(Protocol):
+    """The discriminator of one update, with its variables closed over: what a penalty differentiates."""
+
+    def __call__(self, samples: Samples, /) -> Logits:
+        """Returns `D(augment(image, key), label)`: the logits, in float32 at least."""
+        ...
+
+
+@runtime_checkable
+class Generate(Protocol):
+    """The generator of one update, with its variables closed over: what a generator's penalty differentiates."""
+
+    def __call__(self, latents: Latents, /, **keywords: PyTree) -> PyTree:
+        """Returns images `[B, *S]`, or what the network's `method` returns. Keywords are those of `Network`."""
+        ...
 
 
 @runtime_checkable
 class Network(Protocol):
-    """Anything with `init` and `apply`: a Linen module as it is, or your own functions.
+    """A generator or discriminator: anything with `init` and `apply`, such as a Linen module.
 
-    A generator is called with latents, a discriminator with images. Beside them these keywords are offered,
-    and only those that the network's signature names are passed:
+    A generator is called with latents, a discriminator with images. The library offers these keywords, and passes
+    those that the network's signature names:
 
     - `label`: `[B]` integers, or None;
-    - `train`: True in a training step, False when sampling;
+    - `train`: True in a training step, False in a sampler;
     - `axis_name`: the device axis under `pmap`, for statistics over the global batch, else None;
-    - `keys`: `[B]` keys, one a sample, for noise inside the network;
-    - `mutable`: the names of the collections that may change; the network then returns `(output, changed)`;
-    - `truncation`: a float, when sampling;
-    - `method`: a Linen module's other method, "mapping" or "synthesis", where a penalty asks for it.
+    - `keys`: `[B]` keys, one for each sample, for noise inside the network;
+    - `mutable`: the names of the collections that may change. The network then returns `(output, changed)`;
+    - `truncation`: a float, in a sampler;
+    - `method`: "mapping" or "synthesis", another method of a Linen module, where a penalty asks for it.
 
-    `init` returns a mapping with `"params"` and, where the network keeps state, other collections. A network
-    with a method `refresh(variables) -> variables` has it called once before its own turn (the
-    power iteration of spectral normalisation). Linen's own Dropout is not served: it wants one key for a batch,
-    and a draw here belongs to a sample; make it from `keys`.
+    A network with a method `refresh(variables) -> variables` has it called once before its own update (spectral
+    normalisation makes its power iteration there). Linen's own Dropout does not work here: it needs one key for
+    a whole batch, and every draw here belongs to one sample. Write dropout with `keys`.
     """
 
-    def init(self, key: Any, *args: Any, **keywords: Any) -> Any: ...
+    def init(self, key: Key, *args: PyTree, **keywords: PyTree) -> PyTree:
+        """Returns a mapping with `"params"` and, if the network keeps state, other collections."""
+        ...
 
-    def apply(self, variables: Any, *args: Any, **keywords: Any) -> Any: ...
+    def apply(self, variables: PyTree, *args: PyTree, **keywords: PyTree) -> PyTree:
+        """Returns images (a generator) or logits (a discriminator)."""
+        ...

@@ -88,14 +88,14 @@ ARCHITECTURES = {
     ),
     "stylegan2": _stylegan2,
     "stylegan2, lazy": lambda: _stylegan2(
-        generator_penalties=((0.5, penalties.path_length(), 2),),
-        discriminator_penalties=((0.1, penalties.r1(), 2),),
+        generator_terms=(gan_jax.Term(0.5, penalties.path_length(), 2),),
+        discriminator_terms=(gan_jax.Term(0.1, penalties.r1(), 2),),
     ),
     "r3gan": lambda: _game(
         *_players(r3gan, {"widths": (4, 4), "cardinality": 2, "blocks": 1}, {"embedding": 3}),
         loss=losses.relativistic(),
         rate=0.02,
-        discriminator_penalties=((0.1, penalties.r1_r2(), 1),),
+        discriminator_terms=(gan_jax.Term(0.1, penalties.r1_r2()),),
     ),
 }
 AUGMENTATIONS = {

@@ -21,5 +21,11 @@ def quarters(scale: float = 1.0) -> Extractor:
     return Extractor("quarters", f"{scale:016.8f}", "none", 8, {"scale": np.float32(scale)}, apply)
 
 
+def by_hand(images: np.ndarray) -> np.ndarray:
+    """Returns the features of `quarters()` for grey 8 x 8 images, computed with NumPy."""
+    parts = images.astype(np.float64).reshape(len(images), 2, 4, 2, 4, 1)
+    return np.concatenate([parts.mean((2, 4, 5)).reshape(-1, 4), parts.std((2, 4, 5)).reshape(-1, 4)], 1)
+
+
 def failing() -> Extractor:
     raise UserError("these features always fail: take others")

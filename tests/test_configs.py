@@ -1,4 +1,4 @@
-"""The recipes in `configs/`: each one loads, builds and traces, and sets what its paper does."""
+"""Tests the recipes in `configs/`: each loads, builds and traces, and has the settings of its paper."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import gan_jax
@@ -17,15 +18,16 @@ from gan_jax.config import Call, Config, from_json, load, to_json, validate
 from gan_jax.config.build import SampleSpec, batch_spec, make_gan
 from gan_jax.models import r3gan
 from gan_jax.schedules import decay
+from gan_jax.types import PyTree
 
 FOLDER = Path(__file__).parents[1] / "configs"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.py"))
 PARTS = ["Source", "Data", "Command", "Expected", "Cost"]
-AT_HAND = {"digits", "gaussians"}  # their data come with the package
+BUILT_IN = {"digits", "gaussians"}  # their data come with the package
 
 
-class Stand(NamedTuple):
-    """What stands in for a recipe's data; the papers' parameter counts; whether a step takes seconds to trace."""
+class DataFacts(NamedTuple):
+    """The shape and classes of a recipe's data, the paper's parameter counts, and whether tracing is slow."""
 
     shape: tuple[int, ...]
     classes: int | None
@@ -34,24 +36,24 @@ class Stand(NamedTuple):
 
 
 CIFAR = ((32, 32, 3), 10)
-STANDS = {
-    "cifar10_biggan": Stand(*CIFAR, (9_416_196, 2_415_170), slow=True),
-    "cifar10_dcgan": Stand(*CIFAR),
-    "cifar10_r3gan": Stand(*CIFAR, (20_781_952, 21_280_512), slow=True),
-    "cifar10_sngan": Stand(*CIFAR, (4_304_387, 1_055_105), slow=True),
-    "cifar10_stylegan2_ada": Stand(*CIFAR, (20_215_315, 23_089_664), slow=True),
-    "digits": Stand((16, 16, 1), 10),
-    "fashion_mnist_dcgan": Stand((28, 28, 1), 10),
-    "fashion_mnist_r3gan": Stand((28, 28, 1), 10, slow=True),
-    "fashion_mnist_sngan": Stand((28, 28, 1), 10, slow=True),
-    "ffhq64_r3gan": Stand((64, 64, 3), None, (22_429_824, 22_381_440), slow=True),
-    "ffhq256_r3gan": Stand((256, 256, 3), None, (23_057_952, 23_009_568), slow=True),
-    "gaussians": Stand((2,), None),
-    "imagenet64_r3gan": Stand((64, 64, 3), 1000, (103_570_432, 107_205_120), slow=True),
-    "stacked_digits": Stand((16, 16, 3), 1000),
-    "stacked_mnist_r3gan": Stand((32, 32, 3), 1000, slow=True),
+DATA = {
+    "cifar10_biggan": DataFacts(*CIFAR, (9_416_196, 2_415_170), slow=True),
+    "cifar10_dcgan": DataFacts(*CIFAR),
+    "cifar10_r3gan": DataFacts(*CIFAR, (20_781_952, 21_280_512), slow=True),
+    "cifar10_sngan": DataFacts(*CIFAR, (4_304_387, 1_055_105), slow=True),
+    "cifar10_stylegan2_ada": DataFacts(*CIFAR, (20_215_315, 23_089_664), slow=True),
+    "digits": DataFacts((16, 16, 1), 10),
+    "fashion_mnist_dcgan": DataFacts((28, 28, 1), 10),
+    "fashion_mnist_r3gan": DataFacts((28, 28, 1), 10, slow=True),
+    "fashion_mnist_sngan": DataFacts((28, 28, 1), 10, slow=True),
+    "ffhq64_r3gan": DataFacts((64, 64, 3), None, (22_429_824, 22_381_440), slow=True),
+    "ffhq256_r3gan": DataFacts((256, 256, 3), None, (23_057_952, 23_009_568), slow=True),
+    "gaussians": DataFacts((2,), None),
+    "imagenet64_r3gan": DataFacts((64, 64, 3), 1000, (103_570_432, 107_205_120), slow=True),
+    "stacked_digits": DataFacts((16, 16, 3), 1000),
+    "stacked_mnist_r3gan": DataFacts((32, 32, 3), 1000, slow=True),
 }
-PUBLISHED = [name for name, stand in STANDS.items() if stand.counts]
+PUBLISHED = [name for name, data in DATA.items() if data.counts]
 
 
 def recipe(name: str) -> Config:
@@ -59,31 +61,32 @@ def recipe(name: str) -> Config:
 
 
 def spec(name: str) -> SampleSpec:
-    stand = STANDS[name]
-    return SampleSpec(stand.shape, "float32" if len(stand.shape) == 1 else "uint8", stand.classes)
+    data = DATA[name]
+    return SampleSpec(data.shape, "float32" if len(data.shape) == 1 else "uint8", data.classes)
 
 
-def game(name: str) -> gan_jax.GAN:
+def build_gan(name: str) -> gan_jax.GAN:
     return make_gan(recipe(name), spec(name))
 
 
-def words(name: str) -> str:
+def docstring(name: str) -> str:
     return runpy.run_path(str(FOLDER / f"{name}.py"))["__doc__"]
 
 
-def at_leisure(name: str, slow: bool) -> Any:
+def parameter(name: str, slow: bool) -> Any:
+    """Returns a parameter of a test, marked as slow if it is."""
     return pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(120)] if slow else [])
 
 
-def counted(*params: Any) -> tuple[int, ...]:
+def counts(*params: PyTree) -> tuple[int, ...]:
     return tuple(sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(one)) for one in params)
 
 
-# ---- all of them
+# ---- All recipes.
 
 
-def test_each_file_has_a_stand_in():
-    assert sorted(STANDS) == NAMES
+def test_each_file_has_its_data_facts():
+    assert sorted(DATA) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,18 +98,18 @@ def test_it_is_valid_named_as_its_file_and_survives_json(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_says_where_it_is_from_and_what_to_expect(name):
-    lines = words(name).splitlines()
+def test_its_docstring_has_all_parts(name):
+    lines = docstring(name).splitlines()
     parts = [line.split()[0] for line in lines[1:] if line and not line.startswith(" ")]
-    assert parts == [part for part in PARTS if part != "Data" or name not in AT_HAND]
+    assert parts == [part for part in PARTS if part != "Data" or name not in BUILT_IN]
     assert lines[0].endswith(".")
-    assert any(f"gan-jax train configs/{name}.py" in line for line in lines)
+    assert any(f"gan-jax train {name}" in line for line in lines)
 
 
-@pytest.mark.parametrize("name", [at_leisure(name, stand.slow) for name, stand in STANDS.items()])
+@pytest.mark.parametrize("name", [parameter(name, data.slow) for name, data in DATA.items()])
 def test_a_whole_step_traces(name):
-    """Shapes alone: nothing is computed."""
-    gan, batch = game(name), batch_spec(recipe(name), spec(name))
+    """Checks shapes only; nothing is computed."""
+    gan, batch = build_gan(name), batch_spec(recipe(name), spec(name))
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
     after, metrics = jax.eval_shape(gan_jax.make_train_step(gan), state, batch)
     before, now = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), (state, after))
@@ -115,22 +118,22 @@ def test_a_whole_step_traces(name):
 
 
 @pytest.mark.parametrize(
-    "name", [at_leisure(name, name in ("ffhq64_r3gan", "imagenet64_r3gan")) for name in PUBLISHED]
+    "name", [parameter(name, name in ("ffhq64_r3gan", "imagenet64_r3gan")) for name in PUBLISHED]
 )
 def test_networks_have_the_papers_sizes(name):
-    gan, batch = game(name), batch_spec(recipe(name), spec(name))
+    gan, batch = build_gan(name), batch_spec(recipe(name), spec(name))
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
-    found = counted(state.generator.params, state.discriminator.params)
-    assert found == STANDS[name].counts
-    text = " ".join(words(name).split())
+    found = counts(state.generator.params, state.discriminator.params)
+    assert found == DATA[name].counts
+    text = " ".join(docstring(name).split())
     assert all(f"{count:,}" in text for count in found)
 
 
-# ---- the game
+# ---- Networks, loss and steps.
 
 
 class Facts(NamedTuple):
-    """What a published recipe plays, by hand; a player's None is the layout that its counts are of."""
+    """The settings of a published recipe, written by hand; None in a network is the default layout."""
 
     loss: str
     disc_steps: int
@@ -138,19 +141,19 @@ class Facts(NamedTuple):
     batch: int
     steps: int
     latent: int
-    generator: dict[str, Any]
-    discriminator: dict[str, Any]
+    generator: dict[str, object]
+    discriminator: dict[str, object]
 
 
-def _r3gan(batch: int, steps: int, widths: tuple[int, ...], cardinality: Any, precise: int = 4) -> Facts:
-    both = {"widths": widths, "cardinality": cardinality, "blocks": 2, "expansion": 2}
+def _r3gan(batch: int, steps: int, widths: tuple[int, ...], cardinality: object, precise: int = 4) -> Facts:
+    both: dict[str, object] = {"widths": widths, "cardinality": cardinality, "blocks": 2, "expansion": 2}
     both["full_precision_up_to"] = precise
     return Facts("relativistic", 1, False, batch, steps, 64, {**both, "embedding": 64}, both)
 
 
 _W, _C = (768,) * 4, (96,) * 4
 _STYLE = {"channel_base": 32768, "channel_max": 512, "conv_clamp": 256.0}
-GAMES = {
+FACTS = {
     "cifar10_biggan": Facts(
         "hinge", 5, False, 64, 100_000, 80,
         {"width": 96, "widths": None, "embedding": 128, "attention": None},
@@ -171,28 +174,28 @@ GAMES = {
 }  # fmt: skip
 
 
-def test_each_published_recipe_has_its_game_by_hand():
-    assert sorted(GAMES) == sorted(PUBLISHED)
+def test_each_published_recipe_has_its_facts():
+    assert sorted(FACTS) == sorted(PUBLISHED)
 
 
-@pytest.mark.parametrize("name", GAMES)
-def test_its_game_is_the_published_one(name):
-    facts, config, gan = GAMES[name], recipe(name), game(name)
+@pytest.mark.parametrize("name", FACTS)
+def test_its_settings_are_the_published_ones(name):
+    facts, config, gan = FACTS[name], recipe(name), build_gan(name)
     assert config.loss == Call(facts.loss)
     assert config.update == "alternating"
     assert (gan.disc_steps, gan.share_latents) == (facts.disc_steps, facts.share_latents)
     assert (config.batch, config.steps, config.microbatches) == (facts.batch, facts.steps, 1)
     assert config.latent == Call("normal", size=facts.latent)
-    assert config.conditional == (STANDS[name].classes is not None)
+    assert config.conditional == (DATA[name].classes is not None)
     for network, keywords in ((gan.generator, facts.generator), (gan.discriminator, facts.discriminator)):
         assert {keyword: getattr(network, keyword) for keyword in keywords} == keywords
 
 
-# ---- optimizers
+# ---- Optimizers.
 
 
-def answer(tx: Any, gradient: float, count: int) -> float:
-    """How far `tx` moves a parameter by its update number `count`, its moments being empty until then."""
+def step_size(tx: optax.GradientTransformation, gradient: float, count: int) -> float:
+    """Returns how far `tx` moves a parameter in update number `count`, if its moments are zero before."""
     params = jnp.zeros(())
     state = jax.tree.map(
         lambda x: jnp.full_like(x, count) if jnp.issubdtype(x.dtype, jnp.integer) else x, tx.init(params)
@@ -210,18 +213,18 @@ ADAMS = [
 
 @pytest.mark.parametrize(("name", "generator", "discriminator"), ADAMS, ids=[row[0] for row in ADAMS])
 def test_adam_is_the_published_one(name, generator, discriminator):
-    gan = game(name)
+    gan = build_gan(name)
     for tx, (rate, b1, b2, eps) in ((gan.generator_tx, generator), (gan.discriminator_tx, discriminator)):
-        assert answer(tx, 1.0, 0) == pytest.approx(rate, rel=1e-4)
-        assert answer(tx, eps, 0) == pytest.approx(rate / 2, rel=1e-3)  # g / (|g| + eps)
-        assert answer(tx, 1.0, 10**6) == pytest.approx(rate * (1 - b1) / math.sqrt(1 - b2), rel=1e-3)
+        assert step_size(tx, 1.0, 0) == pytest.approx(rate, rel=1e-4)
+        assert step_size(tx, eps, 0) == pytest.approx(rate / 2, rel=1e-3)  # g / (|g| + eps)
+        assert step_size(tx, 1.0, 10**6) == pytest.approx(rate * (1 - b1) / math.sqrt(1 - b2), rel=1e-3)
 
 
 # ---- R3GAN
 
 
 class Schedules(NamedTuple):
-    """Of R3GAN's published configuration, by hand. Values at 0, at half of `images` and at its end."""
+    """R3GAN's published schedules, written by hand: the values at 0, at half of `images` and at the end."""
 
     preset: str
     batch: int
@@ -241,9 +244,10 @@ R3GAN = {
 
 @pytest.mark.parametrize("name", R3GAN)
 def test_r3gans_schedules_are_the_published_ones(name):
-    facts, gan, config = R3GAN[name], game(name), recipe(name)
+    facts, gan, config = R3GAN[name], build_gan(name), recipe(name)
     assert config.batch == facts.batch
-    ((gamma, _, every),) = gan.discriminator_penalties
+    (term,) = gan.discriminator_terms
+    gamma, every = term.weight, term.every
     assert callable(gamma)
     assert every == 1
     times = [0.0, facts.images / 2, facts.images, 3 * facts.images]
@@ -259,19 +263,19 @@ def test_r3gans_schedules_are_the_published_ones(name):
         assert float(gamma(seen)) == pytest.approx(g, rel=1e-4)
         assert float(gan.ema(seen)) == pytest.approx(half_life, rel=1e-4, abs=0.01)
         steps = round(images / facts.batch)
-        if steps:  # the state before the step that ends there
+        if steps:  # the state before the step that ends at `images`
             before = gan.augment.init()._replace(steps=jnp.asarray(steps - 1))
             assert float(gan.augment.update(before, jnp.zeros(1), facts.batch).p) == pytest.approx(p, rel=1e-3)
         expected = rate if steps == 0 else rate / math.sqrt(1 - b2)
         for tx in (gan.generator_tx, gan.discriminator_tx):
-            assert answer(tx, 1.0, steps) == pytest.approx(expected, rel=1e-3)
+            assert step_size(tx, 1.0, steps) == pytest.approx(expected, rel=1e-3)
     assert float(gan.augment.init().p) == 0
-    assert float(decay(gan.ema(jnp.zeros(())), facts.batch)) == 0  # the first step's average is the generator
+    assert float(decay(gan.ema(jnp.zeros(())), facts.batch)) == 0  # after the first step the EMA is the generator
 
 
 @pytest.mark.parametrize("name", R3GAN)
 def test_r3gans_networks_are_the_published_ones(name):
-    gan, shape, preset = game(name), STANDS[name].shape, R3GAN[name].preset
+    gan, shape, preset = build_gan(name), DATA[name].shape, R3GAN[name].preset
     assert isinstance(gan.generator, r3gan.Generator)
     assert isinstance(gan.discriminator, r3gan.Discriminator)
     stages = r3gan.Generator(shape=shape, preset=preset, dtype=jnp.bfloat16).stages(shape[0])
@@ -280,33 +284,33 @@ def test_r3gans_networks_are_the_published_ones(name):
     assert (stages[0].dtype, stages[-1].dtype) == (jnp.float32, jnp.bfloat16)
 
 
-@pytest.mark.parametrize(("name", "rows"), [*((name, 2) for name in R3GAN), ("cifar10_sngan", 6)])
-def test_the_generator_has_draws_of_its_own(name, rows):
-    assert game(name).rows == rows
-    assert batch_spec(recipe(name), spec(name))["image"].shape[:2] == (rows, recipe(name).batch)
+@pytest.mark.parametrize(("name", "batches"), [*((name, 2) for name in R3GAN), ("cifar10_sngan", 6)])
+def test_the_generator_has_its_own_draws(name, batches):
+    assert build_gan(name).batches_per_step == batches
+    assert batch_spec(recipe(name), spec(name))["image"].shape[:2] == (batches, recipe(name).batch)
 
 
-# ---- averages
+# ---- Moving averages.
 
 
-def test_biggans_average_begins_at_step_1000_with_the_published_decay():
-    gan = game("cifar10_biggan")
+def test_biggans_ema_begins_at_step_1000_with_the_published_decay():
+    gan = build_gan("cifar10_biggan")
     kept = [float(decay(gan.ema(jnp.asarray(64.0 * step)), 64)) for step in (0, 999, 1000, 99_999)]
     assert kept[:2] == [0, 0]
     assert np.log(kept[2:]) == pytest.approx([math.log(0.9999)] * 2, rel=2e-3)
 
 
-def test_sngans_average_is_the_generator_itself():
-    gan = game("cifar10_sngan")
+def test_sngans_ema_is_the_generator_itself():
+    gan = build_gan("cifar10_sngan")
     assert float(decay(gan.ema(jnp.asarray(1e6)), 64)) < 1e-12
 
 
-def test_stylegan2s_average_and_augmentation_are_adas():
-    gan = game("cifar10_stylegan2_ada")
+def test_stylegan2s_ema_and_augmentation_are_adas():
+    gan = build_gan("cifar10_stylegan2_ada")
     assert [float(gan.ema(jnp.asarray(seen))) for seen in (0.0, 1e6, 1e8)] == [0, 50_000, 500_000]
-    ((gamma, penalty, every),) = gan.discriminator_penalties
-    assert (gamma, penalty.name, every) == (0.01, "r1", 16)
+    (term,) = gan.discriminator_terms
+    assert (term.weight, term.penalty.name, term.every) == (0.01, "r1", 16)
     state: AdaState = gan.augment.init()
-    for _ in range(4):  # all reals are taken for real: the sign's mean of 1 is above 0.6
+    for _ in range(4):  # all logits are positive: the mean sign of 1 is above 0.6
         state = gan.augment.update(state, jnp.ones(64), 64)
     assert float(state.p) == pytest.approx(4 * 64 / 500_000)

@@ -1,4 +1,4 @@
-"""Losses against closed forms in plain NumPy, and against what theory says of their optima."""
+"""Compares the losses with closed forms in NumPy, and with the optima that theory gives."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def s(x):
     return 1 / (1 + np.exp(-x))
 
 
-# name: (loss, D's loss, G's loss), written from the papers' equations, not from the code.
+# Name: (loss, D's loss, G's loss), written from the papers' equations and not from the code.
 CLOSED = {
     "minimax": (
         losses.minimax(),
@@ -104,7 +104,7 @@ def test_gradient_is_that_of_the_closed_form(name):
 def test_finite_at_huge_logits(name):
     loss = CLOSED[name][0]
     real, fake = jnp.asarray([-1e4, -1e4, 1e4, 1e4]), jnp.asarray([-1e4, 1e4, -1e4, 1e4])
-    for function in loss:
+    for function in (loss.generator, loss.discriminator):
         value, grads = jax.value_and_grad(function, argnums=(0, 1))(real, fake)
         assert np.isfinite(value)
         assert np.isfinite(grads).all()
@@ -125,14 +125,14 @@ def test_value_where_the_discriminator_cannot_tell(loss, on_discriminator, on_ge
     np.testing.assert_allclose(loss.generator(zero, zero), on_generator, rtol=1e-6)
 
 
-# A discrete game: three places, seen by the data with probability p and by the generator with q. Counts stand
-# for the expectations, so the batch is exact.
+# A discrete distribution on three points: the data has probabilities p, the generator q. The batch repeats each
+# point in proportion, so its means are the exact expectations.
 P, Q = np.array([6, 3, 1]), np.array([2, 3, 5])
 
 
-def played(loss, by_place):
-    """D's loss where it gives place i the logit `by_place[i]`."""
-    return loss.discriminator(by_place[np.repeat(range(3), P)], by_place[np.repeat(range(3), Q)])
+def discriminator_loss(loss, logits):
+    """D's loss where its logit of point i is `logits[i]`."""
+    return loss.discriminator(logits[np.repeat(range(3), P)], logits[np.repeat(range(3), Q)])
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def played(loss, by_place):
 )
 def test_gradient_vanishes_at_the_optimal_discriminator(loss, best):
     with jax.enable_x64(True):
-        grad = jax.grad(lambda d: played(loss, d))
+        grad = jax.grad(lambda d: discriminator_loss(loss, d))
         np.testing.assert_allclose(grad(jnp.asarray(best)), 0, atol=1e-12)
         assert np.abs(grad(jnp.asarray(best + 0.1))).min() > 1e-3
 
@@ -156,30 +156,29 @@ def test_minimax_at_the_optimal_discriminator_is_the_jensen_shannon_divergence()
     middle = (p + q) / 2
     divergence = 0.5 * np.sum(p * np.log(p / middle)) + 0.5 * np.sum(q * np.log(q / middle))
     with jax.enable_x64(True):
-        value = played(losses.minimax(), jnp.asarray(np.log(P / Q)))
+        value = discriminator_loss(losses.minimax(), jnp.asarray(np.log(P / Q)))
     np.testing.assert_allclose(-value, 2 * divergence - 2 * np.log(2), rtol=1e-12)
 
 
 @pytest.mark.parametrize("loss", [losses.minimax(), losses.least_squares()], ids=["minimax", "least_squares"])
 def test_minimiser_found_by_search(loss):
-    """Place by place, SciPy finds the best logit on its own; it is the one where JAX's gradient vanishes."""
+    """SciPy searches the best logit of each point; JAX's gradient vanishes at the result."""
     with jax.enable_x64(True):
-        value = jax.jit(lambda d: played(loss, d))
-        places = jnp.eye(3)
-        found = [minimize_scalar(lambda x, e=place: float(value(x * e))).x for place in places]
+        value = jax.jit(lambda d: discriminator_loss(loss, d))
+        found = [minimize_scalar(lambda x, e=point: float(value(x * e))).x for point in jnp.eye(3)]
         np.testing.assert_allclose(jax.grad(value)(jnp.asarray(found)), 0, atol=1e-6)
 
 
 def test_hinge_optimum_is_the_sign_of_p_minus_q():
     """Lim and Ye, 2017: the best logit is 1 where p > q and -1 where p < q."""
     grid = np.linspace(-2, 2, 41)
-    for place in (0, 2):
-        value = jax.vmap(lambda x, i=place: played(losses.hinge(), jnp.zeros(3).at[i].set(x)))(grid)
-        assert grid[np.argmin(value)] == pytest.approx(np.sign(P - Q)[place])
+    for point in (0, 2):
+        value = jax.vmap(lambda x, i=point: discriminator_loss(losses.hinge(), jnp.zeros(3).at[i].set(x)))(grid)
+        assert grid[np.argmin(value)] == pytest.approx(np.sign(P - Q)[point])
 
 
 def test_saturation():
-    """Why `non_saturating` is the one to train with: G's gradient where D is sure of its fakes."""
+    """G's gradient vanishes under `minimax`, and not under `non_saturating`, where D is sure of the fakes."""
     fake = jnp.full((4,), -20.0)
     saturating = jax.grad(losses.minimax().generator, argnums=1)(fake, fake)
     moving = jax.grad(losses.non_saturating().generator, argnums=1)(fake, fake)

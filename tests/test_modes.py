@@ -16,7 +16,7 @@ import optax
 import pytest
 
 import gan_jax
-import gan_jax.step
+import gan_jax.step.inputs
 import gan_jax.step.updates
 from devices import run_json
 from gan_jax.models import dcgan
@@ -29,7 +29,7 @@ LATENT, SHAPE = 4, (8, 8, 1)
 GAMES = {
     "batch norm": {},
     # The hardest: a gradient of a gradient through statistics of the whole batch.
-    "r1": {"discriminator_penalties": ((1.0, gan_jax.penalties.r1(), 1),)},
+    "r1": {"discriminator_terms": (gan_jax.Term(1.0, gan_jax.penalties.r1()),)},
     "spectral norm": {"norm": "spectral"},
     "two turns": {"disc_steps": 2},
 }
@@ -51,7 +51,7 @@ def make(norm="batch", tx=None, **keywords):
 
 def data(gan, steps=STEPS):
     """`[steps, (rows,) B, 8, 8, 1]`: bars, with rows of their own for every turn."""
-    rows = () if gan.rows == 1 else (gan.rows,)
+    rows = () if gan.batches_per_step == 1 else (gan.batches_per_step,)
     noise = np.random.default_rng(0).normal(size=(steps, *rows, B, *SHAPE))
     return {"image": np.tanh(noise + np.linspace(-2, 2, 8)[:, None]).astype(np.float32)}
 
@@ -85,7 +85,7 @@ def broken(how):
     mistakes = {
         "no pmean": (gan_jax.step.updates, "pmean", lambda tree, axis: tree),
         "local statistics": (layers, "nn", linen),
-        "latents by device": (gan_jax.step.train_step, "global_index", lambda size, axis: jnp.arange(size)),
+        "latents by device": (gan_jax.step.inputs, "global_index", lambda size, axis: jnp.arange(size)),
         "n times the gradients": (gan_jax.step.updates, "pmean", lambda tree, axis: jax.lax.psum(tree, axis)),
     }
     place, name, mistake = mistakes[how]
@@ -151,7 +151,7 @@ def test_more_devices_than_there_are():
 
 def test_pmap_over_another_axis():
     step = gan_jax.make_train_step(make(), axis_name="one")
-    with pytest.raises(ValueError, match="pmap_step over 'two', but the step was made with axis_name='one'"):
+    with pytest.raises(ValueError, match="pmap_step over 'two', but the step was built with axis_name='one'"):
         gan_jax.pmap_step(step, "two")
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import pytest
 
 import architectures
-import gan_jax.step
+import gan_jax.step.inputs
 import gan_jax.step.updates
 from devices import run_json
 from gan_jax import penalties
@@ -48,12 +48,12 @@ def broken(hows):
     linen.BatchNorm = lambda **keywords: norm(**{**keywords, "axis_name": None})
     lax = types.SimpleNamespace(**{**vars(jax.lax), "pmean": lambda x, axis_name: x})
     mistakes = {
-        "draws by device": (gan_jax.step.train_step, "global_index", lambda size, axis: jnp.arange(size)),
+        "draws by device": (gan_jax.step.inputs, "global_index", lambda size, axis: jnp.arange(size)),
         "statistics of a device": (layers, "nn", linen),
         "deviation of a device": (stylegan2, "minibatch_deviation", lambda x, group, axis: deviation(x, group)),
         "mean w of a device": (stylegan2, "lax", lax),
         "path length of a device": (penalties, "lax", lax),
-        "signs of a device": (gan_jax.step.updates.Game, "gather", lambda self, logits: logits),
+        "signs of a device": (gan_jax.step.updates.Updates, "gather", lambda self, logits: logits),
     }
     stack = contextlib.ExitStack()
     for how in hows:

@@ -1,4 +1,4 @@
-"""Networks of any kind play the same game: by hand, in Linen, in Flax NNX, in Equinox."""
+"""Networks of any library train in the same GAN: hand-written, Linen, Flax NNX and Equinox."""
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from gan_jax.models.layers import Dense, SpectralNormed
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-# One small game in four libraries. Each has `kernel`, `bias` and `out`; `load` puts the hand-written weights in.
+# One small GAN in four libraries. Each has `kernel`, `bias` and `out`; `load_*` puts in the hand-written weights.
 
 
 class LinenGenerator(nn.Module):
@@ -49,7 +49,7 @@ class NNXPlayer(nnx.Module):
 
 
 class NNX:
-    """An NNX module as a network: split into its graph and its parameters, and merged for each call."""
+    """A network made of an NNX module, which it splits into graph and parameters and merges for each call."""
 
     def __init__(self, make, finish):
         self.make, self.finish = make, finish
@@ -85,7 +85,7 @@ class EquinoxPlayer(eqx.Module):
 
 
 class Equinox:
-    """An Equinox module as a network: its arrays are the parameters, the rest is known from its making."""
+    """A network made of an Equinox module: its arrays are the parameters; `make` gives all other fields again."""
 
     def __init__(self, make, finish):
         self.make, self.finish = make, finish
@@ -132,7 +132,7 @@ BATCH = games.batches(8)
 
 @pytest.fixture(scope="module")
 def by_hand():
-    gan = games.make(discriminator_penalties=((0.5, gan_jax.penalties.r1(), 1),))
+    gan = games.make(discriminator_terms=(gan_jax.Term(0.5, gan_jax.penalties.r1()),))
     weights = gan_jax.init(gan, jax.random.key(5), BATCH)
     return weights, games.play(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, weights))[1]
 
@@ -144,7 +144,7 @@ def test_every_kind_of_network_plays_the_same_game(kind, by_hand):
     gan = games.make(
         generator=generator,
         discriminator=discriminator,
-        discriminator_penalties=((0.5, gan_jax.penalties.r1(), 1),),
+        discriminator_terms=(gan_jax.Term(0.5, gan_jax.penalties.r1()),),
     )
     state = gan_jax.init(gan, weights.key, BATCH)
     _, own = games.play(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, state))
@@ -169,7 +169,7 @@ def test_every_kind_of_network_plays_the_same_game(kind, by_hand):
 
 
 class Recording:
-    """A hand-written pair that names every keyword, and notes what it was called with."""
+    """A hand-written network that names every keyword and records the arguments of each call."""
 
     def __init__(self, network):
         self.network, self.seen = network, []
@@ -189,7 +189,7 @@ def test_networks_get_what_they_name():
     state = gan_jax.init(gan, jax.random.key(0), batch)
     gan.generator.seen.clear()
     games.play(gan, batch, state=state)
-    # No `mutable` for a network without state: it would have to return a pair.
+    # A network without state gets no `mutable`, because with it a network returns a pair.
     assert set(gan.generator.seen) == {((8,), (8,), True, None, None)}
     assert set(gan.discriminator.seen) == {((8,), (8,), True, None, None)}
     gan_jax.make_sampler(gan)(gan_jax.init(gan, jax.random.key(0), batch).ema, jnp.zeros((2, LATENT)))
@@ -208,7 +208,7 @@ def test_a_network_with_any_keyword_gets_all():
 
 
 def test_labels_reach_both_networks():
-    """Networks that answer with their label: the reals' from the batch, the fakes' from `fake_labels`."""
+    """The networks output their label: reals get it from the batch, fakes from `fake_labels`."""
 
     class Label:
         def init(self, key, x, label):
@@ -225,7 +225,7 @@ def test_labels_reach_both_networks():
     batch = {"image": jnp.zeros((4, *SHAPE)), "label": jnp.asarray([0, 1, 2, 5])}
     players = {"generator": LabelImage(), "discriminator": LabelLogit(), "loss": gan_jax.losses.wasserstein()}
     _, (metrics,) = games.play(games.make(**players), batch)
-    assert metrics["logits/real"] == 20  # 10 times the mean label, on images of 0
+    assert metrics["logits/real"] == 20  # 10 times the mean label; the images are 0
     assert metrics["logits/fake"] == 22
     _, (metrics,) = games.play(games.make(**players, fake_labels=lambda key: jnp.asarray(3)), batch)
     assert metrics["logits/real"] == 20
@@ -233,7 +233,7 @@ def test_labels_reach_both_networks():
 
 
 class Noisy(games.Generator):
-    """A generator with noise of its own, one key a sample."""
+    """A generator that draws noise inside the network, with one key per sample."""
 
     def apply(self, variables, latents, keys):
         noise = jax.vmap(lambda key: jax.random.normal(key, (LATENT,)))(keys)
@@ -269,7 +269,7 @@ def test_sampler_gives_each_sample_a_key_of_its_own():
     assert len(np.unique(np.asarray(images)[:, 0, 0, 0])) == 6
     np.testing.assert_allclose(
         images[:2], sample(state.ema, latents[:2], key=jax.random.key(1)), rtol=1e-6
-    )  # the first samples of a longer list are the same
+    )  # a sample does not depend on how many follow it
     np.testing.assert_array_equal(
         gan_jax.make_sampler(games.make())(state.ema, latents), games.generate(state.ema["params"], latents)
     )
@@ -278,7 +278,7 @@ def test_sampler_gives_each_sample_a_key_of_its_own():
 def test_truncation_needs_a_generator_that_defines_one():
     sample = gan_jax.make_sampler(games.make())
     variables = games.Generator().init(jax.random.key(0), jnp.zeros((1, LATENT)))
-    with pytest.raises(ValueError, match=r"truncation=0.5, but Generator defines none"):
+    with pytest.raises(ValueError, match=r"truncation=0.5, but Generator has none"):
         sample(variables, jnp.zeros((1, LATENT)), truncation=0.5)
 
     class Truncated(games.Generator):
@@ -302,7 +302,7 @@ class Normed(nn.Module):
 
 
 class Around(nn.Module):
-    """Another module, in a module that doesn't hand on its `refresh`."""
+    """A module that wraps another module and has no `refresh` that would call the inner one."""
 
     inner: nn.Module
 
@@ -325,7 +325,7 @@ def test_spectral_norm_that_nothing_iterates_is_refused(network):
 def test_spectral_norm_is_iterated_through_a_wrapper():
     gan = games.make(discriminator=Iterating(Normed()), discriminator_tx=gan_jax.optimizers.sgd(0.0))
     state = gan_jax.init(gan, jax.random.key(0), BATCH)
-    # The kernel has one output, so that a single iteration is exact: u = +-1 from any start.
+    # The kernel has one output, so one iteration is exact from any start: u is 1 or -1.
     u = {"inner": {"logit": {"u": jnp.full(1, -0.3)}}}
     state = state.replace(discriminator=state.discriminator.replace(model_state={"spectral": u}))
     after, _ = games.play(gan, BATCH, state=state)
@@ -359,8 +359,11 @@ def test_a_generator_of_the_wrong_shape_is_refused():
     [
         ({"disc_steps": 0}, "disc_steps must be at least 1, got 0"),
         ({"microbatches": 0}, "microbatches must be at least 1, got 0"),
-        ({"discriminator_penalties": ((1.0, gan_jax.penalties.r1(), 0),)}, "penalty r1: every must be at least 1"),
-        ({"generator_penalties": ((1.0, gan_jax.penalties.reconstruction(), 1),) * 2}, "different names"),
+        (
+            {"discriminator_terms": (gan_jax.Term(1.0, gan_jax.penalties.r1(), 0),)},
+            "penalty r1: every must be at least 1",
+        ),
+        ({"generator_terms": (gan_jax.Term(1.0, gan_jax.penalties.reconstruction()),) * 2}, "different names"),
     ],
 )
 def test_a_game_that_makes_no_sense_is_refused(keywords, message):
@@ -387,7 +390,7 @@ def test_a_population_is_a_vmap_over_games_built_from_traced_numbers():
         gan = games.make(
             generator_tx=gan_jax.optimizers.sgd(rates[0]),
             discriminator_tx=gan_jax.optimizers.adam(rates[1]),
-            discriminator_penalties=((weight, gan_jax.penalties.r1(), 1),),
+            discriminator_terms=(gan_jax.Term(weight, gan_jax.penalties.r1()),),
         )
         state, step = gan_jax.init(gan, jax.random.key(0), BATCH), gan_jax.make_train_step(gan)
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Path length on a linear generator, whose lengths are known; its running mean, its gradient, what it asks for."""
+"""The path-length penalty on a linear generator, whose path lengths are known in closed form."""
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import gan_jax
 from devices import run_json
 from gan_jax import networks, penalties
 from gan_jax.models import dcgan, stylegan2
+from gan_jax.step.terms import weighted_sum
 from gan_jax.types import Samples
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
@@ -23,7 +24,7 @@ REAL = Samples(jnp.zeros((B, *SHAPE)), None, KEYS)
 
 
 class Linear:
-    """w = z A, the same for L layers; the image is the sum over layers of w_l M_l."""
+    """A linear generator: w = z A is the same for all L layers; the image is the sum over layers of w_l M_l."""
 
     def init(self, key, latents):
         return {"params": jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), PARAMS)}
@@ -39,7 +40,7 @@ class Linear:
 
 
 def lengths_by_formula(images, shrink, keys=KEYS):
-    """`sqrt(mean_l |M_l y|^2)` of every `shrink`-th sample."""
+    """Returns the path length `sqrt(mean_l |M_l y|^2)` of every `shrink`-th sample."""
     y = jax.vmap(lambda key: jax.random.normal(key, SHAPE))(keys[::shrink]).reshape(-1, 4)
     y = np.asarray(y, np.float64) / np.sqrt(SHAPE[0] * SHAPE[1])
     by_layer = np.einsum("lwp,bp->blw", np.asarray(images, np.float64), y)
@@ -55,7 +56,7 @@ def value(params, state, penalty, keys=KEYS):
 
 @pytest.mark.parametrize("shrink", [1, 2])
 def test_lengths_and_their_running_mean(shrink):
-    """Three applications, with keys and images of their own: a += decay (mean - a), then the mean of (l - a)^2."""
+    """Each of three calls has other keys and weights: a += decay (mean(l) - a); the value is mean((l - a)^2)."""
     penalty = penalties.path_length(decay=0.1, shrink=shrink)
     run = jax.jit(lambda *a: value(*a[:2], penalty, a[2]))
     state, a = penalty.init(), 0.0
@@ -72,7 +73,7 @@ def test_lengths_and_their_running_mean(shrink):
 
 
 def test_gradient_against_finite_differences():
-    """By the images' weights, with the moved mean held still; zero by the mapping's, as all is linear."""
+    """The updated mean is a constant in the gradient. The mapping's gradient is zero, as all is linear."""
     penalty, start = penalties.path_length(decay=0.3), jnp.asarray(0.7)
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), PARAMS)
     grads, state = jax.jit(jax.grad(lambda p: value(p, start, penalty), has_aux=True))(params)
@@ -90,7 +91,7 @@ def test_gradient_against_finite_differences():
 
 
 def test_a_generator_that_does_nothing_has_a_gradient():
-    """Lengths of 0: no infinity."""
+    """The square root in a path length of 0 does not make the gradient infinite."""
     params = jax.tree.map(jnp.zeros_like, jax.tree.map(jnp.asarray, PARAMS))
     grads, _ = jax.grad(lambda p: value(p, jnp.zeros(()), penalties.path_length()), has_aux=True)(params)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(grads))
@@ -103,23 +104,23 @@ def test_numbers_that_make_no_sense(keywords):
 
 
 def test_devices_that_would_take_other_samples_than_one():
-    with pytest.raises(ValueError, match="one of every 4 samples, which don't divide the 6 of a device"):
+    with pytest.raises(ValueError, match="every 4 samples, but 4 does not divide the 6 samples of a device"):
         penalties.path_length(shrink=4).apply(
             jnp.zeros(()), lambda latents, **keywords: latents, LATENTS, REAL, KEYS, axis_name="i"
         )
 
 
-# In a game.
+# In a GAN.
 
 
 def game(generator, every=1, **keywords):
-    entries = ((2.0, penalties.path_length(decay=0.1), every),)
-    return games.make(generator=generator, generator_penalties=entries, **keywords)
+    entries = (gan_jax.Term(2.0, penalties.path_length(decay=0.1), every),)
+    return games.make(generator=generator, generator_terms=entries, **keywords)
 
 
 @pytest.mark.parametrize("share", [True, False])
 def test_in_a_game_it_moves_only_what_makes_images(share):
-    """With no loss but the penalty, and plain SGD: -lr * 2 * every * gradient, on the steps that are its own."""
+    """The loss is zero, so only the penalty moves parameters, and only on the steps on which it is computed."""
     silent = gan_jax.Loss(lambda real, fake: 0.0 * jnp.sum(fake), lambda real, fake: 0.0 * jnp.sum(fake))
     gan = game(Linear(), 2, loss=silent, share_latents=share, generator_tx=gan_jax.optimizers.sgd(0.01))
     batch = games.batches(B) if share else games.batches(2, B)
@@ -154,16 +155,16 @@ def test_keywords_are_those_of_the_method():
     assert networks.accepted(network, "apply", keywords) == keywords
 
 
-def test_axis_name_is_given_to_who_names_it():
+def test_axis_name_is_given_to_a_penalty_that_wants_it():
     def named(state, *arguments, axis_name):
         return jnp.asarray(3.0 if axis_name == "i" else 1.0), state
 
     plain = penalties.Penalty("plain", lambda: (), lambda state, *arguments: (jnp.asarray(2.0), state))
-    knows = penalties.Penalty("knows", lambda: (), named)
+    knows = penalties.Penalty("knows", lambda: (), named, wants_axis_name=True)
     for every in (1, 2):
-        entries = ((1.0, plain, every), (1.0, knows, every))
+        entries = (gan_jax.Term(1.0, plain, every), gan_jax.Term(1.0, knows, every))
         for axis, expected in (("i", 3.0), (None, 1.0)):
-            _, _, metrics = penalties.total(entries, ((), ()), (), jnp.asarray(0), jnp.asarray(0.0), axis)
+            _, _, metrics = weighted_sum(entries, ((), ()), (), jnp.asarray(0), jnp.asarray(0.0), axis)
             assert (metrics["penalty/plain"], metrics["penalty/knows"]) == (2.0, expected)
 
 
@@ -188,7 +189,7 @@ print(json.dumps([max(float(np.max(np.abs(a - b))) for a, b in pairs), float(sta
 
 
 def test_two_devices_are_one():
-    """Parameters and the running mean, which is moved on the first and the third step."""
+    """Compares parameters and the running mean, which changes on the first and the third step."""
     gap, a = run_json(DEVICES, devices=2)
     assert a > 0
     assert gap < 1e-5

@@ -1,4 +1,4 @@
-"""Penalties against a small critic written in NumPy, whose derivatives are finite differences."""
+"""Compares the penalties with a small critic in NumPy, whose derivatives are finite differences."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 
 import gan_jax
 from gan_jax import penalties, schedules
+from gan_jax.step.terms import weighted_sum
 from gan_jax.types import Samples
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
@@ -28,7 +29,7 @@ def reference_logits(params, image, label):
 
 
 def reference_gradient(params, image, label, step=1e-5):
-    """d logit / d image by central differences, element by element."""
+    """Returns d logit / d image by central differences, element by element."""
     gradient = np.zeros_like(image)
     for i in np.ndindex(*SHAPE):
         by = np.zeros(SHAPE)
@@ -43,7 +44,7 @@ def squares(params, image, label):
 
 
 def apply(penalty, params, seen=None):
-    """The penalty's value on the JAX twin of the reference critic; `seen` collects the samples it was given."""
+    """Returns the penalty of the reference critic written in JAX; `seen` collects the critic's inputs."""
     keys = jax.random.split(jax.random.key(0), 3 * B).reshape(3, B)
 
     def critic(samples):
@@ -75,7 +76,7 @@ REFERENCE = {
 
 
 def around(penalty):
-    """Where a penalty on points of its own evaluated the critic: `[B, *S]` and their labels."""
+    """Returns the points `[B, *S]` and the labels at which the penalty evaluated the critic."""
     seen = []
     jax.block_until_ready(jax.jit(lambda params: apply(penalty, params, seen))(PARAMS))
     jax.effects_barrier()
@@ -84,7 +85,7 @@ def around(penalty):
 
 
 def check_gradient(penalty, reference):
-    """Value and gradient by the critic's parameters, the latter against differences of the reference."""
+    """Compares the penalty and its gradient by the critic's parameters with the reference."""
     value, grads = jax.jit(jax.value_and_grad(lambda params: apply(penalty, params)))(PARAMS)
     np.testing.assert_allclose(value, reference(PARAMS), rtol=1e-8)
     for name, array in PARAMS.items():
@@ -115,7 +116,7 @@ def test_wgan_gp(target):
         share = (points - REAL) / (FAKE - REAL)
         np.testing.assert_allclose(share, np.broadcast_to(share[:, :1, :1], share.shape), rtol=1e-9)
         assert ((share > 0) & (share < 1)).all()
-        assert len(np.unique(share[:, 0, 0, 0].round(6))) == B  # a draw of its own for each sample
+        assert len(np.unique(share[:, 0, 0, 0].round(6))) == B  # each sample has its own draw
         np.testing.assert_array_equal(labels, REAL_LABEL)
         check_gradient(
             penalties.wgan_gp(target),
@@ -138,7 +139,7 @@ def test_dragan():
 
 
 def test_gradient_norm_of_zero_has_a_finite_derivative():
-    """A critic that is flat: the norm's own derivative is infinite there."""
+    """The critic is constant, and there the derivative of the norm itself is infinite."""
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
     for penalty in (penalties.wgan_gp(), penalties.dragan()):
         value, grads = jax.jit(jax.value_and_grad(lambda params, p=penalty: apply(p, params)))(zeros)
@@ -146,11 +147,11 @@ def test_gradient_norm_of_zero_has_a_finite_derivative():
         assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
-# The penalties inside a game.
+# The penalties inside a GAN.
 
 
 class Linear:
-    """A generator that ignores its latents, or a discriminator `<w, x>`: gradients in closed form."""
+    """The base of a constant generator and of a discriminator `<w, x>`, with gradients in closed form."""
 
     def __init__(self, params):
         self.params = params
@@ -195,18 +196,20 @@ def play(gan, steps=1, batch=BATCH):
 
 
 def test_gradient_is_taken_through_the_augmentation():
-    """`D(3 x)`: the gradient by the image before augmentation is 3 w."""
+    """D sees 3 x, so the gradient by the image before augmentation is 3 w."""
     threefold = gan_jax.Augment(lambda: (), lambda state, images, keys: 3 * images, lambda state, *_: state)
-    gan = game(augment=threefold, discriminator_penalties=((1.0, penalties.r1(), 1),))
+    gan = game(augment=threefold, discriminator_terms=(gan_jax.Term(1.0, penalties.r1()),))
     _, (metrics,) = play(gan)
     np.testing.assert_allclose(metrics["penalty/r1"], 9 * (1 + 4 + 0.25 + 9) / 2, rtol=1e-6)
 
 
 def test_lazy_penalty_in_a_game():
-    """Every third step with three times the weight: -lr * 3 * gamma * w, and nothing in between."""
-    entries = ((0.5, penalties.r1(), 3),)
-    gan = game(discriminator_penalties=entries, discriminator_tx=gan_jax.optimizers.sgd(0.1))
-    still = game(discriminator_tx=gan_jax.optimizers.sgd(0.1))  # the loss's own gradient doesn't depend on w
+    """Every third step adds -lr * 3 * gamma * w to the parameters; the other steps add nothing."""
+    entries = (gan_jax.Term(0.5, penalties.r1(), 3),)
+    gan = game(discriminator_terms=entries, discriminator_tx=gan_jax.optimizers.sgd(0.1))
+    still = game(
+        discriminator_tx=gan_jax.optimizers.sgd(0.1)
+    )  # without the penalty; this gradient does not depend on w
     weights = np.array([1.0, -2.0, 0.5, 3.0])
     state, plain = (gan_jax.init(g, jax.random.key(0), BATCH) for g in (gan, still))
     step, plain_step = (gan_jax.jit_step(gan_jax.make_train_step(g)) for g in (gan, still))
@@ -223,23 +226,30 @@ def test_lazy_penalty_in_a_game():
 
 
 def test_weight_as_a_schedule_of_images():
-    """`total` multiplies by the schedule at the images seen; the metric stays the plain value."""
+    """`weighted_sum` reads the schedule at the images seen; the metric is the value without the weight."""
     constant = penalties.Penalty("two", lambda: (), lambda state, *arguments: (jnp.asarray(2.0), state))
-    entries = ((schedules.linear(0.0, 1.0, 1000.0), constant, 2), (10.0, constant._replace(name="more"), 1))
-    total, states, metrics = penalties.total(entries, ((), ()), (), jnp.asarray(4), jnp.asarray(250.0))
+    entries = (
+        gan_jax.Term(schedules.linear(0.0, 1.0, 1000.0), constant, 2),
+        gan_jax.Term(10.0, constant._replace(name="more")),
+    )
+    total, states, metrics = weighted_sum(entries, ((), ()), (), jnp.asarray(4), jnp.asarray(250.0))
     assert total == 0.25 * 2 * 2 + 10 * 2
     assert states == ((), ())
     assert metrics == {"penalty/two": 2.0, "applied/two": 1.0, "penalty/more": 2.0}
-    rested, _, metrics = penalties.total(entries, ((), ()), (), jnp.asarray(5), jnp.asarray(250.0))
+    rested, _, metrics = weighted_sum(entries, ((), ()), (), jnp.asarray(5), jnp.asarray(250.0))
     assert rested == 20
     assert metrics == {"penalty/two": 0.0, "applied/two": 0.0, "penalty/more": 2.0}
 
 
 def test_a_penalty_keeps_state():
-    """Counting its own calls: the state goes through the step, and rests with a lazy penalty."""
+    """A penalty that counts its calls: the step keeps its state, also when it is computed every second step."""
     counting = penalties.Penalty("count", lambda: jnp.zeros(()), lambda state, *_: (0.0 * state, state + 1))
     other = counting._replace(name="count_too")
-    gan = game(discriminator_penalties=((1.0, counting, 2),), generator_penalties=((1.0, other, 1),), disc_steps=1)
+    gan = game(
+        discriminator_terms=(gan_jax.Term(1.0, counting, 2),),
+        generator_terms=(gan_jax.Term(1.0, other),),
+        disc_steps=1,
+    )
     state, _ = play(gan, steps=5)
     assert state.discriminator.penalties == (3.0,)
     assert state.generator.penalties == (5.0,)
@@ -248,7 +258,7 @@ def test_a_penalty_keeps_state():
 def test_two_penalties_of_one_name_are_refused():
     r1 = penalties.r1()
     with pytest.raises(ValueError, match="different names"):
-        game(discriminator_penalties=((1.0, r1, 1),), generator_penalties=((1.0, r1, 1),))
+        game(discriminator_terms=(gan_jax.Term(1.0, r1),), generator_terms=(gan_jax.Term(1.0, r1),))
 
 
 @pytest.mark.parametrize("disc_steps", [1, 2])
@@ -260,7 +270,7 @@ def test_a_generator_penalty_draws_the_same_for_any_number_of_microbatches(disc_
     )  # fmt: skip
     values = []
     for microbatches in (1, 2):
-        gan = game(generator_penalties=((1.0, drawing, 1),), disc_steps=disc_steps, microbatches=microbatches)
+        gan = game(generator_terms=(gan_jax.Term(1.0, drawing),), disc_steps=disc_steps, microbatches=microbatches)
         rows = jax.tree.map(lambda x: jnp.stack([x] * disc_steps), BATCH) if disc_steps > 1 else BATCH
         values.append(play(gan, batch=rows)[1][0]["penalty/draw"])
     np.testing.assert_allclose(values[0], values[1], rtol=1e-5)
@@ -268,14 +278,14 @@ def test_a_generator_penalty_draws_the_same_for_any_number_of_microbatches(disc_
 
 def test_reconstruction_value():
     made = np.arange(4.0).reshape(SHAPE)
-    gan = game(generator=Constant(made), generator_penalties=((1.0, penalties.reconstruction(), 1),))
+    gan = game(generator=Constant(made), generator_terms=(gan_jax.Term(1.0, penalties.reconstruction()),))
     _, (metrics,) = play(gan)
     expected = np.mean(np.abs(np.asarray(BATCH["image"], np.float64) - made))
     np.testing.assert_allclose(metrics["penalty/reconstruction"], expected, rtol=1e-6)
 
 
 def test_reconstruction_with_unpaired_latents_asks_for_the_median():
-    """`G(z) = a + b z`, every latent with every sample: the best is a = median, b = 0."""
+    """With `G(z) = a + b z` and every latent paired with every sample, the optimum is a = median, b = 0."""
     data, z = np.meshgrid([0.0, 0.1, 0.3, 2.0, 9.0], [-1.0, 1.0])
     keys = jax.random.split(jax.random.key(0), 10)
     real = Samples(jnp.asarray(data.reshape(-1, 1)), None, keys)

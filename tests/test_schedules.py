@@ -1,4 +1,4 @@
-"""Schedules, the moving average and the optimizers' settings, against their closed forms."""
+"""Compares schedules, the moving average (EMA) and the optimizers with closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def test_half_life():
 def test_decay_halves_after_its_half_life():
     assert schedules.decay(jnp.asarray(64.0), 64) == 0.5
     np.testing.assert_allclose(schedules.decay(jnp.asarray(640.0), 64) ** 10, 0.5, rtol=1e-6)
-    assert schedules.decay(jnp.asarray(0.0), 64) == 0.0  # a half-life of none keeps nothing
+    assert schedules.decay(jnp.asarray(0.0), 64) == 0.0  # a half-life of 0 keeps nothing
 
 
 def test_per_update():
@@ -52,11 +52,11 @@ def test_per_update():
     np.testing.assert_allclose([schedule(jnp.asarray(n)) for n in (0, 10, 40)], [1.0, 0.68, 0.0], atol=1e-6)
 
 
-# The moving average, in a game whose generator moves by the same amount each step.
+# The moving average, with a generator whose parameters change by the same amount in each step.
 
 
 class Constant:
-    """Makes `params` whatever the latents; keeps a batch statistic and a direction, both counting calls."""
+    """Returns `params` for any latents; its batch statistic and its spectral vector count the calls."""
 
     def init(self, key, latents):
         state = {"batch_stats": {"n": jnp.zeros(())}, "spectral": {"u": jnp.zeros(())}}
@@ -72,7 +72,7 @@ class Constant:
 
 
 class Sum:
-    """`D(x) = sum x`: the generator's gradient under the Wasserstein loss is -1 for each pixel."""
+    """`D(x) = sum x`, so under the Wasserstein loss the generator's gradient is -1 for each pixel."""
 
     def init(self, key, image):
         return {"params": jnp.ones(())}
@@ -83,7 +83,7 @@ class Sum:
 
 @pytest.mark.parametrize("ramp_up", [None, 0.5])
 def test_moving_average(ramp_up):
-    """After step t the parameters are 0.1 t: the average is a sum with weights known in advance."""
+    """After step t the parameters are 0.1 t, so the moving average is a sum with known weights."""
     batch_size, half_life, steps = 4, 10.0, 6
     gan = games.make(
         generator=Constant(),
@@ -96,16 +96,16 @@ def test_moving_average(ramp_up):
     state, _ = games.play(gan, games.batches(batch_size), steps)
     keep = []
     for t in range(steps):
-        here = half_life if ramp_up is None else min(half_life, ramp_up * t * batch_size)
-        keep.append(0.5 ** (batch_size / here) if here else 0.0)
-    # The share that the parameters after step t still have: (1 - keep_t) times every later keep.
-    shares = [(1 - keep[t]) * np.prod(keep[t + 1 :]) for t in range(steps)]
-    expected = sum(share * 0.1 * (t + 1) for t, share in enumerate(shares))
+        current = half_life if ramp_up is None else min(half_life, ramp_up * t * batch_size)
+        keep.append(0.5 ** (batch_size / current) if current else 0.0)
+    # The weight of the parameters after step t: (1 - keep_t) times every later keep.
+    weights = [(1 - keep[t]) * np.prod(keep[t + 1 :]) for t in range(steps)]
+    expected = sum(weight * 0.1 * (t + 1) for t, weight in enumerate(weights))
     np.testing.assert_allclose(state.generator.params, 0.1 * steps, rtol=1e-5)
     np.testing.assert_allclose(state.ema["params"], expected, rtol=1e-5)
     np.testing.assert_allclose(state.generator.model_state["batch_stats"]["n"], steps)
     np.testing.assert_allclose(state.ema["batch_stats"]["n"], expected / 0.1, rtol=1e-5)
-    assert state.ema["spectral"]["u"] == steps  # a direction is taken over, not averaged
+    assert state.ema["spectral"]["u"] == steps  # a spectral vector is copied, not averaged
 
 
 def test_moving_average_starts_as_the_generator():
@@ -114,8 +114,8 @@ def test_moving_average_starts_as_the_generator():
     jax.tree.map(np.testing.assert_array_equal, state.ema["params"], state.generator.params)
 
 
-def test_step_counts_the_global_batch_once_whatever_the_turns():
-    """Three rows a step are still one batch of images: the half-life sees step times B."""
+def test_a_step_counts_the_global_batch_once_for_any_number_of_updates():
+    """A step with three batches counts as one: the half-life is a function of step times B."""
     seen = []
     gan = games.make(
         disc_steps=2,
@@ -128,11 +128,11 @@ def test_step_counts_the_global_batch_once_whatever_the_turns():
     assert seen == [0.0, 4.0, 8.0]
 
 
-# Optimizers, against Adam and RMSProp written out.
+# Optimizers, against SGD, Adam and RMSProp in plain Python.
 
 
-def moved(tx, gradients):
-    """The parameter, from 0, after each gradient."""
+def parameters(tx, gradients):
+    """Returns the parameter, which starts at 0, after each gradient."""
     params, state, path = jnp.zeros(()), tx.init(jnp.zeros(())), []
     for gradient in gradients:
         updates, state = tx.update(jnp.asarray(gradient), state, params)
@@ -154,20 +154,20 @@ def adam(lr, b1, b2, eps, gradients):
 GRADIENTS = [1.0, -0.3, 2.0, 0.7, -1.1]
 
 
-def test_adam_is_by_default_as_in_dcgan():
+def test_adam_has_the_defaults_of_dcgan():
     np.testing.assert_allclose(
-        moved(optimizers.adam(), GRADIENTS), adam(2e-4, 0.5, 0.999, 1e-8, GRADIENTS), rtol=1e-4
+        parameters(optimizers.adam(), GRADIENTS), adam(2e-4, 0.5, 0.999, 1e-8, GRADIENTS), rtol=1e-4
     )
 
 
 @pytest.mark.parametrize(("b1", "b2", "k"), [(0.0, 0.99, 16), (0.5, 0.9, 4)])
 def test_lazy_adam(b1, b2, k):
-    """StyleGAN2's correction, c = k / (k + 1): lr c, beta ** c."""
+    """StyleGAN2's correction with c = k / (k + 1): the learning rate is lr c, the betas are beta ** c."""
     c = k / (k + 1)
     expected = adam(0.002 * c, b1**c, b2**c, 1e-8, GRADIENTS)
-    found = moved(optimizers.lazy_adam(learning_rate=0.002, b1=b1, b2=b2, k=k), GRADIENTS)
+    found = parameters(optimizers.lazy_adam(learning_rate=0.002, b1=b1, b2=b2, k=k), GRADIENTS)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    assert abs(moved(optimizers.adam(0.002, b1, b2), GRADIENTS)[0] - expected[0]) > 1e-5
+    assert abs(parameters(optimizers.adam(0.002, b1, b2), GRADIENTS)[0] - expected[0]) > 1e-5
 
 
 def test_sgd_with_momentum():
@@ -177,7 +177,7 @@ def test_sgd_with_momentum():
         m = 0.9 * m + g
         x -= 0.1 * m
         expected.append(x)
-    np.testing.assert_allclose(moved(optimizers.sgd(0.1, momentum=0.9), GRADIENTS), expected, rtol=1e-5)
+    np.testing.assert_allclose(parameters(optimizers.sgd(0.1, momentum=0.9), GRADIENTS), expected, rtol=1e-5)
 
 
 def test_rmsprop():
@@ -187,4 +187,4 @@ def test_rmsprop():
         v = 0.99 * v + 0.01 * g * g
         x -= 0.01 * g / np.sqrt(v + 1e-8)
         expected.append(x)
-    np.testing.assert_allclose(moved(optimizers.rmsprop(0.01), GRADIENTS), expected, rtol=1e-4)
+    np.testing.assert_allclose(parameters(optimizers.rmsprop(0.01), GRADIENTS), expected, rtol=1e-4)

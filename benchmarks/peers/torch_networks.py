@@ -1,14 +1,16 @@
-"""The benchmark's networks in PyTorch, in its own layout and idiom, and weights taken over from JAX."""
+"""The benchmark's networks as PyTorch users write them, and the conversion of weights from and to JAX."""
 
 import copy
 import itertools
-from collections.abc import Mapping
-from typing import Any
 
+import jax
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from gan_jax.pytree import named_leaves
+from gan_jax.types import PyTree
 
 from ..cases import LATENT, Case
 from ..resnet import WIDTHS
@@ -30,7 +32,7 @@ class Shape(nn.Module):
 
 
 def mlp(case: Case, width: int = 512, layers: int = 3) -> tuple[nn.Module, nn.Module]:
-    """`gan_jax.models.mlp`."""
+    """Builds both networks of `gan_jax.models.mlp`."""
     height, _, channels = case.shape
     size = height * height * channels
 
@@ -43,10 +45,10 @@ def mlp(case: Case, width: int = 512, layers: int = 3) -> tuple[nn.Module, nn.Mo
 
 
 def dcgan(case: Case, width: int = 64) -> tuple[nn.Module, nn.Module]:
-    """PyTorch's own DCGAN example, for any power of two."""
+    """Builds both networks of PyTorch's DCGAN example, for images whose side is a power of two."""
     shape = case.shape
-    times = (shape[0] // 4).bit_length() - 1
-    widths = [width * 2**i for i in reversed(range(times))]
+    doublings = (shape[0] // 4).bit_length() - 1
+    widths = [width * 2**i for i in reversed(range(doublings))]
     up: list[nn.Module] = [Shape(LATENT, 1, 1), nn.ConvTranspose2d(LATENT, widths[0], 4, 1, 0, bias=False)]
     for i, o in zip(widths, [*widths[1:], shape[2]]):
         up += [nn.BatchNorm2d(i), nn.ReLU(True), nn.ConvTranspose2d(i, o, 4, 2, 1, bias=False)]
@@ -70,7 +72,7 @@ class Block(nn.Module):
 
 
 def resnet(case: Case) -> tuple[nn.Module, nn.Module]:
-    """`benchmarks.resnet`."""
+    """Builds both networks of `benchmarks.resnet`."""
     shape = case.shape
     up: list[nn.Module] = [nn.Linear(LATENT, 16 * WIDTHS[0]), Shape(WIDTHS[0], 4, 4), Block(WIDTHS[0])]
     for i, o in itertools.pairwise(WIDTHS):
@@ -90,13 +92,11 @@ _NETWORKS = {
 }  # fmt: skip
 
 
-def make(
-    case: Case, generator: Mapping[str, Any], discriminator: Mapping[str, Any]
-) -> tuple[nn.Module, nn.Module]:
-    """Both networks of `case`, with the weights of the two JAX parameter trees.
+def make(case: Case, generator: PyTree, discriminator: PyTree) -> tuple[nn.Module, nn.Module]:
+    """Builds both networks of `case`, with the weights of two JAX parameter trees.
 
     Raises:
-        ValueError: their parameters differ in number or size.
+        ValueError: the parameters of the two frameworks differ in number or shape.
     """
     networks = _NETWORKS[case.name](case)
     for network, params in zip(networks, (generator, discriminator)):
@@ -104,19 +104,12 @@ def make(
     return networks
 
 
-def _leaves(params: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    """Leaves in the order of the layers: Linen names them in the order of their calls, Python keeps it."""
-    return [
-        leaf for name, value in params.items()
-        for leaf in (_leaves(value, (*path, name)) if isinstance(value, Mapping) else [((*path, name), value)])
-    ]  # fmt: skip
-
-
-def _copy(network: nn.Module, params: Mapping[str, Any]) -> None:
-    layers = {n: m for n, m in network.named_modules() if list(m.parameters(recurse=False))}
+def _copy(network: nn.Module, params: PyTree) -> None:
+    layers = {name: module for name, module in network.named_modules() if list(module.parameters(recurse=False))}
     groups: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
-    for path, leaf in _leaves(params):
-        groups.setdefault(path[:-1], {})[path[-1]] = np.asarray(leaf)
+    for name, leaf in named_leaves(params).items():
+        *path, last = name.split("/")
+        groups.setdefault(tuple(path), {})[last] = np.asarray(leaf)
     if len(layers) != len(groups):
         raise ValueError(f"{len(layers)} layers in PyTorch, {len(groups)} in JAX")
     with torch.no_grad():
@@ -126,85 +119,78 @@ def _copy(network: nn.Module, params: Mapping[str, Any]) -> None:
             ordered = _ordered(groups)
         for layer, group in zip(layers.values(), ordered):
             for name, value in _converted(layer, group).items():
-                own = getattr(layer, name)
-                if own.shape != value.shape:
-                    raise ValueError(f"{name} is {tuple(own.shape)} in PyTorch, {value.shape} in JAX")
-                own.copy_(torch.from_numpy(np.array(value)))
+                parameter = getattr(layer, name)
+                if parameter.shape != value.shape:
+                    raise ValueError(f"{name} is {tuple(parameter.shape)} in PyTorch, {value.shape} in JAX")
+                parameter.copy_(torch.from_numpy(np.array(value)))
 
 
-def read_back(network: nn.Module, like: Mapping[str, Any]) -> Any:
-    """The network's parameters as a JAX tree shaped as `like`: `make` undone, by copying the places of numbers."""
-    counter = 0
+def read_back(network: nn.Module, like: PyTree) -> PyTree:
+    """Returns the network's parameters as a JAX tree with the structure of `like`.
 
-    def number(leaf: Any) -> np.ndarray:
-        nonlocal counter
-        counter += leaf.size
-        return np.arange(counter - leaf.size, counter, dtype=np.float64).reshape(leaf.shape)
-
-    places = _tree_map(number, like)
-    twin: Any = copy.deepcopy(network).double()
-    twin = twin.to(memory_format=torch.contiguous_format)
-    _copy(twin, places)
-    values = np.empty(counter)
-    for place, parameter in zip(twin.parameters(), network.parameters()):
-        values[place.detach().cpu().numpy().astype(np.int64).ravel()] = parameter.detach().cpu().numpy().ravel()
-    return _tree_map(lambda leaf: values[leaf.astype(np.int64)], places)
-
-
-def _tree_map(function: Any, tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {name: _tree_map(function, value) for name, value in tree.items()}
-    return function(tree)
+    It inverts `make` without a second conversion: it copies the index of every JAX value into a second network,
+    and each parameter there tells which JAX value the same parameter of `network` is.
+    """
+    leaves, structure = jax.tree.flatten(like)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    indices = [np.arange(end - leaf.size, end).reshape(leaf.shape) for leaf, end in zip(leaves, ends)]
+    index_network = copy.deepcopy(network).double().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    _copy(index_network, jax.tree.unflatten(structure, [index.astype(np.float64) for index in indices]))
+    values = np.empty(ends[-1])
+    for index, parameter in zip(index_network.parameters(), network.parameters()):
+        values[index.detach().cpu().numpy().astype(np.int64).ravel()] = parameter.detach().cpu().numpy().ravel()
+    return jax.tree.unflatten(structure, [values[index] for index in indices])
 
 
 def _ordered(groups: dict[tuple[str, ...], dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
-    """JAX sorts a tree's keys, so the order of the layers is read off their names."""
+    """Returns the groups in the order of the layers, judged by their names, because JAX sorts a tree's keys."""
     first, last = ("project",), ("image",)
     from_image = ("logit",) in groups
 
-    def place(path: tuple[str, ...]) -> tuple:
+    def position(path: tuple[str, ...]) -> tuple[int, int, tuple[str, ...]]:
         head, number = path[0].rpartition("_")[0], path[0].rpartition("_")[2]
         if path in (first, last, ("logit",), ("out",)):
-            begins = path == first or (path == last and from_image)
-            return (-1 if begins else 1_000, 0, path)
+            is_first = path == first or (path == last and from_image)
+            return (-1 if is_first else 1_000, 0, path)
         order = ["width", "block"] if head in ("width", "block") else ["up", "down", "dense", "norm"]
         return (int(number), order.index(head), path[1:])
 
-    return [groups[path] for path in sorted(groups, key=place)]
+    return [groups[path] for path in sorted(groups, key=position)]
 
 
 def _converted(layer: nn.Module, group: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Converts one layer's parameters from JAX's names and layout to PyTorch's."""
     if isinstance(layer, torch_r3gan.Player):  # "basis" or "pool"
         return {name: value.transpose(2, 0, 1) for name, value in group.items()}
-    found = {}
+    converted = {}
     if "scale" in group:
-        found["weight"] = group["scale"]
+        converted["weight"] = group["scale"]
     if "bias" in group:
-        found["bias"] = group["bias"]
+        converted["bias"] = group["bias"]
     kernel = group.get("kernel")
     if kernel is None:
-        return found
+        return converted
     if isinstance(layer, nn.ConvTranspose2d) and kernel.ndim == 2:  # "project": rows [base, base, C]
-        found["weight"] = kernel.reshape(kernel.shape[0], 4, 4, -1).transpose(0, 3, 1, 2)
+        converted["weight"] = kernel.reshape(kernel.shape[0], 4, 4, -1).transpose(0, 3, 1, 2)
     elif isinstance(layer, nn.ConvTranspose2d):
-        found["weight"] = kernel.transpose(2, 3, 0, 1)
+        converted["weight"] = kernel.transpose(2, 3, 0, 1)
     elif isinstance(layer, nn.Conv2d) and kernel.ndim == 2:  # "logit": columns [4, 4, C]
-        found["weight"] = kernel.reshape(4, 4, -1, kernel.shape[1]).transpose(3, 2, 0, 1)
+        converted["weight"] = kernel.reshape(4, 4, -1, kernel.shape[1]).transpose(3, 2, 0, 1)
     elif isinstance(layer, nn.Conv2d):
-        found["weight"] = kernel.transpose(3, 2, 0, 1)
+        converted["weight"] = kernel.transpose(3, 2, 0, 1)
     else:
-        found |= _linear(kernel, group.get("bias"))
-    return found
+        converted |= _linear(kernel, group.get("bias"))
+    return converted
 
 
 def _linear(kernel: np.ndarray, bias: np.ndarray | None) -> dict[str, np.ndarray]:
-    """A matrix; where it begins or ends at a 4 x 4 map, its rows in PyTorch's order (channels first)."""
+    """Converts a matrix; if it reads or writes a 4 x 4 map, reorders its values to PyTorch's channels first."""
     i, o = kernel.shape
     maps = 16 * WIDTHS[0]
-    found = {} if bias is None else {"bias": bias}
+    converted = {} if bias is None else {"bias": bias}
     if o == maps:
         kernel = kernel.reshape(i, 16, -1).transpose(0, 2, 1).reshape(i, o)
-        found |= {} if bias is None else {"bias": bias.reshape(16, -1).T.reshape(-1)}
+        converted |= {} if bias is None else {"bias": bias.reshape(16, -1).T.reshape(-1)}
     elif i == maps:
         kernel = kernel.reshape(16, -1, o).transpose(1, 0, 2).reshape(i, o)
-    return {**found, "weight": kernel.T}
+    return {**converted, "weight": kernel.T}

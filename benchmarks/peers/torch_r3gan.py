@@ -1,4 +1,4 @@
-"""R3GAN in PyTorch, written from the layers of `gan_jax.models.r3gan`."""
+"""R3GAN in PyTorch, with the layers of `gan_jax.models.r3gan`."""
 
 import itertools
 
@@ -14,7 +14,7 @@ from ..cases import Case
 
 
 class Block(nn.Module):
-    """`gan_jax.models.r3gan.Block`."""
+    """The residual block of `gan_jax.models.r3gan`."""
 
     def __init__(self, width: int, groups: int, expansion: int):
         super().__init__()
@@ -29,7 +29,7 @@ class Block(nn.Module):
 
 
 class Resample(nn.Module):
-    """Twice or half the size by the filter of `TAPS`: a depthwise convolution of stride 2, or its transpose."""
+    """Doubles or halves the size with the filter `TAPS`: a depthwise convolution of stride 2 or its transpose."""
 
     taps: torch.Tensor
 
@@ -45,7 +45,7 @@ class Resample(nn.Module):
 
 
 class Player(nn.Module):
-    """What both players of R3GAN share; layers and parameters are named as in JAX."""
+    """The parts that both networks of R3GAN share. Layers and parameters have the same names as in JAX."""
 
     def __init__(self, like: r3gan.Generator | r3gan.Discriminator, size: int):
         super().__init__()
@@ -66,7 +66,8 @@ class Player(nn.Module):
     def resampled(self, x: torch.Tensor, stage: r3gan.Stage) -> torch.Tensor:
         return self.get_submodule(f"resample_{stage.side}")(x)
 
-    def _between(self, up: bool) -> None:
+    def _add_transitions(self, up: bool) -> None:
+        """Adds the layers that change width and resolution between two stages."""
         for low, high in itertools.pairwise(self.stages):
             start, end = (low, high) if up else (high, low)
             if start.width != end.width:
@@ -80,7 +81,7 @@ class Generator(Player):
         first, last = self.stages[0], self.stages[-1]
         self.style = nn.Linear(case.latent, first.width, bias=False)
         self.basis = nn.Parameter(torch.empty(first.width, first.side, first.side))
-        self._between(up=True)
+        self._add_transitions(up=True)
         self.image = nn.Conv2d(last.width, case.shape[2], 1, bias=False)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
@@ -95,7 +96,7 @@ class Discriminator(Player):
         super().__init__(like, case.shape[0])
         first, last = self.stages[0], self.stages[-1]
         self.image = nn.Conv2d(case.shape[2], last.width, 1, bias=False)
-        self._between(up=False)
+        self._add_transitions(up=False)
         self.pool = nn.Parameter(torch.empty(first.width, first.side, first.side))
         self.logit = nn.Linear(first.width, 1, bias=False)
 
@@ -108,6 +109,6 @@ class Discriminator(Player):
 
 
 def make(case: Case) -> tuple[nn.Module, nn.Module]:
-    """`gan_jax.models.r3gan`, at the sizes of the case; autocast halves the lowest resolution too."""
+    """Builds both networks of the case. Under autocast even their lowest resolution runs in bfloat16."""
     generator, discriminator = case.networks(jnp.float32)
     return Generator(generator, case), Discriminator(discriminator, case)

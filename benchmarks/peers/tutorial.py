@@ -1,13 +1,13 @@
-"""A training loop as JAX tutorials write it: what the obvious code costs.
+"""A training step as JAX tutorials write it, which shows what the obvious code costs.
 
-Native convolutions and transposed convolutions with the derivatives that JAX makes of them, a jitted function for
-each player, images normalised on the host and sent as float32, one optimizer a player, losses read each step. The
-parameters and the arithmetic are the benchmark's own.
+It uses native convolutions with JAX's own derivatives, one jitted function and one optimizer per player, images
+that the host normalises and sends as float32, and losses that are read in every step. Parameters and arithmetic
+are the same as gan_jax's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -17,34 +17,42 @@ import optax
 import gan_jax
 from gan_jax.networks import call_network
 from gan_jax.ops import FORMULATIONS
-from gan_jax.types import Samples
+from gan_jax.types import PyTree, Samples
 
 from ..cases import Case
 
 
+class Player(TypedDict):
+    """Parameters and model state of one network."""
+
+    params: PyTree
+    state: PyTree
+
+
 @contextmanager
-def native() -> Any:
-    """Every operation as `lax` has it, while tracing."""
+def native() -> Iterator[None]:
+    """Makes every operation that is traced in the context use the plain operation of `lax`."""
     platform = jax.default_backend()
-    kept = FORMULATIONS[platform]
-    FORMULATIONS[platform] = kept._replace(convolution="native", grouped="native", resample="native")
+    before = FORMULATIONS[platform]
+    FORMULATIONS[platform] = before._replace(convolution="native", grouped="native", resample="native")
     try:
         yield
     finally:
-        FORMULATIONS[platform] = kept
+        FORMULATIONS[platform] = before
 
 
 def too_slow(case: Case) -> bool:
-    """On a CPU the native gradients of R3GAN's grouped convolutions take minutes a step."""
+    """Returns whether a step takes minutes. Native gradients of R3GAN's grouped convolutions do on a CPU."""
     return jax.default_backend() == "cpu" and case.name.startswith("r3gan")
 
 
 def make(
     case: Case, state: gan_jax.GANState, sgd: float | None = None
-) -> tuple[Callable[..., tuple[float, float]], list[Any]]:
-    """`step(uint8 images, latents) -> losses` from the weights of `state`, and the two players that it moves.
+) -> tuple[Callable[..., tuple[float, float]], list[Player]]:
+    """Returns `step` and the list of the two players, generator first, whose entries `step` replaces.
 
-    By plain SGD at the rate `sgd` where that is given; with latents of its own where none are.
+    `step(images, z)` takes uint8 images and returns the losses of D and G. It draws latents unless `z` is given.
+    The players start with the weights of `state`. With `sgd`, both use plain SGD at that rate instead of Adam.
     """
     gan = case.gan()
     generator, discriminator = gan.generator, gan.discriminator
@@ -52,13 +60,15 @@ def make(
     penalty = gan_jax.penalties.r1_r2()
 
     @jax.jit
-    def train_discriminator(d: Any, opt: Any, g: Any, real: jax.Array, z: jax.Array) -> tuple:
+    def train_discriminator(
+        d: Player, opt: PyTree, g: Player, real: jax.Array, z: jax.Array
+    ) -> tuple[Player, PyTree, jax.Array]:
         fake = call_network(generator, g["params"], g["state"], z)[0]
 
-        def objective(params: Any) -> tuple:
-            on_real, after = call_network(discriminator, params, d["state"], real)
-            on_fake, after = call_network(discriminator, params, after, fake)
-            loss = total = gan.loss.discriminator(on_real, on_fake)
+        def objective(params: PyTree) -> tuple[jax.Array, PyTree]:
+            real_logits, after = call_network(discriminator, params, d["state"], real)
+            fake_logits, after = call_network(discriminator, params, after, fake)
+            loss = total = gan.loss.discriminator(real_logits, fake_logits)
             if case.gamma:
 
                 def critic(samples: Samples) -> jax.Array:
@@ -73,31 +83,33 @@ def make(
         return {"params": optax.apply_updates(d["params"], updates), "state": after}, opt, loss
 
     @jax.jit
-    def train_generator(g: Any, opt: Any, d: Any, real: jax.Array, z: jax.Array) -> tuple:
-        def objective(params: Any) -> tuple:
+    def train_generator(
+        g: Player, opt: PyTree, d: Player, real: jax.Array, z: jax.Array
+    ) -> tuple[Player, PyTree, jax.Array]:
+        def objective(params: PyTree) -> tuple[jax.Array, PyTree]:
             fake, after = call_network(generator, params, g["state"], z)
-            on_fake = call_network(discriminator, d["params"], d["state"], fake)[0]
-            on_real = call_network(discriminator, d["params"], d["state"], real)[0]
-            return gan.loss.generator(on_real, on_fake), after
+            fake_logits = call_network(discriminator, d["params"], d["state"], fake)[0]
+            real_logits = call_network(discriminator, d["params"], d["state"], real)[0]
+            return gan.loss.generator(real_logits, fake_logits), after
 
         (loss, after), grads = jax.value_and_grad(objective, has_aux=True)(g["params"])
         updates, opt = tx.update(grads, opt)
         return {"params": optax.apply_updates(g["params"], updates), "state": after}, opt, loss
 
-    players = [
+    players: list[Player] = [
         {"params": jax.tree.map(jnp.copy, p.params), "state": jax.tree.map(jnp.copy, p.model_state)}
         for p in (state.generator, state.discriminator)
     ]
     optimizers = [tx.init(p["params"]) for p in players]
     key = jax.random.key(0)
 
-    def step(images: np.ndarray, z: Any = None) -> tuple[float, float]:
+    def step(images: np.ndarray, z: jax.Array | np.ndarray | None = None) -> tuple[float, float]:
         nonlocal key
         if z is None:
-            key, now = jax.random.split(key)
-            z = jax.random.normal(now, (case.batch, case.latent))
+            key, step_key = jax.random.split(key)
+            z = jax.random.normal(step_key, (case.batch, case.latent))
         real = jax.device_put(images.astype(np.float32) / 127.5 - 1)
-        with native():  # read while tracing, in the first call
+        with native():  # matters only in the first call, which traces
             players[1], optimizers[1], loss_d = train_discriminator(players[1], optimizers[1], players[0], real, z)
             players[0], optimizers[0], loss_g = train_generator(players[0], optimizers[0], players[1], real, z)
         return float(loss_d), float(loss_g)

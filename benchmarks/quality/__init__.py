@@ -1,1 +1,1 @@
-"""Models side by side on Fashion-MNIST at an equal time on one core: `python -m benchmarks.quality`."""
+"""Compares models that trained for the same time on one core, on Fashion-MNIST: `python -m benchmarks.quality`."""

@@ -1,4 +1,4 @@
-"""One contestant's training: a process on a core of its own, for as long as the others had."""
+"""Trains each contestant in its own process, on its own core, for the same time."""
 
 import hashlib
 import json
@@ -12,17 +12,22 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from queue import Queue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gan_jax import config as configs
 
 _DONE = "done.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
-_STEPS = 10_000_000  # more than the time allows
+_STEPS = 10_000_000  # more than fit into the time
 
 
 class Contestant(NamedTuple):
-    """name: a config `configs/fashion_mnist_<name>.py`, or "torch_dcgan". seed: of everything in the run."""
+    """A model and a seed.
+
+    Attributes:
+        name: a config `configs/fashion_mnist_<name>.py`, or "torch_dcgan".
+        seed: the seed of the whole run.
+    """
 
     name: str
     seed: int
@@ -31,7 +36,7 @@ class Contestant(NamedTuple):
         return home / f"{self.name}_{self.seed}"
 
     def command(self, home: Path, seconds: float) -> list[str]:
-        """What trains it, until the process is so old."""
+        """Returns the command that trains it until its process is `seconds` old."""
         if self.name == "torch_dcgan":
             module, words = "benchmarks.quality.torch_dcgan", [str(self.folder(home)), f"--seconds={seconds:g}"]
             return [sys.executable, "-m", module, *words, f"--seed={self.seed}"]
@@ -42,7 +47,7 @@ class Contestant(NamedTuple):
 
 
 def recipe(contestant: Contestant) -> str:
-    """A digest of what is trained, the config or the PyTorch script: a run of another one is not this run."""
+    """Returns a digest of the config or the PyTorch script. A run with another digest must be repeated."""
     if contestant.name == "torch_dcgan":
         content = Path(__file__).with_name("torch_dcgan.py").read_bytes()
     else:
@@ -51,34 +56,34 @@ def recipe(contestant: Contestant) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def finished(contestant: Contestant, home: Path, seconds: float) -> dict | None:
-    """What is known of a run of this recipe that had its time: seconds, steps, batch; None of any other."""
+def finished(contestant: Contestant, home: Path, seconds: float) -> dict[str, Any] | None:
+    """Returns the facts of a finished run (steps, batch, ...); None if it is unfinished or of another recipe."""
     path = contestant.folder(home) / _DONE
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    same = known.get("budget") == seconds and known.get("recipe") == recipe(contestant)
-    return known if same else None
+    facts = json.loads(path.read_text()) if path.is_file() else {}
+    same = facts.get("budget") == seconds and facts.get("recipe") == recipe(contestant)
+    return facts if same else None
 
 
 def train_all(contestants: Sequence[Contestant], home: Path, seconds: float, cores: Sequence[int]) -> None:
-    """Trains those that have not had their time, as many side by side as there are cores.
+    """Trains the contestants without a finished run, one per core at a time.
 
-    A run that was interrupted starts anew: half of its time with a machine to itself would be no equal time.
+    An interrupted run starts anew, so that every run has the same load beside it for its whole time.
     """
     home.mkdir(parents=True, exist_ok=True)
-    free: Queue[int] = Queue()
+    free_cores: Queue[int] = Queue()
     for core in cores:
-        free.put(core)
+        free_cores.put(core)
 
-    def one(contestant: Contestant) -> None:
-        core = free.get()
+    def train(contestant: Contestant) -> None:
+        core = free_cores.get()
         try:
             _train(contestant, home, seconds, core)
         finally:
-            free.put(core)
+            free_cores.put(core)
 
-    left = [contestant for contestant in contestants if finished(contestant, home, seconds) is None]
+    unfinished = [contestant for contestant in contestants if finished(contestant, home, seconds) is None]
     with ThreadPoolExecutor(len(cores)) as pool:
-        for result in [pool.submit(one, contestant) for contestant in left]:
+        for result in [pool.submit(train, contestant) for contestant in unfinished]:
             result.result()
 
 
@@ -87,25 +92,25 @@ def _train(contestant: Contestant, home: Path, seconds: float, core: int) -> Non
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     print(f"{contestant.name}, seed {contestant.seed}: {seconds:g} s on core {core}", flush=True)
-    # No compiled programs are kept: every run of ours compiles from nothing, within its time.
-    alone = {"OMP_NUM_THREADS": "1", "GAN_JAX_CACHE": "off"}
-    began = time.time()
+    # Without the compilation cache, so that every run compiles its programs within its time.
+    variables = {"OMP_NUM_THREADS": "1", "GAN_JAX_CACHE": "off"}
+    start = time.time()
     with open(folder / "output.txt", "w") as output:
         process = subprocess.run(
             ["taskset", "-c", str(core), *contestant.command(home, seconds)],
-            stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **alone},
+            stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **variables},
         )  # fmt: skip
     if process.returncode not in (0, 75):
-        raise RuntimeError(f"{contestant.name} ended with code {process.returncode}: see {folder / 'output.txt'}")
-    known = {
-        "seconds": round(time.time() - began, 1),
+        raise RuntimeError(f"{contestant.name} exited with {process.returncode}: see {folder / 'output.txt'}")
+    facts = {
+        "seconds": round(time.time() - start, 1),
         "budget": seconds,
         "core": core,
         "recipe": recipe(contestant),
         "versions": {name: metadata.version(name) for name in _PACKAGES},
         **_steps(contestant, folder),
     }
-    (folder / _DONE).write_text(json.dumps(known))
+    (folder / _DONE).write_text(json.dumps(facts))
 
 
 def _steps(contestant: Contestant, folder: Path) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What the runs are worth: the same metrics of the same number of samples, and a table of them."""
+"""Scores all runs with the same metrics and sample count, and formats the table of scores."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,8 @@ import numpy as np
 from gan_jax import report
 from gan_jax.config import Call, load
 from gan_jax.config.build import make_source
-from gan_jax.metrics.evaluator import Evaluator, generated, make_extractor
+from gan_jax.metrics.evaluator import Evaluator, generate_images
+from gan_jax.metrics.features.choose import make_extractor
 from gan_jax.metrics.record import Record, append, read
 from gan_jax.train.open_run import open_run
 
@@ -21,45 +22,45 @@ _SHOWN = 64
 
 
 def samples(contestant: Contestant, home: Path) -> Iterator[np.ndarray]:
-    """`COUNT` uint8 images of a run that is done, some at a time."""
+    """Yields `COUNT` uint8 images of a finished run, in batches."""
     folder = contestant.folder(home)
     if contestant.name == "torch_dcgan":
         with np.load(folder / "samples.npz", allow_pickle=False) as stored:
             yield stored["image"][:COUNT]
         return
     run = open_run(folder, None)
-    yield from generated(run.sampler(contestant.seed), run.state.ema, COUNT)
+    yield from generate_images(run.sampler(contestant.seed), run.state.ema, COUNT)
 
 
 def score_all(contestants: Sequence[Contestant], home: Path, seconds: float) -> None:
-    """Scores the runs that are done and not yet scored; a record each in their folders, and a picture."""
+    """Scores the finished runs that have no scores yet; writes records and a sample grid to their folders."""
     source = make_source(load("configs/fashion_mnist_dcgan.py"))
     done = [c for c in contestants if finished(c, home, seconds)]
-    left = [c for c in done if len(read(c.folder(home) / RECORDS)) < len(FEATURES)]
-    if not left:
+    unscored = [c for c in done if len(read(c.folder(home) / RECORDS)) < len(FEATURES)]
+    if not unscored:
         return
     evaluators = [Evaluator(source, make_extractor(call, source), ["frechet"], REFERENCE) for call in FEATURES]
-    for contestant in left:
+    for contestant in unscored:
         images = list(samples(contestant, home))
         folder = contestant.folder(home)
         report.save_png(folder / "samples.png", report.grid(images[0][:_SHOWN]))
-        known = finished(contestant, home, seconds) or {}
+        facts = finished(contestant, home, seconds) or {}
         (folder / RECORDS).unlink(missing_ok=True)
         for evaluator in evaluators:
-            options = {"model": contestant.name, **known}
-            for record in evaluator.score(images, seed=contestant.seed, step=known["steps"], options=options):
+            options = {"model": contestant.name, **facts}
+            for record in evaluator.score(images, seed=contestant.seed, step=facts["steps"], options=options):
                 append(folder / RECORDS, record)
                 print(contestant.name, contestant.seed, record.text(), flush=True)
 
 
 def table(contestants: Sequence[Contestant], home: Path, seconds: float) -> str:
-    """Markdown: a row a model, medians over its seeds with the lowest and the highest."""
+    """Returns a Markdown table with a row per model: median, minimum and maximum over its seeds."""
     names = list(dict.fromkeys(contestant.name for contestant in contestants))
     rows = []
     for name in names:
         runs = [c for c in contestants if c.name == name and finished(c, home, seconds)]
-        kept = [read(c.folder(home) / RECORDS) for c in runs]
-        scored = [records for records in kept if len(records) == len(FEATURES)]
+        all_scores = [read(c.folder(home) / RECORDS) for c in runs]
+        scored = [records for records in all_scores if len(records) == len(FEATURES)]
         if not scored:
             rows.append(f"| {name} | not measured |  |  |  |  |")
             continue

@@ -1,8 +1,8 @@
-"""The well-known DCGAN in plain PyTorch, as its tutorial sets it up, at 28 pixels: what quality is compared with.
+"""The baseline of the comparison: the DCGAN of PyTorch's tutorial, at 28 x 28 pixels.
 
-Batches of 128, Adam at 2e-4 with b1 = 0.5 for both, N(0, 0.02) weights, 100 latents, width 64, binary
-cross-entropy: the discriminator on reals and fakes, then the generator against the new one, on the same fakes.
-Images are read through this package's own data source, all at once, like ours.
+It uses batches of 128, Adam at 2e-4 with b1 = 0.5 for both networks, N(0, 0.02) weights, 100 latents, width 64,
+and binary cross-entropy. The discriminator is updated on reals and fakes, then the generator on the same fakes.
+All images are read at once through gan_jax's data source, as in the runs of the other models.
 
     python -m benchmarks.quality.torch_dcgan WORKDIR --seconds 480 --seed 0
 """
@@ -25,7 +25,7 @@ _LATENT, _WIDTH, _BATCH, _RATE = 100, 64, 128, 2e-4
 
 
 def players() -> tuple[nn.Module, nn.Module]:
-    """The generator, `[B, 100, 1, 1]` to `[B, 1, 28, 28]` in [-1, 1], and the discriminator, to logits `[B]`."""
+    """Returns G, from `[B, 100, 1, 1]` to `[B, 1, 28, 28]` in [-1, 1], and D, from those to logits `[B]`."""
     wide = 2 * _WIDTH
     generator = nn.Sequential(
         nn.ConvTranspose2d(_LATENT, wide, 7, 1, 0, bias=False), nn.BatchNorm2d(wide), nn.ReLU(True),
@@ -46,9 +46,10 @@ def players() -> tuple[nn.Module, nn.Module]:
 
 
 def train(images: torch.Tensor, seconds: float) -> tuple[nn.Module, int]:
-    """The generator once this process is `seconds` old, and the steps it took."""
+    """Trains until this process is `seconds` old; returns the generator and the number of steps."""
     generator, discriminator = players()
-    of_g, of_d = (torch.optim.Adam(p.parameters(), _RATE, betas=(0.5, 0.999)) for p in (generator, discriminator))
+    networks = (generator, discriminator)
+    g_optimizer, d_optimizer = (torch.optim.Adam(n.parameters(), _RATE, betas=(0.5, 0.999)) for n in networks)
     criterion = nn.BCEWithLogitsLoss()
     ones, zeros = torch.ones(_BATCH), torch.zeros(_BATCH)
     steps = 0
@@ -59,19 +60,19 @@ def train(images: torch.Tensor, seconds: float) -> tuple[nn.Module, int]:
                 return generator, steps
             real = images[order[start : start + _BATCH]]
             fake = generator(torch.randn(_BATCH, _LATENT, 1, 1))
-            of_d.zero_grad()
+            d_optimizer.zero_grad()
             (criterion(discriminator(real), ones) + criterion(discriminator(fake.detach()), zeros)).backward()
-            of_d.step()
-            of_g.zero_grad()
+            d_optimizer.step()
+            g_optimizer.zero_grad()
             criterion(discriminator(fake), ones).backward()
-            of_g.step()
+            g_optimizer.step()
             steps += 1
-    raise AssertionError("there is always another epoch")
+    raise AssertionError("unreachable: there is always another epoch")
 
 
 @torch.no_grad()
 def sample(generator: nn.Module, count: int) -> np.ndarray:
-    """uint8 `[count, 28, 28, 1]`, with batch norm's running statistics."""
+    """Returns uint8 samples `[count, 28, 28, 1]`, with batch norm's running statistics."""
     generator.eval()
     parts = [generator(torch.randn(500, _LATENT, 1, 1)) for _ in range(-(-count // 500))]
     values = torch.cat(parts)[:count].numpy().transpose(0, 2, 3, 1)
@@ -81,10 +82,10 @@ def sample(generator: nn.Module, count: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workdir", type=Path)
-    parser.add_argument("--config", default="configs/fashion_mnist_dcgan.py", help="whose data")
+    parser.add_argument("--config", default="configs/fashion_mnist_dcgan.py", help="a config with the data")
     parser.add_argument("--seconds", type=float, default=480)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=10_000, help="samples kept at the end")
+    parser.add_argument("--count", type=int, default=10_000, help="number of samples to store at the end")
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(1)
@@ -92,8 +93,8 @@ def main() -> None:
     images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float() / 127.5 - 1
     generator, steps = train(images, arguments.seconds)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
-    made = sample(generator, arguments.count)
-    np.savez(arguments.workdir / "samples.npz", image=made)
+    images_out = sample(generator, arguments.count)
+    np.savez(arguments.workdir / "samples.npz", image=images_out)
     (arguments.workdir / "steps.json").write_text(json.dumps({"steps": steps, "batch": _BATCH}))
 
 

@@ -1,6 +1,6 @@
-"""Differentiable augmentation in front of the discriminator, on real and generated images alike.
+"""Differentiable augmentations: the discriminator sees real and generated images only through them.
 
-An `Augment` is pure functions; its state (such as ADA's probability) lives in `GANState.augment`.
+An `Augment` is a record of pure functions; its state (such as ADA's probability) lives in `GANState.augment`.
 """
 
 from .adaptive import ada as ada
@@ -9,4 +9,4 @@ from .base import identity as identity
 from .base import mirror as mirror
 from .differentiable import diff_augment as diff_augment
 
-__all__ = ["ada", "diff_augment", "identity", "mirror"]  # what a config may name
+__all__ = ["ada", "diff_augment", "identity", "mirror"]  # the names that a config may use

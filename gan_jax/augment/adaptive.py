@@ -1,4 +1,7 @@
-"""ADA: Karras et al., "Training generative adversarial networks with limited data", 2020."""
+"""Adaptive discriminator augmentation (ADA).
+
+Karras et al., "Training generative adversarial networks with limited data", 2020.
+"""
 
 from typing import NamedTuple
 
@@ -7,7 +10,7 @@ import jax.numpy as jnp
 
 from ..types import Images, Key, Logits, Schedule
 from .base import Augment, check_color
-from .pipeline import Strengths, augmented
+from .pipeline import Strengths, apply_pipeline
 
 _BLIT, _GEOMETRY = ("xflip", "rotate90", "xint"), ("scale", "rotate", "aniso", "xfrac")
 _COLOR = ("brightness", "contrast", "lumaflip", "hue", "saturation")
@@ -33,14 +36,14 @@ POLICIES: dict[str, dict[str, float]] = {
 
 
 class AdaState(NamedTuple):
-    """Scalars.
+    """The state of ADA: five scalars.
 
     Attributes:
-        p: the probability; float32, as the next three.
-        signs: sum of the signs of the reals' logits since p last moved.
-        logits: how many they were.
-        images: images of those steps.
-        steps: updates so far; int32.
+        p: the probability; float32, as are the next three.
+        signs: the sum of the signs of the real images' logits since p was last adjusted.
+        logits: the number of those logits.
+        images: the number of images of the steps since then.
+        steps: the number of all steps; int32.
     """
 
     p: jax.Array
@@ -75,51 +78,53 @@ def ada(
 ) -> Augment:
     """ADA's augmentation pipeline, with an adaptive, scheduled or fixed probability.
 
-    An operation acts on an image with probability `p` times its strength. With a `target` p starts at `p`, and
-    every `every` steps, of n images together, `p <- max(p + sign(E[sign D(real)] - target) n / (1000 speed_kimg),
-    0)`; it has no upper limit. With `target=None` p is fixed, or a schedule of images seen. The step's metric
-    `augment/p` is the p of the next step.
+    An operation acts on an image with probability `p` times its strength. With a `target`, p starts at `p`. After
+    every `every` steps, which saw n images together, `p <- max(p + sign(E[sign D(real)] - target) n / (1000
+    speed_kimg), 0)`; p has no upper limit. With `target=None`, p is fixed or follows a schedule of images seen.
+    The step's metric `augment/p` is the p that the next step uses.
 
-    Images are `[B, H, W, C]`, C 1 or 3, computed in float32 at least and cast back.
+    Images are `[B, H, W, C]` with C 1 or 3. They are computed in float32 at least, and cast back.
 
     Args:
-        policy: "bgc" (blits, geometry and colour), ADA's default; "blit", "geom", "color", "filter", "noise",
-            "cutout"; "bg", "bgcf", "bgcfn", "bgcfnc" (all); "r3gan" (colour at half strength, and cutout); "none".
-        p: the probability, its start or its schedule.
-        target: what the mean sign of D on reals is steered to, or None.
-        every: steps between adjustments.
-        speed_kimg: thousands of images in which p can move by 1.
-        xflip: strength in [0, 1] in place of the policy's, as all that follow.
+        policy: the operations: "bgc" (blits, geometry and colour), ADA's default; "blit", "geom", "color",
+            "filter", "noise", "cutout"; "bg", "bgcf", "bgcfn", "bgcfnc" (all); "r3gan" (blits, geometry, cutout,
+            and colour at half strength); "none".
+        p: the probability: its first value with a `target`, otherwise a number or a schedule.
+        target: the mean sign of D on real images that p is adjusted to reach; None turns the adjustment off.
+        every: steps between two adjustments.
+        speed_kimg: kimg (thousands of images) in which p can move by 1.
+        xflip: the strength of this operation in [0, 1], in place of the policy's; likewise all that follow.
 
     Raises:
-        ValueError: an unknown policy; a strength outside [0, 1]; a schedule with a target; a negative p; images of
-            another shape, or too small.
+        ValueError: the policy is unknown; a strength is outside [0, 1]; `p` is negative, or a schedule together
+            with a target; the images have another shape or are too small.
     """
     strengths = (
         xflip, rotate90, xint, scale, rotate, aniso, xfrac, brightness, contrast, lumaflip, hue, saturation,
         imgfilter, noise, cutout,
     )  # fmt: skip
-    chosen = _strengths(policy, dict(zip(Strengths._fields, strengths)))
-    _check(p, target, every, speed_kimg)
+    chosen = _choose_strengths(policy, dict(zip(Strengths._fields, strengths)))
+    _check_numbers(p, target, every, speed_kimg)
 
     def init() -> AdaState:
         start = p(jnp.zeros(())) if callable(p) else p
-        signs, logits, images = (jnp.zeros((), jnp.float32) for _ in range(3))  # a buffer each: they are donated
+        # Each scalar needs a buffer of its own, because the step donates its state.
+        signs, logits, images = (jnp.zeros((), jnp.float32) for _ in range(3))
         return AdaState(jnp.asarray(start, jnp.float32), signs, logits, images, jnp.zeros((), jnp.int32))
 
     def apply(state: AdaState, images: Images, keys: Key) -> Images:
         check_color(images, "ada")
         if min(images.shape[1:3]) < 2:
-            raise ValueError(f"ada takes images with sides of 2 pixels or more, not {images.shape[1:3]}")
+            raise ValueError(f"ada needs images with sides of 2 pixels or more, not {images.shape[1:3]}")
         x = images.astype(jnp.promote_types(images.dtype, jnp.float32))
-        return augmented(x, keys, state.p, chosen).astype(images.dtype)
+        return apply_pipeline(x, keys, state.p, chosen).astype(images.dtype)
 
     def update(state: AdaState, real_logits: Logits, images: int) -> AdaState:
         steps = state.steps + 1
         if target is None:
-            # Steps times images: a sum in float32 would stop growing after some billions.
-            moved = p(steps.astype(jnp.float32) * images) if callable(p) else state.p
-            return state._replace(p=jnp.asarray(moved, jnp.float32), steps=steps)
+            # Multiply instead of summing: a float32 sum stops growing after about a billion images.
+            scheduled = p(steps.astype(jnp.float32) * images) if callable(p) else state.p
+            return state._replace(p=jnp.asarray(scheduled, jnp.float32), steps=steps)
         leaves = [jnp.sign(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(real_logits)]
         signs = state.signs + sum(jnp.sum(leaf) for leaf in leaves)
         logits, seen = state.logits + sum(leaf.size for leaf in leaves), state.images + images
@@ -133,23 +138,23 @@ def ada(
             steps=steps,
         )
 
-    return Augment(init, apply, update, lambda state: {"augment/p": state.p})  # type: ignore[arg-type]
+    return Augment(init, apply, update, lambda state: {"augment/p": state.p})
 
 
-def _strengths(policy: str, given: dict[str, float | None]) -> Strengths:
+def _choose_strengths(policy: str, given: dict[str, float | None]) -> Strengths:
     if policy not in POLICIES:
-        raise ValueError(f"ada has no policy {policy!r}: there are {', '.join(POLICIES)}")
-    named = {name: value for name, value in given.items() if value is not None}
-    for name, value in named.items():
+        raise ValueError(f"ada has no policy {policy!r}: use one of {', '.join(POLICIES)}")
+    overrides = {name: value for name, value in given.items() if value is not None}
+    for name, value in overrides.items():
         if not 0 <= value <= 1:
-            raise ValueError(f"{name} multiplies a probability, so it is from 0 to 1, not {value}")
-    return Strengths(**POLICIES[policy] | named)
+            raise ValueError(f"{name} multiplies a probability, so it must be from 0 to 1, got {value}")
+    return Strengths(**POLICIES[policy] | overrides)
 
 
-def _check(p: float | Schedule, target: float | None, every: int, speed_kimg: float) -> None:
+def _check_numbers(p: float | Schedule, target: float | None, every: int, speed_kimg: float) -> None:
     if target is not None and callable(p):
-        raise ValueError("p follows a schedule or a target, not both: add target=None, or give p as a number")
+        raise ValueError("p cannot follow both a schedule and a target: add target=None, or give p as a number")
     if isinstance(p, int | float) and p < 0:
-        raise ValueError(f"p is a probability, so it is not negative, but {p}")
+        raise ValueError(f"p is a probability, so it must not be negative, got {p}")
     if every < 1 or speed_kimg <= 0:
-        raise ValueError(f"every and speed_kimg are above 0, not {every} and {speed_kimg}")
+        raise ValueError(f"every and speed_kimg must be above 0, got {every} and {speed_kimg}")

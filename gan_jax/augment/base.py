@@ -1,7 +1,6 @@
-"""What an augmentation is, and the two simplest."""
+"""The interface of an augmentation, and the two simplest augmentations."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -9,56 +8,102 @@ import jax.numpy as jnp
 from ..types import Images, Key, Logits, Metrics, PyTree
 
 
-def _silent(state: PyTree) -> Metrics:
+@runtime_checkable
+class Init(Protocol):
+    """Makes the first state of an augmentation."""
+
+    def __call__(self) -> PyTree:
+        """Returns a pytree of arrays, each in a buffer of its own; `()` if there is no state."""
+        ...
+
+
+@runtime_checkable
+class Apply(Protocol):
+    """Augments a batch. Every call of the discriminator, on real and on generated images, goes through it."""
+
+    def __call__(self, state: PyTree, images: Images, keys: Key, /) -> Images:
+        """Returns the augmented images `[B, *S]`, which must be twice differentiable in `images`.
+
+        Args:
+            state: the state before this step's `update`.
+            images: `[B, *S]` in [-1, 1].
+            keys: `[B]`; image i draws from key i only, and the same key gives the same augmentation.
+        """
+        ...
+
+
+@runtime_checkable
+class Update(Protocol):
+    """Changes the state once a step, after the discriminator's updates."""
+
+    def __call__(self, state: PyTree, real_logits: Logits, images: int, /) -> PyTree:
+        """Returns the next state, with the same structure, shapes and types.
+
+        Args:
+            state: the state that `apply` read in this step.
+            real_logits: the discriminator's logits of the real images, those of the whole global batch.
+            images: the number of images of a step, a Python number.
+        """
+        ...
+
+
+@runtime_checkable
+class StateMetrics(Protocol):
+    """Reads metrics from the state, once a step."""
+
+    def __call__(self, state: PyTree, /) -> Metrics:
+        """Returns scalars by name, which join the step's metrics. `state` is that after `update`."""
+        ...
+
+
+def _no_metrics(state: PyTree) -> Metrics:
     return {}
 
 
 class Augment(NamedTuple):
-    """Attributes:
-    init: `() -> state`.
-    apply: `(state, images [B, *S], keys [B]) -> images [B, *S]`; differentiable in the images, twice.
-    update: `(state, real_logits, images) -> state`, once a step, with the logits of the whole global
-        batch of reals and the number of images of a step.
-    metrics: `state -> scalars`, by name, for the step's metrics; those of the state after the update.
+    """An augmentation: pure functions, and a state that lives in `GANState.augment`.
+
+    Attributes:
+        init, apply, update, metrics: see their types.
     """
 
-    init: Callable[[], PyTree]
-    apply: Callable[[PyTree, Images, Key], Images]
-    update: Callable[[PyTree, Logits, int], PyTree]
-    metrics: Callable[[PyTree], Metrics] = _silent
+    init: Init
+    apply: Apply
+    update: Update
+    metrics: StateMetrics = _no_metrics
 
 
-def still(state: PyTree, real_logits: Logits, images: int) -> PyTree:
-    """The update of an augmentation that does not change."""
+def keep_state(state: PyTree, real_logits: Logits, images: int) -> PyTree:
+    """The `update` of an augmentation whose state never changes."""
     return state
 
 
 def identity() -> Augment:
     """No augmentation."""
-    return Augment(init=lambda: (), apply=lambda state, images, keys: images, update=still)
+    return Augment(init=lambda: (), apply=lambda state, images, keys: images, update=keep_state)
 
 
 def mirror(probability: float = 0.5) -> Augment:
-    """Each image flipped left to right with `probability`. Images are `[B, H, W, C]`.
+    """Flips each image `[H, W, C]` left to right with `probability`.
 
     Raises:
-        ValueError: `probability` is not in [0, 1], or samples are no images.
+        ValueError: `probability` is not in [0, 1], or the samples are not images.
     """
     if not 0 <= probability <= 1:
-        raise ValueError(f"mirror's probability is from 0 to 1, not {probability}")
+        raise ValueError(f"mirror's probability must be from 0 to 1, got {probability}")
 
     def apply(state: PyTree, images: Images, keys: Key) -> Images:
         if images.ndim != 4:
-            raise ValueError(f"mirror flips images [B, H, W, C], not samples of shape {images.shape[1:]}")
+            raise ValueError(f"mirror needs images [B, H, W, C], not samples of shape {images.shape[1:]}")
         flip = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
         return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
 
-    return Augment(init=lambda: (), apply=apply, update=still)
+    return Augment(init=lambda: (), apply=apply, update=keep_state)
 
 
 def check_color(images: jax.Array, name: str) -> None:
-    """Raises ValueError unless images are floating `[B, H, W, C]` with 1 or 3 channels."""
+    """Raises ValueError unless images are floating-point `[B, H, W, C]` with 1 or 3 channels."""
     if images.ndim != 4 or images.shape[3] not in (1, 3) or not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(
-            f"{name} takes floating images [B, H, W, C] with 1 or 3 channels, not {images.dtype} {images.shape}"
+            f"{name} needs floating images [B, H, W, C] with 1 or 3 channels, not {images.dtype} {images.shape}"
         )

@@ -1,6 +1,6 @@
 """DiffAugment: Zhao et al., "Differentiable augmentation for data-efficient GAN training", 2020.
 
-The operations on one image `[H, W, C]` take their random parameters explicitly.
+The operations act on one image `[H, W, C]` and take their random parameters as arguments.
 """
 
 from collections.abc import Callable
@@ -9,22 +9,22 @@ import jax
 import jax.numpy as jnp
 
 from ..types import Images, Key, PyTree
-from .base import Augment, check_color, still
+from .base import Augment, check_color, keep_state
 
 
 def brightness(image: jax.Array, offset: jax.Array | float) -> jax.Array:
-    """`x + offset`; offset is U(-0.5, 0.5)."""
+    """Returns `x + offset`; the policy draws offset from U(-0.5, 0.5)."""
     return image + offset
 
 
 def saturation(image: jax.Array, factor: jax.Array | float) -> jax.Array:
-    """`m + factor (x - m)`, m a pixel's mean over its channels; factor is U(0, 2)."""
+    """Returns `m + factor (x - m)`, m being each pixel's mean over channels; the policy draws from U(0, 2)."""
     mean = jnp.mean(image, axis=2, keepdims=True)
     return mean + factor * (image - mean)
 
 
 def contrast(image: jax.Array, factor: jax.Array | float) -> jax.Array:
-    """`m + factor (x - m)`, m the mean of the whole image; factor is U(0.5, 1.5)."""
+    """Returns `m + factor (x - m)`, m being the mean of the image; the policy draws from U(0.5, 1.5)."""
     mean = jnp.mean(image)
     return mean + factor * (image - mean)
 
@@ -32,31 +32,31 @@ def contrast(image: jax.Array, factor: jax.Array | float) -> jax.Array:
 def translation(
     image: jax.Array, down: jax.Array | int, right: jax.Array | int, ratio: float = 1 / 8
 ) -> jax.Array:
-    """The image moved by whole pixels, zeros behind it; at most `int(side ratio + 0.5)` either way."""
+    """Moves the image by whole pixels, at most `int(side ratio + 0.5)` each way, and fills with zeros."""
     limit = shifts(image.shape, ratio)
     padded = jnp.pad(image, [(limit[0], limit[0]), (limit[1], limit[1]), (0, 0)])
     return jax.lax.dynamic_slice(padded, (limit[0] - down, limit[1] - right, 0), image.shape)
 
 
 def cutout(image: jax.Array, row: jax.Array | int, column: jax.Array | int, ratio: float = 1 / 2) -> jax.Array:
-    """Zeros in a box of `int(side ratio + 0.5)` pixels, which starts half its size above and left of the place."""
+    """Sets a box of `int(side ratio + 0.5)` pixels to zero; it starts half its size above and left of a pixel."""
     inside = []
-    for side, place in zip(image.shape[:2], (row, column)):
+    for side, center in zip(image.shape[:2], (row, column)):
         size = int(side * ratio + 0.5)
-        i = jnp.arange(side) - (place - size // 2)
+        i = jnp.arange(side) - (center - size // 2)
         inside.append((i >= 0) & (i < size))
     box = inside[0][:, None] & inside[1][None, :]
     return jnp.where(box[:, :, None], 0.0, image)
 
 
 def shifts(shape: tuple[int, ...], ratio: float) -> tuple[int, int]:
-    """The largest translation down and right, in pixels."""
+    """Returns the largest translation down and right, in pixels."""
     return int(shape[0] * ratio + 0.5), int(shape[1] * ratio + 0.5)
 
 
 def _color(image: jax.Array, key: Key) -> jax.Array:
-    light, vivid, stark = jax.random.uniform(key, (3,), image.dtype)
-    return contrast(saturation(brightness(image, light - 0.5), 2 * vivid), stark + 0.5)
+    b, s, c = jax.random.uniform(key, (3,), image.dtype)
+    return contrast(saturation(brightness(image, b - 0.5), 2 * s), c + 0.5)
 
 
 def _translation(image: jax.Array, key: Key) -> jax.Array:
@@ -80,29 +80,29 @@ POLICIES: dict[str, Callable[[jax.Array, Key], jax.Array]] = {
 
 
 def diff_augment(policy: str | tuple[str, ...] = "color,translation,cutout") -> Augment:
-    """DiffAugment: every image is augmented, by each part of the policy in the order given.
+    """DiffAugment: augments every image by each part of the policy, in the order given.
 
-    "color" is brightness U(-0.5, 0.5), saturation U(0, 2) and contrast U(0.5, 1.5), "translation" moves by up to
-    1/8 of each side, "cutout" blanks a box of half of each side. Images are `[B, H, W, C]`, C 1 or 3, of any
-    floating type; 16-bit ones are computed in float32 and cast back.
+    "color" is brightness U(-0.5, 0.5), saturation U(0, 2) and contrast U(0.5, 1.5); "translation" moves by up to
+    1/8 of each side; "cutout" sets a box of half of each side to zero. Images are `[B, H, W, C]` with C 1 or 3, of
+    any floating type; 16-bit images are computed in float32 and cast back.
 
     Raises:
-        ValueError: a part of the policy has no meaning, or images are of another shape.
+        ValueError: a part of the policy is unknown, or the images have another shape.
     """
     parts = tuple(part.strip() for part in policy.split(",")) if isinstance(policy, str) else tuple(policy)
     for part in parts:
         if part not in POLICIES:
-            raise ValueError(f"diff_augment knows no {part!r}: its policy is made of {', '.join(POLICIES)}")
+            raise ValueError(f"diff_augment has no operation {part!r}: use {', '.join(POLICIES)}")
 
-    def one(image: jax.Array, key: Key) -> jax.Array:
+    def augment_one(image: jax.Array, key: Key) -> jax.Array:
         for part in parts:
-            # Folding in the operation's own number keeps its draws the same whatever else the policy has.
+            # Each operation folds in its own number, so its draws do not depend on the rest of the policy.
             image = POLICIES[part](image, jax.random.fold_in(key, list(POLICIES).index(part)))
         return image
 
     def apply(state: PyTree, images: Images, keys: Key) -> Images:
         check_color(images, "diff_augment")
         x = images.astype(jnp.promote_types(images.dtype, jnp.float32))
-        return jax.vmap(one)(x, keys).astype(images.dtype)
+        return jax.vmap(augment_one)(x, keys).astype(images.dtype)
 
-    return Augment(init=lambda: (), apply=apply, update=still)
+    return Augment(init=lambda: (), apply=apply, update=keep_state)

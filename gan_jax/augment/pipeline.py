@@ -1,4 +1,4 @@
-"""ADA's pipeline: random parameters for every image, and the operations in their order."""
+"""ADA's pipeline: draws the random parameters of every image, and applies the operations in order."""
 
 import math
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from .geometry import Geometry, blit, blit_inverse, inverse, warp
 
 
 class Strengths(NamedTuple):
-    """What each operation's probability is multiplied by, from 0 (off) to 1."""
+    """The factor of each operation's probability, from 0 (off) to 1."""
 
     xflip: float = 0.0
     rotate90: float = 0.0
@@ -34,7 +34,13 @@ class Strengths(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """Of one image: geometry, colour, factors of the bands `[4]`, noise's deviation, the box's centre and size."""
+    """The parameters of one image.
+
+    Attributes:
+        bands: the factors `[4]` of the frequency bands.
+        noise: the standard deviation of the noise.
+        center, size: the cutout box.
+    """
 
     geometry: Geometry
     color: Color
@@ -45,16 +51,16 @@ class Parameters(NamedTuple):
 
 
 def draw(key: Key, p: jax.Array, s: Strengths) -> Parameters:
-    """Parameters of one image: each operation acts with probability `p` times its strength.
+    """Draws the parameters of one image: each operation acts with probability `p` times its strength.
 
-    All numbers are drawn whatever is switched on, so that an operation's draws do not depend on the others. The
-    two rotations act with `1 - sqrt(1 - p)` each, so that one of them does with p.
+    All numbers are always drawn, so an operation's draws do not depend on which others are on. Each of the two
+    rotations acts with probability `1 - sqrt(1 - p)`, so at least one of them acts with probability p.
     """
     gates, uniform = jax.random.uniform(jax.random.fold_in(key, 0), (2, 20))
     normal = jax.random.normal(jax.random.fold_in(key, 1), (16,))
 
-    def gate(i: int, chance, value, neutral):
-        return jnp.where(gates[i] < chance, value, neutral)
+    def gate(i: int, probability, value, neutral):
+        return jnp.where(gates[i] < probability, value, neutral)
 
     def lognormal(i: int, octaves: float) -> jax.Array:
         return jnp.exp(normal[i] * octaves * math.log(2))
@@ -62,8 +68,8 @@ def draw(key: Key, p: jax.Array, s: Strengths) -> Parameters:
     def angle(i: int) -> jax.Array:
         return (2 * uniform[i] - 1) * math.pi
 
-    def pair(values: jax.Array, gate_index: int, chance: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return gate(gate_index, chance, values[0], 0.0), gate(gate_index, chance, values[1], 0.0)
+    def pair(values: jax.Array, i: int, probability: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return gate(i, probability, values[0], 0.0), gate(i, probability, values[1], 0.0)
 
     turn = 1 - jnp.sqrt(jnp.clip(1 - s.rotate * p, 0.0, 1.0))
     geometry = Geometry(
@@ -93,10 +99,10 @@ def draw(key: Key, p: jax.Array, s: Strengths) -> Parameters:
     )
 
 
-def augmented(images: Images, keys: Key, p: jax.Array, s: Strengths) -> Images:
-    """Images `[B, H, W, C]` through the operations whose strength is above 0.
+def apply_pipeline(images: Images, keys: Key, p: jax.Array, s: Strengths) -> Images:
+    """Applies the operations whose strength is above 0 to images `[B, H, W, C]`.
 
-    Where the policy only copies pixels (`xflip`, `rotate90`, `xint`), they are copied. ADA filters those too.
+    A policy whose only geometric operations are `xflip`, `rotate90` and `xint` copies pixels; ADA filters them.
     """
     _, h, w, _ = images.shape
     drawn = lax.stop_gradient(jax.vmap(lambda key: draw(key, p, s))(keys))

@@ -1,7 +1,7 @@
 """The wavelet filters of ADA's pipeline, as constant matrices along one side of an image.
 
-Daubechies, "Ten lectures on wavelets", 1992: sym6 (12 taps) for resampling, sym2 (4 taps) for bands. Images go on
-beyond their border as in a mirror, without end; each matrix has the mirror in it, so it reads pixels alone.
+Daubechies, "Ten lectures on wavelets", 1992: sym6 (12 taps) is for resampling, sym2 (4 taps) for the bands. Images
+are reflected beyond their border without end; each matrix includes the reflection, so it acts on the pixels only.
 """
 
 import functools
@@ -17,14 +17,15 @@ SYM2 = np.array([1 - 3**0.5, 3 - 3**0.5, 3 + 3**0.5, 1 + 3**0.5]) / (4 * 2**0.5)
 
 
 def mirrored(i, n: int):
-    """The pixel, of n, that a mirror shows at index i: 2 1 | 0 1 2 | 1 0, with period 2 (n - 1)."""
+    """Returns the pixel (of n) that reflection puts at index i: 2 1 | 0 1 2 | 1 0, with period 2 (n - 1)."""
     return n - 1 - abs(i % max(2 * (n - 1), 1) - (n - 1))
 
 
 @functools.cache
 def upsampling(n: int) -> np.ndarray:
-    """`[4 (n - 1), n]`: one period of the mirrored pixels at twice the resolution. Pixel j lies at index 2 j.
+    """Returns `[4 (n - 1), n]`: maps n pixels to one period of their reflection at twice the resolution.
 
+    Pixel j lies at index 2 j:
     `u[m] = sqrt(2) sum_k f[k] z[m + 5 - k]` with `z[2 j] = x[j]`, `z[2 j + 1] = 0` and f = sym6.
     """
     matrix = np.zeros((4 * (n - 1), n))
@@ -37,9 +38,9 @@ def upsampling(n: int) -> np.ndarray:
 
 @functools.cache
 def downsampling(n: int) -> np.ndarray:
-    """`[n, 2 n + 10]`: the transpose of upsampling, halved, on indices -5 to 2 n + 4 of the fine grid.
+    """Returns `[n, 2 n + 10]`: half the transpose of upsampling, on indices -5 to 2 n + 4 of the fine grid.
 
-    `y[j] = sum_k f[k] / sqrt(2) u[2 j - 5 + k]`; after `upsampling` it is the identity, as f is orthonormal.
+    `y[j] = sum_k f[k] / sqrt(2) u[2 j - 5 + k]`. It inverts `upsampling`, because f is orthonormal.
     """
     matrix = np.zeros((n, 2 * n + 10))
     for j in range(n):
@@ -49,20 +50,21 @@ def downsampling(n: int) -> np.ndarray:
 
 @functools.cache
 def filter_bank() -> np.ndarray:
-    """`[4, 43]`: bands [0, pi/8], [pi/8, pi/4], [pi/4, pi/2], [pi/2, pi], symmetric, that sum to a unit impulse.
+    """Returns `[4, 43]`: symmetric filters of the bands [0, pi/8], [pi/8, pi/4], [pi/4, pi/2] and [pi/2, pi].
 
-    With `L(z) = h(z) h(1/z) / 2` of sym2's lowpass h and `H(z) = 1 - L(z)`, from high to low: `H(z)`,
-    `L(z) H(z^2)`, `L(z) L(z^2) H(z^4)`, `L(z) L(z^2) L(z^4)`. Karras et al., 2020, appendix B.3.
+    They sum to a unit impulse. With sym2's lowpass h, `L(z) = h(z) h(1/z) / 2` and `H(z) = 1 - L(z)`, they are,
+    from high to low, `H(z)`, `L(z) H(z^2)`, `L(z) L(z^2) H(z^4)` and `L(z) L(z^2) L(z^4)`. Karras et al., 2020,
+    appendix B.3.
     """
     low = np.convolve(SYM2, SYM2[::-1]) / 2
     high = -low
     high[3] += 1.0
-    bands, through = [], np.ones(1)
+    bands, lowpass = [], np.ones(1)
     for level in range(3):
-        bands.append(np.convolve(through, _dilated(high, 2**level)))
-        through = np.convolve(through, _dilated(low, 2**level))
-    widths = [(43 - len(band)) // 2 for band in [*bands, through]]
-    return np.stack([np.pad(band, w) for band, w in zip([*bands, through], widths)])[::-1]
+        bands.append(np.convolve(lowpass, _dilated(high, 2**level)))
+        lowpass = np.convolve(lowpass, _dilated(low, 2**level))
+    widths = [(43 - len(band)) // 2 for band in [*bands, lowpass]]
+    return np.stack([np.pad(band, w) for band, w in zip([*bands, lowpass], widths)])[::-1]
 
 
 def _dilated(taps: np.ndarray, factor: int) -> np.ndarray:
@@ -73,7 +75,7 @@ def _dilated(taps: np.ndarray, factor: int) -> np.ndarray:
 
 @functools.cache
 def band_filters(n: int) -> np.ndarray:
-    """`[4, n, n]`: the filter bank along a side of n pixels."""
+    """Returns `[4, n, n]`: the filter bank along a side of n pixels."""
     bank = filter_bank()
     matrices = np.zeros((4, n, n))
     for i in range(n):

@@ -3,9 +3,10 @@
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..config.overrides import literal
-from ..config.resolve import Call
+if TYPE_CHECKING:
+    from ..config import Call
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +54,11 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
-def call(text: str) -> Call:
+def call(text: str) -> "Call":
     """Reads `name` or `name:key=value,key=value`, where the name may be `module:function`."""
+    from ..config import Call
+    from ..config.values import literal
+
     name, _, rest = text.rpartition(":") if "=" in text.rpartition(":")[2] else (text, "", "")
     pairs = [part.partition("=") for part in rest.split(",") if part]
     if not all(key and equals for key, equals, _ in pairs):

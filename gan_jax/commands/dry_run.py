@@ -10,6 +10,7 @@ from jax.stages import Compiled
 from .. import config as configs
 from ..config import Config
 from ..config.build import SampleSpec, batch_spec, make_gan, make_source
+from ..config.overrides import without_indices
 from ..gan import GAN
 from ..ops import compiler_options
 from ..runtime import precision
@@ -45,7 +46,8 @@ def describe(config: Config) -> str:
     whole = program if gan.microbatches == 1 else compiled(dataclasses.replace(gan, microbatches=1))
     where = f"{len(placement.devices)} x {placement.devices[0].device_kind} ({placement.mode})"
     return "\n".join([
-        configs.to_text(config),
+        *_fields(config),
+        "",
         f"data: {len(source):,} samples of shape {spec.shape}, {spec.classes or 'no'} classes",
         *notes(config, len(source)),
         "",
@@ -57,6 +59,15 @@ def describe(config: Config) -> str:
         *_cost(program, whole, config.batch),
         f"devices: {where}",
     ])  # fmt: skip
+
+
+def _fields(config: Config) -> Iterator[str]:
+    """Yields a line for each field of the config, as an override takes it, with what the field means."""
+    docs = configs.field_docs()
+    for line in configs.to_text(config).splitlines():
+        path = line.partition(" = ")[0]
+        doc = docs.get(without_indices(path))
+        yield f"{line:40}  # {doc.splitlines()[0]}" if doc else line
 
 
 def _leaves(params: PyTree) -> Iterator[tuple[str, jax.ShapeDtypeStruct]]:

@@ -11,8 +11,9 @@ from .. import config as configs
 from ..config import Call
 from ..config.build import Allow, make_source
 from ..errors import UserError
-from ..metrics.evaluator import Evaluator, features_of, generated, keep
-from ..metrics.record import Record
+from ..metrics.evaluator import Evaluator, generate_images
+from ..metrics.features.choose import choose_extractor
+from ..metrics.record import Record, append_new
 from ..report.page import page
 from ..runtime import precision
 from ..standing_statistics import standing_statistics
@@ -68,7 +69,7 @@ def evaluate(
         field = "data.source.source.split" if config.data.source.name == "stacked" else "data.source.split"
         source = make_source(configs.override(config, [f"{field}={split}"], allow=allow), allow)
     # A classifier is trained on the data of the run, also where samples are compared with another split.
-    evaluator = Evaluator(source, features_of(features, config, trained_on, allow), metrics, reference)
+    evaluator = Evaluator(source, choose_extractor(features, config, trained_on, allow), metrics, reference)
     options: dict[str, object] = {} if truncation == 1.0 else {"truncation": truncation}
     labels = None
     if config.conditional:
@@ -78,10 +79,10 @@ def evaluate(
         options["standing_statistics"] = standing
         variables = _standing(run, seed, standing)
     records = evaluator.score(
-        generated(sampler, variables, count, labels), seed=seed, step=run.step, options=options, notes=notes
+        generate_images(sampler, variables, count, labels), seed=seed, step=run.step, options=options, notes=notes
     )
     try:
-        keep(workdir, records)
+        append_new(workdir, records)
         page(workdir)  # the page of the run shows the metrics
     except OSError as error:
         reason = f"{workdir} can't be written to ({error.strerror})"
@@ -92,7 +93,7 @@ def evaluate(
 def _standing(run: Opened, seed: int, batches: int) -> Variables:
     """Returns the moving average of the generator with the statistics of batch norm measured again."""
     classes = run.spec.classes if run.config.conditional else None
-    run_precision = precision.asked(run.config, jax.default_backend())
+    run_precision = precision.matmul_precision(run.config, jax.default_backend())
     measure = precision.traced_with(run_precision, standing_statistics)
     try:
         return measure(run.gan, run.state.ema, jax.random.key(seed), run.config.batch, batches, classes)

@@ -10,7 +10,7 @@ from ..errors import UserError, one_line
 _TEMPLATE = '''"""{title}: images like those in a folder, at 64 x 64 pixels.
 
 Command   {command}
-Result    runs/{title}/index.html shows the curves and the sample grids.
+Result    runs/{title}/report.html shows the curves and the sample grids.
 """
 
 from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Sample
@@ -73,7 +73,7 @@ def write_config(path: str | os.PathLike) -> None:
     path = Path(path)
     name, shown = path.stem, one_line(path)
     if path.suffix != ".py" or not name.strip(".") or not name.isprintable() or set(name) & set('"\\'):
-        raise UserError(f"{shown} is no name for a config file: give a plain name that ends in .py")
+        raise UserError(f"{shown} cannot name a config file: give a plain name that ends in .py, as my_photos.py")
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(_TEMPLATE.format(title=name, name=f'"{name}"', command=_command(path)))

@@ -13,7 +13,8 @@ from .. import pixels, report
 from ..config import Call
 from ..config.build import Allow, make_source
 from ..errors import UserError
-from ..metrics.evaluator import Evaluator, features_of, generated
+from ..metrics.evaluator import Evaluator, generate_images
+from ..metrics.features.choose import choose_extractor
 from ..runtime.sampler import Sampler
 from ..train.open_run import Opened, open_run
 from ..types import Variables
@@ -139,7 +140,7 @@ def neighbours(
     values = run.sampler(seed, truncation, labels)(run.state.ema, count)
     _check_images(values, run, "they have no features")
     source = make_source(run.config, allow)
-    evaluator = Evaluator(source, features_of(features, run.config, source, allow), ())
+    evaluator = Evaluator(source, choose_extractor(features, run.config, source, allow), ())
     samples = pixels.to_uint8(values)
     try:
         reals = evaluator.nearest_reals(samples, nearest_reals)
@@ -189,7 +190,7 @@ def _write(values: np.ndarray, path: Path, columns: int | None) -> None:
 def _write_each(folder: Path, sampler: Sampler, variables: Variables, count: int) -> list[Path]:
     """Writes one file for each image. Blocks of images are drawn one after the other, to save memory."""
     paths = [folder / f"{i:05d}.png" for i in range(count)]
-    images = itertools.chain.from_iterable(generated(sampler, variables, count))
+    images = itertools.chain.from_iterable(generate_images(sampler, variables, count))
     for path, image in zip(paths, images, strict=True):
         report.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
     return paths

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.workdir or Path("runs") / config.name,
         on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
         max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
-        stop=lambda: f"{preemption.asked} came" if preemption.asked else None,
+        stop=lambda: f"{preemption.signal_name} came" if preemption.signal_name else None,
     )
     if arguments.distributed:
         from ..runtime.hosts import disconnect

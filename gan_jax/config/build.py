@@ -11,10 +11,11 @@ import numpy as np
 from ..augment import Augment
 from ..data.source import Source
 from ..errors import UserError, one_line
-from ..gan import GAN
+from ..gan import GAN, GANTerm
+from ..penalties import Term
 from ..schedules import half_life, per_update
 from .resolve import Call, keywords, resolve
-from .schema import HOMES, Config, Penalty
+from .schema import HOMES, Config, ConfigTerm
 
 
 class SampleSpec(NamedTuple):
@@ -87,8 +88,10 @@ def _optimizer(call: Call, home: str, images_per_update: float, allow: Allow) ->
         raise UserError(f"{home}={call.name}: {error}") from error
 
 
-def _penalties(entries: tuple[Penalty, ...], home: str, allow: Allow) -> tuple:
-    return tuple((_schedule(p.weight, allow), build(p.call, home, allow), p.every) for p in entries)
+def _terms(terms: tuple[ConfigTerm, ...], home: str, allow: Allow) -> tuple[GANTerm, ...]:
+    return tuple(
+        Term(_schedule(term.weight, allow), build(term.penalty, home, allow), term.every) for term in terms
+    )
 
 
 def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
@@ -116,12 +119,8 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
                 config.batch / config.disc_steps, allow,
             ),
             latent=build(config.latent, "latent", allow),
-            generator_penalties=_penalties(
-                config.generator_penalties, "generator_penalties.call", allow
-            ),
-            discriminator_penalties=_penalties(
-                config.discriminator_penalties, "discriminator_penalties.call", allow
-            ),
+            generator_terms=_terms(config.generator_terms, "generator_terms.penalty", allow),
+            discriminator_terms=_terms(config.discriminator_terms, "discriminator_terms.penalty", allow),
             augment=augment,
             ema=half_life(_schedule(config.ema.half_life, allow), config.ema.ramp_up),
             disc_steps=config.disc_steps,

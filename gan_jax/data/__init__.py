@@ -1,7 +1,7 @@
-"""Data by random access: sources (one a file), the order of the rows, and the loader that feeds the step.
+"""Data sources (one per file), the order of their rows, and the loader that gives batches to the training step.
 
-A source is a function `NAME` in the module `gan_jax.data.NAME` (digits, tfds, folder, npz, gaussians); it is
-found by that name, so the functions themselves are not exported here. Importing this package imports neither
+A source is made by the function `NAME` in the module `gan_jax.data.NAME` (digits, tfds, folder, npz, gaussians,
+stacked). A config names the function, so this package does not export it. Importing this package imports neither
 Pillow nor tensorflow_datasets.
 """
 

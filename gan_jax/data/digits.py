@@ -1,4 +1,4 @@
-"""The 1797 handwritten digits of 8 x 8 pixels: a set that is always there."""
+"""The 1797 handwritten digits of 8 x 8 pixels, which the package contains."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ def digits(
     channels: Channels | None = None,
     mirror: bool = False,
 ) -> Source:
-    """1797 grey digits, (8, 8, 1) unless resized, with labels 0 to 9; embedded in the package.
+    """Returns a source of 1797 grey digits, (8, 8, 1) unless resized, with labels 0 to 9.
 
-    The test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak (UCI Machine
-    Learning Repository, 1998, https://doi.org/10.24432/C50P49, CC BY 4.0), as scikit-learn ships it. The
-    values 0 to 16 become round(v * 255 / 16).
+    They are the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak (UCI Machine
+    Learning Repository, 1998, https://doi.org/10.24432/C50P49, CC BY 4.0), as scikit-learn contains
+    them. The values v from 0 to 16 become round(v * 255 / 16).
     """
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as stored:
         values, label = stored["image"], stored["label"]

@@ -1,4 +1,4 @@
-"""From a source and an order to host batches: streamed by threads, or indices into arrays on the device."""
+"""Loads batches in host memory: streams them from a source, or gives indices into arrays on the device."""
 
 import math
 import os
@@ -18,34 +18,34 @@ _BLOCK = 256
 
 
 def choose_resident(setting: Literal["auto"] | bool, source: Source, memory_bytes: int | None) -> bool:
-    """Whether the decoded set is to live on the device.
+    """Returns whether the decoded set is kept in device memory.
 
-    "auto" says yes to a set under 1/8 of `memory_bytes`, one device's memory; None stands for a device that
-    does not tell (the CPU), and takes the host's memory.
+    "auto" keeps a set that is smaller than 1/8 of `memory_bytes`, the memory of one device. Pass None for a device
+    that does not report its memory (the CPU); the memory of the host then counts.
     """
     if isinstance(setting, bool):
         return setting
     if setting != "auto":
         raise UserError(f"resident must be auto, true or false, not '{setting}'")
-    sample = math.prod(source.shape) * source.dtype.itemsize + (0 if source.classes is None else 4)
+    sample_bytes = math.prod(source.shape) * source.dtype.itemsize + (0 if source.classes is None else 4)
     available = host_memory_bytes() if memory_bytes is None else memory_bytes
-    return len(source) * sample < available / 8
+    return len(source) * sample_bytes < available / 8
 
 
 def host_memory_bytes() -> int:
-    """How much memory this machine, or this container, has."""
+    """Returns the memory of this host, or of this container, in bytes."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")  # a container may have less than the machine
+    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
     text = limit.read_text().strip() if limit.is_file() else ""
     return min(total, int(text)) if text.isdigit() else total
 
 
 def read_all(source: Source) -> Rows:
-    """Every row of the source in order, decoded once by all cores: "image" [N, ...], "label" [N] if any."""
+    """Reads all rows of the source in order, on all cores: "image" [N, ...], and "label" [N] if it has labels."""
     count = len(source)
     try:
         rows: Rows = {"image": np.empty((count, *source.shape), source.dtype)}
-    except (MemoryError, ValueError) as error:  # NumPy has a largest size too
+    except (MemoryError, ValueError) as error:  # ValueError: larger than NumPy allows
         raise UserError(f"{source.fingerprint()} does not fit in memory: pass data.resident=false") from error
     if source.classes is not None:
         rows["label"] = np.empty(count, np.int32)
@@ -67,10 +67,10 @@ def read_all(source: Source) -> Rows:
 
 
 def read_rows(source: Source, indices: np.ndarray) -> Rows:
-    """`source.read`, whose failure names the record that failed.
+    """Returns `source.read(indices)`; an error names the record that cannot be read.
 
-    A UserError, OSError or MemoryError becomes a UserError with the record's number; any other exception keeps its
-    type and gets the number as a note, since it is a fault of the source's code.
+    A UserError, OSError or MemoryError becomes a UserError that names the record. Any other exception is a bug in
+    the code of the source: it keeps its type, and a note names the record.
     """
     try:
         return source.read(indices)
@@ -93,18 +93,18 @@ def _first_failure(source: Source, indices: np.ndarray) -> tuple[int, Exception]
 
 
 class Loader:
-    """Host batches for ever, one for each chunk of `fuse` steps, from `start_step` on; a context manager.
+    """An endless iterator of batches in host memory: one item for each chunk of `fuse` steps from `start_step` on.
 
-    Every leaf has the leading axes [fuse] if fuse > 1, [turns] if turns > 1, then [batch]. Resident:
-    {"index": int32}, rows of `read_all`'s arrays, to be gathered on the device. Streamed: {"image", "label"}
-    read by `workers` threads, `prefetch` chunks ahead, handed out in order. Both are the same batches, bit
-    for bit.
+    Use it as a context manager. Every leaf has the leading axes [fuse] if fuse > 1, [batches_per_step] if
+    batches_per_step > 1, then [batch]. A resident loader gives {"index": int32}, indices into the arrays of
+    `read_all`, which the device gathers. A streaming loader gives {"image", "label"}, which `workers` threads read
+    up to `prefetch` chunks ahead. Both give the same batches in the same order, bit for bit.
 
-    batch:  the global batch.
-    turns:  batches that one step takes (`GAN.rows`).
-    local:  this process's columns of the global batch; all of them if None.
+    batch:            the number of samples in a global batch.
+    batches_per_step: the number of batches that one step takes (`GAN.batches_per_step`).
+    local:            the samples of each global batch that this process loads; None loads all.
 
-    A record that cannot be read raises in the consumer, when its chunk's turn comes (see `read_rows`).
+    If a record cannot be read, `next` raises when it reaches the chunk of that record (see `read_rows`).
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Loader:
         *,
         seed: int,
         batch: int,
-        turns: int = 1,
+        batches_per_step: int = 1,
         fuse: int = 1,
         start_step: int = 0,
         resident: bool,
@@ -121,14 +121,16 @@ class Loader:
         prefetch: int = 2,
         local: slice | None = None,
     ):
-        if min(batch, turns, fuse, workers, prefetch) < 1:
-            raise ValueError("batch, turns, fuse, workers and prefetch are at least 1")
+        if min(batch, batches_per_step, fuse, workers, prefetch) < 1:
+            raise ValueError("batch, batches_per_step, fuse, workers and prefetch must be at least 1")
         if start_step % fuse:
-            raise ValueError(f"step {start_step} is not on the border of a chunk of {fuse} steps")
+            raise ValueError(f"start_step must be a multiple of fuse={fuse}, not {start_step}")
         if resident and len(source) > np.iinfo(np.int32).max:
-            raise UserError(f"a resident set has fewer than 2**31 rows, not {len(source)}: pass resident=false")
+            raise UserError(
+                f"a resident set must have fewer than 2**31 rows, not {len(source)}: pass data.resident=false"
+            )
         self._source, self._order = source, Order(seed, len(source))
-        self._batch, self._turns, self._fuse = batch, turns, fuse
+        self._batch, self._batches_per_step, self._fuse = batch, batches_per_step, fuse
         self._local = local or slice(None)
         self._next_step = start_step
         self._pending: deque[Future[Rows]] = deque()
@@ -155,7 +157,7 @@ class Loader:
         return rows
 
     def close(self) -> None:
-        """Ends the worker threads and waits for them; the iteration is over."""
+        """Stops the worker threads and waits for them; the iteration ends."""
         self._closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -174,7 +176,7 @@ class Loader:
 
     def _indices(self, first_step: int) -> np.ndarray:
         steps = range(first_step, first_step + self._fuse)
-        rows = np.stack([self._order.step_rows(step, self._batch, self._turns) for step in steps])
+        rows = np.stack([self._order.step_rows(step, self._batch, self._batches_per_step) for step in steps])
         return (rows if self._fuse > 1 else rows[0])[..., self._local]
 
     def _read(self, first_step: int) -> Rows:

@@ -1,4 +1,4 @@
-"""Images or vectors from a NumPy .npz file."""
+"""A source of images or vectors from a NumPy .npz file."""
 
 import math
 import warnings
@@ -11,7 +11,7 @@ from ..errors import UserError, one_line
 from .arrays import Arrays
 from .images import Channels, Crop, Filter, Transform
 from .loader import host_memory_bytes
-from .source import Mirrored, Source, locate, reason
+from .source import Mirrored, Source, expand_path, reason
 
 
 def npz(
@@ -24,13 +24,14 @@ def npz(
     channels: Channels | None = None,
     mirror: bool = False,
 ) -> Source:
-    """uint8 images [N, H, W] or [N, H, W, C] with C = 1, 3 or 4, or float32 vectors [N, D], held in memory.
+    """Returns a source of the samples in a .npz file, which are held in memory.
 
-    The samples are the array `image_key`, or the only array of the file; labels are the integers of
-    `label_key` from 0 on, if the file has it ("" ignores them). The image options do not apply to vectors.
-    Raises UserError where the file cannot be used.
+    Samples are uint8 images [N, H, W] or [N, H, W, C] with C = 1, 3 or 4, or float32 vectors [N, D]. They are the
+    array `image_key`, or the only array of the file. Labels are the array `label_key` of integers from 0 on, if
+    the file has it; "" ignores it. The image options do not apply to vectors. Raises UserError if the file cannot
+    be used.
     """
-    file = locate(path)
+    file = expand_path(path)
     arrays = _load(file, image_key, label_key)
     image = _checked_samples(file, *arrays["image"])
     label, classes = None, None
@@ -40,14 +41,14 @@ def npz(
     transform = Transform(size, crop, filter, channels)
     if image.ndim == 2 and (transform != Transform() or mirror):
         raise UserError(
-            f"'{one_line(file)}' holds vectors: size, crop, filter, channels and mirror are for images"
+            f"'{one_line(file)}' holds vectors: size, crop, filter, channels and mirror are only for images"
         )
     source = Arrays("npz", image, label, classes, transform)
     return Mirrored(source) if mirror else source
 
 
 def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np.ndarray]]:
-    """The arrays in use, each with its name in the file, under "image" and "label"."""
+    """Returns {"image": (name in the file, array)}, and the same for "label" if the file has labels."""
     shown = one_line(file)
     if not file.is_file():
         raise UserError(f"there is no file '{shown}'")
@@ -56,20 +57,20 @@ def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np
     try:
         with zipfile.ZipFile(file) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            keys = _keys(shown, list(members), image_key, label_key)
-            return {use: (key, _read(archive, members[key])) for use, key in keys.items()}
+            keys = _choose_arrays(shown, list(members), image_key, label_key)
+            return {role: (key, _read(archive, members[key])) for role, key in keys.items()}
     except UserError:
         raise
-    except Exception as error:  # zipfile and NumPy raise nearly anything on damaged bytes
+    except Exception as error:  # zipfile and NumPy may raise any exception for damaged bytes
         raise UserError(f"'{shown}' cannot be read as an .npz file: {reason(error)}") from error
 
 
-def _keys(shown: str, there: list[str], image_key: str, label_key: str) -> dict[str, str]:
-    """The names of the arrays in use, under "image" and "label"."""
-    keys = {"label": label_key} if label_key in there else {}
-    samples = [name for name in there if name != label_key]
-    has = one_line(", ".join(there)) or "none"
-    if image_key in there:
+def _choose_arrays(shown: str, names: list[str], image_key: str, label_key: str) -> dict[str, str]:
+    """Returns the names of the arrays to read as "image" and as "label"."""
+    keys = {"label": label_key} if label_key in names else {}
+    samples = [name for name in names if name != label_key]
+    has = one_line(", ".join(names)) or "none"
+    if image_key in names:
         keys["image"] = image_key
     elif len(samples) == 1 and image_key == "image":
         keys["image"] = samples[0]
@@ -81,10 +82,10 @@ def _keys(shown: str, there: list[str], image_key: str, label_key: str) -> dict[
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array, whose size is known before any of it is unpacked. Damaged bytes may raise nearly anything."""
+    """Reads one array, after a check of its size. Damaged bytes may raise any exception."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     with archive.open(name) as member, warnings.catch_warnings():
-        warnings.simplefilter("error")  # NumPy warns of a header that Python 2 wrote
+        warnings.simplefilter("error")  # NumPy warns about headers that Python 2 wrote
         version = np.lib.format.read_magic(member)
         if version not in readers:
             raise ValueError(f"its {name} is neither images nor vectors")
@@ -94,38 +95,38 @@ def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         claimed = math.prod(shape) * dtype.itemsize
         held = archive.getinfo(name).file_size - member.tell()
         if claimed != held:
-            raise ValueError(f"its {name} claims {claimed:,} bytes of numbers and holds {held:,}")
-        if claimed > (there := host_memory_bytes()):
-            raise ValueError(f"its {name} needs {claimed:,} bytes of memory, and there are {there:,}")
+            raise ValueError(f"its {name} claims {claimed:,} bytes of numbers but holds {held:,}")
+        if claimed > (available := host_memory_bytes()):
+            raise ValueError(f"its {name} needs {claimed:,} bytes of memory, but this host has {available:,}")
         member.seek(0)
         return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _checked_samples(file: Path, key: str, samples: np.ndarray) -> np.ndarray:
-    what = f"array '{one_line(key)}' of '{one_line(file)}' ({samples.dtype} {list(samples.shape)})"
+    name = f"array '{one_line(key)}' of '{one_line(file)}' ({samples.dtype} {list(samples.shape)})"
     if samples.ndim == 0 or samples.size == 0:
-        raise UserError(f"{what} is empty")
+        raise UserError(f"{name} is empty")
     if samples.ndim == 2:
         if samples.dtype != np.float32:
-            raise UserError(f"{what} must be float32 to serve as vectors: convert it with .astype('float32')")
+            raise UserError(f"{name} must be float32 to be used as vectors: convert it with .astype('float32')")
         if not np.isfinite(samples).all():
-            raise UserError(f"{what} holds values that are not finite")
+            raise UserError(f"{name} holds values that are not finite")
         return samples
     if samples.ndim not in (3, 4):
-        raise UserError(f"{what} is neither images [N, H, W], [N, H, W, C] nor vectors [N, D]")
+        raise UserError(f"{name} is neither images [N, H, W], [N, H, W, C] nor vectors [N, D]")
     if samples.dtype != np.uint8:
-        raise UserError(f"{what} must be uint8 to serve as images: convert it to 0 to 255 and uint8")
+        raise UserError(f"{name} must be uint8 to be used as images: convert it to uint8 values from 0 to 255")
     samples = samples[..., None] if samples.ndim == 3 else samples
     if samples.shape[-1] not in (1, 3, 4):
         hint = " (channels come last: transpose it)" if samples.shape[1] in (1, 3, 4) else ""
-        raise UserError(f"{what} must have 1, 3 or 4 channels in its last axis{hint}")
+        raise UserError(f"{name} must have 1, 3 or 4 channels in its last axis{hint}")
     return samples
 
 
 def _checked_labels(file: Path, key: str, label: np.ndarray, count: int) -> np.ndarray:
-    what = f"array '{one_line(key)}' of '{one_line(file)}' ({label.dtype} {list(label.shape)})"
+    name = f"array '{one_line(key)}' of '{one_line(file)}' ({label.dtype} {list(label.shape)})"
     if label.shape != (count,):
-        raise UserError(f"{what} must hold one label for each of the {count} samples")
+        raise UserError(f"{name} must hold one label for each of the {count} samples")
     if label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= 2**31 - 1:
-        raise UserError(f"{what} must hold the integers 0 to classes - 1: pass label_key='' to ignore it")
+        raise UserError(f"{name} must hold the integers 0 to classes - 1: pass label_key='' to ignore it")
     return label.astype(np.int32)

@@ -1,4 +1,4 @@
-"""The order of the rows: a function of the seed and the row's number alone, with no state to save."""
+"""The order of the rows, a pure function of the seed and the position, so a checkpoint saves no state for it."""
 
 import contextlib
 import threading
@@ -10,32 +10,33 @@ _KEPT_EPOCHS = 2
 
 
 class Order:
-    """Row n of a run over `size` rows is perm(seed, n // size)[n % size].
+    """The order in which a run reads a set of `size` rows: at position n it reads perm(seed, n // size)[n % size].
 
-    perm(seed, epoch) = jax.random.permutation(fold_in(key(seed), epoch), size), with threefry keys. So
-    batches run across epoch borders, nothing is dropped, and a set may be smaller than a batch.
+    perm(seed, epoch) = jax.random.permutation(fold_in(key(seed), epoch), size), with threefry keys. A batch may
+    cross the border between epochs, so no row is dropped, and a set may be smaller than a batch.
     """
 
     def __init__(self, seed: int, size: int):
         if size < 1:
-            raise ValueError("an order needs at least one row")
+            raise ValueError("size must be at least one row")
         self.seed, self.size = seed, size
         self._epochs: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
 
     def rows(self, start: int, count: int) -> np.ndarray:
-        """Rows start to start + count - 1 of the run: int64 [count], each in [0, size)."""
+        """Returns the rows at positions start to start + count - 1: int64 [count], each in [0, size)."""
         stop = start + count
-        pieces = [np.empty(0, np.int64)]
+        pieces = [np.empty(0, np.int64)]  # for count 0
         for epoch in range(start // self.size, -(-stop // self.size)):
             first = epoch * self.size
             pieces.append(self._permutation(epoch)[max(start - first, 0) : stop - first])
         return np.concatenate(pieces)
 
-    def step_rows(self, step: int, batch: int, turns: int = 1) -> np.ndarray:
-        """The turns * batch rows of one step: int64 [batch], or [turns, batch] if turns > 1."""
-        rows = self.rows(step * turns * batch, turns * batch)
-        return rows if turns == 1 else rows.reshape(turns, batch)
+    def step_rows(self, step: int, batch: int, batches_per_step: int = 1) -> np.ndarray:
+        """Returns the rows of one step: int64 [batch], or [batches_per_step, batch] if batches_per_step > 1."""
+        count = batches_per_step * batch
+        rows = self.rows(step * count, count)
+        return rows if batches_per_step == 1 else rows.reshape(batches_per_step, batch)
 
     def _permutation(self, epoch: int) -> np.ndarray:
         with self._lock:
@@ -47,15 +48,15 @@ class Order:
 
 
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    # On the host, so that a run's accelerators are left to its steps. The numbers are the same anywhere.
+    # On the CPU, because the accelerators are busy with training steps. The result is the same on any device.
     with on_host():
         key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), epoch)
         return np.asarray(jax.random.permutation(key, size)).astype(np.int64)
 
 
 def on_host() -> contextlib.AbstractContextManager:
-    """What is computed meanwhile is computed on the CPU, where JAX has it as a device."""
+    """A context manager that makes the CPU the default device of JAX, if JAX has a CPU device."""
     try:
         return jax.default_device(jax.local_devices(backend="cpu")[0])
-    except RuntimeError:  # JAX_PLATFORMS leaves out the CPU
+    except RuntimeError:  # JAX_PLATFORMS excludes the CPU
         return contextlib.nullcontext()

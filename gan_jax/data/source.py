@@ -1,23 +1,24 @@
-"""What a data set is to the trainer: a length, a shape, and rows read by their indices."""
+"""The protocol of a data source, and helpers that the sources share."""
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ..errors import UserError, one_line
+from ..errors import UserError, first_line, one_line
 
-MOST_ROWS = 2**28  # of a set that is made in memory
+MAX_ROWS = 2**28  # the most rows of a set that is made in memory
 
 
 @runtime_checkable
 class Source(Protocol):
-    """A fixed list of samples, read in any order, by several threads at once.
+    """A fixed list of samples. Several threads may read them at the same time, in any order.
 
-    `shape` is one sample's shape, (H, W, C) for images and (D,) for vectors; `dtype` is uint8 for images and
-    float32 for vectors; `classes` is the number of classes, None where there are no labels.
+    `shape` is the shape of one sample: (H, W, C) for images, (D,) for vectors. `dtype` is uint8 for images and
+    float32 for vectors. `classes` is the number of classes, or None if there are no labels.
     """
 
     shape: tuple[int, ...]
@@ -27,21 +28,21 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows at `indices` [n]: "image" [n, *shape], and "label" [n] int32 where `classes` is not None.
+        """Returns the rows at `indices` [n]: "image" [n, *shape], and "label" [n] int32 unless `classes` is None.
 
-        Raises IndexError for an index outside [0, len), UserError for a record that cannot be read.
+        Raises IndexError for an index outside [0, len), and UserError for a record that cannot be read.
         """
         ...
 
     def fingerprint(self) -> str:
-        """One short line that tells this data from other data; kept with a run."""
+        """Returns one short line that differs between different data. A run stores it."""
         ...
 
 
 class Mirrored:
-    """Every image and its mirror image: row i >= N is image i - N flipped left to right, with the same label.
+    """A source of N images followed by their mirror images: row N + i is row i flipped left to right, same label.
 
-    This doubling of the set is the `mirror` option of StyleGAN (Karras et al., 2019, arXiv:1812.04948).
+    StyleGAN's `mirror` option doubles the set in this way (Karras et al., 2019, arXiv:1812.04948).
     """
 
     def __init__(self, source: Source):
@@ -66,7 +67,7 @@ class Mirrored:
 
 
 def checked_indices(indices: np.ndarray, length: int) -> np.ndarray:
-    """`indices` as int64; raises IndexError where one is outside [0, length), negative ones included."""
+    """Returns `indices` as int64. Raises IndexError if one is negative, or `length` or more."""
     indices = np.asarray(indices, dtype=np.int64)
     outside = indices[(indices < 0) | (indices >= length)]
     if outside.size:
@@ -74,34 +75,38 @@ def checked_indices(indices: np.ndarray, length: int) -> np.ndarray:
     return indices
 
 
-def digest(*parts: bytes | memoryview | str) -> str:
-    """Twelve hexadecimal digits of the parts' BLAKE2 hash; each part is hashed with its length."""
-    total = hashlib.blake2b(digest_size=6)
+def hash_parts(parts: Iterable[bytes | memoryview | str], size: int = 6) -> str:
+    """Returns the BLAKE2 hash of the parts and of their lengths: `size` bytes as hexadecimal digits."""
+    total = hashlib.blake2b(digest_size=size)
     for part in parts:
-        content = part.encode(errors="surrogateescape") if isinstance(part, str) else part  # a file's name, too
+        # The name of a file may have bytes that are not UTF-8.
+        content = part.encode(errors="surrogateescape") if isinstance(part, str) else part
         total.update(len(content).to_bytes(8, "little"))
         total.update(content)
     return total.hexdigest()
 
 
 def reason(error: Exception) -> str:
-    """The first line of an exception of another library, for use in a sentence of ours."""
-    lines = str(error).splitlines()
-    return one_line(lines[0]) if lines else type(error).__name__
+    """Returns the first line of another library's error message, to be part of one of our messages."""
+    return one_line(first_line(error))
 
 
-def locate(path: str) -> Path:
-    """`path` with `~` as the home directory, be it there or not. Raises UserError where it can't be."""
+def expand_path(path: str) -> Path:
+    """Returns `path` with `~` expanded, whether the path exists or not.
+
+    Raises UserError if the system does not accept the path.
+    """
     try:
-        found = Path(path).expanduser()
-        os.stat(found)
+        expanded = Path(path).expanduser()
+        os.stat(expanded)
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, the home of no user
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, an unknown user
         why = getattr(error, "strerror", None) or reason(error)
         raise UserError(f"'{one_line(path)}' cannot be read: {why}") from error
-    return found
+    return expanded
 
 
 def describe_shape(shape: tuple[int, ...]) -> str:
+    """Returns the shape as text, such as "28x28x1"."""
     return "x".join(str(side) for side in shape)

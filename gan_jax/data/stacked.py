@@ -1,26 +1,26 @@
-"""Three images of one set as the three channels of one: a thousand modes that can be counted."""
+"""A source that stacks three grey images as the channels of one; with digits it has 1000 modes to count."""
 
 import numpy as np
 
 from ..errors import UserError
-from .source import MOST_ROWS, Source, checked_indices, digest
+from .source import MAX_ROWS, Source, checked_indices, hash_parts
 
 
 class Stacked:
-    """Images `(H, W, 3)`, each channel a row of a one-channel labelled source; see `stacked`."""
+    """A source of images (H, W, 3) whose channels are rows of a labelled one-channel source; see `stacked`."""
 
     def __init__(self, source: Source, count: int, seed: int):
         if len(source.shape) != 3 or source.shape[2] != 1 or source.classes is None:
             raise UserError(
-                f"stacked needs one-channel images with labels, and '{source.fingerprint()}' has samples of shape "
+                f"stacked needs one-channel images with labels, but '{source.fingerprint()}' has samples of shape "
                 f"{tuple(source.shape)} and {source.classes or 'no'} classes: pass channels=1, or another source"
             )
         if count < 1:
             raise UserError(f"count of the stacked images must be at least 1, not {count}")
-        if count > MOST_ROWS:
-            raise UserError(f"count of the stacked images must be at most {MOST_ROWS}, not {count}")
+        if count > MAX_ROWS:
+            raise UserError(f"count of the stacked images must be at most {MAX_ROWS}, not {count}")
         if source.classes**3 >= 2**31:
-            raise UserError(f"stacked counts the cube of {source.classes} classes: there is room for 1290 at most")
+            raise UserError(f"stacked needs a source of at most 1290 classes, not {source.classes}")
         self.source, self._count, self._seed = source, count, seed
         self.shape, self.dtype = (*source.shape[:2], 3), source.dtype
         self.single_classes = source.classes
@@ -32,14 +32,15 @@ class Stacked:
 
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         rows = self._rows[checked_indices(indices, self._count)]  # [n, 3]
-        single = self.source.read(rows.reshape(-1))
-        image = np.moveaxis(single["image"][..., 0].reshape(*rows.shape, *self.shape[:2]), 1, 3)
-        digits = single["label"].reshape(rows.shape)
-        return {"image": np.ascontiguousarray(image), "label": stacked_label(digits, self.single_classes)}
+        read = self.source.read(rows.reshape(-1))
+        image = np.moveaxis(read["image"][..., 0].reshape(*rows.shape, *self.shape[:2]), 1, 3)
+        label = stacked_label(read["label"].reshape(rows.shape), self.single_classes)
+        return {"image": np.ascontiguousarray(image), "label": label}
 
     def fingerprint(self) -> str:
-        rows = digest(np.ascontiguousarray(self._rows).data.cast("B"))  # NumPy may draw others one day
-        return f"stacked n={self._count} seed={self._seed} #{rows} of {self.source.fingerprint()}"
+        # The rows too, because another version of NumPy may draw other rows from the same seed.
+        rows_hash = hash_parts([np.ascontiguousarray(self._rows).data.cast("B")])
+        return f"stacked n={self._count} seed={self._seed} #{rows_hash} of {self.source.fingerprint()}"
 
     @property
     def split(self) -> str:
@@ -47,15 +48,16 @@ class Stacked:
 
 
 def stacked(source: Source, count: int = 128_000, seed: int = 0) -> Stacked:
-    """`count` images of three channels, each channel drawn with replacement from a one-channel labelled `source`.
+    """Returns a source of `count` images whose three channels are drawn with replacement from `source`.
 
-    With K classes there are K^3 modes, the label `K^2 a + K b + c` of the channels' labels a, b, c: for digits the
-    "stacked MNIST" of Metz et al., "Unrolled GAN", 2017, and Srivastava et al., "VEEGAN", 2017 (128,000 images in
-    Lin et al., "PacGAN", 2018). `data.source.source` says which source: digits, tfds, ...
+    `source` has one channel and K classes. The result has K^3 classes: channels with the labels a, b, c give the
+    label `K^2 a + K b + c`. MNIST digits give the "stacked MNIST" of Metz et al., "Unrolled GAN", 2017, and
+    Srivastava et al., "VEEGAN", 2017; Lin et al., "PacGAN", 2018, use 128,000 images. In a config,
+    `data.source.source` names the source.
     """
     return Stacked(source, count, seed)
 
 
-def stacked_label(digits: np.ndarray, classes: int) -> np.ndarray:
-    """`[n, 3]` labels of the channels to int32 `[n]` labels of the stack."""
-    return (digits @ np.array([classes**2, classes, 1])).astype(np.int32)
+def stacked_label(channel_labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns int32 [n] labels of the stacked images from the labels [n, 3] of their channels."""
+    return (channel_labels @ np.array([classes**2, classes, 1])).astype(np.int32)

@@ -1,17 +1,20 @@
-"""Sets of TensorFlow Datasets, read from array_record files without TensorFlow."""
+"""A source that reads a TensorFlow Datasets (TFDS) set from array_record files, without TensorFlow."""
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from ..errors import UserError, one_line, told
 from . import tfds_layout as layout
-from .images import Channels, Crop, Filter, Transform, opened, quiet_pillow
-from .source import Mirrored, Source, checked_indices, describe_shape, digest, reason
+from .images import Channels, Crop, Filter, Transform, open_image, quiet_pillow
+from .source import Mirrored, Source, checked_indices, describe_shape, hash_parts, reason
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core.features import ClassLabel, FeaturesDict
 
 
 def tfds(
@@ -26,30 +29,39 @@ def tfds(
     channels: Channels | None = None,
     mirror: bool = False,
 ) -> Source:
-    """The set "NAME[/CONFIG][:VERSION]" prepared in `data_dir` (else TFDS_DATA_DIR, ~/tensorflow_datasets).
+    """Returns a source of the TFDS set "NAME[/CONFIG][:VERSION]", prepared in `data_dir`.
 
-    `split` may be sliced ("train[:1000]", "train+test"). Labels are the ClassLabel feature `label_key`; there
-    are none where the set has no "label", or for label_key="". Images are decoded by Pillow, whether OpenCV
-    is installed or not, so that they have the same bits everywhere. Never touches the network: raises
-    UserError naming the command that prepares the set where it is absent or has no array_record files.
+    `data_dir` is by default TFDS_DATA_DIR or ~/tensorflow_datasets. `split` may be sliced ("train[:1000]",
+    "train+test"). Labels are the ClassLabel feature `label_key`; there are no labels if label_key="", or if it is
+    "label" and the set has no such feature. Pillow decodes the images, even if OpenCV is installed, so that the
+    pixels are the same everywhere. Never uses the network: if the set is absent or has no array_record files, a
+    UserError names the command that prepares it.
     """
     copies = layout.find_copies(name, data_dir)
-    copy = next((copy for copy in copies if copy.random_access), None)
+    copy = next((copy for copy in copies if copy.has_array_record), None)
     if copy is None:
         state = f"only as {copies[0].formats[0]}, not as array_record," if copies else "not"
         command = layout.prepare_command(name, data_dir)
         where = one_line(layout.data_folder(data_dir))
-        other = "data.source.data_dir" if data_dir else "TFDS_DATA_DIR"
+        setting = "data.source.data_dir" if data_dir else "TFDS_DATA_DIR"
         raise UserError(
             f"the TFDS set '{name}' is {state} in '{where}': run `{command}`, or name another set in "
-            f"data.source.name, or another folder in {other}"
+            f"data.source.name, or another folder in {setting}"
         )
-    source = Records(name, copy, split, image_key, label_key, Transform(size, crop, filter, channels))
+    source = PreparedSplit(name, copy, split, image_key, label_key, Transform(size, crop, filter, channels))
     return Mirrored(source) if mirror else source
 
 
-class Records:
-    """A split of a prepared set; made by `tfds`."""
+class RawRecords(Protocol):
+    """The records of a split as bytes, by random access, as TFDS opens them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, record_keys: list[int], /) -> Sequence[bytes]: ...
+
+
+class PreparedSplit:
+    """A source of one split of a prepared set; `tfds` makes it."""
 
     def __init__(
         self, name: str, copy: layout.Copy, split: str, image_key: str, label_key: str, transform: Transform
@@ -68,18 +80,17 @@ class Records:
         self.dtype = np.dtype(np.uint8)
         self._image_key, self._label_key = image_key, label_key
         self._transform = transform
-        features = builder.info.features
-        used = {image_key: _image_feature(name, features, image_key)}
-        self.shape = _image_shape(name, used[image_key].shape, transform)
+        features = cast("FeaturesDict", builder.info.features)
+        image = _image_feature(name, features, image_key)
+        self.shape = _image_shape(name, image.shape, transform)
         label = _label_feature(name, features, label_key)
-        self.classes = None if label is None else int(label.num_classes)
-        if label is not None:
-            used[label_key] = label
-        # Only these two are parsed: a set may carry masks or captions that cost more than its images.
-        self._features = tensorflow_datasets.features.FeaturesDict(used)
+        self.classes = None if label is None else label.num_classes
+        # Other features are not parsed, because masks or captions may cost more than the images.
+        parsed = {image_key: image} if label is None else {image_key: image, label_key: label}
+        self._features = tensorflow_datasets.features.FeaturesDict(parsed)
         self._decoders = {image_key: tensorflow_datasets.decode.SkipDecoding()}
         self._records, shards = _open_split(builder, name, split)
-        self._digest = digest(*shards, image_key, label_key if self.classes else "")
+        self._content_hash = hash_parts([*shards, image_key, label_key if self.classes else ""])
 
     def __len__(self) -> int:
         return len(self._records)
@@ -88,30 +99,30 @@ class Records:
         indices = checked_indices(indices, len(self))
         image = np.empty((len(indices), *self.shape), np.uint8)
         label = np.empty(len(indices), np.int32)
-        for place, example in enumerate(self._parsed(indices)):
-            image[place] = self._decode(example[self._image_key], int(indices[place]))
+        for position, example in enumerate(self._parse(indices)):
+            image[position] = self._decode(example[self._image_key], int(indices[position]))
             if self.classes is not None:
-                label[place] = example[self._label_key]
-                if not 0 <= label[place] < self.classes:
+                label[position] = example[self._label_key]
+                if not 0 <= label[position] < self.classes:
                     raise UserError(
-                        f"record {indices[place]} of '{self.name}' has the label {label[place]}, outside its "
-                        f"{self.classes} classes: pass data.source.label_key='' to train without labels"
+                        f"record {indices[position]} of '{self.name}' has the label {label[position]}, outside "
+                        f"its {self.classes} classes: pass data.source.label_key='' to train without labels"
                     )
         return {"image": image} if self.classes is None else {"image": image, "label": label}
 
-    def _parsed(self, indices: np.ndarray) -> list[Any]:
+    def _parse(self, indices: np.ndarray) -> list[Any]:
         try:
             records = self._records.__getitems__(indices.tolist())
-            return [self._features.deserialize_example_np(one, decoders=self._decoders) for one in records]
-        except Exception as error:  # a damaged file or record may raise anything
+            return [self._features.deserialize_example_np(record, decoders=self._decoders) for record in records]
+        except Exception as error:  # damaged bytes may raise any exception
             raise UserError(f"'{self.name}' ({self.split}) cannot be read: {reason(error)}") from error
 
     def _decode(self, encoded: bytes, row: int) -> np.ndarray:
         try:
-            # TFDS never turns an image by its EXIF orientation, and its shapes are those of the stored one.
-            with opened(io.BytesIO(encoded)) as image:
+            # TFDS ignores the EXIF orientation, so its shapes are those of the image as it is stored.
+            with open_image(io.BytesIO(encoded)) as image:
                 pixels = self._transform.apply(image, self.shape[-1], upright=False)
-        except Exception as error:  # Pillow's decoders raise nearly anything
+        except Exception as error:  # Pillow's decoders may raise any exception
             raise UserError(
                 f"record {row} of '{self.name}' ({self.split}) cannot be decoded: {reason(error)}"
             ) from error
@@ -123,29 +134,31 @@ class Records:
 
     def fingerprint(self) -> str:
         words = [f"tfds {self.name}:{self.version}", self.split.replace(" ", ""), f"n={len(self)}"]
-        return " ".join([*words, describe_shape(self.shape), self._transform.describe(), f"#{self._digest}"])
+        return " ".join(
+            [*words, describe_shape(self.shape), self._transform.describe_resize(), f"#{self._content_hash}"]
+        )
 
 
 def _check_features(file: Path) -> None:
-    """Refuses features that are not TFDS's own: it would import the modules that they name."""
-    for name in _classes(json.loads(file.read_text())):
+    """Refuses features of other packages, because TFDS would import and run the modules that the file names."""
+    for name in _class_names(json.loads(file.read_text())):
         if not name.startswith("tensorflow_datasets."):
             raise UserError(f"'{one_line(file)}' names the code {told(name)}: only TFDS's own features are read")
 
 
-def _classes(node: Any) -> Iterator[str]:
-    """Every name of a class in a features.json, of TFDS's newer form, its older one, or one inside the other."""
+def _class_names(node: object) -> Iterator[str]:
+    """Yields the class names in the JSON of a features.json, in TFDS's newer form, its older form, or both."""
     pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in pairs:
         if key in ("type", "pythonClassName", "python_class_name") and isinstance(value, str):
             yield value
         elif key in ("json", "content") and isinstance(value, str):
-            yield from _classes(json.loads(value))
+            yield from _class_names(json.loads(value))
         else:
-            yield from _classes(value)
+            yield from _class_names(value)
 
 
-def _image_feature(name: str, features: Any, key: str) -> Any:
+def _image_feature(name: str, features: "FeaturesDict", key: str) -> Any:
     import tensorflow_datasets
 
     if key not in features:
@@ -157,20 +170,20 @@ def _image_feature(name: str, features: Any, key: str) -> Any:
     return feature
 
 
-def _label_feature(name: str, features: Any, key: str) -> Any:
+def _label_feature(name: str, features: "FeaturesDict", key: str) -> "ClassLabel | None":
     import tensorflow_datasets
 
     if key == "" or (key == "label" and key not in features):
         return None
-    offered = [
-        k for k, feature in features.items() if isinstance(feature, tensorflow_datasets.features.ClassLabel)
-    ]
-    if key not in offered or features[key].num_classes is None:
+    kind = tensorflow_datasets.features.ClassLabel
+    offered = {name: feature for name, feature in features.items() if isinstance(feature, kind)}
+    label = offered.get(key)
+    if label is None or label.num_classes is None:
         raise UserError(
             f"the TFDS set '{name}' has no class labels '{one_line(key)}': it has {', '.join(offered) or 'none'}; "
             "data.source.label_key='' trains without labels"
         )
-    return features[key]
+    return label
 
 
 def _image_shape(name: str, shape: tuple[int | None, ...], transform: Transform) -> tuple[int, int, int]:
@@ -182,23 +195,23 @@ def _image_shape(name: str, shape: tuple[int | None, ...], transform: Transform)
     return transform.shape(height or 0, width or 0, 1 if channels == 1 else 3)
 
 
-def _open_split(builder: Any, name: str, split: str) -> tuple[Any, list[str]]:
-    """The records of the split as bytes, and what tells its shards from others: name, size, first, count."""
+def _open_split(builder: Any, name: str, split: str) -> tuple[RawRecords, list[str]]:
+    """Returns the records of the split, and for each shard: file name, bytes, records to skip and to take."""
     import tensorflow_datasets
 
     known = list(builder.info.splits)
     for part in split.split("+"):
         if part.split("[")[0].strip() not in [*known, "all"]:
-            wrong, has = one_line(part.strip()), ", ".join(known)
-            raise UserError(f"the TFDS set '{name}' has no split '{wrong}': it has {has}")
+            unknown = one_line(part.strip())
+            raise UserError(f"the TFDS set '{name}' has no split '{unknown}': it has {', '.join(known)}")
     try:
         raw = tensorflow_datasets.decode.DeserializeMethod.RAW_BYTES
-        # The source first: it is what turns the info to the array_record files where there are others.
+        # This call comes first: it switches builder.info to the array_record files if there are other formats.
         records = builder.as_data_source(split, deserialize_method=raw, file_format="array_record")
         files = [(Path(f.filename), f.skip, f.take) for f in builder.info.splits[split].file_instructions]
-    except Exception as error:  # what TFDS makes of a slice, or of a damaged set, is its own
-        why = f"split '{one_line(split)}' of the TFDS set '{name}' cannot be read: {reason(error)}"
-        raise UserError(why) from error
+    except Exception as error:  # TFDS may raise any exception for a bad slice or a damaged set
+        message = f"split '{one_line(split)}' of the TFDS set '{name}' cannot be read: {reason(error)}"
+        raise UserError(message) from error
     for path, _, _ in files:
         if not path.is_file():
             raise UserError(

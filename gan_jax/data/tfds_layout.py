@@ -1,4 +1,4 @@
-"""Where TFDS keeps its prepared sets: DIR/NAME/[CONFIG/]VERSION/dataset_info.json. Reads the disk only."""
+"""Finds prepared TFDS sets on disk: DIR/NAME/[CONFIG/]VERSION/dataset_info.json. Does not import TFDS."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError, one_line
-from .source import locate, reason
+from .source import expand_path, reason
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>\w[\w.+\-]*))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -16,7 +16,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 @dataclass(frozen=True)
 class Copy:
-    """One prepared copy: its folder, and the file formats that its dataset_info.json lists."""
+    """One prepared copy of a set: its folder, and the file formats in its dataset_info.json."""
 
     path: Path
     config: str | None
@@ -24,29 +24,29 @@ class Copy:
     formats: tuple[str, ...]
 
     @property
-    def random_access(self) -> bool:
+    def has_array_record(self) -> bool:
         return "array_record" in self.formats
 
 
 def data_folder(data_dir: str | None) -> Path:
-    """`data_dir`, else the environment's TFDS_DATA_DIR, else ~/tensorflow_datasets as TFDS has it."""
-    return locate(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    """Returns `data_dir`, else the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return expand_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def find_copies(name: str, data_dir: str | None) -> list[Copy]:
-    """The prepared copies of "NAME[/CONFIG][:VERSION]", the newest version first.
+    """Returns the prepared copies of the set "NAME[/CONFIG][:VERSION]", newest version first.
 
-    Where a set has configs and the name tells none, its default config is meant. Raises UserError for a
-    malformed name, several configs without a default, or an unreadable dataset_info.json.
+    If the set has configs and the name gives none, the default config is used. Raises UserError for a malformed
+    name, for several configs without a default, and for an unreadable dataset_info.json.
     """
     wanted = _NAME.fullmatch(name)
     if wanted is None:
         raise UserError(f"'{one_line(name)}' is not the name of a TFDS set: write it as NAME[/CONFIG][:1.2.3]")
-    root = locate(str(data_folder(data_dir) / wanted["name"]))
+    root = expand_path(str(data_folder(data_dir) / wanted["name"]))
     config = wanted["config"]
     if config is None and not _versions(root):
-        config = _only_config(root)
-    folders = _versions(locate(str(root / config)) if config else root)
+        config = _default_config(root)
+    folders = _versions(expand_path(str(root / config)) if config else root)
     return [
         Copy(folder, config, folder.name, _formats(folder / "dataset_info.json"))
         for folder in folders
@@ -55,6 +55,7 @@ def find_copies(name: str, data_dir: str | None) -> list[Copy]:
 
 
 def prepare_command(name: str, data_dir: str | None) -> str:
+    """Returns the shell command that prepares the set."""
     words = ["gan-jax", "prepare", name, *(["--data-dir", str(data_dir)] if data_dir else [])]
     return shlex.join(words)
 
@@ -64,7 +65,7 @@ def _versions(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: [int(part) for part in path.name.split(".")], reverse=True)
 
 
-def _only_config(root: Path) -> str | None:
+def _default_config(root: Path) -> str | None:
     configs = sorted(path.name for path in root.glob("*") if path.is_dir() and _versions(path))
     if len(configs) > 1:
         default = _read_json(root / ".config" / "metadata.json").get("default_config_name")
@@ -76,10 +77,10 @@ def _only_config(root: Path) -> str | None:
 
 def _formats(info: Path) -> tuple[str, ...]:
     content = _read_json(info)
-    # TFDS wrote no format while tfrecord was the only one.
+    # Old versions of TFDS had only tfrecord and did not write the format.
     formats = [content.get("fileFormat") or "tfrecord", *(content.get("alternativeFileFormats") or [])]
-    if not all(isinstance(one, str) for one in formats):
-        raise UserError(f"'{info}' cannot be read: its file formats are no names")
+    if not all(isinstance(name, str) for name in formats):
+        raise UserError(f"'{info}' cannot be read: its file formats are not text")
     return tuple(formats)
 
 

@@ -1,1 +1,1 @@
-"""Measures of what a generator makes."""
+"""Metrics of generated samples."""

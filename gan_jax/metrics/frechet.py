@@ -1,8 +1,8 @@
 """Frechet distance between Gaussians fitted to two sets of features.
 
 Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", 2017, eq. 6.
-It is called FID only on the features of the original Inception network. Fewer samples bias it upwards:
-distances are comparable at equal counts only.
+The name FID belongs to the features of the original Inception network alone. The fewer samples, the larger the
+distance: compare distances only if they were measured with equal numbers of samples.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,13 @@ _ROWS = 4096
 
 
 class Statistics(NamedTuple):
-    """mean: float64 [D]. covariance: float64 [D, D], unbiased. count: samples they were computed from."""
+    """Mean and covariance of features.
+
+    Attributes:
+        mean: float64 `[D]`.
+        covariance: float64 `[D, D]`, unbiased.
+        count: the number of samples.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -21,20 +27,20 @@ class Statistics(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """The most that the covariance's rank can be: the mean takes one sample."""
+        """The largest rank that the covariance can have. The mean costs one sample."""
         return min(len(self.mean), self.count - 1)
 
     @property
     def singular(self) -> bool:
-        """Whether there were too few samples for a covariance of full rank: a distance needs a note then."""
+        """Whether the samples are too few for a covariance of full rank. A distance needs a note then."""
         return self.rank < len(self.mean)
 
 
 def statistics(features: np.ndarray) -> Statistics:
-    """Mean and unbiased covariance of features `[N, D]`, accumulated in float64, a block of rows at a time.
+    """Computes mean and unbiased covariance of features `[N, D]` in float64, a block of rows at a time.
 
     Raises:
-        ValueError: features are not `[N, D]` with N >= 2, or not all finite.
+        ValueError: the features are not `[N, D]` with N >= 2, or not all finite.
     """
     check_features(features, "features", least=2)
     count, size = features.shape
@@ -47,18 +53,19 @@ def statistics(features: np.ndarray) -> Statistics:
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """`|m_a - m_b|^2 + Tr(S_a + S_b) - 2 Tr (S_a S_b)^(1/2)`, in the features' units squared.
+    """Computes `|m_a - m_b|^2 + Tr(S_a + S_b) - 2 Tr (S_a S_b)^(1/2)`, in the features' units squared.
 
-    With `S_a = L L^T` the trace of the root is the sum of the roots of the eigenvalues of the symmetric
-    `L^T S_b L`, which are those of `S_a S_b`; no matrix root is taken. L is the eigenvectors of the covariance
-    of lower rank, scaled: as many columns as that rank, so that few samples add no spurious zeros.
+    No matrix root is computed. With `S_a = L L^T`, the products `S_a S_b` and `L^T S_b L` have the same nonzero
+    eigenvalues, and the second one is symmetric; the trace of the root is the sum of their square roots. L holds
+    the scaled eigenvectors of the covariance of lower rank r. It has r columns, so few samples add no eigenvalues
+    that are zero but for rounding.
 
     Raises:
-        ValueError: the features differ in size.
+        ValueError: the features have different sizes.
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(
-            f"features of {len(a.mean)} and {len(b.mean)} numbers can't be compared: use one extractor for both"
+            f"features of sizes {len(a.mean)} and {len(b.mean)} can't be compared: use one extractor for both"
         )
     if a.rank > b.rank:
         a, b = b, a
@@ -68,16 +75,16 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     overlap = factor.T @ b.covariance @ factor
     eigenvalues = np.linalg.eigvalsh((overlap + overlap.T) / 2)
     root = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
-    between = a.mean - b.mean
-    distance = between @ between + np.trace(a.covariance) + np.trace(b.covariance) - 2 * root
-    return max(float(distance), 0.0)  # rounding can leave it just below zero
+    difference = a.mean - b.mean
+    distance = difference @ difference + np.trace(a.covariance) + np.trace(b.covariance) - 2 * root
+    return max(float(distance), 0.0)  # rounding can make it slightly negative
 
 
 def check_features(features: np.ndarray, name: str, *, least: int = 1) -> None:
-    """Raises ValueError unless `features` is `[N, D]`, N at least `least`, and finite."""
+    """Raises ValueError unless `features` is `[N, D]` with N at least `least`, and all values are finite."""
     if features.ndim != 2 or features.shape[1] < 1:
-        raise ValueError(f"{name} must be [N, D], got the shape {features.shape}")
+        raise ValueError(f"{name} must have the shape [N, D], got {features.shape}")
     if len(features) < least:
-        raise ValueError(f"{name} has {len(features)} samples, but at least {least} are needed: use more samples")
+        raise ValueError(f"{name} has {len(features)} samples, but needs at least {least}: use more samples")
     if not np.isfinite(features).all():
-        raise ValueError(f"{name} has values that are not finite: look at the samples they come from")
+        raise ValueError(f"{name} has values that are not finite: check the samples that they come from")

@@ -1,4 +1,4 @@
-"""Inception score of class logits."""
+"""Inception score, from class logits."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,13 @@ import numpy as np
 
 
 class InceptionScore(NamedTuple):
-    """mean and std (over `splits`, not `splits - 1`) of the splits' scores: from 1 to the number of classes."""
+    """Scores of the splits: a score is between 1 and the number of classes.
+
+    Attributes:
+        mean: of the scores.
+        std: their standard deviation, with the divisor `splits`, not `splits - 1`.
+        splits: the number of splits.
+    """
 
     mean: float
     std: float
@@ -14,29 +20,29 @@ class InceptionScore(NamedTuple):
 
 
 def inception_score(logits: np.ndarray, *, splits: int = 10, shuffle: int | None = None) -> InceptionScore:
-    """`exp E_x KL(p(y|x) || p(y))` with p(y) the mean over the split, in float64.
+    """Computes `exp E_x KL(p(y|x) || p(y))` for each split, where p(y) is the mean over the split, in float64.
 
-    Salimans et al., "Improved techniques for training GANs", 2016. The published score is of the original
-    Inception network's 1008 outputs; with another classifier it is comparable with itself alone.
+    Salimans et al., "Improved techniques for training GANs", 2016. Published scores use the 1008 outputs of the
+    original Inception network. Scores of different classifiers can't be compared.
 
-    Split i is rows `[i N // splits, (i + 1) N // splits)` in the order given: samples sorted by class score low.
-    torch-fidelity shuffles first, from seed 2020.
+    Split i is the rows `[i N // splits, (i + 1) N // splits)`. Samples that are sorted by class get a low score;
+    torch-fidelity therefore shuffles them first, with seed 2020.
 
     Args:
         logits: `[N, K]`, before the softmax.
-        splits: equal parts, each scored by itself.
+        splits: the number of equal parts. Each one gets a score.
         shuffle: seed of a permutation before the split; None keeps the order.
 
     Raises:
-        ValueError: logits are not `[N, K]` with N >= splits, or not finite.
+        ValueError: the logits are not `[N, K]` with N >= splits, or not all finite.
     """
     if logits.ndim != 2:
-        raise ValueError(f"logits must be [N, K], got the shape {logits.shape}")
+        raise ValueError(f"logits must have the shape [N, K], got {logits.shape}")
     count = len(logits)
     if not 1 <= splits <= count:
         raise ValueError(f"{count} samples can't be scored in {splits} splits: use more samples, or fewer splits")
     if not np.isfinite(logits).all():
-        raise ValueError("logits has values that are not finite: look at the samples they come from")
+        raise ValueError("logits has values that are not finite: check the samples that they come from")
     if shuffle is not None:
         logits = logits[np.random.RandomState(shuffle).permutation(count)]
     scores = [_score(logits[i * count // splits : (i + 1) * count // splits]) for i in range(splits)]

@@ -1,8 +1,8 @@
-"""The metrics by name: what `--metrics` and `metrics.names` take, each from features of both sides to numbers."""
+"""The metrics by name, as `--metrics` and `metrics.names` take them: each turns features into numbers."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,17 +13,18 @@ from .kernel import kernel_distance, kernel_distance_full
 from .modes import class_coverage
 from .prdc import prdc
 
-_SUBSET, _K = 1000, 5
+_SUBSET_SIZE, _NEIGHBOURS = 1000, 5
 
 
-class Sides(NamedTuple):
-    """What the metrics compare.
+class Comparison(NamedTuple):
+    """What the metrics compare. Functions are called only by the metrics that need them.
 
     Attributes:
-        features, logits: of the generated samples, `[N, D]` and `[N, K]` (None where the extractor has none).
-        reference: gives the reals' features `[M, D]`; called only by metrics that need them.
-        statistics: gives the reals' mean and covariance.
-        histogram: gives the reals' labels counted, `[classes]`; None where there are no labels.
+        features: of the generated images, `[N, D]`.
+        logits: of the generated images, `[N, K]`; None if the extractor has none.
+        reference: returns the features of the real images, `[M, D]`.
+        statistics: returns the mean and covariance of the real images' features.
+        histogram: returns the number of real images in each class, `[classes]`; None if there are no labels.
     """
 
     features: np.ndarray
@@ -33,73 +34,74 @@ class Sides(NamedTuple):
     histogram: Callable[[], np.ndarray] | None
 
 
-class Measured(NamedTuple):
-    """One number, as `record.Record` names its parts."""
+class Number(NamedTuple):
+    """One number of a metric. For the attributes see `record.Record`."""
 
     metric: str
     value: float
     error: float | None = None
     error_meaning: str | None = None
-    options: Mapping[str, Any] = MappingProxyType({})
+    options: Mapping[str, object] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
 
-def frechet(sides: Sides) -> list[Measured]:
-    """The Frechet distance; a note where samples were too few for a covariance of full rank."""
-    made, real = statistics(sides.features), sides.statistics()
-    few = [word for word, one in (("generated", made), ("reference", real)) if one.singular]
+def frechet(comparison: Comparison) -> list[Number]:
+    """Computes the Frechet distance. A note says if there are too few samples for a covariance of full rank."""
+    generated, real = statistics(comparison.features), comparison.statistics()
+    few = [name for name, side in (("generated", generated), ("reference", real)) if side.singular]
     notes = (f"fewer {' and '.join(few)} samples than features: biased upwards",) if few else ()
-    return [Measured("frechet", frechet_distance(made, real), notes=notes)]
+    return [Number("frechet", frechet_distance(generated, real), notes=notes)]
 
 
-def kernel(sides: Sides) -> list[Measured]:
-    """The kernel distance over subsets of 1000 (fewer where there are fewer)."""
-    made, real = sides.features, sides.reference()
-    some = kernel_distance(made, real, subset_size=min(_SUBSET, len(made), len(real)))
-    meaning = f"standard deviation of one of {some.subsets} subsets of {some.subset_size}"
-    return [Measured("kernel", some.mean, some.subset_std, meaning)]
+def kernel(comparison: Comparison) -> list[Number]:
+    """Computes the kernel distance over subsets of 1000 samples, or of all samples if there are fewer."""
+    generated, real = comparison.features, comparison.reference()
+    distance = kernel_distance(generated, real, subset_size=min(_SUBSET_SIZE, len(generated), len(real)))
+    meaning = f"standard deviation of one of {distance.subsets} subsets of {distance.subset_size}"
+    return [Number("kernel", distance.mean, distance.subset_std, meaning)]
 
 
-def kernel_full(sides: Sides) -> list[Measured]:
-    """The kernel distance over all samples, with its standard error; N M values of the kernel, in float64."""
-    whole = kernel_distance_full(sides.features, sides.reference())
-    return [Measured("kernel_full", whole.value, whole.standard_error, "standard error, first order")]
+def kernel_full(comparison: Comparison) -> list[Number]:
+    """Computes the kernel distance over all samples, with its standard error."""
+    distance = kernel_distance_full(comparison.features, comparison.reference())
+    return [Number("kernel_full", distance.value, distance.standard_error, "standard error, first order")]
 
 
-def score(sides: Sides) -> list[Measured]:
-    """The Inception score, over 10 parts in shuffled order, of whatever classifier the features are from."""
-    made = inception_score(_logits(sides, "inception_score"), splits=min(10, len(sides.features)), shuffle=2020)
-    return [Measured("inception_score", made.mean, made.std, f"standard deviation of {made.splits} parts")]
+def score(comparison: Comparison) -> list[Number]:
+    """Computes the Inception score over 10 splits in shuffled order, from the logits of any classifier."""
+    logits = _logits(comparison, "inception_score")
+    result = inception_score(logits, splits=min(10, len(logits)), shuffle=2020)
+    return [Number("inception_score", result.mean, result.std, f"standard deviation of {result.splits} parts")]
 
 
-def precision_recall(sides: Sides) -> list[Measured]:
-    """Precision, recall, density and coverage with 5 neighbours."""
-    found = prdc(sides.reference(), sides.features, k=_K)
-    return [Measured(name, value, options={"k": _K}) for name, value in found._asdict().items()]
+def precision_recall(comparison: Comparison) -> list[Number]:
+    """Computes precision, recall, density and coverage with 5 neighbours."""
+    result = prdc(comparison.reference(), comparison.features, k=_NEIGHBOURS)
+    return [Number(name, value, options={"k": _NEIGHBOURS}) for name, value in result._asdict().items()]
 
 
-def modes(sides: Sides) -> list[Measured]:
-    """Classes that a classifier finds among the samples, and KL(generated || data) of their histogram in nats."""
-    logits = _logits(sides, "modes")
-    if sides.histogram is None:
-        raise UserError("modes counts the classes of a labelled set, and this one has no labels: leave it out")
-    histogram = sides.histogram()
+def modes(comparison: Comparison) -> list[Number]:
+    """Counts the classes that a classifier finds in the samples, and computes KL(generated || data) in nats."""
+    logits = _logits(comparison, "modes")
+    if comparison.histogram is None:
+        raise UserError("the metric modes counts the classes of labelled data, but these have no labels: omit it")
+    histogram = comparison.histogram()
     if logits.shape[1] != len(histogram):
         raise UserError(
-            f"modes needs a classifier of the data's {len(histogram)} classes, and these features have "
-            f"{logits.shape[1]}: take --features classifier"
+            f"the metric modes needs a classifier of the data's {len(histogram)} classes, but these features have "
+            f"{logits.shape[1]}: use --features classifier"
         )
-    lacks = histogram.min() == 0  # a class that the reals lack would make the divergence infinite
-    found = class_coverage(logits.argmax(axis=1), len(histogram), histogram + lacks)
-    notes = ("one sample a class added to the reference, which lacks some",) if lacks else ()
-    options = {"classes": found.classes}
+    missing = histogram.min() == 0  # a class without real images would make the divergence infinite
+    coverage = class_coverage(logits.argmax(axis=1), len(histogram), histogram + missing)
+    notes = ("the reference lacks classes, so one sample was added to each class of it",) if missing else ()
+    options = {"classes": coverage.classes}
     return [
-        Measured("modes", found.found, options=options),
-        Measured("modes_kl", found.kl, options=options, notes=notes),
+        Number("modes", coverage.found, options=options),
+        Number("modes_kl", coverage.kl, options=options, notes=notes),
     ]
 
 
-MEASURES: dict[str, Callable[[Sides], list[Measured]]] = {
+MEASURES: dict[str, Callable[[Comparison], list[Number]]] = {
     "frechet": frechet,
     "kernel": kernel,
     "kernel_full": kernel_full,
@@ -120,22 +122,22 @@ NUMBERS: dict[str, tuple[str, bool]] = {
     "modes": ("modes", True),
     "modes_kl": ("modes", False),
 }
-"""Each number that a metric gives: the metric, and whether more is better."""
+"""For each number: the metric that gives it, and whether a larger value is better."""
 
 
 def best_by(number: str) -> tuple[str, bool] | None:
-    """The number and whether more is better, as `Checkpoints` takes it; None for what is no number."""
+    """Returns the number and whether a larger value is better, as `Checkpoints` needs them; else None."""
     return (number, NUMBERS[number][1]) if number in NUMBERS else None
 
 
 def check_names(names: tuple[str, ...]) -> None:
-    """Raises UserError for a name that is no metric."""
+    """Raises UserError if a name is not the name of a metric."""
     for name in names:
         if name not in MEASURES:
             raise UserError(f"no metric {name!r}: there are {', '.join(MEASURES)}")
 
 
-def _logits(sides: Sides, name: str) -> np.ndarray:
-    if sides.logits is None:
-        raise UserError(f"{name} needs class logits, and these features come without: take other --features")
-    return sides.logits
+def _logits(comparison: Comparison, name: str) -> np.ndarray:
+    if comparison.logits is None:
+        raise UserError(f"the metric {name} needs logits, and these features have none: use other --features")
+    return comparison.logits

@@ -1,6 +1,6 @@
-"""Precision, recall, density and coverage: what balls around features hold. And nearest neighbours.
+"""Precision, recall, density and coverage, from balls around features; and nearest neighbours.
 
-A ball's radius is the distance from its centre to the k-th nearest *other* feature of its own set.
+Each feature is the center of a ball. The radius is the distance to the k-th nearest *other* feature of its set.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,14 @@ import numpy as np
 
 from .frechet import check_features
 
-_ROWS, _COLUMNS = 1024, 4096  # of a tile of squared distances: 32 MiB
+_ROWS, _COLUMNS = 1024, 4096  # a tile of squared distances has 32 MiB
 
 
 class PRDC(NamedTuple):
-    """Shares in [0, 1], but for density, which has no upper bound and is 1 for the data itself, on average."""
+    """Precision, recall and coverage are shares in [0, 1].
+
+    Density has no upper bound; its mean is 1 if the generated features have the distribution of the real ones.
+    """
 
     precision: float
     recall: float
@@ -23,29 +26,35 @@ class PRDC(NamedTuple):
 
 
 class Nearest(NamedTuple):
-    """indices: int64 [Q, k], the nearest first. distances: float64 [Q, k], Euclidean."""
+    """The k nearest features of each of Q queries, the nearest first.
+
+    Attributes:
+        indices: int64 `[Q, k]`.
+        distances: float64 `[Q, k]`, Euclidean.
+    """
 
     indices: np.ndarray
     distances: np.ndarray
 
 
 def prdc(real: np.ndarray, generated: np.ndarray, *, k: int = 5, closed: bool = False) -> PRDC:
-    """Precision and recall, density and coverage, of generated features `[M, D]` against real ones `[N, D]`.
+    """Computes precision, recall, density and coverage of generated features `[M, D]` and real ones `[N, D]`.
 
-        precision  share of generated features in any real ball
-        recall     share of real features in any generated ball
-        density    real balls that a generated feature lies in, on average, over k
-        coverage   share of real balls that hold a generated feature
+        precision  the share of generated features that lie in a ball of a real one
+        recall     the share of real features that lie in a ball of a generated one
+        density    the mean number of real balls around a generated feature, divided by k
+        coverage   the share of real balls that contain a generated feature
 
     Kynkaanniemi et al., "Improved precision and recall metric", 2019; Naeem et al., "Reliable fidelity and
-    diversity metrics for generative models", 2020. Distances are squared and float64, a tile at a time.
+    diversity metrics for generative models", 2020. Squared distances are computed in float64, a tile at a time.
 
     Args:
-        k: which neighbour gives the radius.
-        closed: a point on a ball's surface is in it, as in torch-fidelity; in the `prdc` package it is not.
+        k: the neighbour whose distance is the radius.
+        closed: whether a point on a ball's surface lies in it. In torch-fidelity it does, in the package `prdc`
+            it doesn't.
 
     Raises:
-        ValueError: the features differ in size, are not finite, or a set has no more than k.
+        ValueError: the features have different sizes, are not finite, or a set has k or fewer.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -53,7 +62,7 @@ def prdc(real: np.ndarray, generated: np.ndarray, *, k: int = 5, closed: bool = 
     check_features(generated, "generated", least=k + 1)
     real_radii, generated_radii = _radii(real, k), _radii(generated, k)
     inside = np.less_equal if closed else np.less
-    balls = np.zeros(len(generated), np.int64)  # real balls that hold each generated feature
+    balls = np.zeros(len(generated), np.int64)  # the number of real balls around each generated feature
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
     for rows, columns, squared in _tiles(real, generated):
         in_real = inside(squared, real_radii[rows, None])
@@ -69,10 +78,10 @@ def prdc(real: np.ndarray, generated: np.ndarray, *, k: int = 5, closed: bool = 
 
 
 def nearest(queries: np.ndarray, bank: np.ndarray, k: int = 1) -> Nearest:
-    """The k features of `bank` `[N, D]` nearest to each query `[Q, D]`; of equal ones the first.
+    """Finds the k features of `bank` `[N, D]` nearest to each query `[Q, D]`; of equal distances the first.
 
     Raises:
-        ValueError: the features differ in size, are not finite, or the bank has fewer than k.
+        ValueError: the features have different sizes, are not finite, or the bank has fewer than k.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -81,13 +90,13 @@ def nearest(queries: np.ndarray, bank: np.ndarray, k: int = 1) -> Nearest:
     squared = np.full((len(queries), k), np.inf)
     indices = np.full((len(queries), k), -1, np.int64)
     for rows, columns, tile in _tiles(queries, bank):
-        numbers = np.broadcast_to(np.arange(len(bank))[columns], tile.shape)
+        tile_indices = np.broadcast_to(np.arange(len(bank))[columns], tile.shape)
         candidates = np.concatenate([squared[rows], tile], axis=1)
-        numbers = np.concatenate([indices[rows], numbers], axis=1)
+        candidate_indices = np.concatenate([indices[rows], tile_indices], axis=1)
         order = np.argsort(candidates, axis=1, kind="stable")[:, :k]
         squared[rows] = np.take_along_axis(candidates, order, axis=1)
-        indices[rows] = np.take_along_axis(numbers, order, axis=1)
-    exact = np.empty(squared.shape)  # a tile's have the rounding of |u|^2 + |v|^2 - 2 u.v
+        indices[rows] = np.take_along_axis(candidate_indices, order, axis=1)
+    exact = np.empty(squared.shape)  # the tiles have the rounding errors of |u|^2 + |v|^2 - 2 u.v
     for i in range(k):
         exact[:, i] = np.linalg.norm(queries.astype(np.float64) - bank[indices[:, i]], axis=1)
     order = np.lexsort((indices, exact))
@@ -95,10 +104,10 @@ def nearest(queries: np.ndarray, bank: np.ndarray, k: int = 1) -> Nearest:
 
 
 def _tiles(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Squared distances of rows of `a` and of `b`, by slices of both."""
+    """Yields tiles: a slice of the rows of `a`, a slice of the rows of `b`, and their squared distances."""
     if a.shape[1] != b.shape[1]:
         raise ValueError(
-            f"features of {a.shape[1]} and {b.shape[1]} numbers can't be compared: use one extractor for both"
+            f"features of sizes {a.shape[1]} and {b.shape[1]} can't be compared: use one extractor for both"
         )
     for top in range(0, len(a), _ROWS):
         rows = slice(top, min(top + _ROWS, len(a)))
@@ -111,11 +120,11 @@ def _tiles(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, slice, np.ndar
 
 
 def _radii(features: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance of each feature to its k-th nearest other one, `[N]`."""
+    """Returns the squared distance of each feature to its k-th nearest other one, `[N]`."""
     best = np.full((len(features), k), np.inf)
     for rows, columns, squared in _tiles(features, features):
-        own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
-        squared[own - rows.start, own - columns.start] = np.inf
+        diagonal = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
+        squared[diagonal - rows.start, diagonal - columns.start] = np.inf  # a feature is not its own neighbour
         candidates = np.concatenate([best[rows], squared], axis=1)
         best[rows] = np.partition(candidates, k - 1, axis=1)[:, :k]
     return best.max(axis=1)

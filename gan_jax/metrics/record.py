@@ -1,10 +1,10 @@
-"""The record of one measured number: everything that has to be equal before two are compared."""
+"""The record of one measured number, with all that must be equal before two numbers may be compared."""
 
 import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -15,12 +15,12 @@ import numpy as np
 
 from ..errors import UserError
 
-EVALUATIONS = "evaluations.jsonl"  # in a workdir: its records
+EVALUATIONS = "evaluations.jsonl"  # the file of records in a workdir
 QUANTISATION = "uint8, round to nearest, clipped"
 
 
 def versions() -> dict[str, str]:
-    """Of what computed the number."""
+    """Returns the versions of the packages that compute a number."""
     return {"gan_jax": metadata.version("gan_jax"), "jax": jax.__version__, "numpy": np.__version__}
 
 
@@ -31,21 +31,24 @@ class Record:
     Attributes:
         metric: "frechet", "kernel", "inception_score", "precision", ...
         value: the number.
-        error, error_meaning: its uncertainty and what that is ("std over 100 subsets of 1000"); both or neither.
-        features: the extractor's name; weights: the first 16 hexadecimal digits of its weights' SHA-256.
-        resize: how images are brought to the extractor's size ("64 px bilinear antialias", "none").
+        error: its uncertainty, or None.
+        error_meaning: what the uncertainty is ("std over 100 subsets of 1000"); None if `error` is None.
+        features: name of the extractor.
+        weights: the first 16 hexadecimal digits of the SHA-256 of the extractor's weights.
+        resize: how images are resized for the extractor ("64 px bilinear antialias", "none").
         quantisation: how generated images become bytes.
-        reference: fingerprint of the data; split: which part of it ("train").
-        reference_count, generated_count: samples on each side.
-        seed: of the generated samples.
-        step: of the run; None for a generator of no run.
-        options: of the metric (k, subsets, truncation, ...): what JSON can hold.
+        reference: fingerprint of the data.
+        split: part of the data ("train"); empty if the data have no parts.
+        reference_count, generated_count: the numbers of real and of generated images.
+        seed: of the generated images.
+        step: of the run; None if the generator belongs to no run.
+        options: of the metric (k, subsets, truncation, ...), as JSON values.
         notes: sentences that a reader of the number needs.
-        versions: as `versions()`.
+        versions: see `versions()`.
 
     Raises:
-        ValueError: an error without its meaning, or the reverse.
-        TypeError: options that JSON can't hold.
+        ValueError: one of `error` and `error_meaning` is None and the other is not.
+        TypeError: an option is not a JSON value.
     """
 
     metric: str
@@ -68,51 +71,55 @@ class Record:
 
     def __post_init__(self) -> None:
         if (self.error is None) != (self.error_meaning is None):
-            raise ValueError(f"the error of {self.metric} needs its meaning: give both, or neither")
-        # What is kept is what is read back: tuples are lists, keys are strings.
+            raise ValueError(f"the error of {self.metric} and its meaning belong together: give both, or neither")
+        # As they are read back from a file: tuples become lists, keys become strings.
         object.__setattr__(self, "options", json.loads(json.dumps(self.options)))
         object.__setattr__(self, "notes", tuple(self.notes))
         object.__setattr__(self, "value", float(self.value))
         if self.error is not None:
             object.__setattr__(self, "error", float(self.error))
 
-    def to_json(self) -> dict[str, Any]:
-        """What strict JSON can hold; a value that is not finite is "inf", "-inf" or "nan"."""
+    def to_json(self) -> dict[str, object]:
+        """Returns the fields as strict JSON values; a number that is not finite becomes "inf", "-inf" or "nan"."""
         fields = dataclasses.asdict(self) | {"notes": list(self.notes)}
-        return {name: _shown(value) if isinstance(value, float) else value for name, value in fields.items()}
+        return {name: _json_number(value) if isinstance(value, float) else value for name, value in fields.items()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Record":
-        """The record that `to_json` gave; what a later version added is left out.
+        """Returns the record that `to_json` describes. Fields of later versions are ignored.
 
         Raises:
-            UserError: fields are missing, or are not what they should be.
+            UserError: fields are missing or have wrong values.
         """
         known = {f.name for f in dataclasses.fields(cls)}
         try:
             return cls(**{name: value for name, value in fields.items() if name in known})
         except (TypeError, ValueError) as error:
-            raise UserError(f"this is no record of a metric ({error}): measure it again") from error
+            raise UserError(f"this is not a record of a metric ({error}): measure it again") from error
 
     def text(self) -> str:
-        """One line: the number, and what it depends on."""
+        """Returns one line: the number, and all that it depends on."""
         error = "" if self.error is None else f" ± {self.error:.2g} ({self.error_meaning})"
-        parts = [f"{self.features} #{self.weights[:6]}"]
-        parts += [] if self.resize == "none" else [self.resize]
-        parts += [] if self.quantisation == QUANTISATION else [self.quantisation]
-        reals = f"{self.reference_count} {self.split or 'reals'}"
-        parts += [f"{self.generated_count} generated vs {reals}", f"seed {self.seed}"]
-        parts += [] if self.step is None else [f"step {self.step}"]
-        parts += [f"{name} {value}" for name, value in self.options.items()]
-        notes = "".join(f" [{note}]" for note in self.notes)
-        return f"{self.metric} {_number(self.value)}{error} ({', '.join(parts)}){notes}"
+        split = f" of split {self.split}" if self.split else ""
+        parts = [
+            f"{self.generated_count} generated images against {self.reference_count} real images{split}",
+            f"seed {self.seed}",
+            *([] if self.step is None else [f"step {self.step}"]),
+            f"features {self.features}",
+            f"weights {self.weights[:6]}",
+            *([] if self.resize == "none" else [f"resize {self.resize}"]),
+            *([] if self.quantisation == QUANTISATION else [f"quantisation {self.quantisation}"]),
+            *(f"{name} {value}" for name, value in self.options.items()),
+        ]
+        notes = "".join(f"; note: {note}" for note in self.notes)
+        return f"{self.metric} {_readable(self.value)}{error}: {', '.join(parts)}{notes}"
 
 
 def append(path: Path, record: Record) -> None:
-    """Adds the record to a file of one JSON object a line, on disk when this returns.
+    """Appends the record to a file of one JSON object a line. It is on disk when this returns.
 
-    It is one write at the file's end, so that processes that append at once don't mix lines. A line that a
-    killed process left torn is ended first, and stays alone.
+    The line is one write at the end of the file, so that processes that append at the same time don't mix their
+    lines. If a killed process left an incomplete line, that line is ended first.
     """
     line = (json.dumps(record.to_json(), sort_keys=True, allow_nan=False) + "\n").encode()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -124,8 +131,21 @@ def append(path: Path, record: Record) -> None:
         os.fsync(file.fileno())
 
 
+def append_new(workdir: Path, records: Iterable[Record]) -> None:
+    """Appends records to the workdir's file, without those that it has already.
+
+    A run that was killed after a measurement measures again when it resumes. Its file is then the same as that of
+    a run that was never killed.
+    """
+    path = workdir / EVALUATIONS
+    known = read(path)
+    for record in records:
+        if record not in known:
+            append(path, record)
+
+
 def read(path: Path) -> list[Record]:
-    """The records of a file that `append` wrote, in order, without lines that are torn or of something else."""
+    """Returns the records in a file that `append` wrote, in order. Lines that are no record are left out."""
     path = Path(path)
     records = []
     for line in path.read_bytes().splitlines() if path.exists() else []:
@@ -136,12 +156,12 @@ def read(path: Path) -> list[Record]:
     return records
 
 
-def _shown(value: float) -> float | str:
+def _json_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _number(value: float) -> str:
-    """At least four digits, without a power of ten where that can be read."""
+def _readable(value: float) -> str:
+    """Returns at least four digits, with an exponent only if the number is below 0.01."""
     if not math.isfinite(value):
         return str(value)
     size = abs(value)

@@ -1,27 +1,27 @@
-"""BigGAN: latents in chunks, one for the first map and one for each block, and an embedding that blocks share.
+"""BigGAN: splits the latents into chunks, one for the first map and one for each block; blocks share an embedding.
 
-Brock et al., "Large scale GAN training for high fidelity natural image synthesis", 2019. With 80 latents at 32
-pixels and 10 classes the players have 9,416,196 and 2,415,170 parameters. Spectral norm covers both players but
-for the generator's embedding and last norm. Self-attention stands at half the image's side.
+Brock et al., "Large scale GAN training for high fidelity natural image synthesis", 2019. With 80 latents, 32
+pixels and 10 classes, the generator has 9,416,196 parameters and the discriminator 2,415,170. Both have spectral
+norm everywhere except the generator's embedding and last norm. Self-attention acts at half the image's side.
 
-The layers for 128 pixels are the paper's and those for 32 its authors' for CIFAR-10, as in the published scores.
-Ours: 48 has those of 32 on a larger first map, 28 those less one block, 64 those of 128 less one stage. The
-discriminator's skip connection is that of the code behind the scores; `skip="plain"` is the paper's.
+The layers for 128 pixels are from the paper, those for 32 from its authors' code for CIFAR-10, as in the published
+scores. The others are ours: 48 has the layers of 32 on a larger first map, 28 has one block less than 32, and 64
+one stage less than 128. The discriminator's skip connection is that of the published code; `skip="plain"` is the
+paper's.
 """
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.scipy.special import ndtr, ndtri
+from jax.typing import DTypeLike
 
 from ..types import Images, Labels
 from .layers import SpectralNormed, check_counts, check_label, check_truncation, side
-from .layers.residual import Skip, first_map, grow, judge, label_table
+from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, label_table
 from .layers.widths import Layout, discriminator_widths, generator_widths
 
-BOUND = 2.0  # where latents are cut
+BOUND = 2.0  # the truncated normal distribution has no values beyond it
 
 _SMALL = Layout((4, 4, 4, 4), (2, 2, 2, 2), 2)
 LAYOUTS = {  # in units of `width`
@@ -34,23 +34,22 @@ LAYOUTS = {  # in units of `width`
 
 
 def truncate(latents: jax.Array, truncation: float | jax.Array) -> jax.Array:
-    """Draws of N(0, 1) to draws of a normal cut at -2 and 2, times `truncation`; 1.0 leaves them as they are.
+    """Maps draws of N(0, 1) to draws of a normal truncated at -2 and 2, times `truncation`; 1.0 changes nothing.
 
-    `truncation q(z)` with `q = F^-1(Phi(z))`, F the distribution of the cut normal: each number on its own and
-    in the same order, so nothing is drawn again. The scale is that of the paper's published models, whose latents
-    are `truncation` times a normal cut at 2; the paper's own text redraws what exceeds the threshold. Those models
-    cut at 2 also at 1.0. Here that means none, uncut as in training: 0.99 and 1.0 differ by the cut, not only by
-    the hundredth.
+    Each number z becomes `truncation F^-1(Phi(z))`, where F is the distribution function of the truncated normal.
+    So the order of numbers stays, and nothing is drawn again. The paper's published models also multiply a normal
+    truncated at 2, while the paper's text redraws what exceeds a threshold. Those models truncate at 2 even for
+    1.0. Here 1.0 means no truncation, as in training, so 0.99 and 1.0 also differ by the truncation at 2.
 
     Raises:
-        ValueError: `truncation` is not in 0..1, or is traced: it is a Python number, static under `jit`.
+        ValueError: `truncation` is not in 0..1, or is traced; it must be a Python number, static under `jit`.
     """
     check_truncation(truncation)
     if not 0.0 <= truncation <= 1.0:
         raise ValueError(f"truncation must be from 0 to 1, got {truncation}")
     if truncation == 1.0:
         return latents
-    # Below zero only: there float32 resolves the tail, and the other half is its mirror image.
+    # Compute on the negative half only, where float32 resolves the tail; the other half is its mirror image.
     z = latents.astype(jnp.promote_types(latents.dtype, jnp.float32))
     outside = ndtr(jnp.full((), -BOUND, z.dtype))
     magnitude = -ndtri(outside + ndtr(-jnp.abs(z)) * (1.0 - 2.0 * outside))
@@ -58,16 +57,16 @@ def truncate(latents: jax.Array, truncation: float | jax.Array) -> jax.Array:
 
 
 class Generator(SpectralNormed):
-    """Latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
+    """Maps latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
 
     Attributes:
         shape: shape of one image, `(H, W, C)`, square.
         width: the unit in which channels are counted.
-        widths: channels of the first map and of each block, every block doubling the side; None: as published.
-        embedding: features of the vector that a label has in all blocks.
-        attention: after which blocks, counted from 1; None: the last but one.
-        classes: number of labels it is conditioned on; None: blocks see their chunk of the latents alone.
-        dtype: what it computes in; images are float32.
+        widths: channels of the first map and of each block (each block doubles the side); None: as published.
+        embedding: size of a label's vector, which all blocks share.
+        attention: the blocks that self-attention follows, counted from 1; None: the second to last.
+        classes: number of labels; None: unconditional, so a block sees only its chunk of the latents.
+        dtype: the type that it computes in; images are float32.
     """
 
     shape: tuple[int, ...]
@@ -76,7 +75,7 @@ class Generator(SpectralNormed):
     embedding: int = 128
     attention: tuple[int, ...] | None = None
     classes: int | None = None
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -93,15 +92,15 @@ class Generator(SpectralNormed):
         base, widths = generator_widths(table, side(self.shape, "biggan"), self.widths, "biggan")
         if latents.shape[-1] % len(widths):
             raise ValueError(
-                f"biggan cuts its latents into {len(widths)} chunks, and {latents.shape[-1]} can't be cut so: "
-                f"make it a multiple, as with latent.size={20 * len(widths)}"
+                f"biggan cuts its latents into {len(widths)} chunks, but {latents.shape[-1]} is not a multiple of "
+                f"that: change the number of latents, as with latent.size={20 * len(widths)}"
             )
         first, *chunks = jnp.split(truncate(latents, truncation), len(widths), axis=-1)
         label = check_label(label, self.classes)
         if label is not None and self.classes is not None:
             embedded = label_table(label, self.classes, self.embedding)
             chunks = [jnp.concatenate([embedded, chunk], axis=-1) for chunk in chunks]
-        return grow(
+        return blocks_to_image(
             first_map(first, base, widths[0], spectral=True, dtype=self.dtype),
             chunks, widths[1:], self.shape[-1],
             attention=self.attention if self.attention is not None else (max(1, len(chunks) - 1),),
@@ -110,14 +109,14 @@ class Generator(SpectralNormed):
 
 
 class Discriminator(SpectralNormed):
-    """Images `[B, H, W, C]` to logits `[B]`.
+    """Maps images `[B, H, W, C]` to logits `[B]`.
 
     Attributes:
         width: the unit in which channels are counted.
         widths: channels of each block; None: as published.
-        halvings: the first blocks that halve the map; None: as published, or all of other widths but the last.
-        attention: after which blocks, counted from 1.
-        skip: "rectified" or "plain".
+        halvings: number of first blocks that halve the map; None: as published, or all but one for other widths.
+        attention: the blocks that self-attention follows, counted from 1.
+        skip: "rectified" or "plain"; see `DiscriminatorBlock`.
         classes, dtype: as in `Generator`.
     """
 
@@ -127,7 +126,7 @@ class Discriminator(SpectralNormed):
     attention: tuple[int, ...] = (1,)
     skip: Skip = "rectified"
     classes: int | None = None
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
@@ -135,7 +134,7 @@ class Discriminator(SpectralNormed):
         table = {size: _scaled(layout, self.width) for size, layout in LAYOUTS.items()}
         size = side(image.shape[1:], "biggan")
         widths, halvings = discriminator_widths(table, size, self.widths, self.halvings, "biggan")
-        return judge(
+        return image_to_logits(
             image, label, self.classes, widths, halvings,
             attention=self.attention, skip=self.skip, dtype=self.dtype,
         )  # fmt: skip

@@ -1,19 +1,19 @@
-"""DCGAN: transposed convolutions up from a small map, strided convolutions down to one.
+"""DCGAN: the generator grows a small map by transposed convolutions, the discriminator shrinks by strided ones.
 
-Radford et al., "Unsupervised representation learning with deep convolutional generative adversarial
-networks", 2015, with the layer list and initial values of PyTorch's example: 4 x 4 kernels, N(0, 0.02)
-weights, no biases, no norm on the discriminator's first layer. At 64 pixels, 100 latents and width 64 the
-players have 3,576,704 and 2,765,568 parameters, as there.
+Radford et al., "Unsupervised representation learning with deep convolutional generative adversarial networks",
+2015. Layers and initial values are those of PyTorch's example: 4 x 4 kernels, N(0, 0.02) weights, no biases, no
+norm on the discriminator's first layer. With 64 pixels, 100 latents and width 64, the generator has 3,576,704
+parameters and the discriminator 2,765,568, as there.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
-from ..types import Images, Labels
+from ..types import Images, Key, Labels
 from .layers import (
     BatchNorm,
     Conv,
@@ -30,33 +30,34 @@ from .layers import (
 _WEIGHTS = nn.initializers.normal(0.02)
 
 
-def _ones_ish(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+def _near_one(key: Key, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
+    """Draws from N(1, 0.02)."""
     return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
 class _Normed(nn.Module):
-    """What follows a convolution: batch norm or nothing, then the activation (spectral norm is the kernel's)."""
+    """Batch norm if `norm` is "batch", otherwise the identity (spectral norm is part of the convolution)."""
 
     norm: Norm
-    dtype: Any
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, axis_name: str | None) -> jax.Array:
         if self.norm != "batch":
             return x
-        return BatchNorm(self.dtype, scale_init=_ones_ish, name="batch")(x, train=train, axis_name=axis_name)
+        return BatchNorm(self.dtype, scale_init=_near_one, name="batch")(x, train=train, axis_name=axis_name)
 
 
 class Generator(SpectralNormed):
-    """Latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
+    """Maps latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
 
     Attributes:
         shape: shape of one image, `(H, W, C)`, square.
-        width: channels of the last hidden map; each map before it has twice as many.
-        base: side of the first map; None: the largest up to 7 that doubles into H.
+        width: channels of the last hidden map; each earlier map has twice as many as the next.
+        base: side of the first map; None: the largest up to 7 that gives H by doubling.
         norm: "batch", "spectral" or "none".
-        classes: number of labels it is conditioned on (an embedding beside the latents), or None.
-        dtype: what it computes in; images are float32.
+        classes: number of labels, whose embedding is appended to the latents; None: unconditional.
+        dtype: the type that it computes in; images are float32.
     """
 
     shape: tuple[int, ...]
@@ -64,7 +65,7 @@ class Generator(SpectralNormed):
     base: int | None = None
     norm: Norm = "batch"
     classes: int | None = None
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -97,13 +98,13 @@ class Generator(SpectralNormed):
 
 
 class Discriminator(SpectralNormed):
-    """Images `[B, H, W, C]` to logits `[B]`.
+    """Maps images `[B, H, W, C]` to logits `[B]`.
 
-    With `classes` the logit gains the inner product of a label's vector and the last map's channel means.
+    With `classes`, the inner product of the label's vector and the last map's channel means is added to the logit.
     Miyato and Koyama, "cGANs with projection discriminator", 2018.
 
     Attributes:
-        width: channels of the first map; each map after it has twice as many.
+        width: channels of the first map; each later map has twice as many as the one before.
         base, norm, classes, dtype: as in `Generator`.
     """
 
@@ -111,7 +112,7 @@ class Discriminator(SpectralNormed):
     base: int | None = None
     norm: Norm = "batch"
     classes: int | None = None
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(

@@ -1,30 +1,30 @@
-"""Fully connected networks for samples of any shape, vectors too: the GAN of the first paper.
+"""Fully connected networks for samples of any shape, also vectors, as in the first paper on GANs.
 
-Goodfellow et al., "Generative Adversarial Nets", 2014; with leaky rectifiers in both players.
+Goodfellow et al., "Generative Adversarial Nets", 2014; here both networks have leaky ReLUs.
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from ..types import Images, Labels
 from .layers import Dense, SpectralNormed, check_counts, embed_label
 
 
 class Generator(SpectralNormed):
-    """Latents `[B, Z]` to samples `[B, *shape]`.
+    """Maps latents `[B, Z]` to samples `[B, *shape]`.
 
     Attributes:
         shape: shape of one sample.
         width: units of each hidden layer.
-        layers: hidden layers.
-        tanh: end in tanh, for images in [-1, 1]; without it samples are unbounded.
-        classes: number of labels it is conditioned on, or None.
-        spectral: spectral normalisation of every layer.
-        dtype: what it computes in.
+        layers: number of hidden layers.
+        tanh: ends in tanh, for images in [-1, 1]; without it, samples are unbounded.
+        classes: number of labels; None: unconditional.
+        spectral: gives every layer spectral norm.
+        dtype: the type that it computes in; samples are float32.
     """
 
     shape: tuple[int, ...]
@@ -33,7 +33,7 @@ class Generator(SpectralNormed):
     tanh: bool = True
     classes: int | None = None
     spectral: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, latents: jax.Array, label: Labels | None = None) -> Images:
@@ -51,9 +51,9 @@ class Generator(SpectralNormed):
 
 
 class Discriminator(SpectralNormed):
-    """Samples `[B, *S]` to logits `[B]`.
+    """Maps samples `[B, *S]` to logits `[B]`.
 
-    With `classes`, the label enters as in `dcgan`: by projection (Miyato and Koyama, 2018).
+    With `classes`, the label enters by projection, as in `dcgan` (Miyato and Koyama, 2018).
 
     Attributes:
         width, layers, classes, spectral, dtype: as in `Generator`.
@@ -63,7 +63,7 @@ class Discriminator(SpectralNormed):
     layers: int = 2
     classes: int | None = None
     spectral: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:

@@ -1,23 +1,22 @@
-"""SNGAN: a ResNet with spectral norm in the discriminator; labels by conditional batch norm and projection.
+"""SNGAN: a ResNet with spectral norm in the discriminator; labels enter by conditional batch norm and projection.
 
 Miyato et al., "Spectral normalization for generative adversarial networks", 2018, tables 4 to 6; Miyato and
-Koyama, "cGANs with projection discriminator", 2018. At 32 pixels, 128 latents and 10 classes the players have
-4,304,387 and 1,055,105 parameters; without labels 4,276,739 and 1,053,825.
+Koyama, "cGANs with projection discriminator", 2018. With 32 pixels, 128 latents and 10 classes, the generator has
+4,304,387 parameters and the discriminator 1,055,105; without labels 4,276,739 and 1,053,825.
 
-The discriminator's skip connection follows the code behind the published scores (`residual.DiscriminatorBlock`);
-`skip="plain"` is the papers'. The layers for 32, 48 and 128 pixels are the paper's; 28 has those of 32, less a
-block, on a first map of 7 x 7, and 64 those of 128 with one stage less.
+The discriminator's skip connection is that of the published code (see `residual.DiscriminatorBlock`);
+`skip="plain"` is the papers'. The layers for 32, 48 and 128 pixels are from the paper. 28 has one block less than
+32, on a first map of 7 x 7, and 64 one stage less than 128.
 """
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from ..types import Images, Labels
 from .layers import SpectralNormed, side
-from .layers.residual import Skip, first_map, grow, judge, one_hot
+from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, one_hot
 from .layers.widths import Layout, discriminator_widths, generator_widths
 
 LAYOUTS = {
@@ -30,19 +29,19 @@ LAYOUTS = {
 
 
 class Generator(nn.Module):
-    """Latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
+    """Maps latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
 
     Attributes:
         shape: shape of one image, `(H, W, C)`, square.
-        widths: channels of the first map and of each block, every block doubling the side; None: as published.
-        classes: number of labels it is conditioned on, or None.
-        dtype: what it computes in; images are float32.
+        widths: channels of the first map and of each block (each block doubles the side); None: as published.
+        classes: number of labels; None: unconditional.
+        dtype: the type that it computes in; images are float32.
     """
 
     shape: tuple[int, ...]
     widths: tuple[int, ...] | None = None
     classes: int | None = None
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -51,19 +50,19 @@ class Generator(nn.Module):
         base, widths = generator_widths(LAYOUTS, side(self.shape, "sngan"), self.widths, "sngan")
         condition = one_hot(label, self.classes, self.dtype)
         x = first_map(latents, base, widths[0], spectral=False, dtype=self.dtype)
-        return grow(
+        return blocks_to_image(
             x, [condition] * (len(widths) - 1), widths[1:], self.shape[-1],
             dtype=self.dtype, train=train, axis_name=axis_name,
         )  # fmt: skip
 
 
 class Discriminator(SpectralNormed):
-    """Images `[B, H, W, C]` to logits `[B]`.
+    """Maps images `[B, H, W, C]` to logits `[B]`.
 
     Attributes:
         widths: channels of each block; None: as published.
-        halvings: the first blocks that halve the map; None: as published, or all of other widths but the last.
-        skip: "rectified" or "plain".
+        halvings: number of first blocks that halve the map; None: as published, or all but one for other widths.
+        skip: "rectified" or "plain"; see `DiscriminatorBlock`.
         classes, dtype: as in `Generator`.
     """
 
@@ -71,10 +70,10 @@ class Discriminator(SpectralNormed):
     halvings: int | None = None
     skip: Skip = "rectified"
     classes: int | None = None
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
         size = side(image.shape[1:], "sngan")
         widths, halvings = discriminator_widths(LAYOUTS, size, self.widths, self.halvings, "sngan")
-        return judge(image, label, self.classes, widths, halvings, skip=self.skip, dtype=self.dtype)
+        return image_to_logits(image, label, self.classes, widths, halvings, skip=self.skip, dtype=self.dtype)

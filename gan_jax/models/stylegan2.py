@@ -1,20 +1,21 @@
 """StyleGAN2: a mapping network, a synthesis network of modulated convolutions, and a residual discriminator.
 
-Karras et al., "Analyzing and improving the image quality of StyleGAN", 2020, in the form of Karras et al.,
-"Training generative adversarial networks with limited data" (ADA), 2020: its labels, clamp and mixed precision.
+Karras et al., "Analyzing and improving the image quality of StyleGAN", 2020. Labels, clamping and mixed precision
+are those of Karras et al., "Training generative adversarial networks with limited data" (ADA), 2020.
 
 ADA's "cifar" is `Generator(mapping_layers=2)` and `Discriminator(architecture="orig", group=32)`: 20,215,315 and
-23,089,664 parameters with 10 classes, 19,947,539 and 20,720,641 without. Its "paper256" has
-`channel_base=16384` in both, and `group=8`: 24,767,458 and 24,001,089.
+23,089,664 parameters with 10 classes, 19,947,539 and 20,720,641 without. ADA's "paper256" has
+`channel_base=16384` in both networks, and `group=8`: 24,767,458 and 24,001,089 parameters.
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.typing import DTypeLike
 
 from ..ops import downsample
 from ..types import Images, Key, Labels
@@ -22,36 +23,38 @@ from .layers import check_counts, check_truncation, side
 from .layers.equalized import TAPS, EqualConv, EqualDense, minibatch_deviation
 from .layers.styled import HALF, MIXING, Mapping, Maps, Synthesis
 
-_W_DECAY = 0.995  # of the mean of w; Karras et al., "A style-based generator architecture for GANs", 2019
+_W_DECAY = (
+    0.995  # of the moving average of w; Karras et al., "A style-based generator architecture for GANs", 2019
+)
 
 
-def _architecture(given: str, known: tuple[str, ...]) -> None:
-    if given not in known:
-        raise ValueError(f"architecture must be one of {', '.join(known)}, got {given!r}")
+def _check_architecture(name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise ValueError(f"architecture must be one of {', '.join(known)}, got {name!r}")
 
 
 class Generator(nn.Module):
-    """Latents `[B, Z]` to images `[B, H, W, C]`, float32, around [-1, 1] but not bounded by it.
+    """Maps latents `[B, Z]` to images `[B, H, W, C]`, float32, roughly in [-1, 1] but not bounded.
 
-    It is two networks: `mapping` takes latents to `[B, L, W]`, one w for each of L layers, and `synthesis` takes
-    these to images. Noise inside, and style mixing, are drawn from `keys`; without keys there is neither, and that
-    is another distribution than training's. Training passes move the average of w over the global batch, which is
-    the variable `["w_avg"]["mean"]`; `truncation` psi, a Python number, replaces w by w_avg + psi (w - w_avg).
+    It has two parts: `mapping` maps latents to `[B, L, W]`, one w for each of L layers, and `synthesis` maps these
+    to images. Noise and style mixing draw from `keys`. Without keys there is neither, so the distribution of
+    images differs from that in training. Training passes update the moving average of w over the global batch, the
+    variable `["w_avg"]["mean"]`. `truncation` psi, a Python number, replaces w by w_avg + psi (w - w_avg).
 
     Attributes:
         shape: shape of one image, `(H, W, C)`, square, H a power of two from 8 up.
-        classes: number of labels it is conditioned on, or None.
+        classes: number of labels; None: unconditional.
         w_size: W.
-        mapping_layers: dense layers of `mapping`.
-        channel_base, channel_max: a map of side s has `channel_base / s` channels, `channel_max` at most. ADA's
+        mapping_layers: number of dense layers of `mapping`.
+        channel_base, channel_max: a map of side s has `channel_base / s` channels, at most `channel_max`. ADA's
             `fmaps` of 1 is 32768.
-        architecture: "skip": each map adds to the image; "resnet": residual blocks, and an image of the last map.
-        style_mixing: probability that a sample, in training, takes its layers from some layer on from another
-            latent. That is drawn from N(0, I), as `mapping` normalises. StyleGAN has 0.9.
-        conv_clamp: where activations are cut off; None: nowhere.
-        low_precision: how many of the highest resolutions compute in `dtype`, those above 4 x 4 at most; the
-            rest, and the sum of images, are float32.
-        dtype: float32, or a type of 16 bits.
+        architecture: "skip": each map adds to the image; "resnet": residual blocks, the last map gives the image.
+        style_mixing: probability that a sample in training uses the w of another latent from a random layer on.
+            That latent is drawn from N(0, I), because `mapping` normalises anyway. StyleGAN has 0.9.
+        conv_clamp: the absolute value at which activations are clipped; None: no clipping.
+        low_precision: number of highest resolutions, all above 4 x 4, that compute in `dtype`; the others, and the
+            sum of images, are float32.
+        dtype: float32, or a 16-bit type.
     """
 
     shape: tuple[int, ...]
@@ -64,13 +67,13 @@ class Generator(nn.Module):
     style_mixing: float = 0.0
     conv_clamp: float | None = 256.0
     low_precision: int = 4
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        _architecture(self.architecture, ("skip", "resnet"))
+        _check_architecture(self.architecture, ("skip", "resnet"))
         check_counts(w_size=self.w_size, mapping_layers=self.mapping_layers)
         if not 0 <= self.style_mixing <= 1:
-            raise ValueError(f"style_mixing is a probability, so it is from 0 to 1, not {self.style_mixing}")
+            raise ValueError(f"style_mixing is a probability, so it must be from 0 to 1, got {self.style_mixing}")
         maps = Maps(
             side(self.shape, "stylegan2"), self.channel_base, self.channel_max, self.low_precision, self.dtype
         )
@@ -102,7 +105,7 @@ class Generator(nn.Module):
         keys: Key | None = None,
         truncation: float = 1.0,
     ) -> jax.Array:
-        """`[B, L, W]`. With `train` the mean of w moves, and styles are mixed."""
+        """Returns w for each layer, `[B, L, W]`. With `train` it mixes styles and updates the average of w."""
         check_truncation(truncation)
         w = self.to_w(latents, label)
         if train and not self.is_initializing() and self.is_mutable_collection("w_avg"):
@@ -111,41 +114,42 @@ class Generator(nn.Module):
             self.w_avg.value = mean + _W_DECAY * (self.w_avg.value - mean)
         ws = jnp.broadcast_to(w[:, None], (w.shape[0], self.layers, self.w_size))
         if train and self.style_mixing > 0 and keys is not None:
-            ws = self._mixed(ws, latents, label, keys)
+            ws = self._mix_styles(ws, latents, label, keys)
         if truncation != 1.0:
             centre = self.w_avg.value[None, None]
             ws = centre + truncation * (ws - centre)
         return ws
 
     def synthesis(self, ws: jax.Array, *, keys: Key | None = None) -> Images:
-        """Images of `[B, L, W]`; `keys` `[B]` draw the noise."""
+        """Returns the images of `ws [B, L, W]`; `keys [B]` draw the noise."""
         return self.to_image(ws, keys)
 
-    def _mixed(self, ws: jax.Array, latents: jax.Array, label: Labels | None, keys: Key) -> jax.Array:
-        """Style mixing, each sample by its own key. Karras et al., 2019, section 3.1."""
+    def _mix_styles(self, ws: jax.Array, latents: jax.Array, label: Labels | None, keys: Key) -> jax.Array:
+        """Mixes styles; each sample draws from its own key. Karras et al., 2019, section 3.1."""
 
         def draw(key: Key) -> tuple[jax.Array, jax.Array]:
-            mix, where, other = jax.random.split(jax.random.fold_in(key, MIXING), 3)
-            first = jax.random.randint(where, (), 1, self.layers)
-            first = jnp.where(jax.random.bernoulli(mix, self.style_mixing), first, self.layers)
-            return first, jax.random.normal(other, latents.shape[1:], latents.dtype)
+            mix, position, other = jax.random.split(jax.random.fold_in(key, MIXING), 3)
+            crossover = jax.random.randint(position, (), 1, self.layers)
+            crossover = jnp.where(jax.random.bernoulli(mix, self.style_mixing), crossover, self.layers)
+            return crossover, jax.random.normal(other, latents.shape[1:], latents.dtype)
 
-        first, others = jax.vmap(draw)(keys)
-        kept = jnp.arange(self.layers)[None] < first[:, None]  # [B, L]
-        return jnp.where(kept[..., None], ws, self.to_w(others, label)[:, None])
+        crossover, others = jax.vmap(draw)(keys)
+        keep = jnp.arange(self.layers)[None] < crossover[:, None]  # [B, L]
+        return jnp.where(keep[..., None], ws, self.to_w(others, label)[:, None])
 
 
 class Discriminator(nn.Module):
-    """Images `[B, H, W, C]` to logits `[B]`, float32.
+    """Maps images `[B, H, W, C]` to logits `[B]`, float32.
 
-    With `classes` the last layer gives a vector, and the logit is its product with the mapped label, over the root
-    of its size.
+    With `classes`, the last layer gives a vector. The logit is its inner product with the mapped label, divided by
+    the square root of its size.
 
     Attributes:
-        architecture: "resnet": residual blocks; "orig": none; "skip": each map takes in the image at its size.
-        group: samples that minibatch deviation compares, see `equalized.minibatch_deviation`; ADA takes the batch
-            of one of its GPUs, or 8, or 32. 1 compares none, and keeps the channel.
-        mapping_layers: dense layers between a label and its vector.
+        architecture: "resnet": residual blocks; "orig": plain blocks; "skip": each map also reads the image at its
+            size.
+        group: number of samples that minibatch deviation compares (`equalized.minibatch_deviation`). ADA has 8,
+            32, or the batch of one GPU. With 1 the channel exists, but compares nothing.
+        mapping_layers: number of dense layers that map a label to its vector.
         classes, channel_base, channel_max, conv_clamp, low_precision, dtype: as in `Generator`.
     """
 
@@ -157,11 +161,11 @@ class Discriminator(nn.Module):
     group: int = 4
     conv_clamp: float | None = 256.0
     low_precision: int = 4
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: Images, label: Labels | None = None, *, axis_name: str | None = None) -> jax.Array:
-        _architecture(self.architecture, ("resnet", "orig", "skip"))
+        _check_architecture(self.architecture, ("resnet", "orig", "skip"))
         check_counts(group=self.group)
         size = side(image.shape[1:], "stylegan2")
         maps = Maps(size, self.channel_base, self.channel_max, self.low_precision, self.dtype)
@@ -184,24 +188,24 @@ class Discriminator(nn.Module):
     def _from_image(self, image: jax.Array, x: jax.Array | None, side: int, maps: Maps) -> jax.Array:
         if x is not None and self.architecture != "skip":
             return x
-        read = EqualConv(
+        y = EqualConv(
             maps.channels(side), size=1, clamp=self.conv_clamp, dtype=maps.type(side), name=f"image_{side}"
         )(image)
-        return read if x is None else x.astype(read.dtype) + read
+        return y if x is None else x.astype(y.dtype) + y
 
     def _block(self, x: jax.Array, larger: int, smaller: int, maps: Maps) -> jax.Array:
-        """`[B, s, s, I]` to `[B, s / 2, s / 2, O]`."""
+        """Maps `[B, s, s, I]` to `[B, s / 2, s / 2, O]`."""
         dtype, gain = maps.type(larger), 1.0
-        x, skipped = x.astype(dtype), None
+        x, shortcut = x.astype(dtype), None
         if self.architecture == "resnet":
             gain = HALF
             skip = EqualConv(
                 maps.channels(smaller), size=1, use_bias=False, linear=True, dtype=dtype, name=f"skip_{larger}"
             )
-            skipped = skip(downsample(x, TAPS), gain)
+            shortcut = skip(downsample(x, TAPS), gain)
         x = EqualConv(maps.channels(larger), clamp=self.conv_clamp, dtype=dtype, name=f"conv_{larger}")(x)
         down = EqualConv(
             maps.channels(smaller), down=True, clamp=self.conv_clamp, dtype=dtype, name=f"down_{larger}"
         )
         x = down(x, gain)
-        return x if skipped is None else skipped + x
+        return x if shortcut is None else shortcut + x

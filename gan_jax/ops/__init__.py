@@ -1,4 +1,4 @@
-"""Convolutions whose derivatives, of any order, are fast on the backend at hand."""
+"""Convolutions and resampling whose derivatives of any order are fast on the default backend."""
 
 from .backend import FORMULATIONS as FORMULATIONS
 from .backend import Formulations as Formulations

@@ -1,4 +1,4 @@
-"""What the backend at hand wants: which formulation of each operation, and which compiler options."""
+"""Chooses the formulation of each operation, and the compiler options, for the default backend."""
 
 import functools
 from typing import Literal, NamedTuple
@@ -8,13 +8,13 @@ import jax.numpy as jnp
 
 
 class Formulations(NamedTuple):
-    """How each kind of operation is written down; the numbers are the same but for rounding.
+    """How each kind of operation is computed; the results are equal up to rounding.
 
     Attributes:
-        convolution: "native" leaves derivatives to the native convolution, "explicit" spells each one out as
-            convolutions in plain order, or as a matrix product where there are few channels.
-        grouped: "native" grouped convolution, or "blocks": several groups at a time as a dense one.
-        resample: "native" depthwise convolution, or "shifts": a weighted sum of shifted images.
+        convolution: "native" lets JAX differentiate the native convolution; "explicit" writes each derivative as
+            convolutions in the usual dimension order, or as a matrix product where there are few channels.
+        grouped: "native" is a grouped convolution; "blocks" computes several groups together as a dense one.
+        resample: "native" is a depthwise convolution; "shifts" is a weighted sum of shifted images.
     """
 
     convolution: Literal["native", "explicit"]
@@ -22,8 +22,8 @@ class Formulations(NamedTuple):
     resample: Literal["native", "shifts"]
 
 
-# Measured on the CPU (docs/performance.md); not yet on a GPU, whose libraries know the native patterns by
-# name. To override: `FORMULATIONS["gpu"] = FORMULATIONS["cpu"]`, before tracing.
+# Measured on the CPU (docs/performance.md), and not yet on a GPU, whose libraries recognise the native patterns.
+# To override, set `FORMULATIONS["gpu"] = FORMULATIONS["cpu"]` before tracing.
 FORMULATIONS: dict[str, Formulations] = {
     "cpu": Formulations(convolution="explicit", grouped="blocks", resample="shifts"),
     "gpu": Formulations(convolution="native", grouped="native", resample="shifts"),
@@ -32,16 +32,16 @@ FORMULATIONS: dict[str, Formulations] = {
 
 
 def formulations() -> Formulations:
-    """The row of `FORMULATIONS` for the default backend; a platform without a row is treated as a GPU."""
+    """Returns the entry of `FORMULATIONS` for the default backend, or that of the GPU if there is none."""
     return FORMULATIONS.get(jax.default_backend(), FORMULATIONS["gpu"])
 
 
-# XLA's default library for convolutions on the CPU is 1.4 to 4 times slower at weight gradients than its older
-# one; this keeps the new one for matrix products and reductions only. The list replaces the default list.
+# XLA's default library for convolutions on the CPU is 1.4 to 4 times slower at weight gradients than the older
+# one. This option limits the new library to matrix products and reductions; it replaces the default list.
 _CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
-# A program that runs once is done sooner unoptimised, by the older emitters and in one piece: initial weights
-# compile four times faster so.
+# A program that runs once finishes sooner unoptimised, with the older emitters and in one part: the program for
+# initial weights then compiles four times faster.
 _CPU_ONCE = {
     "xla_backend_optimization_level": "0",
     "xla_cpu_use_fusion_emitters": False,
@@ -51,10 +51,10 @@ _CPU_ONCE = {
 
 @functools.cache
 def compiler_options(once: bool = False) -> dict[str, str | bool] | None:
-    """Compiler options for a jitted step on the default backend, or for a program that runs `once`; or None.
+    """Returns the compiler options for a jitted step on the default backend, or for a program that runs `once`.
 
-    Options are the compiler's to change, so they are tried on a tiny program, and the last one is done without as
-    long as they are refused.
+    A new compiler version may refuse an option. So the options are tried on a tiny program, and the last one is
+    dropped until the compiler accepts the rest. Returns None if no option remains.
     """
     if jax.default_backend() != "cpu":
         return None
@@ -62,7 +62,7 @@ def compiler_options(once: bool = False) -> dict[str, str | bool] | None:
     while options:
         try:
             jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
-        except Exception:  # whatever the compiler calls an option it does not know
+        except Exception:  # the type of the error for an unknown option differs between versions
             options.popitem()
         else:
             return options

@@ -1,10 +1,16 @@
-"""Static facts of a convolution."""
+"""The static parameters of a convolution."""
 
 from typing import NamedTuple
 
 
 class Geometry(NamedTuple):
-    """Stride, padding `((top, bottom), (left, right))`, and height and width of the input x and of the kernel."""
+    """The static parameters of a convolution.
+
+    Attributes:
+        padding: `((top, bottom), (left, right))`.
+        size: height and width of the input x.
+        kernel: height and width of the kernel.
+    """
 
     stride: int
     padding: tuple[tuple[int, int], tuple[int, int]]

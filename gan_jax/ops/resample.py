@@ -1,10 +1,11 @@
 """Resampling of images by a separable FIR filter.
 
-The filter is `f[a] f[b]`, the taps f divided by their sum; outside of the image there are zeros. Every formulation
-is a plain linear expression, so a derivative of any order, forward or reverse, is one of the same kind.
+The filter is `f[a] f[b]`, where f is the taps divided by their sum. Images are zero outside their border. Every
+formulation is a plain linear expression, so its derivatives of any order, forward or reverse, are of the same
+kind.
 
-Zhang, "Making convolutional networks shift-invariant again", 2019; Karras et al., "Analyzing and improving the
-image quality of StyleGAN", 2020, whose alignment this follows: [1, 3, 3, 1] are their taps. With the taps [1, 1]
+Zhang, "Making convolutional networks shift-invariant again", 2019. The alignment is that of Karras et al.,
+"Analyzing and improving the image quality of StyleGAN", 2020, whose taps are [1, 3, 3, 1]. With the taps [1, 1],
 `upsample` repeats pixels and `downsample` averages them.
 """
 
@@ -20,27 +21,27 @@ from jax import lax
 from .backend import formulations
 
 Taps = Sequence[float] | np.ndarray
-Pads = tuple[int, int]  # in front, behind
+Pads = tuple[int, int]  # before and after the image
 
 
 def filter2d(
     x: jax.Array, taps: Taps, *, padding: int | tuple[int, int] | None = None, gain: float = 1.0
 ) -> jax.Array:
-    """Convolution of every channel with the filter (the taps are flipped, unlike in `conv`).
+    """Convolves every channel with the filter (this flips the taps, unlike `conv`).
 
     Args:
         x: `[N, H, W, C]`, floating; 16-bit images are summed in float32.
         taps: `[t]`, constants.
-        padding: zeros on every side, or (above and left, below and right). None keeps the size, with
+        padding: the number of zeros on every side, or (above and left, below and right). None keeps the size, by
             (t // 2, (t - 1) // 2).
-        gain: what a constant image is multiplied by.
+        gain: the factor of a constant image.
 
     Returns:
         `[N, H + before + after - t + 1, ..., C]` of x's type.
 
     Raises:
-        ValueError: x is no floating `[N, H, W, C]`, the taps have no sum to divide by, the padding is negative, or
-            nothing would be left.
+        ValueError: x is not a floating `[N, H, W, C]`, the taps sum to zero, the padding is negative, or the
+            result would be empty.
     """
     f = _normalised(x, taps)
     if padding is None:
@@ -54,22 +55,22 @@ def filter2d(
 
 
 def upsample(x: jax.Array, taps: Taps, factor: int = 2, *, gain: float = 1.0) -> jax.Array:
-    """`factor` - 1 zeros behind every pixel, then the filter, times `factor`^2.
+    """Inserts `factor` - 1 zeros after every pixel, applies the filter, and multiplies by `factor`^2.
 
-    A constant stays a constant away from the border if taps `factor` apart sum to 1 / `factor` from each start, as
-    those of [1, 3, 3, 1] / 8 do for 2.
+    A constant image stays constant away from the border if, from each start, the taps that are `factor` apart sum
+    to 1 / `factor`, as in [1, 3, 3, 1] / 8 for 2.
 
     Args:
         x: `[N, H, W, C]`, floating; 16-bit images are summed in float32.
         taps: `[t]`, constants, at least `factor` of them.
-        factor: in both directions.
-        gain: what a constant image is multiplied by.
+        factor: the factor in both directions.
+        gain: the factor of a constant image.
 
     Returns:
         `[N, H factor, W factor, C]` of x's type.
 
     Raises:
-        ValueError: x is no floating `[N, H, W, C]`, the taps have no sum to divide by, or are fewer than `factor`.
+        ValueError: x is not a floating `[N, H, W, C]`, the taps sum to zero, or are fewer than `factor`.
     """
     f = _normalised(x, taps, factor)
     pads = ((len(f) + factor - 1) // 2, (len(f) - factor) // 2)
@@ -77,20 +78,20 @@ def upsample(x: jax.Array, taps: Taps, factor: int = 2, *, gain: float = 1.0) ->
 
 
 def downsample(x: jax.Array, taps: Taps, factor: int = 2, *, gain: float = 1.0) -> jax.Array:
-    """The filter, then every `factor`-th pixel.
+    """Applies the filter, then keeps every `factor`-th pixel.
 
     Args:
-        x: `[N, H, W, C]`, floating, with sides that `factor` divides; 16-bit images are summed in float32.
+        x: `[N, H, W, C]`, floating; `factor` divides H and W; 16-bit images are summed in float32.
         taps: `[t]`, constants, at least `factor` of them.
-        factor: in both directions.
-        gain: what a constant image is multiplied by.
+        factor: the factor in both directions.
+        gain: the factor of a constant image.
 
     Returns:
         `[N, H / factor, W / factor, C]` of x's type.
 
     Raises:
-        ValueError: x is no floating `[N, H, W, C]`, `factor` does not divide its sides, the taps have no sum to
-            divide by, or are fewer than `factor`.
+        ValueError: x is not a floating `[N, H, W, C]`, `factor` does not divide its sides, or the taps sum to zero
+            or are fewer than `factor`.
     """
     f = _normalised(x, taps, factor)
     if x.shape[1] % factor or x.shape[2] % factor:
@@ -100,14 +101,14 @@ def downsample(x: jax.Array, taps: Taps, factor: int = 2, *, gain: float = 1.0) 
 
 
 def _normalised(x: jax.Array, taps: Taps, factor: int = 1) -> np.ndarray:
-    """The taps over their sum, in float64."""
+    """Divides the taps by their sum, in float64."""
     if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"a filter takes floating images [N, H, W, C], got {x.dtype} {x.shape}")
+        raise ValueError(f"a filter needs floating images [N, H, W, C], got {x.dtype} {x.shape}")
     if factor < 1:
         raise ValueError(f"factor must be at least 1, got {factor}")
     f = np.asarray(taps, np.float64)
     if f.ndim != 1 or len(f) < factor:
-        raise ValueError(f"taps must be a row of at least {factor} numbers, got shape {f.shape}")
+        raise ValueError(f"taps must be a vector of at least {factor} numbers, got shape {f.shape}")
     if not np.isfinite(f).all() or abs(f.sum()) <= 1e-12 * np.abs(f).sum():
         raise ValueError(f"taps must be finite and have a sum other than zero, got {f.tolist()}")
     return f / f.sum()
@@ -127,7 +128,7 @@ def _resample(x: jax.Array, f: np.ndarray, up: int, down: int, pads: Pads, gain:
 def _depthwise(x: jax.Array, filter: np.ndarray, up: int, down: int, pads: Pads) -> jax.Array:
     channels = x.shape[3]
     kernel = jnp.broadcast_to(jnp.asarray(filter, x.dtype)[:, :, None, None], (*filter.shape, 1, channels))
-    pad = (pads[0], pads[1] + up - 1)  # dilation leaves out the zeros behind the last pixel
+    pad = (pads[0], pads[1] + up - 1)  # dilation inserts no zeros after the last pixel
     return lax.conv_general_dilated(
         x, kernel, (down, down), (pad, pad), lhs_dilation=(up, up),
         dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=channels,
@@ -135,11 +136,11 @@ def _depthwise(x: jax.Array, filter: np.ndarray, up: int, down: int, pads: Pads)
 
 
 def _gather(x: jax.Array, axis: int, f: np.ndarray, stride: int, pads: Pads) -> jax.Array:
-    """`y[i] = sum_b f[t - 1 - b] x[stride i + b - pads[0]]` along an axis."""
+    """Computes `y[i] = sum_b f[t - 1 - b] x[stride i + b - pads[0]]` along an axis."""
     out = (x.shape[axis] + sum(pads) - len(f)) // stride + 1
     rows = out - 1 + -(-len(f) // stride)
     padded = _pad(x, axis, pads[0], rows * stride - x.shape[axis] - pads[0])
-    # A split, as its derivative is a concatenation: that of strided slices is a sum of images with holes.
+    # Split instead of strided slices: its derivative is a concatenation, theirs a sum of images with gaps.
     strided = padded.reshape(*x.shape[:axis], rows, stride, *x.shape[axis + 1 :])
     phases = [lax.squeeze(phase, (axis + 1,)) for phase in lax.split(strided, [1] * stride, axis + 1)]
     shifted = [_cut(phases[b % stride], axis, b // stride, out) for b in range(len(f))]
@@ -147,18 +148,18 @@ def _gather(x: jax.Array, axis: int, f: np.ndarray, stride: int, pads: Pads) -> 
 
 
 def _spread(x: jax.Array, axis: int, f: np.ndarray, factor: int, pads: Pads) -> jax.Array:
-    """The filter over inserted zeros along an axis, without the zeros.
+    """Filters along an axis as if there were zeros between pixels, without inserting them.
 
-    Tap a takes pixel j to `factor j + a - lead`, so pixel `factor q + r` is met by each `factor`-th tap alone.
+    Tap a moves pixel j to `factor j + a - lead`, so output pixel `factor q + r` reads only every `factor`-th tap.
     """
     size, lead = x.shape[axis], len(f) - 1 - pads[0]
-    met = [
+    taps = [
         [(a, (r + lead - a) // factor) for a in range((r + lead) % factor, len(f), factor)] for r in range(factor)
     ]
-    shifts = [shift for phase in met for _, shift in phase]
+    shifts = [shift for phase in taps for _, shift in phase]
     low, high = max(0, -min(shifts)), max(0, max(shifts))
     padded = _pad(x, axis, low, high)
-    phases = [_sum(float(f[a]) * _cut(padded, axis, low + shift, size) for a, shift in phase) for phase in met]
+    phases = [_sum(float(f[a]) * _cut(padded, axis, low + shift, size) for a, shift in phase) for phase in taps]
     return jnp.stack(phases, axis + 1).reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
 
 

@@ -1,4 +1,4 @@
-"""What a run shows: log lines, sample grids, charts and a page."""
+"""What a run shows: log lines, sample grids, charts and a report page."""
 
 from .images import grid as grid
 from .images import heat_map as heat_map

@@ -1,19 +1,18 @@
 """Line charts as SVG."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Any
 
 WIDTH, HEIGHT = 560, 260
-LEFT, RIGHT, TOP, BOTTOM = 64, 30, 12, 44  # margins of a chart, for its labels
-POINTS = 400  # more than that on a line cannot be told apart
+LEFT, RIGHT, TOP, BOTTOM = 64, 30, 12, 44  # margins for the labels
+MAX_POINTS = 400  # more points on one line can't be told apart
 
 Points = Sequence[tuple[float, float | None]]
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from `low` to `high`, at steps of 1, 2 or 5 times a power of ten."""
+    """Returns the round numbers between `low` and `high`, spaced by 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     rough = (high - low) / most
@@ -23,64 +22,66 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def _thin(points: Points) -> Points:
-    """At most about POINTS of them: of each stretch the lowest and the highest, so that no spike is lost."""
-    if len(points) <= POINTS:
+    """Returns about MAX_POINTS points: the lowest and the highest of each stretch, so that every spike stays."""
+    if len(points) <= MAX_POINTS:
         return points
-    size = math.ceil(2 * len(points) / POINTS)
+    size = math.ceil(2 * len(points) / MAX_POINTS)
     kept = []
     for start in range(0, len(points), size):
-        part = points[start : start + size]
-        real = [(y, x) for x, y in part if y is not None]
-        if len(real) < len(part):
-            kept.append((part[0][0], None))
-        kept += sorted((x, y) for y, x in ({min(real), max(real)} if real else ()))
+        stretch = points[start : start + size]
+        finite = [(y, x) for x, y in stretch if y is not None]
+        if len(finite) < len(stretch):
+            kept.append((stretch[0][0], None))
+        kept += sorted((x, y) for y, x in ({min(finite), max(finite)} if finite else ()))
     return kept
 
 
 def line_chart(lines: Mapping[str, Points], x_label: str, y_label: str) -> str:
-    """Lines `{name: [(x, y or None), ...]}` as SVG, with axes and a title to hover over; None is a gap."""
+    """Draws the lines `{name: [(x, y or None), ...]}` as SVG, with axes and tooltips; None is a gap in a line."""
     lines = {name: _thin(points) for name, points in lines.items()}
-    real = [(x, y) for points in lines.values() for x, y in points if y is not None]
-    if not real:
+    finite = [(x, y) for points in lines.values() for x, y in points if y is not None]
+    if not finite:
         return f"<p>no finite values of {escape(y_label)}</p>"
-    x0, x1 = min(x for x, _ in real), max(x for x, _ in real)
-    y0, y1 = min(y for _, y in real), max(y for _, y in real)
+    x0, x1 = min(x for x, _ in finite), max(x for x, _ in finite)
+    y0, y1 = min(y for _, y in finite), max(y for _, y in finite)
     x1, slack = (x1 if x1 > x0 else x0 + 1), (y1 - y0) * 0.05 or abs(y0) * 0.1 or 1.0
     y0, y1 = y0 - slack, y1 + slack
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
-    def at(x: float, y: float) -> tuple[float, float]:
+    def to_pixels(x: float, y: float) -> tuple[float, float]:
         across = LEFT + (x - x0) / (x1 - x0) * (right - LEFT)
         return round(across, 1), round(bottom - (y - y0) / (y1 - y0) * (bottom - TOP), 1)
 
     label = f"{escape(y_label)} over {escape(x_label)}"
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">']
     for y in ticks(y0, y1, 7):
-        down = at(x0, y)[1]
+        down = to_pixels(x0, y)[1]
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{right}" y1="{down}" y2="{down}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{down + 4}" text-anchor="end">{y:.4g}</text>')
     for x in ticks(x0, x1, 6):
-        across = at(x, y0)[0]
+        across = to_pixels(x, y0)[0]
         parts.append(f'<line class="rule" x1="{across}" x2="{across}" y1="{bottom}" y2="{bottom + 5}"/>')
         parts.append(f'<text x="{across}" y="{bottom + 19}" text-anchor="middle">{x:.6g}</text>')
     middle = (TOP + bottom) / 2
     parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
-    turned = f'transform="rotate(-90 14 {middle})" x="14" y="{middle}" text-anchor="middle"'
-    parts.append(f"<text {turned}>{escape(y_label)}</text>")
+    rotated = f'transform="rotate(-90 14 {middle})" x="14" y="{middle}" text-anchor="middle"'
+    parts.append(f"<text {rotated}>{escape(y_label)}</text>")
     for index, (name, points) in enumerate(lines.items()):
-        parts.append(_curve(name, points, f"var(--c{index % 6})", x_label, at))
+        parts.append(_curve(name, points, f"var(--c{index % 6})", x_label, to_pixels))
     return "\n".join([*parts, "</svg>"])
 
 
-def _curve(name: str, points: Points, colour: str, x_label: str, at: Any) -> str:
+def _curve(
+    name: str, points: Points, colour: str, x_label: str, to_pixels: Callable[[float, float], tuple[float, float]]
+) -> str:
     path, dots, pen = [], [], "M"
     for x, y in points:
         if y is None:
             pen = "M"
             continue
-        across, down = at(x, y)
+        across, down = to_pixels(x, y)
         path.append(f"{pen}{across} {down}")
         pen = "L"
-        title = f"{escape(name)} {y:.5g} at {escape(x_label)} {x:.10g}"
-        dots.append(f'<circle cx="{across}" cy="{down}" r="4" fill="transparent"><title>{title}</title></circle>')
+        tip = f"{escape(name)} {y:.5g} at {escape(x_label)} {x:.10g}"
+        dots.append(f'<circle cx="{across}" cy="{down}" r="4" fill="transparent"><title>{tip}</title></circle>')
     return f'<path class="curve" style="stroke:{colour}" d="{"".join(path)}"/>\n' + "\n".join(dots)

@@ -1,7 +1,7 @@
-"""Pictures of samples: grids, scatter plots, heat maps, PNG and GIF files. The run's page is in `page.py`."""
+"""Images of samples: sample grids, scatter plots and heat maps; PNG and GIF files."""
 
+import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..pixels import to_uint8
+from ..runtime.files import write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SIDE = 512  # pixels: what a person can read, and the side of a scatter plot
+SIDE = 512  # pixels: the side of a scatter plot, and the least that a person can read
 BACKGROUND, INK, POINT, CENTER = 255, (150, 150, 150), (31, 96, 196), (214, 69, 45)
 
 
 def _colour(images: np.ndarray) -> np.ndarray:
-    """Three channels of any number: one is repeated, a missing third is black, beyond three are dropped."""
+    """Returns images of three channels: one channel is repeated, a missing third is 0, a fourth is dropped."""
     channels = images.shape[-1]
     if channels == 1:
         return np.repeat(images, 3, axis=-1)
@@ -31,31 +32,37 @@ def _enlarge(images: np.ndarray, factor: int) -> np.ndarray:
 
 
 def grid(images: np.ndarray, columns: int | None = None, pad: int = 2, min_side: int = SIDE) -> np.ndarray:
-    """`[N, H, W, C]` in [-1, 1] or uint8 to one picture, uint8 `[H', W', 3]`, in rows of `columns`.
+    """Returns a sample grid, uint8 `[H', W', 3]`, of images `[N, H, W, C]` in [-1, 1] or uint8.
 
-    `columns` defaults to a square. Where the columns together are narrower than `min_side` pixels, each image
-    is enlarged by a whole number, sharp as it is. Images lie `pad` white pixels apart, and from the edge.
+    Args:
+        columns: images in a row; None makes the grid about square.
+        pad: width in pixels of the white lines between images and around the grid.
+        min_side: least width in pixels of the images in a row. Smaller images are enlarged by a whole factor,
+            without interpolation.
+
+    Raises:
+        ValueError: there are no images, or they are not `[N, H, W, C]`.
     """
     images = _colour(to_uint8(images))
     if images.ndim != 4 or not len(images):
-        raise ValueError(f"a grid is made of [N, H, W, C] with N > 0, got {images.shape}")
+        raise ValueError(f"a sample grid needs images [N, H, W, C] with N > 0, got the shape {images.shape}")
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     images = _enlarge(images, max(1, math.ceil(min_side / (columns * images.shape[2]))))
     rows = math.ceil(len(images) / columns)
     height, width = images.shape[1:3]
     shape = (rows * (height + pad) + pad, columns * (width + pad) + pad, 3)
-    picture = np.full(shape, BACKGROUND, np.uint8)
+    canvas = np.full(shape, BACKGROUND, np.uint8)
     for index, image in enumerate(images):
         top, left = pad + (index // columns) * (height + pad), pad + (index % columns) * (width + pad)
-        picture[top : top + height, left : left + width] = image
-    return picture
+        canvas[top : top + height, left : left + width] = image
+    return canvas
 
 
 Extent = tuple[float, float, float, float]
 
 
 def _extent(points: np.ndarray, centers: np.ndarray | None) -> Extent:
-    """A square around the centers, or else around all but the outermost of the points."""
+    """Returns a square around the centers or, if there are none, around the inner 99.5 % of the points."""
     reach = 1.0
     if centers is not None and len(centers):
         reach = 1.5 * float(np.abs(centers).max()) or 1.0
@@ -65,10 +72,13 @@ def _extent(points: np.ndarray, centers: np.ndarray | None) -> Extent:
 
 
 def scatter(points: np.ndarray, extent: Extent | None = None, centers: np.ndarray | None = None) -> np.ndarray:
-    """Points `[N, 2]` as translucent dots in a box with axes, uint8 `[512, 512, 3]`; denser is darker.
+    """Returns a scatter plot, uint8 `[512, 512, 3]`: points `[N, 2]` as translucent dots in a box with axes.
 
-    `extent`: left, right, bottom, top; by default around `centers` `[K, 2]`, drawn as crosses, or the points.
-    Points outside it or not finite are left out.
+    Points that are not finite, or outside `extent`, are left out.
+
+    Args:
+        extent: left, right, bottom and top in the points' units; None encloses the centers, else the points.
+        centers: `[K, 2]`, drawn as crosses.
     """
     from PIL import Image, ImageDraw
 
@@ -79,11 +89,11 @@ def scatter(points: np.ndarray, extent: Extent | None = None, centers: np.ndarra
     inner = SIDE - 2 * margin
     scale = np.array([inner / (right - left), -inner / (top - bottom)])
 
-    def pixels(where: np.ndarray) -> np.ndarray:
-        return (where - [left, top]) * scale + margin
+    def to_pixels(positions: np.ndarray) -> np.ndarray:
+        return (positions - [left, top]) * scale + margin
 
-    picture = Image.fromarray(_density(pixels(points), margin))
-    draw = ImageDraw.Draw(picture)
+    plot = Image.fromarray(_density(to_pixels(points), margin))
+    draw = ImageDraw.Draw(plot)
     draw.rectangle((margin, margin, SIDE - margin, SIDE - margin), outline=INK)
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         at = margin + share * inner
@@ -92,16 +102,16 @@ def scatter(points: np.ndarray, extent: Extent | None = None, centers: np.ndarra
         across, up = left + share * (right - left), top + share * (bottom - top)
         draw.text((at, SIDE - margin + 7), f"{across:.3g}", fill=INK, anchor="mt")
         draw.text((margin - 7, at), f"{up:.3g}", fill=INK, anchor="rm")
-    for x, y in pixels(np.asarray(centers, np.float64).reshape(-1, 2)) if centers is not None else ():
+    for x, y in to_pixels(np.asarray(centers, np.float64).reshape(-1, 2)) if centers is not None else ():
         draw.line((x - 5, y, x + 5, y), fill=CENTER)
         draw.line((x, y - 5, x, y + 5), fill=CENTER)
-    return np.asarray(picture)
+    return np.asarray(plot)
 
 
-def _density(pixels: np.ndarray, margin: int) -> np.ndarray:
-    """Dots of radius 2 that let a third of the light be lost where they overlap, `[SIDE, SIDE, 3]`."""
-    inside = ((pixels >= margin) & (pixels <= SIDE - margin)).all(axis=1)
-    columns, rows = np.rint(pixels[inside]).astype(int).T
+def _density(positions: np.ndarray, margin: int) -> np.ndarray:
+    """Draws dots of radius 2, `[SIDE, SIDE, 3]`: each dot covers a third of what is still visible below it."""
+    inside = ((positions >= margin) & (positions <= SIDE - margin)).all(axis=1)
+    columns, rows = np.rint(positions[inside]).astype(int).T
     counts = np.zeros((SIDE, SIDE))
     for down in range(-2, 3):
         for right in range(-2, 3):
@@ -112,15 +122,20 @@ def _density(pixels: np.ndarray, margin: int) -> np.ndarray:
 
 
 def heat_map(vectors: np.ndarray, min_side: int = SIDE) -> np.ndarray:
-    """Vectors `[N, D]`, one a row: blue below zero, red above, by the largest size; grey if not finite."""
+    """Returns a heat map, uint8 `[H, W, 3]`, with a row for each vector of `[N, D]`.
+
+    Negative values are blue, positive ones red, zero white, values that are not finite grey. The largest
+    absolute value has the full colour. Each value is a square of pixels, and the longer side has at least
+    `min_side` pixels.
+    """
     vectors = np.asarray(vectors, np.float64)
     finite = np.isfinite(vectors)
-    size = np.abs(vectors[finite]).max(initial=0.0) or 1.0
-    value = np.where(finite, vectors, 0.0)[..., None] / size
-    towards = np.where(value < 0, np.array(POINT), np.array(CENTER))
-    picture = np.rint(BACKGROUND + np.abs(value) * (towards - BACKGROUND)).astype(np.uint8)
-    picture[~finite] = 128
-    return _enlarge(picture, max(1, math.ceil(min_side / max(vectors.shape))))
+    largest = np.abs(vectors[finite]).max(initial=0.0) or 1.0
+    value = np.where(finite, vectors, 0.0)[..., None] / largest
+    colour = np.where(value < 0, np.array(POINT), np.array(CENTER))
+    pixels = np.rint(BACKGROUND + np.abs(value) * (colour - BACKGROUND)).astype(np.uint8)
+    pixels[~finite] = 128
+    return _enlarge(pixels, max(1, math.ceil(min_side / max(vectors.shape))))
 
 
 def picture(
@@ -130,7 +145,10 @@ def picture(
     extent: Extent | None = None,
     centers: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Samples as one picture: `[N, H, W]` and `[N, H, W, C]` a grid, `[N, 2]` a scatter, else a heat map."""
+    """Returns one image of all samples, uint8 `[H', W', 3]`; their shape chooses the kind.
+
+    `[N, H, W]` and `[N, H, W, C]` give a sample grid, `[N, 2]` a scatter plot, other shapes a heat map.
+    """
     samples = np.asarray(samples)
     if samples.ndim == 3:
         samples = samples[..., None]
@@ -143,36 +161,37 @@ def picture(
 # ---- files
 
 
-def _temporary(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(path.name + ".tmp")
-
-
 def save_png(path: str | Path, array: np.ndarray) -> None:
-    """Writes uint8 `[H, W, 3]` or `[H, W]`; the file appears whole or not at all."""
+    """Writes uint8 `[H, W, 3]` or `[H, W]` as a PNG file, in one rename; creates the folder."""
     from PIL import Image
 
-    path = Path(path)
-    temporary = _temporary(path)
-    Image.fromarray(array).save(temporary, format="PNG")
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    Image.fromarray(array).save(content, format="PNG")
+    _write(Path(path), content)
 
 
 def save_gif(
     path: str | Path, png_paths: Sequence[str | Path], seconds_per_frame: float = 0.2, most: int = 60
 ) -> None:
-    """A film of pictures, at most `most` of them evenly picked, the last one held; it loops.
+    """Writes a GIF of PNG files that loops and holds its last frame, in one rename; creates the folder.
 
-    All frames have the last one's size (others are left out) and share one palette, so that nothing flickers.
-    Raises ValueError if there are none.
+    Frames that differ in size from the last one are left out. All frames share one palette, or the GIF would
+    flicker.
+
+    Args:
+        png_paths: the frames in order.
+        most: the largest number of frames. Of more files, this many are taken at even distances.
+
+    Raises:
+        ValueError: there are no frames.
     """
     from PIL import Image
 
     if not png_paths:
-        raise ValueError("a GIF needs at least one picture")
-    picks = np.unique(np.linspace(0, len(png_paths) - 1, min(most, len(png_paths))).round().astype(int))
+        raise ValueError("a GIF needs at least one frame")
+    chosen = np.unique(np.linspace(0, len(png_paths) - 1, min(most, len(png_paths))).round().astype(int))
     frames = []
-    for index in picks:
+    for index in chosen:
         with Image.open(png_paths[index]) as image:
             frames.append(image.convert("RGB"))
     frames = [frame for frame in frames if frame.size == frames[-1].size]
@@ -180,18 +199,21 @@ def save_gif(
     first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     duration = round(1000 * seconds_per_frame)
     durations = [duration] * len(rest) + [max(2000, duration)]
-    path = Path(path)
-    temporary = _temporary(path)
-    first.save(temporary, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    first.save(content, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
+    _write(Path(path), content)
+
+
+def _write(path: Path, content: io.BytesIO) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content.getvalue(), sync=False)
 
 
 def _palette(frames: Sequence["Image.Image"]) -> "Image.Image":
-    """One palette for them all, of a sample of their pixels."""
+    """Returns one palette for all frames, from a sample of their pixels."""
     from PIL import Image
 
     width, height = frames[0].size
     stride = math.ceil(math.sqrt(len(frames) * width * height / 2_000_000))  # enough for 256 colours
-    return Image.fromarray(np.concatenate([np.asarray(frame)[::stride, ::stride] for frame in frames])).quantize(
-        256
-    )
+    sample = np.concatenate([np.asarray(frame)[::stride, ::stride] for frame in frames])
+    return Image.fromarray(sample).quantize(256)

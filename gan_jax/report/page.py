@@ -1,15 +1,15 @@
-"""The run's page: one HTML file with curves, the last samples and the config, from this workdir alone."""
+"""The report page of a run: one HTML file with curves, the last samples, the metrics and the config."""
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..metrics import record as records
 from ..metrics.record import Record
+from ..runtime.files import write_atomically
 from . import writer
 from .chart import line_chart
 
@@ -42,7 +42,8 @@ td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 """
 
 
-def _charts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _training_curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Draws a chart for each group of metrics in the log."""
     names = sorted({name for row in rows for name in row})
     groups = [
         ("loss", "Losses", "loss"),
@@ -65,12 +66,12 @@ def _charts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return figures
 
 
-def _measured(found: Sequence[Record]) -> list[str]:
-    """A chart of each number that was measured at more than one step, by the features it is of."""
+def _metric_curves(found: Sequence[Record]) -> list[str]:
+    """Draws a chart for each metric, and features, that was measured at more than one step."""
     lines: dict[tuple[str, str], list[tuple[float, float | None]]] = {}
-    for one in found:
-        if one.step is not None:
-            lines.setdefault((one.metric, one.features), []).append((one.step, _finite(one.value)))
+    for record in found:
+        if record.step is not None:
+            lines.setdefault((record.metric, record.features), []).append((record.step, _finite(record.value)))
     return [
         f"<figure><h2>{escape(metric)}</h2><figcaption>{escape(features)}</figcaption>"
         f"{line_chart({metric: sorted(points)}, 'step', metric)}</figure>"
@@ -79,32 +80,31 @@ def _measured(found: Sequence[Record]) -> list[str]:
     ]
 
 
-def _last_measured(found: Sequence[Record]) -> str:
-    """The lines of the last step that was measured, with all that they depend on."""
-    steps = [one.step for one in found if one.step is not None]
-    last = [one for one in found if one.step == max(steps)] if steps else list(found)
-    return _table([(one.metric, one.text()) for one in last])
+def _last_metrics(found: Sequence[Record]) -> str:
+    """Makes a table of the records of the last step; of all records if none has a step."""
+    steps = [record.step for record in found if record.step is not None]
+    last = [record for record in found if record.step == max(steps)] if steps else list(found)
+    return _table([(record.metric, record.text()) for record in last])
 
 
-def _finite(value: Any) -> float | None:
-    number = isinstance(value, int | float) and math.isfinite(value)
-    return float(value) if number else None
+def _finite(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
-    """The leaves of a JSON tree as text; a Call keeps to one line."""
+def _flatten(value: object, path: str = "") -> list[tuple[str, str]]:
+    """Returns path and text of each leaf of a JSON tree; a Call is one leaf."""
     if isinstance(value, dict) and not _is_call(value):
-        return [row for name, one in value.items() for row in _flat(one, f"{path}.{name}" if path else name)]
-    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
-        return [row for index, one in enumerate(value) for row in _flat(one, f"{path}.{index}")]
+        return [row for name, item in value.items() for row in _flatten(item, f"{path}.{name}" if path else name)]
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return [row for index, item in enumerate(value) for row in _flatten(item, f"{path}.{index}")]
     return [(path, _text(value))]
 
 
-def _is_call(value: Any) -> bool:
+def _is_call(value: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and set(value) == {"call", "with"} and isinstance(value["with"], dict)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if _is_call(value):
         return f"{value['call']}({', '.join(f'{k}={_text(v)}' for k, v in value['with'].items())})"
     return value if isinstance(value, str) else json.dumps(value)
@@ -115,14 +115,15 @@ def _table(rows: Sequence[tuple[str, str]]) -> str:
     return f"<table>{cells}</table>"
 
 
-def _pictures(workdir: Path) -> list[str]:
-    samples = sorted((workdir / writer.SAMPLES).glob("step_*.png"))
-    films = sorted([*workdir.glob("*.gif"), *(workdir / writer.SAMPLES).glob("*.gif")])
+def _samples(workdir: Path) -> list[str]:
+    """Shows the last sample grid and the GIF of a run."""
+    grids = sorted((workdir / writer.SAMPLES).glob("step_*.png"))
+    gifs = sorted([*workdir.glob("*.gif"), *(workdir / writer.SAMPLES).glob("*.gif")])
     captions = []
-    if samples:
-        number = samples[-1].stem.removeprefix("step_")
-        captions.append((samples[-1], f"Samples at step {int(number) if number.isdigit() else number}"))
-    captions += [(film, "Over the run") for film in films[:1]]
+    if grids:
+        number = grids[-1].stem.removeprefix("step_")
+        captions.append((grids[-1], f"Samples at step {int(number) if number.isdigit() else number}"))
+    captions += [(gif, "Samples over the run") for gif in gifs[:1]]
     return [
         f'<figure><img src="{escape(path.relative_to(workdir).as_posix())}" alt="{escape(caption)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
@@ -143,10 +144,10 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(parts)
 
 
-def _config(path: Path) -> dict[str, Any]:
+def _config(path: Path) -> dict[str, object]:
     try:
         tree = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):  # a page of the curves is better than none
+    except (OSError, ValueError):  # a page without the config is better than no page
         return {}
     return tree if isinstance(tree, dict) else {}
 
@@ -154,7 +155,8 @@ def _config(path: Path) -> dict[str, Any]:
 def page(workdir: str | Path) -> Path:
     """Writes `report.html` into a run's workdir and returns its path.
 
-    Reads `metrics.jsonl`, `evaluations.jsonl`, `config.json`, `samples/step_*.png` and a GIF, where they are.
+    It shows `metrics.jsonl`, `evaluations.jsonl`, `config.json`, the last `samples/step_*.png` and a GIF, as far
+    as they exist.
     """
     workdir = Path(workdir)
     rows = writer.read(workdir)
@@ -162,23 +164,25 @@ def page(workdir: str | Path) -> Path:
     name = str(config.get("name") or workdir.resolve().name)
     sections = [f"<h1>{escape(name)}</h1>", f"<p>{escape(_summary(rows))}</p>"]
     found = records.read(workdir / records.EVALUATIONS)
-    for title, figures in (("Samples", _pictures(workdir)), ("", _charts(rows)), ("", _measured(found))):
+    for title, figures in (
+        ("Samples", _samples(workdir)),
+        ("", _training_curves(rows)),
+        ("", _metric_curves(found)),
+    ):
         if figures:
             heading = f"<h2>{title}</h2>" if title else ""
             sections.append(f'{heading}<div class="row">\n' + "\n".join(figures) + "\n</div>")
     if found:
-        sections.append("<h2>Last metrics</h2>" + _last_measured(found))
+        sections.append("<h2>Last metrics</h2>" + _last_metrics(found))
     if rows:
-        last = [(k, f"{v:.6g}" if isinstance(v, float) else _text(v)) for k, v in rows[-1].items()]
-        sections.append("<h2>Last line of the log</h2>" + _table(last))
+        line = [(k, f"{v:.6g}" if isinstance(v, float) else _text(v)) for k, v in rows[-1].items()]
+        sections.append("<h2>Last line of the log</h2>" + _table(line))
     if config:
-        sections.append("<h2>Config</h2>" + _table(_flat(config)))
+        sections.append("<h2>Config</h2>" + _table(_flatten(config)))
     head = '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
     head += f"<title>{escape(name)}</title>"
     text = f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n<style>{STYLE}</style>\n</head>\n<body>\n'
     text += "\n".join(sections) + "\n</body>\n</html>\n"
     path = workdir / "report.html"
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, "utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, text.encode(), sync=False)
     return path

@@ -1,4 +1,4 @@
-"""The pictures of a run: one of the same latents at every so many steps, and the film of them at the end."""
+"""The sample grids of a run, always of the same latents, and the GIF that joins them at the end."""
 
 from pathlib import Path
 
@@ -14,44 +14,50 @@ from .writer import SAMPLES, Writer
 _MODE_SAMPLES = 10_000
 
 
-class Pictures:
-    """What lies in `samples/` of a workdir.
+class SampleGrids:
+    """Writes the files in `samples/` of a workdir.
 
     Args:
-        workdir: of the run.
-        sampler: draws the samples, `count` for a picture.
-        source: of the reals; where it knows the centers of a mixture, they are drawn and found modes are counted.
-        count: samples in one picture.
+        workdir: the run's workdir.
+        sampler: draws the samples.
+        source: the real data. If it is a mixture with known centers, the centers are drawn too, and the modes
+            that the generator reaches are counted.
+        count: samples in one grid.
     """
 
     def __init__(self, workdir: Path, sampler: Sampler, source: Source, count: int):
         self._workdir, self._sampler, self._source, self._count = workdir, sampler, source, count
 
     def path(self, step: int) -> Path:
-        """Of the picture after so many steps."""
+        """Returns the path of the sample grid after `step` steps."""
         return self._workdir / SAMPLES / f"step_{step:08d}.png"
 
     def draw(self, step: int, variables: Variables, writer: Writer, new: bool = True) -> np.ndarray:
-        """The picture after `step` steps, from the generator's averaged variables; for the writer where it is new.
+        """Writes the sample grid after `step` steps and returns its samples, `[count, *S]`.
 
-        Waits for the variables. What is in it, as the generator made it: `[count, *S]`.
+        It waits until the variables are computed.
+
+        Args:
+            variables: the generator's EMA.
+            writer: gets the grid as well, if `new`, and the line about modes.
+            new: whether this step's grid is drawn for the first time.
         """
-        values = self._sampler(variables, self._count)
+        samples = self._sampler(variables, self._count)
         centers = getattr(self._source, "centers", None)
-        picture = report.picture(values, centers=centers, columns=self._sampler.columns(len(values)))
-        report.save_png(self.path(step), picture)
+        grid = report.picture(samples, centers=centers, columns=self._sampler.columns(len(samples)))
+        report.save_png(self.path(step), grid)
         if new:
-            writer.image(step, "samples", picture)
+            writer.image(step, "samples", grid)
         if centers is not None and step:
-            many = self._sampler(variables, _MODE_SAMPLES, first=self._count)
-            modes = mode_coverage(many, centers, self._source.sigma)  # type: ignore[attr-defined]
+            more = self._sampler(variables, _MODE_SAMPLES, first=self._count)
+            modes = mode_coverage(more, centers, self._source.sigma)  # type: ignore[attr-defined]
             writer.message(
                 f"step {step}: {modes.found} of {len(centers)} modes, {modes.share:.1%} of samples within 3 sigma"
             )
-        return values
+        return samples
 
-    def film(self) -> list[Path]:
-        """Makes `samples.gif` of the pictures there are; its path, or nothing where there is only one."""
+    def gif(self) -> list[Path]:
+        """Writes `samples.gif` and returns `[path]`; writes nothing and returns `[]` for fewer than two grids."""
         frames = sorted((self._workdir / SAMPLES).glob("step_*.png"))
         if len(frames) < 2:
             return []

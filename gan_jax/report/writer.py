@@ -1,47 +1,53 @@
-"""What a run says while it goes: the progress line, `metrics.jsonl` and TensorBoard events."""
+"""The log of a run while it trains: the progress line, `metrics.jsonl` and TensorBoard events."""
 
 import json
 import math
-import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, SupportsFloat, TextIO
 
 import numpy as np
+
+from ..runtime.files import write_atomically
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples"
 
 
-def _number(value: Any) -> float | int:
-    """A plain Python number of a scalar of any library; integers stay integers."""
-    value = value.item() if hasattr(value, "item") else value
-    return value if isinstance(value, int) else float(value)
+def _number(value: SupportsFloat) -> float | int:
+    """Returns a scalar of any library as a plain Python number; integers stay integers."""
+    item = getattr(value, "item", None)
+    number = value if item is None else item()
+    return number if isinstance(number, int) else float(number)
 
 
 def _short(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 1000 else f"{value:.3g}"
 
 
-def _clock(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 class Writer:
-    """Writes the metrics of one process's share of a run, from `start_step` on.
+    """Writes the log of a run from `start_step` on.
 
-    `metrics.jsonl` gets one strict JSON object a line: the values, `step`, `images` (seen since step 0),
-    `time` (seconds since this Writer was made) and `images_per_second` (since the line before). What is not
-    finite is null. TensorBoard events go to `tensorboard/`; those an earlier process left past `start_step`
-    are purged. They begin with the first line of metrics: tensorboardX is slow to import, and the first step
-    needn't wait for it.
-    The progress line goes to `stream`: in place on a terminal, else a line each. The first one says no speed and
-    no time left.
+    - `metrics.jsonl` gets one strict JSON object a line: the values, `step`, `images` (seen since step 0), `time`
+      (seconds since this Writer was made) and `images_per_second` (since the previous line). A value that is not
+      finite becomes null.
+    - `tensorboard/` gets TensorBoard events. Events of an earlier process after `start_step` are hidden. The event
+      file is opened at the first line of metrics, because the import of tensorboardX is slow and would delay the
+      first step.
+    - `stream` gets the progress line. On a terminal it is rewritten in place, elsewhere each one is a new line.
+      The first one has no speed and no remaining time, because its time is mostly compilation.
     """
 
     def __init__(
@@ -60,17 +66,17 @@ class Writer:
         self._total, self._images_per_step = total_steps, images_per_step
         self._stream, self._now = sys.stderr if stream is None else stream, clock
         self._on_terminal = self._stream.isatty()
-        self._line = ""  # the progress line now on the terminal
-        self._began = self._last_time = clock()
+        self._line = ""  # the progress line that the terminal shows now
+        self._start_time = self._last_time = clock()
         self._last_step = start_step
-        self._first: tuple[int, float] | None = None  # the first line: what comes after is without compilation
+        self._first: tuple[int, float] | None = None  # step and time of the first line, where compilation is over
         self._file = open(workdir / METRICS, "a", encoding="utf-8")  # noqa: SIM115
         self._tensorboard = (str(workdir / "tensorboard"), start_step + 1) if tensorboard else None
-        self._events: Any = None
-        self._early: list[tuple[int, str, np.ndarray]] = []  # pictures from before the first line
+        self._events: SummaryWriter | None = None
+        self._early_images: list[tuple[int, str, np.ndarray]] = []  # from before the event file is opened
 
-    def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """One line of metrics after `step` steps of the run."""
+    def write(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
+        """Writes one line of metrics after `step` steps of the run."""
         numbers = {name: _number(value) for name, value in values.items()}
         self._open_events()
         now = self._now()
@@ -80,7 +86,7 @@ class Writer:
             **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
             "step": step,
             "images": step * self._images_per_step,
-            "time": round(now - self._began, 3),
+            "time": round(now - self._start_time, 3),
             "images_per_second": round(speed, 3),
         }
         self._file.write(json.dumps(row, sort_keys=True, allow_nan=False) + "\n")
@@ -91,10 +97,10 @@ class Writer:
                     self._events.add_scalar(name, value, step)
         self._first = self._first or (step, now)
         self._last_step, self._last_time = step, now
-        self._progress(step, speed, self._left(step, now), numbers)
+        self._progress(step, speed, self._seconds_left(step, now), numbers)
 
-    def _left(self, step: int, now: float) -> float | None:
-        """Seconds, at the pace since the first line; None at the first, whose time is mostly compilation."""
+    def _seconds_left(self, step: int, now: float) -> float | None:
+        """Estimates the remaining time from the pace since the first line; None at the first line."""
         first_step, first_time = self._first or (step, now)
         if step <= first_step:
             return None
@@ -102,14 +108,14 @@ class Writer:
 
     def _progress(self, step: int, speed: float, left: float | None, numbers: Mapping[str, float]) -> None:
         text = f"step {step}/{self._total}"
-        text += "" if left is None else f"  images/s {speed:.0f}  left {_clock(left)}"
+        text += "" if left is None else f"  images/s {speed:.0f}  left {_duration(left)}"
         players = (("G", "loss/generator"), ("D", "loss/discriminator"))
         losses = " ".join(f"{player} {_short(numbers[name])}" for player, name in players if name in numbers)
         text += f"  loss {losses}" if losses else ""
         if not self._on_terminal:
             print(text, file=self._stream, flush=True)
             return
-        self._show(text[: shutil.get_terminal_size().columns - 1])  # a wrapped line can't be rewritten
+        self._show(text[: shutil.get_terminal_size().columns - 1])  # a line that wraps can't be rewritten
 
     def _show(self, text: str) -> None:
         self._stream.write("\r" + text.ljust(len(self._line)))
@@ -117,14 +123,14 @@ class Writer:
         self._line = text
 
     def image(self, step: int, tag: str, array: np.ndarray) -> None:
-        """A picture, uint8 `[H, W, C]`, for TensorBoard."""
+        """Writes an image, uint8 `[H, W, C]`, to TensorBoard."""
         if self._events is not None:
             self._events.add_image(tag, array, step, dataformats="HWC")
         elif self._tensorboard:
-            self._early.append((step, tag, array))
+            self._early_images.append((step, tag, array))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers that are no part of the log's lines, for TensorBoard."""
+        """Writes numbers to TensorBoard alone, not to `metrics.jsonl`."""
         self._open_events()
         if self._events is not None:
             for name, value in values.items():
@@ -137,12 +143,12 @@ class Writer:
 
         folder, purge_step = self._tensorboard
         self._events = SummaryWriter(folder, purge_step=purge_step)
-        early, self._early = self._early, []
-        for picture in early:
-            self.image(*picture)
+        images, self._early_images = self._early_images, []
+        for image in images:
+            self.image(*image)
 
     def message(self, text: str) -> None:
-        """A whole line of its own; a progress line in place moves below it."""
+        """Prints a separate line; on a terminal the progress line moves below it."""
         line = self._line
         if line:
             self._show("")
@@ -152,12 +158,12 @@ class Writer:
             self._show(line)
 
     def close(self) -> None:
-        """Ends the progress line and closes the files; again is harmless."""
+        """Ends the progress line and closes the files. A second call does nothing."""
         if self._line:
             print(file=self._stream, flush=True)
             self._line = ""
         self._file.close()
-        if self._early:
+        if self._early_images:
             self._open_events()
         if self._events is not None:
             self._events.close()
@@ -171,7 +177,7 @@ class Writer:
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, without what is torn."""
+    """Returns the lines of a run's `metrics.jsonl`. Incomplete lines are left out."""
     path = Path(workdir) / METRICS
     lines = path.read_bytes().splitlines() if path.exists() else []
     rows = [_row(line) for line in lines]
@@ -181,16 +187,16 @@ def read(workdir: Path) -> list[dict[str, Any]]:
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:  # also bytes that are no UTF-8
+    except ValueError:  # also raised for bytes that are not UTF-8
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 def rewind(workdir: Path, step: int) -> None:
-    """Drops what a killed process wrote past `step`, so that a resumed run's log has no hole and no repeat.
+    """Removes what a killed process wrote after `step`, so that a resumed run's log has no gap and no repetition.
 
-    That is: later lines of `metrics.jsonl`, a torn last one, and `samples/step_00000300.png` of a later step.
-    TensorBoard hides its own later events by the `purge_step` that `Writer` gives.
+    These are later lines of `metrics.jsonl`, an incomplete last line, and sample grids of later steps
+    (`samples/step_00000300.png`). TensorBoard hides later events itself, by the `purge_step` that `Writer` sets.
     """
     path = Path(workdir) / METRICS
     if path.exists():
@@ -198,25 +204,16 @@ def rewind(workdir: Path, step: int) -> None:
         lines = before.splitlines()
         rows = [_row(line) for line in lines]
         last = len(lines) - 1
-        # A line in the middle that can't be read is not ours to judge: it stays.
-        keep = [
+        # An unreadable line in the middle was not left by a kill: it stays.
+        kept = [
             line
             for i, (line, row) in enumerate(zip(lines, rows))
             if (row is None and i < last) or (row is not None and row["step"] <= step)
         ]
-        after = b"".join(line + b"\n" for line in keep)
+        after = b"".join(line + b"\n" for line in kept)
         if after != before:
-            _replace(path, after)
-    for picture in (Path(workdir) / SAMPLES).glob("step_*.png"):
-        number = picture.stem.removeprefix("step_")
+            write_atomically(path, after)
+    for sample_grid in (Path(workdir) / SAMPLES).glob("step_*.png"):
+        number = sample_grid.stem.removeprefix("step_")
         if number.isdigit() and int(number) > step:
-            picture.unlink()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+            sample_grid.unlink()

@@ -1,11 +1,11 @@
-"""What this machine is: its processor and how much of it this process may use."""
+"""The processor of this machine, and how many of its threads this process may use."""
 
 import os
 import platform
 
 
 def cpu_model() -> str:
-    """The processor's name, where the system tells: other instructions are other sums."""
+    """Returns the processor's name, or "" where the system does not tell. Sums differ between processors."""
     try:
         with open("/proc/cpuinfo") as file:
             return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
@@ -14,5 +14,5 @@ def cpu_model() -> str:
 
 
 def cpu_threads() -> int:
-    """Processors this process may use: XLA splits its sums by their number."""
+    """Returns how many processors this process may use. XLA splits its sums by this number."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

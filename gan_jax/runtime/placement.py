@@ -1,15 +1,15 @@
-"""Where a run takes place: its devices, the compiled step on them, and how host data gets there."""
+"""The devices of a run: the compiled step on them, and where its state and batches lie."""
 
 import dataclasses
 import functools
 import os
 from collections import Counter
+from collections.abc import Callable
 from importlib import metadata
-from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, SingleDeviceSharding
+from jax.sharding import NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from ..config import Config
@@ -27,65 +27,67 @@ _DETERMINISTIC = "--xla_gpu_deterministic_ops"
 
 
 class Placement:
-    """The devices of a run and its mode, "jit", "shard" or "pmap".
+    """The devices of a run and the mode in which they run its step.
+
+    Attributes:
+        devices: of all processes.
+        local_device: the first device of this process.
+        processes: the number of processes.
+        mode: "jit", "shard" or "pmap".
+        sharded: whether the state is split over the devices.
+        replicated: the sharding of a value that lies whole on every device.
+        precision: of float32 products, see `precision.matmul_precision`.
 
     Raises:
-        UserError: there are not so many devices, or they don't divide the batch.
+        UserError: the config asks for devices or a mode that are missing, or the batch cannot be divided.
     """
 
     def __init__(self, config: Config):
-        wanted, there = config.parallel.devices, list(make_mesh().devices.flat)
-        self.processes, self.own = jax.process_count(), jax.local_devices()[0]
-        if (
-            config.deterministic
-            and there[0].platform == "gpu"
-            and _DETERMINISTIC not in os.environ.get("XLA_FLAGS", "")
-        ):
-            raise UserError(
-                f"deterministic=true needs {_DETERMINISTIC}=true in XLA_FLAGS before JAX starts: set it, or use "
-                "gan-jax train, which does"
-            )
-        if wanted > len(there):
-            raise UserError(
-                f"parallel.devices={wanted}, but there are {len(there)} ({there[0].platform}): lower it, or "
-                "leave it at 0 for all of them"
-            )
+        wanted, available = config.parallel.devices, make_mesh().devices.ravel()
+        self.processes, self.local_device = jax.process_count(), jax.local_devices()[0]
+        _check_devices(config, available)
         if self.processes > 1:
-            _check_processes(config, there)
+            _check_processes(config, available)
         self.mode = config.parallel.mode
-        self.devices = there[: wanted or (1 if self.mode == "jit" else len(there))]
+        self.devices = list(available[: wanted or (1 if self.mode == "jit" else len(available))])
         if self.mode == "auto":
             self.mode = "jit" if len(self.devices) == 1 else "shard"
         if self.mode == "jit" and len(self.devices) > 1:
             raise UserError(
-                f"parallel.mode=jit runs on one device, not {len(self.devices)}: say shard or pmap, or "
+                f"parallel.mode=jit runs on one device, not {len(self.devices)}: use shard or pmap, or set "
                 "parallel.devices=1"
             )
         self.sharded = config.parallel.params == "sharded"
         if self.sharded and self.mode == "pmap":
-            raise UserError("parallel.params=sharded needs parallel.mode=shard: pmap keeps the state whole")
-        self.sharded &= self.mode == "shard"  # on one device there is nothing to cut
+            raise UserError(
+                "parallel.params=sharded needs parallel.mode=shard: pmap has the whole state on each device"
+            )
+        self.sharded &= self.mode == "shard"  # one device has nothing to split
         if config.batch % (len(self.devices) * config.microbatches):
             parts = f" in {config.microbatches} microbatches" if config.microbatches > 1 else ""
             raise UserError(
                 f"batch={config.batch} can't be divided over {len(self.devices)} devices{parts}: make it a "
                 f"multiple of {len(self.devices) * config.microbatches}, or set parallel.devices"
             )
-        self.precision = precision.asked(config, self.devices[0].platform)
+        self.precision = precision.matmul_precision(config, self.devices[0].platform)
         self.mesh = make_mesh(self.devices)
-        one = SingleDeviceSharding(self.devices[0])
-        self.whole: Any = one if self.mode == "jit" else NamedSharding(self.mesh, P())
+        one_device = SingleDeviceSharding(self.devices[0])
+        self.replicated: Sharding = one_device if self.mode == "jit" else NamedSharding(self.mesh, P())
 
     def step(self, gan: GAN) -> Step:
-        """One training step as these devices take it; traced once, however many programs it becomes a part of."""
+        """Returns one training step for these devices. It is traced once, however many programs contain it."""
         step = make_train_step(gan, axis_name=AXIS if self.mode == "pmap" else None)
         traced = precision.traced_with(self.precision, step.function)
         return dataclasses.replace(step, function=jax.jit(traced, inline=True))
 
     def compile(self, step: Step, carry: PyTree, *, gather: bool, fuse: int) -> Step:
-        """`((state, meter), batch, *shared) -> ((state, meter), step number)` on these devices.
+        """Returns `((state, meter), batch, *shared) -> ((state, meter), step number)` for these devices.
 
-        `carry` has the shapes of `(state, meter)`.
+        Args:
+            step: from `step`.
+            carry: the shapes of `(state, meter)`.
+            gather: whether a batch holds rows of the resident data set instead of images.
+            fuse: the number of steps in one call.
         """
         step = metered(step, gather)
         step = fuse_steps(step, fuse) if fuse > 1 else step
@@ -95,87 +97,85 @@ class Placement:
             return pmap_step(step, AXIS, self.devices)
         return shard_step(step, self.mesh, tuple(self.shardings(carry)) if self.sharded else None)
 
-    def lower(self, step: Step, carry: PyTree, batch: PyTree, *shared: PyTree) -> Any:
-        """`step` of `compile` traced for such arguments and ready to compile; None where that needs a call."""
-        made = getattr(step.function, "made", None)
-        jitted: Any = made(len(shared)) if made else step.function
-        return jitted.lower(carry, batch, *shared) if hasattr(jitted, "lower") else None
-
-    def split(self, axis: int) -> Any:
-        """The sharding of a batch, cut along `axis`."""
-        return self.whole if self.mode == "jit" else NamedSharding(self.mesh, P(*[None] * axis, AXIS))
+    def batch_sharding(self, axis: int) -> Sharding:
+        """Returns the sharding of a batch that is split over the devices along `axis`."""
+        return self.replicated if self.mode == "jit" else NamedSharding(self.mesh, P(*[None] * axis, AXIS))
 
     def shardings(self, state: PyTree) -> PyTree:
-        """Of each leaf of a state (or of a tree that has one)."""
-        return state_shardings(state, self.mesh) if self.sharded else jax.tree.map(lambda _: self.whole, state)
+        """Returns the sharding of each leaf of a state, or of a tree that contains one."""
+        if self.sharded:
+            return state_shardings(state, self.mesh)
+        return jax.tree.map(lambda _: self.replicated, state)
 
     def shapes(self, state: PyTree) -> PyTree:
-        """Shapes of a state with where each leaf lies."""
+        """Returns the shape, dtype and sharding of each leaf of a state."""
         return jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             state, self.shardings(state),
         )  # fmt: skip
 
     def on_host(self, shapes: PyTree) -> PyTree:
-        """Stand-ins for leaves of such shapes in this process's host memory, of typed keys on its first device."""
-        own = SingleDeviceSharding(self.own)
+        """Returns targets to restore leaves of these shapes in host memory, typed keys on the local device."""
+        local = SingleDeviceSharding(self.local_device)
 
-        def stand_in(leaf: Any) -> Any:
+        def target(leaf: jax.ShapeDtypeStruct) -> np.ndarray | jax.ShapeDtypeStruct:
             if is_key(leaf):
-                return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=own)
-            return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
+                return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=local)
+            return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # takes no memory
 
-        return jax.tree.map(stand_in, shapes)
+        return jax.tree.map(target, shapes)
 
     def put_batch(self, batch: PyTree, axis: int) -> PyTree:
-        """A host batch, this process's share of it, where the step wants it."""
+        """Puts a batch from host memory on the devices; each of several processes gives its share of it."""
         if self.processes == 1:
-            return jax.device_put(batch, self.whole) if self.mode == "jit" else place_batch(batch, self.mesh, axis)
-        split = self.split(axis)
-        return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split, rows), batch)
+            if self.mode == "jit":
+                return jax.device_put(batch, self.replicated)
+            return place_batch(batch, self.mesh, axis)
+        sharding = self.batch_sharding(axis)
+        return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
 
     def put(self, tree: PyTree) -> PyTree:
-        """A host tree whole on every device."""
-        return jax.tree.map(lambda leaf: self._put(leaf, self.whole), tree)
+        """Puts a whole tree from host memory on every device."""
+        return jax.tree.map(lambda leaf: self._put(leaf, self.replicated), tree)
 
     def put_state(self, leaves: PyTree, shapes: PyTree) -> PyTree:
-        """Host arrays, and typed keys or their data, where leaves of such `shapes` lie."""
+        """Puts leaves of a state from host memory where `shapes` says; typed keys may be given as their data."""
 
-        def put(leaf: Any, shape: Any) -> Any:
+        def put(leaf: PyTree, shape: PyTree) -> jax.Array:
             if not is_key(shape):
                 return self._put(leaf, shape.sharding)
-            return jax.random.wrap_key_data(self._put(host_array(leaf), self.whole))  # of the kind all keys are
+            return jax.random.wrap_key_data(self._put(host_array(leaf), self.replicated))  # of the default kind
 
         return jax.tree.map(put, leaves, shapes)
 
-    def _put(self, leaf: Any, sharding: Any) -> Any:
+    def _put(self, leaf: PyTree, sharding: Sharding) -> jax.Array:
         if self.processes == 1:
             return jax.device_put(leaf, sharding)
-        # device_put would have the processes compare all of it first.
+        # device_put would first let the processes compare the whole value.
         return jax.make_array_from_callback(np.shape(leaf), sharding, lambda index: np.asarray(leaf)[index])
 
-    def alone(self, tree: PyTree) -> PyTree:
-        """A tree that this process can read by itself; of several processes all call it.
+    def fetch(self, tree: PyTree) -> PyTree:
+        """Returns a tree that this process can read without the others; all processes must call it.
 
-        What is cut over the devices is gathered, one leaf at a time, into host memory.
+        A leaf that is split over the devices is gathered in host memory, one leaf at a time.
         """
-        return jax.tree.map(self._alone, tree)
+        return jax.tree.map(self._fetch, tree)
 
-    def _alone(self, leaf: Any) -> Any:
+    def _fetch(self, leaf: jax.Array) -> jax.Array | np.ndarray:
         if not leaf.is_fully_replicated:
             return host_array(leaf if self.processes == 1 else self._gather(leaf))
         return leaf if self.processes == 1 else leaf.addressable_data(0)
 
     @functools.cached_property
-    def _gather(self) -> Any:
-        return jax.jit(lambda leaf: leaf, out_shardings=self.whole)
+    def _gather(self) -> Callable[[jax.Array], jax.Array]:
+        return jax.jit(lambda leaf: leaf, out_shardings=self.replicated)
 
     def memory_bytes(self) -> int | None:
-        """Memory of one device, None where the platform doesn't say."""
-        return (self.own.memory_stats() or {}).get("bytes_limit")
+        """Returns the memory of one device, or None where the platform does not tell."""
+        return (self.local_device.memory_stats() or {}).get("bytes_limit")
 
-    def environment(self) -> dict[str, Any]:
-        """What a run's bits depend on beside its config and seed."""
+    def environment(self) -> dict[str, object]:
+        """Returns what the bits of a run depend on besides its config and seed."""
         return {
             "platform": self.devices[0].platform,
             "device": self.devices[0].device_kind,
@@ -191,19 +191,34 @@ class Placement:
         }
 
 
-def _check_processes(config: Config, there: list[Any]) -> None:
-    """Raises UserError where several processes can't share a run as `config` says."""
+def _check_devices(config: Config, available: np.ndarray) -> None:
+    """Raises UserError when the config wants deterministic kernels or devices that are not available."""
+    platform, wanted = available[0].platform, config.parallel.devices
+    if config.deterministic and platform == "gpu" and _DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
+        raise UserError(
+            f"deterministic=true needs {_DETERMINISTIC}=true in XLA_FLAGS before JAX starts: set it, or use "
+            "gan-jax train, which sets it"
+        )
+    if wanted > len(available):
+        raise UserError(
+            f"parallel.devices={wanted}, but there are {len(available)} ({platform}): lower it, or leave it at 0 "
+            "to use all of them"
+        )
+
+
+def _check_processes(config: Config, available: np.ndarray) -> None:
+    """Raises UserError when several processes cannot share a run with this config."""
     if config.parallel.mode == "jit":
         raise UserError(
-            f"parallel.mode=jit runs on one device, and several processes have {len(there)}: say shard or pmap"
+            f"parallel.mode=jit runs on one device, and several processes have {len(available)}: use shard or pmap"
         )
-    if config.parallel.devices not in (0, len(there)):
+    if config.parallel.devices not in (0, len(available)):
         raise UserError(
-            f"parallel.devices={config.parallel.devices}, but several processes use all the {len(there)} devices "
-            "they have: leave it at 0"
+            f"parallel.devices={config.parallel.devices}, but several processes always use all their "
+            f"{len(available)} devices: leave it at 0"
         )
-    counts = sorted(Counter(device.process_index for device in there).values())
+    counts = sorted(Counter(device.process_index for device in available).values())
     if counts[0] != counts[-1]:
         raise UserError(
-            f"some processes have {counts[0]} devices and some {counts[-1]}: start each with as many as the others"
+            f"one process has {counts[0]} devices and another has {counts[-1]}: give every process the same number"
         )

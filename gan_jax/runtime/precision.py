@@ -1,4 +1,4 @@
-"""How exact float32 products are: what `Config.tf32` means on each platform."""
+"""The precision of float32 products: what `Config.tf32` means on each platform."""
 
 import functools
 from collections.abc import Callable
@@ -11,21 +11,21 @@ from ..config import Config
 Function = TypeVar("Function", bound=Callable)
 
 
-def asked(config: Config, platform: str) -> str | None:
-    """The precision to ask of float32 products, or None to leave it to the platform.
+def matmul_precision(config: Config, platform: str) -> str | None:
+    """Returns the precision of float32 products, or None for the platform's default.
 
-    A CPU computes them in full anyway; there nothing is asked, and the program stays as it is.
+    A CPU always computes them in full, so its program stays the same either way.
     """
     return None if config.tf32 or platform == "cpu" else "highest"
 
 
 def default() -> str:
-    """What `jax_default_matmul_precision` says; "default" is the platform's own choice."""
+    """Returns `jax_default_matmul_precision`; "default" means that the platform chooses."""
     return jax.config.jax_default_matmul_precision or "default"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def traced_with(precision: str | None, function: Function) -> Function:
-    """`function`, whose float32 products are traced with this precision, those of its derivatives too."""
+    """Returns `function`, traced with this precision of float32 products, also in its derivatives."""
     if precision is None:
         return function
 

@@ -1,8 +1,7 @@
-"""Samples of a run: the same latents each time, so that pictures of different steps can be compared."""
+"""Samples of a run. The latents are always the same, so that sample grids of different steps can be compared."""
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,30 +12,30 @@ from ..gan import GAN
 from ..networks import accepted, sample_network
 from ..ops import compiler_options
 from ..step.draws import Purpose, sample_keys
-from ..types import Variables
-from .background_compiler import Ahead
+from ..types import Latents, PyTree, Variables
+from .background_compiler import BackgroundCompiler
 from .precision import traced_with
 
-BLOCK = 256  # samples that are drawn at a time
+BLOCK = 256  # the number of samples that one call of the generator makes
 
 
 class Sampler:
-    """Draws samples of a game: sample i is a function of the seed, i and the variables.
+    """Generates samples. Sample i is a function of the seed, i and the generator's variables.
 
-    Labels, in a conditional game, go round: sample i has label i mod classes, or `labels[i mod len(labels)]`; or
-    they are given.
+    In a conditional GAN, sample i has label `labels[i mod len(labels)]`, by default i mod `classes`. A call
+    can give other labels.
 
     Args:
-        gan: the game.
+        gan: the GAN.
         seed: of the latents.
-        classes: the number of labels; None where the game has none.
-        truncation: 1.0 for none.
-        labels: those that are wanted; None for all.
-        precision: of float32 products, see `gan_jax.precision.asked`; None for the platform's own.
-        hurried: compile in a fraction of the time, for pictures that take somewhat longer each.
+        classes: the number of labels; None for a GAN without labels.
+        truncation: of the latents; 1.0 for none.
+        labels: the labels to cycle through; None for all of them.
+        precision: of float32 products, see `precision.matmul_precision`; None for the platform's default.
+        fast_compile: compile in a fraction of the time, to a program that is somewhat slower.
 
     Raises:
-        UserError: truncation is asked of a generator that defines none, or labels that the game doesn't have.
+        UserError: the generator has no truncation, or the GAN does not have these labels.
     """
 
     def __init__(
@@ -48,72 +47,77 @@ class Sampler:
         *,
         labels: Sequence[int] | None = None,
         precision: str | None = None,
-        hurried: bool = False,
+        fast_compile: bool = False,
     ):
         if truncation != 1.0 and not accepted(gan.generator, "apply", {"truncation": truncation}):
             raise UserError(
                 f"truncation={truncation}, but {type(gan.generator).__name__} of "
-                f"{type(gan.generator).__module__} defines none: leave it at 1.0"
+                f"{type(gan.generator).__module__} has no truncation: leave it at 1.0"
             )
         if labels is not None and classes is None:
-            raise UserError("labels are asked for, but this run is not conditional: leave them out")
+            raise UserError("labels are given, but this run is not conditional: leave them out")
         if labels is not None and not (labels and all(0 <= label < (classes or 0) for label in labels)):
             raise UserError(f"labels must be from 0 to {(classes or 0) - 1}, got {', '.join(map(str, labels))}")
         self._gan, self._key, self._classes = gan, jax.random.key(seed), classes
         self._labels = None if labels is None else np.asarray(labels, np.int32)
-        self._chosen = {} if truncation == 1.0 else {"truncation": truncation}
+        self._options = {} if truncation == 1.0 else {"truncation": truncation}
 
         def block(variables: Variables, index: jax.Array, label: jax.Array | None) -> jax.Array:
             return self._generate(variables, self._latents(index), index, label)
 
-        options = compiler_options(once=True) if hurried else None
+        options = compiler_options(once=True) if fast_compile else None
         self._precision = precision
         self._block = jax.jit(traced_with(precision, block), compiler_options=options)
-        self._compiled: dict[int, Callable[..., Any]] = {}
+        self._compiled: dict[int, Callable[..., jax.Array]] = {}
 
-    def _latents(self, index: jax.Array) -> Any:
+    def _latents(self, index: jax.Array) -> Latents:
         return jax.vmap(self._gan.latent)(sample_keys(self._key, jnp.int32(0), Purpose.LATENT, index))
 
     def _generate(
-        self, variables: Variables, latents: Any, index: jax.Array, label: jax.Array | None
+        self, variables: Variables, latents: Latents, index: jax.Array, label: jax.Array | None
     ) -> jax.Array:
-        """Of these latents and labels, with the noise of samples `index`."""
+        """Generates images from latents and labels; noise inside the generator is that of samples `index`."""
         keys = sample_keys(self._key, jnp.int32(0), Purpose.GENERATOR, index)
-        extra = {"label": label, "axis_name": None, "keys": keys, **self._chosen}
+        extra = {"label": label, "axis_name": None, "keys": keys, **self._options}
         return sample_network(self._gan.generator, variables, latents, **extra)
 
-    def _label(self, index: np.ndarray) -> np.ndarray | None:
-        """The labels of samples `index` where none are given."""
+    def _default_label(self, index: np.ndarray) -> np.ndarray | None:
         if self._classes is None:
             return None
-        return (index % self._classes if self._labels is None else self._labels[index % len(self._labels)]).astype(
-            np.int32
-        )
+        label = index % self._classes if self._labels is None else self._labels[index % len(self._labels)]
+        return label.astype(np.int32)
 
     def columns(self, count: int) -> int | None:
-        """Columns for a picture of `count` samples: one a class where there are labels and it fits, else None."""
+        """Returns the columns of a sample grid: one for each label if there are labels and they fit, else None."""
         classes = self._classes if self._labels is None else len(self._labels)
         return classes if classes is not None and classes <= min(count, 32) else None
 
-    def compile(self, variables: Variables, count: int, ahead: Ahead) -> None:
-        """Let `ahead` compile for calls with so many samples, and with variables of these shapes on one device."""
+    def compile(self, variables: Variables, count: int, compiler: BackgroundCompiler) -> None:
+        """Compiles for calls of `count` samples, with variables of these shapes on one device."""
         size, device = min(count, BLOCK), jax.tree.leaves(variables)[0].sharding
         index = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=device)
         label = None if self._classes is None else index
-        self._compiled[size] = ahead("picture", self._block.lower(variables, index, label))
+        self._compiled[size] = compiler("picture", self._block.lower(variables, index, label))
 
     def __call__(
         self, variables: Variables, count: int, first: int = 0, labels: np.ndarray | None = None
     ) -> np.ndarray:
-        """Samples `first` to `first + count - 1`, float32 `[count, *S]`, on the host; with `labels` `[count]`."""
-        # One device is enough, and on several a program of its own could meet the step's collectives.
-        variables = jax.tree.map(_one_device, variables)
+        """Returns samples `first` to `first + count - 1`, float32 `[count, *S]`, in host memory.
+
+        Args:
+            variables: of the generator.
+            count: the number of samples.
+            first: the index of the first sample.
+            labels: `[count]`, one for each sample; None for those that the class describes.
+        """
+        # One device is enough, and a program on several could get into the way of the step's collectives.
+        variables = jax.tree.map(_on_one_device, variables)
         size = min(count, BLOCK)
         block = self._compiled.get(size, self._block)
         blocks = []
         for start in range(0, count, size):
-            index = np.arange(first + start, first + start + size, dtype=np.int32)  # one shape, one program
-            label = self._label(index)
+            index = np.arange(first + start, first + start + size, dtype=np.int32)  # one shape, so one program
+            label = self._default_label(index)
             if label is not None and labels is not None:
                 given = labels[start : start + size]
                 label[: len(given)] = given
@@ -121,34 +125,34 @@ class Sampler:
         return np.concatenate(blocks)
 
     def between(self, variables: Variables, chain: Sequence[int], steps: int) -> np.ndarray:
-        """`steps` samples from each of the samples `chain` towards the next one, float32 `[len - 1, steps, *S]`.
+        """Returns `steps` samples on the way from each sample of `chain` to the next, `[len - 1, steps, *S]`.
 
-        The first of a row is sample `chain[i]` itself, the last one step before `chain[i + 1]`; latents are
-        interpolated along the sphere (`slerp`), label and noise stay those of `chain[i]`.
+        Row i begins with sample `chain[i]` and ends one step before `chain[i + 1]`. Latents are interpolated on
+        the sphere (`slerp`); the label and the noise are those of `chain[i]`.
         """
 
-        def between(variables: Variables, ends: jax.Array, share: jax.Array, label: jax.Array | None) -> jax.Array:
+        def between(variables: Variables, ends: jax.Array, t: jax.Array, label: jax.Array | None) -> jax.Array:
             first, second = (self._latents(ends[:, i]) for i in range(2))
-            return self._generate(variables, jax.vmap(slerp)(first, second, share), ends[:, 0], label)
+            return self._generate(variables, jax.vmap(slerp)(first, second, t), ends[:, 0], label)
 
         walk = jax.jit(traced_with(self._precision, between))
-        variables = jax.tree.map(_one_device, variables)
-        share = np.arange(steps, dtype=np.float32) / steps
+        variables = jax.tree.map(_on_one_device, variables)
+        t = np.arange(steps, dtype=np.float32) / steps
         rows = []
         for ends in itertools.pairwise(chain):
             index = np.broadcast_to(np.asarray(ends, np.int32), (steps, 2))
-            arguments = jax.device_put((index, share, self._label(index[:, 0])))
+            arguments = jax.device_put((index, t, self._default_label(index[:, 0])))
             rows.append(np.asarray(walk(variables, *arguments)))
         return np.stack(rows)
 
 
-def slerp(first: Any, second: Any, share: jax.Array) -> Any:
-    """Along the great circle from latent `first` (share 0) to `second` (share 1), leaf by leaf.
+def slerp(first: Latents, second: Latents, t: jax.Array) -> Latents:
+    """Interpolates between two latents on the sphere, from `first` (t = 0) to `second` (t = 1), leaf by leaf.
 
         sin((1 - t) w) / sin w  a  +  sin(t w) / sin w  b,   w the angle between a and b
 
-    A straight line would leave the sphere that high-dimensional normal latents lie on. White, "Sampling generative
-    networks", 2016. Parallel latents are mixed in a straight line.
+    A straight line would leave the sphere on which normal latents of many dimensions lie: White, "Sampling
+    generative networks", 2016. Latents that are parallel are interpolated on a straight line.
     """
 
     def mix(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -159,15 +163,15 @@ def slerp(first: Any, second: Any, share: jax.Array) -> Any:
         angle = jnp.arccos(cosine)
         sine = jnp.sin(angle)
         curved = sine > 1e-4
-        safe = jnp.where(curved, sine, 1.0)
-        of_a = jnp.where(curved, jnp.sin((1 - share) * angle) / safe, 1 - share)
-        of_b = jnp.where(curved, jnp.sin(share * angle) / safe, share)
-        return of_a * a + of_b * b
+        divisor = jnp.where(curved, sine, 1.0)
+        weight_a = jnp.where(curved, jnp.sin((1 - t) * angle) / divisor, 1 - t)
+        weight_b = jnp.where(curved, jnp.sin(t * angle) / divisor, t)
+        return weight_a * a + weight_b * b
 
     return jax.tree.map(mix, first, second)
 
 
-def _one_device(x: Any) -> Any:
+def _on_one_device(x: PyTree) -> PyTree:
     if isinstance(x, np.ndarray):
         return jax.device_put(x)
     return x.addressable_data(0) if isinstance(x, jax.Array) and len(x.sharding.device_set) > 1 else x

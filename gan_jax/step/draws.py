@@ -1,6 +1,6 @@
-"""Every random draw of a step, a function of the run's key, the step, a purpose and the sample's global index.
+"""Every random draw of a step: a function of the run's key, the step, a purpose and the sample's global index.
 
-So no draw depends on how many devices, hosts or microbatches a batch is spread over.
+So no draw depends on the devices, hosts or microbatches that a batch is split over.
 """
 
 from enum import IntEnum
@@ -17,17 +17,17 @@ from ..types import Key, Labels, Latents
 class Purpose(IntEnum):
     LATENT = 0
     LABEL = 1
-    REAL = 2  # the augmentation of the reals, and the discriminator's own noise on them
+    REAL = 2  # the augmentation of the real images, and the discriminator's noise on them
     FAKE = 3
     GENERATOR = 4
     PENALTY = 5
 
 
 class Draws(NamedTuple):
-    """One turn's draws. Leaves have a leading [B].
+    """The random draws of one update. Every leaf has a leading [B].
 
     Attributes:
-        latents: as `GAN.latent` gives them.
+        latents: as `GAN.latent` returns them.
         label: labels of the generated samples, or None.
         real, fake: keys of the augmentation.
         generator: keys of noise inside the generator.
@@ -43,22 +43,36 @@ class Draws(NamedTuple):
 
 
 def global_index(size: int, axis_name: str | None) -> jax.Array:
-    """`[size]` global indices of this device's samples."""
+    """Returns the global indices of this device's samples, `[size]`."""
     offset = 0 if axis_name is None else lax.axis_index(axis_name) * size
     return offset + jnp.arange(size)
 
 
+def global_batch(size: int, axis_name: str | None) -> int:
+    """Returns the number of samples in the global batch, if this device has `size` of them."""
+    return size if axis_name is None else size * lax.axis_size(axis_name)
+
+
 def sample_keys(key: Key, step: jax.Array, purpose: int, index: jax.Array) -> Key:
-    """`[B]` keys: `fold_in(fold_in(fold_in(key, step), purpose), index)`."""
+    """Returns `[B]` keys: `fold_in(fold_in(fold_in(key, step), purpose), index)`."""
     base = jax.random.fold_in(jax.random.fold_in(key, step), purpose)
     return jax.vmap(lambda i: jax.random.fold_in(base, i))(index)
 
 
-def deal(gan: GAN, key: Key, step: jax.Array, turn: int, label: Labels | None, index: jax.Array) -> Draws:
-    """The draws of turn `turn` of a step; turns have purposes of their own."""
+def draw(gan: GAN, key: Key, step: jax.Array, update: int, label: Labels | None, index: jax.Array) -> Draws:
+    """Returns the draws of one update of a step. Each update has purposes of its own, and so keys of its own.
+
+    Args:
+        gan: draws latents, and labels if it has `fake_labels`.
+        key: the run's key.
+        step: number of the step.
+        update: number of the update within the step.
+        label: labels of the real images, which the generated samples get if the GAN has no `fake_labels`.
+        index: global indices of the samples, `[B]`.
+    """
 
     def keys(purpose: Purpose) -> Key:
-        return sample_keys(key, step, purpose + len(Purpose) * turn, index)
+        return sample_keys(key, step, purpose + len(Purpose) * update, index)
 
     return Draws(
         latents=jax.vmap(gan.latent)(keys(Purpose.LATENT)),

@@ -10,7 +10,7 @@ from flax import struct
 from jax import lax
 
 from ..types import Metrics
-from .train_step import Step
+from .step import Step
 
 Reading = Callable[[], tuple[dict[str, float], tuple[int, str] | None]]
 

@@ -1,49 +1,54 @@
-"""Both players' turns as one, against the old discriminator: less work a step, and another game. Opt-in.
+"""Simultaneous updates: both players move against the old opponent. Less work a step, and another algorithm.
+Opt-in.
 
 With "simultaneous", the discriminator passes over the generated samples once, and its logits are pulled back
-twice: to its own parameters, and to the samples for the generator. It is simultaneous gradient descent, the form
-that the convergence theory treats: Mescheder et al., "The numerics of GANs", 2017; Nagarajan and Kolter, 2017.
+twice: to its own parameters, and to the samples for the generator. This is simultaneous gradient descent, which
+    the convergence
+theory treats: Mescheder et al., "The numerics of GANs", 2017; Nagarajan and Kolter, 2017.
 
-With "one_stage" they are pulled back once. Where the discriminator treats samples apart, sample i's gradient of
-either loss is a number times the gradient of its own logit f_i, so the generator's is the discriminator's times
+With "one_stage" they are pulled back once. If the discriminator treats samples apart, the gradient of either loss
+by sample i is a number times the gradient of its logit f_i. So the generator's gradient is the discriminator's
+times
 
     (d L_G / d f_i) / (d L_D / d f_i)        (for the non-saturating loss -exp(-f_i)).
 
-It equals "simultaneous" to rounding where the discriminator's loss has a slope. On a sample where it has none in
-float32 (hinge beyond its margin, a non-saturating logit below -87) the generator learns nothing: take
-"simultaneous" where that matters. Shen et al., "Training generative adversarial networks in one stage", 2021.
+It equals "simultaneous" to rounding where the discriminator's loss has a slope. On a sample where the slope is 0
+in float32 (hinge beyond its margin, a non-saturating logit below -87) the generator learns nothing: use
+"simultaneous" if that matters. Shen et al., "Training generative adversarial networks in one stage", 2021.
 """
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .. import penalties
 from ..networks import refresh
 from ..state import GANState, PlayerState
-from ..types import Images, Labels, Logits, Metrics, Samples
-from .draws import Draws
-from .updates import Forward, Game, mean_logit
+from ..types import Images, Logits, Metrics, PyTree, Samples, Scalar
+from .inputs import UpdateInputs
+from .terms import weighted_sum
+from .updates import GeneratorPass, Updates, mean_logit
 
 
-def joint_turn(
-    game: Game,
-    state: GANState,
-    seen: jax.Array,
-    image: Images,
-    label: Labels | None,
-    draws: Draws,
-    forward: Forward,
+def update_simultaneously(
+    updates: Updates, state: GANState, inputs: UpdateInputs, generated: GeneratorPass
 ) -> tuple[PlayerState, PlayerState, Logits, Metrics]:
-    """One optimizer step of both: `(discriminator, generator, logits on the global batch of reals, metrics)`.
+    """Updates both players once, with `gan.update` "simultaneous" or "one_stage".
+
+    Args:
+        updates: what the updates are made of.
+        state: of the GAN.
+        inputs: of the discriminator's update.
+        generated: the pass of the generator on the same inputs.
+
+    Returns:
+        The discriminator, the generator, the logits of the real images of the global batch, and the metrics.
 
     Raises:
         ValueError: "one_stage" with a discriminator that has batch statistics, or more than one logit a sample.
-            Other operations across samples (a minibatch deviation) can't be seen from here, and would be wrong.
+            Other operations that mix samples (a minibatch deviation) cannot be seen here, and give wrong
+            gradients.
     """
-    gan, player = game.gan, state.discriminator
+    gan, player, draws = updates.gan, state.discriminator, inputs.draws
     one_stage = gan.update == "one_stage"
     if one_stage and "batch_stats" in player.model_state:
         raise ValueError(
@@ -51,60 +56,70 @@ def joint_turn(
             "train it without batch norm, or with update=simultaneous"
         )
     model_state = refresh(gan.discriminator, player.params, player.model_state)
-    real = Samples(image, label, draws.real)
+    real = Samples(inputs.image, inputs.label, draws.real)
+    seen = updates.images_seen(state, inputs)
 
-    def passes(params: Any, made: Images) -> tuple:
-        def critic(samples: Samples) -> Logits:
-            return game.discriminate(params, model_state, state.augment, samples)[0]
+    def passes(params: PyTree, image: Images) -> tuple:
+        def critic(samples: Samples, /) -> Logits:
+            return updates.discriminate(params, model_state, state.augment, samples)[0]
 
-        fake = Samples(made, draws.label, draws.fake)
-        on_real, after_real = game.discriminate(params, model_state, state.augment, real)
-        on_fake, after = game.discriminate(params, after_real, state.augment, fake)
-        # The penalties are the discriminator's own: what they say of a sample is not for the generator.
-        still = fake._replace(image=lax.stop_gradient(made))
-        weighted, states, metrics = penalties.total(
-            gan.discriminator_penalties,
-            player.penalties,
-            (critic, real, still, draws.penalty),
-            state.step,
-            seen,
-            game.axis_name,
-        )
-        return (on_real, on_fake, weighted), (after, states, metrics)
+        fake = Samples(image, draws.label, draws.fake)
+        on_real, after_real = updates.discriminate(params, model_state, state.augment, real)
+        on_fake, after = updates.discriminate(params, after_real, state.augment, fake)
+        # The generator gets no gradient from the discriminator's penalties.
+        constant = fake._replace(image=lax.stop_gradient(image))
+        penalty, states, metrics = weighted_sum(
+            gan.discriminator_terms, player.penalties,
+            (critic, real, constant, draws.penalty), state.step, seen, updates.axis_name,
+        )  # fmt: skip
+        return (on_real, on_fake, penalty), (after, states, metrics)
 
-    outputs, pullback, (after, states, metrics) = jax.vjp(passes, player.params, forward.image, has_aux=True)
-    on_real, on_fake, weighted = outputs
-    loss_d, by_logits = jax.value_and_grad(gan.loss.discriminator, argnums=(0, 1))(on_real, on_fake)
-    loss_g, for_generator = jax.value_and_grad(gan.loss.generator, argnums=1)(on_real, on_fake)
-    grads, by_image = pullback((*by_logits, jnp.ones_like(weighted)))
+    outputs, pullback, (after, states, metrics) = jax.vjp(passes, player.params, generated.image, has_aux=True)
+    on_real, on_fake, penalty = outputs
+
+    def loss_d(real: Logits, fake: Logits) -> Scalar:
+        return updates.loss(gan.loss.discriminator, real, fake)
+
+    def loss_g(real: Logits, fake: Logits) -> Scalar:
+        return updates.loss(gan.loss.generator, real, fake)
+
+    value_d, by_logits = jax.value_and_grad(loss_d, argnums=(0, 1))(on_real, on_fake)
+    value_g, for_generator = jax.value_and_grad(loss_g, argnums=1)(on_real, on_fake)
+    grads, by_image = pullback((*by_logits, jnp.ones_like(penalty)))
     if one_stage:
         by_image = _rescaled(by_image, for_generator, by_logits[1])
     else:
-        zeros = jax.tree.map(jnp.zeros_like, (on_real, weighted))
+        zeros = jax.tree.map(jnp.zeros_like, (on_real, penalty))
         by_image = pullback((zeros[0], for_generator, zeros[1]))[1]
-    (by_params,) = forward.pullback((by_image, jnp.ones_like(forward.penalty)))
+    (by_params,) = generated.pullback((by_image, jnp.ones_like(generated.penalty)))
 
-    metrics = {**metrics, **forward.metrics, "loss/discriminator": loss_d, "loss/generator": loss_g}
+    metrics = {**metrics, **generated.metrics, "loss/discriminator": value_d, "loss/generator": value_g}
     metrics |= {"logits/real": mean_logit(on_real), "logits/fake": mean_logit(on_fake)}
-    discriminator, metrics = game.update(
+    discriminator, metrics = updates.apply_gradients(
         gan.discriminator_tx, player, grads, (after, states), metrics, "grad_norm/discriminator"
     )
-    generator, more = game.update(
-        gan.generator_tx, state.generator, by_params, (forward.model_state, forward.penalty_states), {},
+    generator, more = updates.apply_gradients(
+        gan.generator_tx, state.generator, by_params, (generated.model_state, generated.penalty_states), {},
         "grad_norm/generator",
     )  # fmt: skip
-    return discriminator, generator, game.gather(on_real), {**metrics, **more}
+    return discriminator, generator, updates.gather(on_real), {**metrics, **more}
 
 
-def _rescaled(by_image: Images, wanted: Logits, had: Logits) -> Images:
-    """The samples' gradients of one loss from those of another, by the ratio of the losses' own derivatives."""
+def _rescaled(by_image: Images, wanted: Logits, given: Logits) -> Images:
+    """Turns the gradient of one loss by the samples into that of another.
+
+    Args:
+        by_image: the gradient of the first loss, `[B, *S]`.
+        wanted: the derivative of the second loss by the logits.
+        given: the derivative of the first loss by the logits.
+    """
     size = by_image.shape[0]
     if not isinstance(wanted, jax.Array) or wanted.size != size:
         raise ValueError(
-            "update=one_stage needs one logit a sample: use update=simultaneous for this discriminator"
+            "update=one_stage needs one logit for each sample: use update=simultaneous for this discriminator"
         )
-    silent = had == 0
-    ratio = jnp.where(silent, 0.0, wanted / jnp.where(silent, 1.0, had)).reshape(size)
-    # Where it is sure of a fake, the ratio overflows while the gradient vanishes: the largest float is enough.
+    flat = given == 0
+    ratio = jnp.where(flat, 0.0, wanted / jnp.where(flat, 1.0, given)).reshape(size)
+    # For a fake that the discriminator is sure of, the ratio overflows while the gradient vanishes: it is clipped.
     ratio = jnp.clip(ratio, jnp.finfo(ratio.dtype).min, jnp.finfo(ratio.dtype).max)
     return by_image * ratio.reshape((size,) + (1,) * (by_image.ndim - 1))

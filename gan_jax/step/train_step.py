@@ -1,154 +1,105 @@
-"""One training step of a game.
+"""One training step of a GAN, written as the papers write the algorithm.
 
-It is `disc_steps` turns of the discriminator, then one of the generator against the new discriminator, then the
-moving average. The functions of a turn are in `turns.py`, the draws in `draws.py`; where both players move
-at once, the last turns are one, in `joint.py`.
+The updates are in `updates.py` (and, where both players move at once, in `simultaneous.py`), the random draws in
+`draws.py`.
 """
-
-import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from ..gan import GAN
-from ..pixels import to_float
 from ..schedules import decay
 from ..state import GANState, PlayerState
-from ..types import Batch, Metrics
-from .draws import deal, global_index
-from .simultaneous import joint_turn
-from .updates import Game
+from ..types import Batch, Logits, Metrics, PyTree
+from .draws import global_batch
+from .inputs import UpdateInputs, update_inputs
+from .simultaneous import update_simultaneously
+from .step import Step
+from .updates import GeneratorPass, Updates
 
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """A training step, `(state, batch, *shared) -> (state, metrics)`, and what a wrapper needs to place it.
-
-    Attributes:
-        function: the pure function.
-        batch_axis: which axis of the batch's leaves is the samples'.
-        axis_name: the device axis it reduces over (under `pmap`), or None.
-    """
-
-    function: Callable[..., Any]
-    batch_axis: int = 0
-    axis_name: str | None = None
-
-    def __call__(self, state: Any, batch: Any, *shared: Any) -> Any:
-        return self.function(state, batch, *shared)
+Outcome = tuple[PlayerState, PlayerState, Logits, Metrics]
 
 
 def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
-    """One step of training, a pure function `(state, batch) -> (state, metrics)`.
+    """Builds one step of training, a pure function `(state, batch) -> (state, metrics)`.
 
-    `batch["image"]` is `[B, *S]`, uint8 (read as [-1, 1]) or floating; `batch["label"]`, where the game has
-    labels, `[B]`. With `gan.rows > 1` both have that many rows in front: the discriminator's turn i takes
-    row i, the generator's own turn the last.
+    `batch["image"]` is `[B, *S]`, uint8 (read as [-1, 1]) or floating. `batch["label"]` is `[B]`, if the GAN has
+    labels. If `gan.batches_per_step` is above 1, both have that many batches in front: update i of the
+    discriminator reads batch i, the generator's update the last one.
 
     Metrics are scalars, means over the global batch: `loss/generator`, `loss/discriminator`, `logits/real`,
     `logits/fake`, `penalty/<name>` (and `applied/<name>`, 1 or 0, of a lazy one), `grad_norm/generator`,
-    `grad_norm/discriminator`, the augmentation's own, as they are after the step (`augment/p` of ADA), and
-    `nonfinite`, the number of these that are not finite. The discriminator's are those of its last turn.
+    `grad_norm/discriminator`, those of the augmentation after the step (`augment/p` of ADA), and `nonfinite`, the
+    number of these that are not finite. The discriminator's metrics are those of its last update.
 
     Args:
-        gan: the game; closed over.
-        axis_name: the name of the device axis if the step will run under `pmap`.
+        gan: what is trained; closed over.
+        axis_name: the name of the device axis, if the step will run under `pmap`.
     """
-    game = Game(gan, axis_name)
+    updates = Updates(gan, axis_name)
+    update_players = _alternating if gan.update == "alternating" else _simultaneous
+    # Both players use one pass of the generator if they see the same latents, and the whole batch at once.
+    shares_pass = gan.share_latents and gan.microbatches == 1
 
     def step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
-        if gan.rows > 1 and batch["image"].shape[0] != gan.rows:
-            raise ValueError(
-                f"a step of this game eats {gan.rows} rows, so a batch is [{gan.rows}, B, ...], "
-                f"but its shape is {batch['image'].shape}"
-            )
-        rows = [batch] if gan.rows == 1 else [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(gan.rows)]
-        images = [to_float(row["image"]) for row in rows]
-        labels = [row.get("label") for row in rows]
-        index = global_index(images[0].shape[0], axis_name)
-        batch_size = index.shape[0] * (1 if axis_name is None else lax.axis_size(axis_name))
-        seen = state.step.astype(float) * batch_size
+        *earlier, last, for_generator = update_inputs(gan, state, batch, axis_name)
+        batch_size = global_batch(last.image.shape[0], axis_name)
+        state = updates.refresh_generator(state)
+        generated = updates.generator_pass(state, for_generator) if shares_pass else None
 
-        def dealt(turn: int, row: int) -> Any:
-            return deal(gan, state.key, state.step, turn, labels[row], index)
+        new = state
+        for inputs in earlier:
+            discriminator, _, _ = updates.discriminator(new, inputs, None)
+            new = new.replace(discriminator=discriminator)
+        discriminator, generator, logits, metrics = update_players(updates, new, last, for_generator, generated)
 
-        discriminator, logits, metrics = state.discriminator, None, {}
-        forward, state = None, state.replace(generator=game.refresh_generator(state.generator))
-        own = dealt(gan.disc_steps, -1)  # the generator's turn: draws of its own, but for what it shares
-        together = gan.update != "alternating"
-        generator = None
-        for turn in range(gan.disc_steps):
-            draws = dealt(turn, turn)
-            old = state.replace(discriminator=discriminator)
-            if turn == gan.disc_steps - 1 and gan.share_latents:
-                own = own._replace(latents=draws.latents, label=draws.label, generator=draws.generator)
-                if gan.microbatches == 1:
-                    forward = game.generate_once(state, seen, images[-1], labels[-1], own)
-            if forward is not None and together:
-                discriminator, generator, logits, metrics = joint_turn(
-                    game, old, seen, images[turn], labels[turn], draws, forward
-                )
-            else:
-                discriminator, logits, metrics = game.discriminator_turn(
-                    old, seen, images[turn], labels[turn], draws, forward
-                )
         augment = gan.augment.update(state.augment, lax.stop_gradient(logits), batch_size)
-        if generator is None:
-            generator, more = game.generator_turn(
-                state.replace(discriminator=discriminator),
-                seen, images[-1], labels[-1], own, forward,
-            )  # fmt: skip
-            metrics = {**metrics, **more}
+        keep = decay(gan.ema(updates.images_seen(state, last)), batch_size)
         metrics = {**metrics, **gan.augment.metrics(augment)}
-        bad = [jnp.sum(~jnp.isfinite(value)) for value in metrics.values()]
-        metrics["nonfinite"] = jnp.stack(bad).sum()
+        metrics["nonfinite"] = jnp.stack([jnp.sum(~jnp.isfinite(value)) for value in metrics.values()]).sum()
         return GANState(
             step=state.step + 1,
             key=state.key,
             generator=generator,
             discriminator=discriminator,
-            ema=average(state.ema, generator, decay(gan.ema(seen), batch_size)),
+            ema=update_ema(state.ema, generator, keep),
             augment=augment,
         ), metrics
 
-    return Step(step, batch_axis=0 if gan.rows == 1 else 1, axis_name=axis_name)
+    return Step(step, batch_axis=0 if gan.batches_per_step == 1 else 1, axis_name=axis_name)
 
 
-def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
-    """What of a game is of a part of the batch where `microbatches` cut it, as words; none: nothing that shows.
-
-    It is the same whatever `gan.microbatches` is. Batch norm and minibatch deviation (a discriminator's attribute
-    `group`) are then within a part; batch statistics, a network's other collections but spectral norm's, and
-    penalties' states move once a part. What a loss, a penalty or a network of your own mixes beside these can't be
-    seen from here.
-
-    Args:
-        state_shapes: a state, or its `jax.ShapeDtypeStruct`s.
-    """
-    players = (
-        ("generator", state_shapes.generator, gan.generator_penalties),
-        ("discriminator", state_shapes.discriminator, gan.discriminator_penalties),
-    )
-    found = []
-    for name, player, penalties in players:
-        found += [f"the {name}'s {collection}" for collection in sorted(set(player.model_state) - {"spectral"})]
-        for (_, penalty, _), state in zip(penalties, player.penalties, strict=True):
-            if jax.tree.leaves(state):
-                found.append(f"the state of the penalty {penalty.name}")
-    group = getattr(gan.discriminator, "group", 1)
-    if isinstance(group, int) and group > 1:
-        found.append(f"the discriminator's minibatch deviation (group={group})")
-    return found
+def _alternating(
+    updates: Updates,
+    state: GANState,
+    for_discriminator: UpdateInputs,
+    for_generator: UpdateInputs,
+    generated: GeneratorPass | None,
+) -> Outcome:
+    """The discriminator's last update, then the generator's against the new discriminator."""
+    discriminator, logits, metrics = updates.discriminator(state, for_discriminator, generated)
+    generator, more = updates.generator(state.replace(discriminator=discriminator), for_generator, generated)
+    return discriminator, generator, logits, {**metrics, **more}
 
 
-def average(ema: dict[str, Any], generator: PlayerState, keep: jax.Array) -> dict[str, Any]:
-    """The moving average after a step: `keep * old + (1 - keep) * new` of parameters and batch statistics.
+def _simultaneous(
+    updates: Updates,
+    state: GANState,
+    for_discriminator: UpdateInputs,
+    for_generator: UpdateInputs,
+    generated: GeneratorPass | None,
+) -> Outcome:
+    """Both players' last update at once, against the old opponents."""
+    assert generated is not None, "`GAN` refuses simultaneous updates without a shared pass"
+    return update_simultaneously(updates, state, for_discriminator, generated)
 
-    Other collections are taken over as they are: the vectors of spectral norm and mean latents are
-    averages, or directions, already.
+
+def update_ema(ema: dict[str, PyTree], generator: PlayerState, keep: jax.Array) -> dict[str, PyTree]:
+    """Returns the moving average after a step: `keep * old + (1 - keep) * new` of parameters and batch statistics.
+
+    Other collections are copied: the vectors of spectral norm and mean latents are directions, or averages
+        already.
     """
 
     def mix(old: jax.Array, new: jax.Array) -> jax.Array:

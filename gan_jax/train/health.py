@@ -57,7 +57,7 @@ class Health:
         signs += [f"the generator's gradient is {gradient:.2g}, and was {before:.2g}"] if gone else []
         return (
             f"warning: the discriminator has won ({'; '.join(signs)}), so the generator learns nothing: try a "
-            "gradient penalty (discriminator_penalties, r1), a lower learning rate for the discriminator, or "
+            "gradient penalty (discriminator_terms, r1), a lower learning rate for the discriminator, or "
             "augmentation where there are few images"
         )
 
@@ -90,7 +90,7 @@ class Health:
         return (
             f"warning: the samples have collapsed: they are {now:.2g} from each other, and the reals "
             f"{self._distance:.2g}: go back to an earlier checkpoint, and try a gradient penalty "
-            "(discriminator_penalties, r1), lower learning rates or a larger batch"
+            "(discriminator_terms, r1), lower learning rates or a larger batch"
         )
 
 

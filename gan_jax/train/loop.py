@@ -5,7 +5,7 @@ and, at the end, `samples.gif` and `report.html`. At a border, in this order: th
 checkpoint, and metrics, which are then put into its manifest. So a process killed at any instant has written
 whatever lies before a checkpoint that counts, or makes up for it.
 
-Of several processes all run this, and the first alone touches the workdir (`gan_jax.hosts`).
+Of several processes all run this, and the first alone touches the workdir (`gan_jax.runtime.hosts`).
 """
 
 import contextlib
@@ -116,7 +116,7 @@ class _Run:
         spec = SampleSpec.of(self.source)
         self.timings.phase("data")
         gan = make_gan(config, spec, allow)
-        self.rows = gan.rows
+        self.rows = gan.batches_per_step
         self.placement = Placement(config)
         check_run(config, self.source)
         memory = self.placement.memory_bytes()
@@ -227,8 +227,8 @@ class _Run:
         config, fuse = self.config, self.config.parallel.fuse
         axis, shared = self.programs.batch_axis, self._shared
         loader = Loader(
-            self.source, seed=config.seed, batch=config.batch, turns=self.rows, fuse=fuse, start_step=step,
-            resident=self.resident, workers=config.data.workers, prefetch=config.data.prefetch,
+            self.source, seed=config.seed, batch=config.batch, batches_per_step=self.rows, fuse=fuse,
+            start_step=step, resident=self.resident, workers=config.data.workers, prefetch=config.data.prefetch,
             local=self.hosts.share(config.batch),
         )  # fmt: skip
         self.timings.phase("input")
@@ -310,20 +310,20 @@ class _Run:
         self._check(bad)
 
     def _draw(self, step: int, carry: Carry, new: bool = True) -> None:
-        variables = self.placement.alone(carry.state.ema)
+        variables = self.placement.fetch(carry.state.ema)
         if self.hosts.first:
             self.keeper.draw(step, variables, new)
 
     def _measure(self, step: int, carry: Carry) -> None:
         """Metrics, after a checkpoint of the same step was saved: so nothing is lost where measuring fails."""
-        variables = self.placement.alone(carry.state.ema)
+        variables = self.placement.fetch(carry.state.ema)
         self.hosts.from_first(lambda: self.keeper.measure(step, variables))
         self._save(step, carry)
 
     def _save(self, step: int, carry: Carry) -> None:
         """A checkpoint, once what it would hold was read as finite."""
         self._check(read(carry.meter)[1])
-        alone = self.placement.alone(carry)
+        alone = self.placement.fetch(carry)
         grid = step == 0 or self._on_grid(step) or self._measures(step)
         self.hosts.from_first(lambda: self.keeper.save(step, alone, grid=grid, returned=self.returned))
 
@@ -333,5 +333,5 @@ class _Run:
                 f"{self.stopped} at step {step} of {self.config.steps}: all is saved, the same command goes on"
             )
             return None
-        state = self.placement.alone(carry.state)
+        state = self.placement.fetch(carry.state)
         return self.hosts.from_first(lambda: self.keeper.finish(step, state))

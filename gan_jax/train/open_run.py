@@ -37,7 +37,7 @@ class Opened(NamedTuple):
         Raises:
             UserError: the generator defines no truncation, or the run has no such labels.
         """
-        asked = precision.asked(self.config, jax.default_backend())
+        asked = precision.matmul_precision(self.config, jax.default_backend())
         classes = self.spec.classes if self.config.conditional else None
         return Sampler(self.gan, seed, classes, truncation, labels=labels, precision=asked)
 

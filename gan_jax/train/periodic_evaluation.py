@@ -10,9 +10,10 @@ from ..config import Config
 from ..config.build import Allow
 from ..data.source import Source
 from ..errors import UserError
-from ..metrics.evaluator import Evaluator, generated, keep, make_extractor
+from ..metrics.evaluator import Evaluator, generate_images
+from ..metrics.features.choose import make_extractor
 from ..metrics.measures import NUMBERS, check_names
-from ..metrics.record import EVALUATIONS, Record, read
+from ..metrics.record import EVALUATIONS, Record, append_new, read
 from ..runtime.sampler import Sampler
 from ..types import Variables
 
@@ -46,7 +47,7 @@ def rewind(workdir: Path, step: int) -> None:
     kept = [one for one in records if one.step is None or one.step <= step]
     if len(kept) < len(records):
         path.unlink()
-        keep(workdir, kept)
+        append_new(workdir, kept)
 
 
 def protocol(records: Iterable[Record]) -> str:
@@ -94,10 +95,10 @@ class Measuring:
             self._evaluator = Evaluator(self._source, extractor, metrics.names, metrics.reference)
         labels = self._evaluator.wanted_labels(metrics.count) if self._config.conditional else None
         records = self._evaluator.score(
-            generated(self._sampler, variables, metrics.count, labels), seed=self._config.seed, step=step,
+            generate_images(self._sampler, variables, metrics.count, labels), seed=self._config.seed, step=step,
             options={} if labels is None else {"labels": "the reals'"},
         )  # fmt: skip
-        keep(self._workdir, records)
+        append_new(self._workdir, records)
         numbers = {record.metric: record.value for record in records}
         self._last = step, {"metrics": numbers, "protocol": protocol(records)}
         return records

@@ -10,7 +10,7 @@ from ..config import Config
 from ..config.build import SampleSpec, batch_spec, chunk_spec, resident_spec
 from ..gan import GAN, init
 from ..ops import compiler_options
-from ..runtime.background_compiler import Ahead
+from ..runtime.background_compiler import BackgroundCompiler
 from ..runtime.placement import Placement
 from ..runtime.sampler import Sampler
 from ..runtime.startup_timings import Timings
@@ -45,7 +45,9 @@ class Programs:
         # The key is an argument: of a constant, the compiler would work out the weights itself, slowly.
         self._init = jax.jit(
             new,
-            out_shardings=placement.shardings(eval_state(config, new)) if placement.sharded else placement.whole,
+            out_shardings=placement.shardings(eval_state(config, new))
+            if placement.sharded
+            else placement.replicated,
             compiler_options=compiler_options(once=True),
         )
         self.make_state: Callable[..., Any] = self._init
@@ -54,12 +56,12 @@ class Programs:
         alone = step if step.axis_name is None else make_train_step(gan)
         self.shapes = traced_shapes(config, self._init, alone.function, batch)
         self._step = placement.compile(step, self.shapes, gather=resident, fuse=config.parallel.fuse)
-        self.batch_axis, self.step = self._step.batch_axis, self._step.function
+        self.batch_axis, self.step = self._step.batch_axis, self._step
         classes = spec.classes if config.conditional else None
         asked: Any = {"precision": placement.precision}
-        self.sampler = Sampler(gan, config.seed, classes, config.sample.truncation, hurried=True, **asked)
+        self.sampler = Sampler(gan, config.seed, classes, config.sample.truncation, fast_compile=True, **asked)
         self.many = Sampler(gan, config.seed, classes, **asked)
-        self.empty_meter = jax.jit(lambda: reset(self.shapes.meter), out_shardings=placement.whole)
+        self.empty_meter = jax.jit(lambda: reset(self.shapes.meter), out_shardings=placement.replicated)
 
     def compile(self, *, anew: bool, trains: bool, samples: int, timings: Timings) -> None:
         """Start to compile, beside what comes now, what will be needed soon.
@@ -71,17 +73,20 @@ class Programs:
             timings: gets the seconds that each program takes.
         """
         placement, config = self._placement, self._config
-        ahead = Ahead(placement.devices[0].platform, timings)
+        ahead = BackgroundCompiler(placement.devices[0].platform, timings)
         carry = placement.shapes(self.shapes)
         if anew:
             self.make_state = ahead("state", self._init.lower(self.key))
-            one = SingleDeviceSharding(placement.own)
+            one = SingleDeviceSharding(placement.local_device)
             self.sampler.compile(placed(self.shapes.state.ema, one), config.sample.count, ahead)
         if trains:
-            batch = placed(chunk_spec(config, self._spec, self._resident), placement.split(self.batch_axis))
+            batch = placed(
+                chunk_spec(config, self._spec, self._resident), placement.batch_sharding(self.batch_axis)
+            )
             shared = (resident_spec(config, self._spec, samples),) if self._resident else ()
-            lowered = placement.lower(self._step, tuple(carry), batch, *placed(shared, placement.whole))
-            self.step = ahead("step", lowered) if lowered is not None else self.step
+            lowered = self._step.lower(tuple(carry), batch, *placed(shared, placement.replicated))
+            compiled = ahead("step", lowered)
+            self.step = lambda carry, batch, *shared: compiled(carry, batch, shared)
         ahead.close()
 
 

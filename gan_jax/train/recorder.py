@@ -14,7 +14,7 @@ from ..config.build import Allow
 from ..data.source import Source
 from ..metrics.measures import best_by
 from ..report.page import page
-from ..report.sample_grids import Pictures
+from ..report.sample_grids import SampleGrids
 from ..report.writer import Writer, rewind
 from ..state import GANState
 from ..types import PyTree, Variables
@@ -52,7 +52,7 @@ class Keeper:
     ):
         self._config, self.workdir, self._record, self._health = config, workdir, dict(record), health
         self._stream = stream or sys.stderr
-        self.pictures = Pictures(workdir, programs.sampler, source, config.sample.count)
+        self.pictures = SampleGrids(workdir, programs.sampler, source, config.sample.count)
         self.measuring = Measuring(config, workdir, programs.many, source, allow)
         self._folder = workdir / "checkpoints"
         self._ends = contextlib.ExitStack()
@@ -153,7 +153,7 @@ class Keeper:
 
     def finish(self, step: int, state: GANState) -> str:
         """The film and the page; the digest, and what to look at."""
-        look = [self.pictures.path(step), *(self.pictures.film() if self._config.sample.gif else [])]
+        look = [self.pictures.path(step), *(self.pictures.gif() if self._config.sample.gif else [])]
         look.append(page(self.workdir))
         digest = state_digest(leaf_digests(state))
         self.say("look at:\n" + "".join(f"  {path}\n" for path in look) + f"step {step}, state digest {digest}")

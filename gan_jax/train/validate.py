@@ -3,7 +3,7 @@
 from ..config import Config
 from ..data.source import Source
 from ..errors import UserError
-from ..metrics.evaluator import check_features
+from ..metrics.features.choose import check_features
 from .periodic_evaluation import check_settings
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from .. import config as configs
 from ..config import Config
 from ..errors import UserError
+from ..runtime.files import write_atomically
 
 
 @contextlib.contextmanager
@@ -78,11 +79,6 @@ def check_config(workdir: Path, config: Config) -> None:
 
 
 def keep_config(workdir: Path, config: Config) -> None:
-    """Put a run's config into its workdir, in one rename."""
-    temporary = workdir / "config.json.tmp"
-    temporary.unlink(missing_ok=True)  # not written through, should it be a link to elsewhere
-    with open(temporary, "x") as file:
-        file.write(json.dumps(configs.to_json(config), indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(workdir / "config.json")
+    """Writes a run's config into its workdir, in one rename."""
+    text = json.dumps(configs.to_json(config), indent=1) + "\n"
+    write_atomically(workdir / "config.json", text.encode())

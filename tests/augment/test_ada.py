@@ -1,4 +1,4 @@
-"""ADA as a whole: its probability by hand, its draws, and gradients of both orders through every operation."""
+"""Tests of ADA as a whole: its probability, its draws, and first and second derivatives of every operation."""
 
 import jax
 import jax.numpy as jnp
@@ -28,16 +28,16 @@ def test_names_of_the_package_are_those_a_config_may_use():
 
 
 def test_p_follows_the_signs_by_hand():
-    """Every 2 steps of 10 images at 1 kimg: 0.02 up or down. The share of each pair's signs is written beside."""
+    """With 10 images a step and a speed of 1 kimg, p moves by 0.02 every 2 steps. Comments give the mean sign."""
     ada = augment.ada(target=0.5, every=2, speed_kimg=1.0)
     trace = [  # (logits > 0, of 4, p after it)
         (4, 0.00), (4, 0.02),  # mean sign 1
-        (4, 0.02), (2, 0.02),  # (4 + 0) / 8 = 0.5, the target: stay
+        (4, 0.02), (2, 0.02),  # (4 + 0) / 8 = 0.5, the target: p stays
         (4, 0.02), (3, 0.04),  # 0.75
         (1, 0.04), (2, 0.02),  # -0.25
         (0, 0.02), (0, 0.00),  # -1
         (0, 0.00), (0, 0.00),  # the floor
-        (4, 0.00), (4, 0.02),  # nothing is owed from below it
+        (4, 0.00), (4, 0.02),  # p moves up at once from the floor
     ]  # fmt: skip
     state, update = ada.init(), jax.jit(ada.update, static_argnums=2)
     for positive, expected in trace:
@@ -75,13 +75,13 @@ def test_policies():
 
 
 def test_p_of_nothing_is_the_identity():
-    ada = augment.ada("bgcfnc")  # all there is
+    ada = augment.ada("bgcfnc")  # all operations
     images = jax.random.normal(jax.random.key(5), (2, 24, 22, 3))
     np.testing.assert_allclose(jax.jit(ada.apply)(ada.init(), images, KEYS[:2]), images, atol=4e-6)
 
 
 def test_a_sample_s_augmentation_is_its_key_s():
-    """The same for reals and fakes with one key; a permutation of samples and keys permutes the results."""
+    """One key always gives one augmentation; permuting samples and keys permutes the results."""
     ada = augment.ada("r3gan", p=0.8, noise=1.0)
     apply = jax.jit(ada.apply)
     out = apply(ada.init(), IMAGES, KEYS)
@@ -132,13 +132,13 @@ def test_draws_have_their_probabilities_and_distributions():
     assert np.sqrt(np.mean(noise**2)) == pytest.approx(0.1, rel=0.1)
 
 
-_QUICK = ("rotate90", "rotate", "hue", "imgfilter", "noise", "cutout")  # of each kind one; its kin share its code
-_KIN = [pytest.param(name, marks=pytest.mark.slow) for name in OPERATIONS if name not in _QUICK]
+_QUICK = ("rotate90", "rotate", "hue", "imgfilter", "noise", "cutout")  # one of each kind; the rest share its code
+_REST = [pytest.param(name, marks=pytest.mark.slow) for name in OPERATIONS if name not in _QUICK]
 
 
-@pytest.mark.parametrize("name", [*_QUICK, *_KIN])
+@pytest.mark.parametrize("name", [*_QUICK, *_REST])
 def test_gradients_of_both_orders_go_through(name):
-    """Every operation is affine in the image: a penalty of a linear critic has no gradient in the image."""
+    """Differentiates a penalty twice. A tanh makes the critic nonlinear, since every operation is affine."""
     side = 22 if name == "imgfilter" else 8
     images, weights = jax.random.normal(jax.random.key(7), (2, 2, side, side, 3))
     ada = only(name)
@@ -153,13 +153,13 @@ def test_gradients_of_both_orders_go_through(name):
         assert np.isfinite(array).all()
         assert jnp.abs(array).max() > 0
     out = ada.apply(ada.init(), images, KEYS[:2])
-    assert jnp.abs(out - images).max() > 1e-3  # it acted, on these keys
+    assert jnp.abs(out - images).max() > 1e-3  # the operation acts for these keys
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_r1_through_the_pipeline_against_finite_differences():
-    """In float64: the gradient of a penalty that is itself a gradient's norm, along a direction."""
+    """Compares the directional derivative of R1, the norm of a gradient, with finite differences in float64."""
     source = """
 import json, jax, jax.numpy as jnp
 from gan_jax import augment
@@ -180,11 +180,11 @@ print(json.dumps([float(jnp.vdot(jax.jit(jax.grad(r1))(w), v)), float((r1(w + e 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: augment.ada("bcg"), "ada has no policy 'bcg': there are blit"),
-        (lambda: augment.ada(hue=1.5), "hue multiplies a probability, so it is from 0 to 1, not 1.5"),
-        (lambda: augment.ada(p=schedules.constant(0.1)), "a schedule or a target, not both: add target=None"),
-        (lambda: augment.ada(p=-0.1), "p is a probability, so it is not negative, but -0.1"),
-        (lambda: augment.ada(every=0), "every and speed_kimg are above 0, not 0 and 500.0"),
+        (lambda: augment.ada("bcg"), "ada has no policy 'bcg': use one of blit"),
+        (lambda: augment.ada(hue=1.5), "hue multiplies a probability, so it must be from 0 to 1, got 1.5"),
+        (lambda: augment.ada(p=schedules.constant(0.1)), "both a schedule and a target: add target=None"),
+        (lambda: augment.ada(p=-0.1), "p is a probability, so it must not be negative, got -0.1"),
+        (lambda: augment.ada(every=0), "every and speed_kimg must be above 0, got 0 and 500.0"),
         (
             lambda: only("hue").apply(only("hue").init(), IMAGES[..., :2], KEYS),
             "with 1 or 3 channels, not float32",

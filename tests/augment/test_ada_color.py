@@ -1,4 +1,4 @@
-"""ADA's colours and corruptions against closed forms."""
+"""Compares ADA's colour operations and corruptions with closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def test_color_operations_act_in_their_order():
 
 
 def test_a_color_matrix_does_not_depend_on_the_platform_s_precision():
-    """No product that a platform may compute in fewer bits; a grey's share is contrast, reflection, brightness."""
+    """It has no matrix product, which a platform may compute in fewer bits; the offset has its closed form."""
     c = Color(brightness=0.3, contrast=0.6, lumaflip=1.0, hue=1.1, saturation=1.9)
     assert "dot_general" not in str(jax.make_jaxpr(color_matrix)(c))
     np.testing.assert_allclose(color_matrix(c)[:3, 3], -0.6 * 0.3, rtol=1e-6)
@@ -59,7 +59,7 @@ def test_a_color_matrix_does_not_depend_on_the_platform_s_precision():
 
 
 def test_grey_images_take_the_mean_of_the_rows():
-    """A grey image as three equal channels, and the mean of what becomes of them."""
+    """The result equals the mean of three equal channels, recoloured."""
     draws = [Color(brightness=0.3, contrast=0.6, lumaflip=1.0), Color(hue=1.1, saturation=1.9)]
     matrices = jnp.stack([color_matrix(c) for c in draws])
     grey = jax.random.normal(jax.random.key(0), (2, 4, 5, 1))

@@ -1,4 +1,4 @@
-"""ADA's geometry: matrices against closed forms, resampling against NumPy in float64 with ADA's own padding."""
+"""Compares ADA's matrices with closed forms, and its resampling with NumPy in float64 and ADA's own padding."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def blitted(g, image=IMAGE):
 
 
 def reference(image, matrix, margins):
-    """ADA's resampling, written out: reflect by a margin, zeros behind it, up, bilinear, down."""
+    """ADA's resampling in NumPy: reflect by a margin, zeros beyond it, upsample, sample bilinearly, downsample."""
     (my, mx), (h, w) = margins, image.shape[:2]
     x = np.pad(image, [(my, my), (mx, mx), (0, 0)], mode="reflect")
     hp, wp = x.shape[:2]
@@ -53,7 +53,7 @@ def reference(image, matrix, margins):
 
 
 def dynamic_margins(matrix, h, w):
-    """Enough reflection for the corners and the filter, at most what there is to reflect. ADA's rule."""
+    """ADA's rule: enough margin for the corners and the filter, at most one image size less a pixel."""
     cx, cy = (w - 1) / 2, (h - 1) / 2
     corners = matrix @ np.array([[-cx, cx, cx, -cx], [-cy, -cy, cy, cy], [1, 1, 1, 1]])
     reach = np.abs(corners[:2]).max(axis=1) + 6 - np.array([cx, cy])
@@ -118,12 +118,12 @@ def test_blits_are_exact():
     padded = np.pad(x, [(3, 3), (3, 3), (0, 0)], mode="reflect")
     moved = blitted(Geometry(xint=(2 / W, -1 / H)))  # two to the right, one up
     np.testing.assert_array_equal(moved, np.roll(padded, (-1, 2), (0, 1))[3:-3, 3:-3])
-    both = blitted(Geometry(flip=1.0, turns=1), square)  # the flip comes first
+    both = blitted(Geometry(flip=1.0, turns=1), square)  # the flip acts first
     np.testing.assert_array_equal(both, np.rot90(square[:, ::-1]))
 
 
 def test_a_filtered_translation_by_whole_pixels_is_exact_and_a_flip_is_nearly():
-    """Sym6 is orthonormal to its even shifts. A half turn doubles its delay of 0.05 pixels: (.5 + .4) x .1."""
+    """Sym6 is orthonormal to its even shifts. Its delay of 0.05 pixels doubles in a half turn: (.5 + .4) x .1."""
     g = Geometry(xint=(2 / W, -1 / H))
     np.testing.assert_allclose(warped(g), blitted(g), atol=1e-5)
     y, x = np.mgrid[:H, :W]
@@ -140,7 +140,7 @@ def test_inverse_undoes_the_transformations_in_order():
     p = p + np.round([g.xint[0] * W, g.xint[1] * H])
     p = p * g.scale
     for angle, stretch in ((g.before, np.array([g.aniso, 1 / g.aniso])), (g.after, np.ones(2))):
-        # An angle turns the source by itself, so the picture the other way.
+        # The angle turns the source coordinates, so the image turns the other way.
         cos, sin = np.cos(-angle), np.sin(-angle)
         p = np.array([[cos, -sin], [sin, cos]]) @ p * stretch
     p = p + np.array([g.xfrac[0] * W, g.xfrac[1] * H])
@@ -163,6 +163,6 @@ def test_the_gradient_is_the_transpose(operation):
     assert abs(jnp.vdot(ax, y) - jnp.vdot(x, aty)) < 1e-6 * scale
     assert jnp.vdot(ax, y) != 0
     np.testing.assert_array_equal(pull(other, y), aty)
-    # Through the gradient once more: the transpose of the transpose.
+    # The second derivative is the transpose of the transpose.
     again = jax.vjp(lambda y: pull(x, y), y)[1](x)[0]
     np.testing.assert_allclose(again, ax, atol=2e-5)

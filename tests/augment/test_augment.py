@@ -1,4 +1,4 @@
-"""Augmentations: what they do to a sample, and that gradients, of second order too, go through them."""
+"""Tests what the augmentations do to samples, and their first and second derivatives."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 import games
 import gan_jax
 from gan_jax import augment
-from gan_jax.step.updates import Game
+from gan_jax.step.updates import Updates
 from gan_jax.types import Samples
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
@@ -29,7 +29,7 @@ def test_mirror_flips_whole_samples_left_to_right():
     kept = np.array([np.array_equal(a, b) for a, b in zip(out, np.asarray(IMAGES))])
     mirrored = np.array([np.array_equal(a, b) for a, b in zip(out, flipped)])
     assert (kept ^ mirrored).all()
-    assert 16 < mirrored.sum() < 48  # fair draws: outside with probability 2e-5
+    assert 16 < mirrored.sum() < 48  # a fair coin fails this with probability 2e-5
 
 
 def test_mirror_is_the_key_s():
@@ -45,12 +45,12 @@ def test_mirror_always_and_never(probability, axis_step):
 
 @pytest.mark.parametrize("probability", [-0.1, 1.5])
 def test_mirror_s_probability_is_one(probability):
-    with pytest.raises(ValueError, match=f"mirror's probability is from 0 to 1, not {probability}"):
+    with pytest.raises(ValueError, match=f"mirror's probability must be from 0 to 1, got {probability}"):
         augment.mirror(probability)
 
 
 def test_gradients_through_mirror():
-    """A flip is its own transpose: the gradient of `<w, A x>` is `A w`; of a penalty on it, the same norm."""
+    """A flip is its own transpose: the gradient of `<w, A x>` is `A w`, and has the norm of w."""
     weights = jax.random.normal(jax.random.key(5), IMAGES.shape[1:])
     apply = augment.mirror().apply
 
@@ -64,7 +64,7 @@ def test_gradients_through_mirror():
 
 
 def test_update_sees_the_reals_logits_of_the_whole_batch_and_its_size():
-    """A state that follows the sign of the logits, as ADA's does."""
+    """The state follows the sign of the logits, as in ADA."""
     follow = gan_jax.Augment(
         init=lambda: jnp.zeros(()),
         apply=lambda state, images, keys: images + 0 * state,
@@ -89,7 +89,7 @@ def test_update_is_once_a_step_however_many_turns():
 
 
 def derived(key):
-    """The bits of a key, of what a split or a fold makes of it, and of what these make of those."""
+    """The bits of a key, of the keys that splitting and folding derive from it, and of their derived keys."""
 
     def children(key):
         split = [jax.random.split(key, n) for n in (2, 3, 4)]
@@ -101,32 +101,32 @@ def derived(key):
 
 
 def test_the_discriminator_s_own_keys_are_none_of_the_augmentation_s():
-    """Nor is anything that the two derive from them: ADA folds and splits what it is given."""
+    """Nor do the two derive a common key: ADA folds and splits the keys it gets."""
     seen = {}
 
-    class Noticing(games.Discriminator):
+    class Recording(games.Discriminator):
         def apply(self, variables, image, keys):
             seen["network"] = keys
             return super().apply(variables, image)
 
-    def notice(state, images, keys):
+    def record(state, images, keys):
         seen["augment"] = keys
         return images
 
-    gan = games.make(augment=augment.identity()._replace(apply=notice), discriminator=Noticing())
+    gan = games.make(augment=augment.identity()._replace(apply=record), discriminator=Recording())
     params = gan.discriminator.init(jax.random.key(0), None)["params"]
     samples = Samples(jnp.zeros((2, *games.SHAPE)), None, KEYS[:2])
-    Game(gan, None).discriminate(params, {}, (), samples)
+    Updates(gan, None).discriminate(params, {}, (), samples)
     of_augment, of_network = (derived(seen[name][0]) for name in ("augment", "network"))
     assert len(of_augment) == len(of_network) > 200
     assert not of_augment & of_network
-    # Each sample has keys of its own, which are not the step's.
+    # Each sample has its own keys, which differ from the step's.
     bits = [np.asarray(jax.random.key_data(keys)) for keys in (KEYS[:2], *seen.values())]
     assert len(np.unique(np.concatenate(bits), axis=0)) == 6
 
 
 def test_metrics_of_an_augmentation_are_those_after_the_update():
-    """p of ADA moves by 16 / 100 on the second step and the fourth, as all reals are taken for real."""
+    """ADA's p moves by 16 / 100 in the second and the fourth step, because D's logits of reals are positive."""
     always = games.Discriminator()
     always.apply = lambda variables, image: jnp.full(image.shape[0], 2.0) + 0 * image[:, 0, 0, 0]
     ada = augment.ada("blit", p=0.4, every=2, speed_kimg=0.1)
@@ -137,13 +137,13 @@ def test_metrics_of_an_augmentation_are_those_after_the_update():
 
 
 def test_metrics_of_an_augmentation_count_as_nonfinite():
-    lost = augment.identity()._replace(metrics=lambda state: {"augment/lost": jnp.asarray(jnp.nan)})
-    _, (metrics,) = games.play(games.make(augment=lost), games.batches(8))
+    broken = augment.identity()._replace(metrics=lambda state: {"augment/broken": jnp.asarray(jnp.nan)})
+    _, (metrics,) = games.play(games.make(augment=broken), games.batches(8))
     assert metrics["nonfinite"] == 1
 
 
 def test_reals_and_fakes_are_both_augmented():
-    """With an augmentation to nothing the two logits are alike, and neither is what it was."""
+    """An augmentation that returns zeros makes the logits of reals and fakes equal."""
     blank = gan_jax.Augment(lambda: (), lambda state, images, keys: 0.0 * images, lambda state, *_: state)
     _, (metrics,) = games.play(games.make(augment=blank), games.batches(8))
     _, (plain,) = games.play(games.make(), games.batches(8))

@@ -1,4 +1,4 @@
-"""DiffAugment's operations against NumPy from the very parameters."""
+"""Compares DiffAugment's operations with NumPy, for the same parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def test_translation_fills_with_zeros(down, right):
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (4, 3), (8, 6), (2, 5)])
 def test_cutout_blanks_half_of_each_side(row, column):
-    expected = np.array(IMAGE)  # a side of 8 loses 4 pixels from row - 2 on, one of 7 too
+    expected = np.array(IMAGE)  # sides of 8 and of 7 both lose 4 pixels, from row - 2 on
     expected[max(row - 2, 0) : row + 2, max(column - 2, 0) : column + 2] = 0
     np.testing.assert_array_equal(ops.cutout(IMAGE, row, column), expected)
 
@@ -46,9 +46,9 @@ def test_draws_cover_their_ranges():
     assert set(lost) == {0, 1, 2}
     cut = 256 - np.asarray(augment.diff_augment("cutout").apply((), ones, KEYS)).sum(axis=(1, 2, 3))
     assert cut.max() == 64  # 8 x 8 in the middle
-    assert 16 <= cut.min() < 64  # a quarter of it in a corner
+    assert 16 <= cut.min() < 64  # a quarter of the box in a corner
     light = np.asarray(augment.diff_augment("color").apply((), ones, KEYS)) - 1
-    assert np.ptp(light, axis=(1, 2, 3)).max() < 1e-5  # a grey image knows of brightness alone
+    assert np.ptp(light, axis=(1, 2, 3)).max() < 1e-5  # on a uniform grey image only brightness acts
     assert np.abs(light).max() < 0.5
     assert light.min() < -0.4
     assert light.max() > 0.4
@@ -76,7 +76,7 @@ def test_sixteen_bits_are_computed_in_float32():
 
 @pytest.mark.parametrize("part", ["color", "translation", "cutout"])
 def test_the_gradient_is_the_transpose(part):
-    """An operation is affine: with `A x = f(x) - f(0)`, `<A x, y> = <x, A^T y>`, and so for the gradient's own."""
+    """An operation is affine: with `A x = f(x) - f(0)`, `<A x, y> = <x, A^T y>`, also in the second derivative."""
     apply = augment.diff_augment(part).apply
     f = jax.jit(lambda x: apply((), x, KEYS))
     pull = jax.jit(lambda x, y: jax.vjp(f, x)[1](y)[0])
@@ -89,7 +89,7 @@ def test_the_gradient_is_the_transpose(part):
 
 
 def test_bad_input_is_told_in_a_sentence():
-    with pytest.raises(ValueError, match="knows no 'colour': its policy is made of color, translation, cutout"):
+    with pytest.raises(ValueError, match="has no operation 'colour': use color, translation, cutout"):
         augment.diff_augment("colour,cutout")
     with pytest.raises(ValueError, match=r"with 1 or 3 channels, not float32 \(64, 8, 7, 2\)"):
         augment.diff_augment().apply((), IMAGES[..., :2], KEYS)

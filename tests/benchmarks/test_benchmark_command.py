@@ -1,4 +1,4 @@
-"""`gan-jax benchmark`: where its suite is found, what it writes, what it refuses."""
+"""The command `gan-jax benchmark`: where it finds the suite, what it writes, which arguments it refuses."""
 
 import importlib.util
 import json
@@ -10,8 +10,8 @@ import pytest
 from benchmarks import command, machine, suites
 from benchmarks.runners import Runner
 from benchmarks.timing import Sample
-from gan_jax import benchmark
 from gan_jax.cli import main
+from gan_jax.commands import benchmark
 
 HERE = machine.Machine("cpu", "a processor", {}, {}, "", {"float32": 100.0}, 10.0)
 
@@ -41,12 +41,12 @@ def test_a_line_a_figure(tmp_path, monkeypatch, capsys):
 
 
 def test_it_leaves_the_process_as_it_was(monkeypatch):
-    """It measures without the cache of compiled programs, and gives that back, after an error too."""
+    """It turns the compilation cache off while it measures and restores it, also after an error."""
     during = []
     monkeypatch.setattr(machine, "measure", lambda: during.append(jax.config.jax_enable_compilation_cache) or HERE)
 
     def failing(suite, **options):
-        raise ValueError("an error on the way")
+        raise ValueError("an error in the suite")
         yield
 
     monkeypatch.setattr(suites, "run", failing)
@@ -71,7 +71,7 @@ def test_it_leaves_the_process_as_it_was(monkeypatch):
     ],
 )
 def test_what_it_refuses(arguments, sentence, monkeypatch, capsys):
-    """Before it measures anything."""
+    """It refuses before it measures anything."""
     monkeypatch.setattr(machine, "measure", lambda: pytest.fail("the machine was measured"))
     assert main(["benchmark", *arguments]) == 2
     assert sentence in capsys.readouterr().err

@@ -11,7 +11,7 @@ EMPTY = dict.fromkeys(field.name for field in dataclasses.fields(records.Record)
 
 
 def record(*times: float, **changes: object) -> records.Record:
-    """A row of these samples, in milliseconds; of none where there are none."""
+    """Returns a record of samples in milliseconds; without samples, a record that was not measured."""
     figures = (statistics.median(times), min(times), max(times)) if times else (None, None, None)
     fields = EMPTY | dict(zip(("step_ms_median", "step_ms_min", "step_ms_max"), figures), samples=len(times))
     fields |= {"suite": "peers", "case": "dcgan32", "implementation": "gan_jax", "mode": "jit", "batch": 64}
@@ -37,11 +37,11 @@ def times(factor: float) -> tuple[float, ...]:
     [
         (times(1.2), "slower"),
         (times(1.11), "slower"),
-        (times(1.05), ""),  # beyond the noise, but small
+        (times(1.05), ""),  # larger than the noise, but under the threshold
         (times(1.0), ""),
         (times(0.8), "faster"),
-        ((99.0, 100.0, 125.0, 130.0, 140.0), ""),  # large, but some samples were as fast as ever
-        ((100.0, 101.0, 102.0, 103.0, 400.0), ""),  # one hiccup
+        ((99.0, 100.0, 125.0, 130.0, 140.0), ""),  # a large median, but some samples are as fast as before
+        ((100.0, 101.0, 102.0, 103.0, 400.0), ""),  # only one slow sample
     ],
 )
 def test_verdict(new, word):
@@ -66,7 +66,7 @@ def test_noise_alone_does_not_trip_and_a_slow_down_does():
     draw = np.random.default_rng(0)
 
     def run(factor: float) -> records.Record:
-        """7 samples of a step whose time is 5 % more than its best, or more, as an exponential has it."""
+        """Returns 7 samples: the best time plus exponential noise with a mean of 5 %."""
         return record(*(factor * 100.0 * (1 + draw.exponential(0.05, 7))))
 
     same = [compare.verdict(run(1.0), run(1.0)) for _ in range(500)]

@@ -1,4 +1,4 @@
-"""Peers play the same game, and one that doesn't is noticed."""
+"""The parity check: peers compute the same step as gan_jax, and a peer that does not is refused."""
 
 import dataclasses
 import importlib.util
@@ -27,7 +27,7 @@ R3GAN = dataclasses.replace(
 
 
 def alone(monkeypatch, *packages: str) -> None:
-    """Of the peers' packages only these are there; if any are, the tutorial rests, as it compiles long."""
+    """Hides all peers' packages but these. If one is left, it also skips the tutorial, which compiles slowly."""
     if packages:
         monkeypatch.setattr(tutorial, "too_slow", lambda case: True)
     find = importlib.util.find_spec
@@ -37,7 +37,7 @@ def alone(monkeypatch, *packages: str) -> None:
 
 
 def keras() -> Any:
-    """The module of the peer, which asks Keras for its JAX backend before it imports it."""
+    """Imports the peer's module, which selects Keras' JAX backend before it imports Keras."""
     return pytest.importorskip("benchmarks.peers.keras_step", exc_type=ImportError)
 
 
@@ -60,7 +60,7 @@ def test_another_game_is_noticed(monkeypatch, change):
 
 
 def test_r3gan_in_pytorch_plays_the_same_game(monkeypatch):
-    """Every kernel with a gradient: none of them begins as zeros in the check."""
+    """Every kernel has a gradient, because the check replaces kernels of zeros by noise."""
     pytest.importorskip("torch")
     alone(monkeypatch, "torch")
     report = parity.check(R3GAN)
@@ -93,7 +93,7 @@ def test_the_quarter_is_the_preset_with_its_widths_divided():
     batch = {"image": jax.ShapeDtypeStruct((1, 64, 64, 3), np.uint8)}
     state = jax.eval_shape(lambda: gan_jax.init(CASES["r3gan64"].gan(), jax.random.key(0), batch))
     count = [sum(leaf.size for leaf in jax.tree.leaves(p.params)) for p in (state.generator, state.discriminator)]
-    assert count == [22_429_824, 22_381_440]  # as configs/ffhq64_r3gan.py counts them
+    assert count == [22_429_824, 22_381_440]  # the counts in configs/ffhq64_r3gan.py
 
 
 def test_keras_plays_the_same_game(monkeypatch):
@@ -113,7 +113,7 @@ def _tiny_dcgan(width: int) -> Any:
 
 
 def test_keras_plays_the_same_dcgan(monkeypatch):
-    """With batch norm, whose statistics each call has of its own batch."""
+    """This case has batch norm: each call of a network uses the statistics of its own batch."""
     keras_step = keras()
     alone(monkeypatch, "keras")
     monkeypatch.setitem(keras_step.NETWORKS, "dcgan32", lambda case: keras_step.dcgan(case, width=4))
@@ -133,10 +133,10 @@ def test_keras_steps_on_with_adam_and_latents_of_its_own():
     steps, model = keras_step.make(SMALL, params)
     for n in (1, 2):
         assert np.isfinite(steps(n, SMALL.images(SMALL.batch))).all()
-    seed, moments = np.array(model.seed.state.value), model.for_discriminator.iterations
+    seed, moments = np.array(model.seed.state.value), model.discriminator_optimizer.iterations
     assert int(moments) == int(model.optimizer.iterations) == 3
     steps(1, SMALL.images(SMALL.batch))
-    assert not np.array_equal(seed, np.array(model.seed.state.value))  # another draw each step
+    assert not np.array_equal(seed, np.array(model.seed.state.value))  # each step draws new latents
 
 
 def test_every_case_of_keras_is_known_without_it():
@@ -185,13 +185,13 @@ def test_the_whole_suite_plays_what_fits_the_machine(monkeypatch, backend, left_
     assert list(suites.run("full", only=["peers"])) == []
     assert played == [name for name in CASES if name != left_out]
     list(suites.run("full", only=["peers"], cases=[left_out]))
-    assert played[-1] == left_out  # by its name it is played anywhere
+    assert played[-1] == left_out  # a case that is named runs on any device
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.on != "accelerator"])
 def test_every_peer_plays_the_same_game(name):
-    """With PyTorch, which CI installs for this: parameters, first losses and gradients of all peers."""
+    """CI installs PyTorch for this test. It compares parameters, first losses and gradients of all peers."""
     report = parity.check(CASES[name])
     assert {"torch"} | ({"jax_tutorial"} if not tutorial.too_slow(CASES[name]) else set()) <= set(report)

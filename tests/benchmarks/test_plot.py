@@ -31,7 +31,7 @@ ROWS = [
 
 
 def lengths(path: Path, colour: str) -> list[int]:
-    """Pixels of one colour in each row of a picture, rows without left out."""
+    """Returns the number of pixels of one colour in each row of an image that has any."""
     with Image.open(path) as image:
         same = (np.asarray(image.convert("RGB")) == ImageColor.getrgb(colour)).all(-1).sum(-1)
     return [int(n) for n in same if n]
@@ -39,7 +39,7 @@ def lengths(path: Path, colour: str) -> list[int]:
 
 def test_bars_are_as_long_as_speeds(tmp_path):
     path = tmp_path / "new folder" / "peers.png"
-    if importlib.util.find_spec("matplotlib") is None:  # it is no dependency of the tests
+    if importlib.util.find_spec("matplotlib") is None:  # the tests do not require it
         with pytest.raises(ValueError, match="matplotlib"):
             plot.plot(ROWS[:3], path)
         return

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import machine, records
 from benchmarks.runners import Runner
 from benchmarks.suites import Row
-from benchmarks.timing import Sample, interleaved, sampled
+from benchmarks.timing import Sample, interleaved, summarize
 from devices import ROOT
 
 HERE = machine.Machine(
@@ -56,12 +56,12 @@ def test_figures_follow_from_the_sample():
     assert (one.step_ms_median, one.step_ms_min, one.step_ms_max, one.samples) == (40.0, 38.0, 45.0, 7)
     assert one.images_per_second == pytest.approx(1600)
     assert one.seconds_per_kimg == pytest.approx(0.625)
-    assert one.peak_fraction == pytest.approx(0.5)  # 4 GFLOP in 40 ms are half of 200 GFLOP/s
+    assert one.peak_fraction == pytest.approx(0.5)  # 4 GFLOP in 40 ms is half of 200 GFLOP/s
     assert (one.compile_s, one.first_step_s, one.flops, one.memory_bytes) == (2.0, 3.0, 4e9, 5_000)
     assert (one.device, one.versions, one.flags, one.commit) == HERE[1:5]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", one.time)
     assert one.host_memory_bytes is not None
-    assert one.host_memory_bytes > 50e6  # bytes: in the kernel's KiB this process would be a thousandth
+    assert one.host_memory_bytes > 50e6  # bytes, not the KiB that the kernel gives
     assert one.note == ""
 
 
@@ -70,7 +70,7 @@ def test_several_devices():
     assert one.images_per_second == pytest.approx(1600)
     assert one.images_per_second_per_device == pytest.approx(800)
     assert one.virtual
-    assert one.peak_fraction == pytest.approx(1.0)  # two shares of one processor
+    assert one.peak_fraction == pytest.approx(1.0)  # both virtual devices share one processor
     here = HERE._replace(platform="gpu", gflops={"float32": 200.0, "bfloat16": 400.0})
     assert records.record(row(devices=2), here).peak_fraction == pytest.approx(0.5)
     assert records.record(row(precision="bfloat16"), here).peak_fraction == pytest.approx(0.25)
@@ -158,7 +158,7 @@ def test_variants_take_turns_and_each_call_counts():
     timed = [name for name, _ in order[4:]]
     assert timed == ["a", "b", "b", "a", "a", "b", "b", "a", "a", "b"]
     assert found["a"].count == 5
-    assert sampled([3.0, 1.0, 2.0, 9.0, 2.5]) == Sample(2.5, 1.0, 9.0, 5)
+    assert summarize([3.0, 1.0, 2.0, 9.0, 2.5]) == Sample(2.5, 1.0, 9.0, 5)
 
 
 def test_needs_neither_torch_nor_keras_nor_matplotlib():

@@ -40,7 +40,7 @@ def test_a_case_beside_its_peers():
     assert named["jit"] == "50.0 [49.0, 52.0]"
     assert named["torch_tuned"] == "44.0 [43.0, 46.0]"
     assert named["torch_compile"] == "not measured"
-    # Of the better of ours, 40 ms.
+    # The ratios use the faster of gan_jax's modes, 40 ms.
     assert (named["x eager"], named["x tuned"], named["x tutorial"]) == ("1.50", "1.10", "10.00")
     assert named["x compile"] == ""
     assert named["of peak"] == "50%"
@@ -64,7 +64,7 @@ def test_three_figures(ms, shown):
 
 def test_other_suites_have_a_row_a_figure():
     rows = [*ROWS, record("gan_jax", 20.0, "pmap", suite="modes", devices=2)]
-    found = cells(table.plain(rows, "modes"))[2:]
+    found = cells(table.figures(rows, "modes"))[2:]
     assert [row[1] for row in found] == ["shard", "pmap, 2 devices"]
     assert found[1][-2:] == ["20.0 [19.0, 22.0]", "3,200"]
 
@@ -74,7 +74,7 @@ def test_only_the_marked_place_of_a_document_changes(tmp_path):
     other = "after\n<!-- benchmark:b -->\nkept\n<!-- /benchmark:b -->\n"
     text = "# Speed\n<!-- benchmark:peers -->\n{}<!-- /benchmark:peers -->\n" + other
     file.write_text(text.format("old\n\nlines\n"))
-    for _ in range(2):  # again is no change
+    for _ in range(2):  # a second update with the same text changes nothing
         table.update(file, "peers", r"new \1 \g<0>")
         assert file.read_text() == text.format("new \\1 \\g<0>\n")
     before = file.read_text()
@@ -84,7 +84,7 @@ def test_only_the_marked_place_of_a_document_changes(tmp_path):
 
 
 def test_the_report_is_of_the_records_that_lie_there(tmp_path):
-    """`quality.jsonl`, which lies beside them, has none."""
+    """The folder also has `quality.jsonl`, which holds no benchmark records."""
     document = tmp_path / "performance.md"
     for page in (document, document.with_name("performance_notes.md")):
         page.write_text((ROOT / "docs" / page.name).read_text())

@@ -14,7 +14,7 @@ import gan_jax
 import gan_jax.train
 import runs
 from gan_jax import config as configs
-from gan_jax.config import Call, Config, Data, Log, Penalty
+from gan_jax.config import Call, Config, Data, Log, Term
 from gan_jax.config.build import SampleSpec, batch_spec, make_gan, make_source
 from gan_jax.errors import UserError
 from gan_jax.models import dcgan, mlp
@@ -59,7 +59,7 @@ def test_every_part_is_the_one_that_was_named():
     assert latents.max() <= 3
     real, fake = jnp.array([1.0, 3.0]), jnp.array([5.0, 6.0])
     assert gan.loss.discriminator(real, fake) == pytest.approx(5.5 - 2.0)
-    assert (gan.disc_steps, gan.share_latents, gan.microbatches, gan.rows) == (2, False, 4, 3)
+    assert (gan.disc_steps, gan.share_latents, gan.microbatches, gan.batches_per_step) == (2, False, 4, 3)
 
 
 def test_labels_are_offered_where_the_run_is_conditional():
@@ -88,10 +88,10 @@ def test_the_shape_of_a_batch(disc_steps, shared, lead):
         ({"generator": Call("dcgan", widht=3)}, ["dcgan takes no keyword 'widht'", "width"]),
         ({"loss": Call("hing")}, ["'hing'", "'hinge'"]),
         ({"generator_optimizer": Call("adam", learning=1.0)}, ["generator_optimizer=adam", "learning"]),
-        ({"discriminator_penalties": (Penalty(Call("r3")),)}, ["'r3'", "dragan, path_length, r1,"]),
-        ({"discriminator_penalties": (Penalty(Call("r1")), Penalty(Call("r1")))}, ["different names"]),
+        ({"discriminator_terms": (Term(1.0, Call("r3")),)}, ["'r3'", "dragan, path_length, r1,"]),
+        ({"discriminator_terms": (Term(1.0, Call("r1")), Term(1.0, Call("r1")))}, ["different names"]),
         ({"latent": Call("normal", length=3)}, ["normal takes no keyword 'length'"]),
-        ({"discriminator_penalties": (Penalty(Call("r1"), Call("linier", start=1.0)),)}, ["'linier'", "'linear'"]),
+        ({"discriminator_terms": (Term(Call("linier", start=1.0), Call("r1")),)}, ["'linier'", "'linear'"]),
         ({"generator": Call("json:loads")}, ["json", "not part of gan_jax.models"]),
     ],
 )  # fmt: skip
@@ -149,18 +149,19 @@ def test_a_rate_falls_to_nothing_inside_a_run():
 
 def test_penalties_by_config():
     config = tiny(
-        generator_penalties=(Penalty(Call("reconstruction"), weight=3.0),),
-        discriminator_penalties=(
-            Penalty(Call("r1"), weight=Call("cosine", start=2.0, end=1.0, images=100), every=4),
-            Penalty(Call("wgan_gp", target=0.5), weight=10.0),
+        generator_terms=(Term(3.0, Call("reconstruction")),),
+        discriminator_terms=(
+            Term(Call("cosine", start=2.0, end=1.0, images=100), Call("r1"), every=4),
+            Term(10.0, Call("wgan_gp", target=0.5)),
         ),
     )
     gan = make_gan(config, SPEC)
-    ((weight, penalty, every),) = gan.generator_penalties
-    assert (weight, penalty.name, every) == (3.0, "reconstruction", 1)
-    (schedule, r1, lazily), (ten, gp, always) = gan.discriminator_penalties
-    assert (r1.name, lazily, ten, gp.name, always) == ("r1", 4, 10.0, "wgan_gp", 1)
-    assert [float(schedule(jnp.asarray(n))) for n in (0.0, 50.0, 100.0, 900.0)] == pytest.approx([2, 1.5, 1, 1])
+    (term,) = gan.generator_terms
+    assert (term.weight, term.penalty.name, term.every) == (3.0, "reconstruction", 1)
+    lazy, always = gan.discriminator_terms
+    gp = always.penalty
+    assert (lazy.penalty.name, lazy.every, always.weight, gp.name, always.every) == ("r1", 4, 10.0, "wgan_gp", 1)
+    assert [float(lazy.weight(jnp.asarray(n))) for n in (0.0, 50.0, 100.0, 900.0)] == pytest.approx([2, 1.5, 1, 1])
     # A critic of slope 2 in each of two elements: its gradient has the norm 2 sqrt(2).
     samples = gan_jax.Samples(jnp.ones((3, 2)), None, jax.random.split(jax.random.key(0), 3))
     value, _ = gp.apply((), lambda s: 2 * s.image.sum(axis=1), samples, samples, samples.key)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gan_jax import config as configs
-from gan_jax.config import HOMES, Call, Config, Home, Penalty, load, override, resolve
+from gan_jax.config import HOMES, Call, Config, Home, Term, load, override, resolve
 from gan_jax.config.resolve import keywords
 from gan_jax.errors import UserError
 
@@ -14,9 +14,9 @@ CONFIG = Config(
     name="trial",
     conditional=True,
     generator=Call("dcgan", width=16, channels=(64, 32), norm=None),
-    discriminator_penalties=(
-        Penalty(Call("r1"), weight=10.0, every=16),
-        Penalty(Call("gp", target=1.0), weight=Call("linear", start=0.0, end=1e-3)),
+    discriminator_terms=(
+        Term(10.0, Call("r1"), every=16),
+        Term(Call("linear", start=0.0, end=1e-3), Call("gp", target=1.0)),
     ),
     discriminator_optimizer=Call("adam", learning_rate=Call("linear", start=2e-4, end=0.0)),
 )
@@ -117,7 +117,7 @@ def test_resolve_in_a_package_defaults_to_the_name_itself(homes):
         ("loss", "non_saturating", "real_label"),
         ("latent", "normal", "size"),
         ("generator_optimizer", "adam", "learning_rate"),
-        ("discriminator_penalties.call", "wgan_gp", "target"),
+        ("discriminator_terms.penalty", "wgan_gp", "target"),
         ("schedule", "linear", "images"),
         ("augment", "identity", None),
     ],
@@ -171,7 +171,7 @@ def test_resolve_keeps_names_from_a_workdir_inside(homes):
 def test_json_round_trip_is_exact():
     tree = configs.to_json(CONFIG)
     assert configs.from_json(json.loads(json.dumps(tree, allow_nan=False))) == CONFIG
-    assert tree["discriminator_penalties"][1]["weight"] == {
+    assert tree["discriminator_terms"][1]["weight"] == {
         "call": "linear",
         "with": {"start": 0.0, "end": 1e-3},
     }
@@ -182,9 +182,9 @@ def test_json_mistakes():
     tree = configs.to_json(CONFIG)
     message = error_of(configs.from_json, {**tree, "ema": {"halflife": 3}})
     assert message == "unknown field 'ema.halflife': did you mean 'ema.half_life'?"
-    assert "unknown field 'discriminator_penalties.0.wait'" in error_of(
+    assert "unknown field 'discriminator_terms.0.wait'" in error_of(
         configs.from_json,
-        {**tree, "discriminator_penalties": [{"call": {"call": "r1", "with": {}}, "wait": 1}]},
+        {**tree, "discriminator_terms": [{"weight": 1.0, "penalty": {"call": "r1", "with": {}}, "wait": 1}]},
     )
     assert "'name' is missing" in error_of(configs.from_json, {})
     bad = replace(CONFIG, generator=Call("dcgan", norm=len))
@@ -194,7 +194,7 @@ def test_json_mistakes():
 
 def test_text_is_what_override_takes(homes):
     text = configs.to_text(CONFIG)
-    assert "discriminator_penalties.1.weight.end = 0.001\n" in text
+    assert "discriminator_terms.1.weight.end = 0.001\n" in text
     assert "generator.norm = none\n" in text
     assert "conditional = true\n" in text
     assert "generator.channels = (64, 32)\n" in text
@@ -204,15 +204,15 @@ def test_text_is_what_override_takes(homes):
 
 # ---- overrides
 
-PENALTY = "discriminator_penalties.1.call."
+PENALTY = "discriminator_terms.1.penalty."
 
 
 def first(config):
-    return config.discriminator_penalties[0]
+    return config.discriminator_terms[0]
 
 
 def second(config):
-    return config.discriminator_penalties[1]
+    return config.discriminator_terms[1]
 
 
 GOOD = [
@@ -227,17 +227,17 @@ GOOD = [
     ("precision=bfloat16", lambda c: c.precision, "bfloat16"),
     ("data.resident=auto", lambda c: c.data.resident, "auto"),
     ("data.resident=false", lambda c: c.data.resident, False),
-    ("discriminator_penalties.0.weight=5", lambda c: first(c).weight, 5.0),
-    ("discriminator_penalties.1.weight.end=2", lambda c: second(c).weight.kwargs["end"], 2.0),
-    ("discriminator_penalties.0.weight=linear", lambda c: first(c).weight, Call("linear")),
-    (PENALTY + "target=none", lambda c: second(c).call.kwargs["target"], None),
-    (PENALTY + "pair=3,4", lambda c: second(c).call.kwargs["pair"], (3, 4)),
-    (PENALTY + "kind=two", lambda c: second(c).call.kwargs["kind"], "two"),
-    ("discriminator_penalties=()", lambda c: c.discriminator_penalties, ()),
+    ("discriminator_terms.0.weight=5", lambda c: first(c).weight, 5.0),
+    ("discriminator_terms.1.weight.end=2", lambda c: second(c).weight.kwargs["end"], 2.0),
+    ("discriminator_terms.0.weight=linear", lambda c: first(c).weight, Call("linear")),
+    (PENALTY + "target=none", lambda c: second(c).penalty.kwargs["target"], None),
+    (PENALTY + "pair=3,4", lambda c: second(c).penalty.kwargs["pair"], (3, 4)),
+    (PENALTY + "kind=two", lambda c: second(c).penalty.kwargs["kind"], "two"),
+    ("discriminator_terms=()", lambda c: c.discriminator_terms, ()),
     ("steps=1e3", lambda c: c.steps, 1000),
     ("steps=2_000", lambda c: c.steps, 2000),
     ("latent.size=3e1", lambda c: c.latent.kwargs["size"], 30),
-    ("discriminator_penalties.0.weight=1e1", lambda c: c.discriminator_penalties[0].weight, 10.0),
+    ("discriminator_terms.0.weight=1e1", lambda c: c.discriminator_terms[0].weight, 10.0),
     ("loss=hinge", lambda c: c.loss, Call("hinge")),
     ("loss.real_label=1", lambda c: c.loss, Call("non_saturating", real_label=1.0)),
     ("latent=normal", lambda c: c.latent, Call("normal", size=100)),
@@ -286,10 +286,10 @@ BAD = [
     ("loss.real_label=x", "loss.real_label wants a float, got 'x'"),
     ("latent.size=1.5", "latent.size wants an int, got '1.5'"),
     ("latent.radius=1", "unknown field 'latent.radius': there are latent.size"),
-    ("generator_penalties.0.every=2", "unknown field 'generator_penalties.0.every'"),
+    ("generator_terms.0.every=2", "unknown field 'generator_terms.0.every'"),
     (
-        "discriminator_penalties.0.call.target=1",
-        "unknown field 'discriminator_penalties.0.call.target': r1 takes no keywords",
+        "discriminator_terms.0.penalty.target=1",
+        "unknown field 'discriminator_terms.0.penalty.target': r1 takes no keywords",
     ),
     (
         "generator_optimizer.learning_rate=nan",
@@ -298,14 +298,14 @@ BAD = [
     ("generator.widht=3", "unknown field 'generator.widht': did you mean 'generator.width'?"),
     ("generator.parent=3", "unknown field 'generator.parent': there are"),
     ("generator=broken", "generator=broken: cannot import 'fake_models.broken'"),
-    ("discriminator_penalties.0.weight=x", "discriminator_penalties.0.weight=x: no 'x' in fake_losses"),
-    ("discriminator_penalties.2.weight=1", "unknown field 'discriminator_penalties.2.weight': did you mean"),
+    ("discriminator_terms.0.weight=x", "discriminator_terms.0.weight=x: no 'x' in fake_losses"),
+    ("discriminator_terms.2.weight=1", "unknown field 'discriminator_terms.2.weight': did you mean"),
     (
-        "discriminator_penalties.-1.weight=1",
-        "unknown field 'discriminator_penalties.-1.weight': did you mean",
+        "discriminator_terms.-1.weight=1",
+        "unknown field 'discriminator_terms.-1.weight': did you mean",
     ),
-    ("discriminator_penalties=r1", "discriminator_penalties wants ()"),
-    ("discriminator_penalties.1.call.pair=3", "discriminator_penalties.1.call.pair wants a list of 2 values"),
+    ("discriminator_terms=r1", "discriminator_terms wants ()"),
+    ("discriminator_terms.1.penalty.pair=3", "discriminator_terms.1.penalty.pair wants a list of 2 values"),
 ]
 
 
@@ -359,9 +359,9 @@ def test_a_plain_override_imports_no_home():
         ({"parallel": configs.Parallel(mode="tpu")}, "parallel.mode wants 'auto' or 'jit'"),  # type: ignore[arg-type]
         ({"loss": "hinge"}, "loss wants a Call, got 'hinge'"),
         ({"data": None}, "data wants a Data, got None"),
-        ({"generator_penalties": [1]}, "generator_penalties wants a tuple of Penalty, got [1]"),
-        ({"generator_penalties": (Penalty(Call("r1"), every=0),)}, "generator_penalties.0.every must be at"),
-        ({"generator_penalties": (Penalty(Call("r1"), float("inf")),)}, "generator_penalties.0.weight wants"),
+        ({"generator_terms": [1]}, "generator_terms wants a tuple of Term, got [1]"),
+        ({"generator_terms": (Term(1.0, Call("r1"), every=0),)}, "generator_terms.0.every must be at"),
+        ({"generator_terms": (Term(float("inf"), Call("r1")),)}, "generator_terms.0.weight wants"),
     ],
 )  # fmt: skip
 def test_validate(change, wanted):
@@ -430,10 +430,10 @@ def _all_changed(tree):
 def test_check_resume(homes):
     free = override(CONFIG, ["steps=600", "parallel.mode=pmap", "log.every=1", "data.workers=0"])
     configs.check_resume(CONFIG, free)
-    bound = override(free, ["batch=32", "generator.width=32", "discriminator_penalties.0.weight=1"])
+    bound = override(free, ["batch=32", "generator.width=32", "discriminator_terms.0.weight=1"])
     assert error_of(configs.check_resume, CONFIG, bound) == (
         "this workdir holds another run: batch was 64 and is now 32, generator.width was 16 and is now 32, "
-        "discriminator_penalties.0.weight was 10.0 and is now 1.0; use another --workdir, or set them back"
+        "discriminator_terms.0.weight was 10.0 and is now 1.0; use another --workdir, or set them back"
     )
     grid = ["checkpoint.every=7", "metrics.every=9"]
     configs.check_resume(CONFIG, override(CONFIG, grid))

@@ -12,7 +12,7 @@ COUNTS = {"train": 23, "test": 7}
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """No test of the data touches the network: the first try to connect fails."""
+    """Makes every attempt to use the network fail."""
 
     def refuse(*args, **kwargs):
         raise AssertionError(f"the network was used: {args}")
@@ -23,9 +23,9 @@ def no_network(monkeypatch):
 
 @pytest.fixture
 def real_tfds() -> str:
-    """The folder of real TFDS sets: TFDS_DATA_DIR, or shared/tfds beside the checkout."""
-    beside = Path(__file__).parents[3] / "shared" / "tfds"
-    folder = Path(os.environ.get("TFDS_DATA_DIR", beside))
+    """Returns the folder of real TFDS sets: TFDS_DATA_DIR, or shared/tfds beside the checkout."""
+    default = Path(__file__).parents[3] / "shared" / "tfds"
+    folder = Path(os.environ.get("TFDS_DATA_DIR", default))
     if not (folder / "fashion_mnist").is_dir() or not (folder / "cifar10").is_dir():
         pytest.skip("no real TFDS data (fashion_mnist, cifar10): set TFDS_DATA_DIR")
     return str(folder)
@@ -33,7 +33,7 @@ def real_tfds() -> str:
 
 @pytest.fixture(scope="session")
 def sea_creatures() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What the set `tide_pool` holds: for each split images [N, 6, 5, 3] and labels [N]."""
+    """Returns the data of the set "tide_pool": for each split images [N, 6, 5, 3] and labels [N]."""
     rng = np.random.default_rng(5)
     return {
         split: (rng.integers(0, 256, (count, 6, 5, 3), np.uint8), rng.integers(0, 3, count))
@@ -43,7 +43,7 @@ def sea_creatures() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def prepared_once(tmp_path_factory, sea_creatures) -> Path:
-    """A data_dir with a real TFDS set "tide_pool", in array_record files of several shards."""
+    """Returns a data_dir with the TFDS set "tide_pool", whose array_record files have several shards."""
     import tensorflow_datasets as tfds
     from PIL import Image
 
@@ -76,5 +76,5 @@ def prepared_once(tmp_path_factory, sea_creatures) -> Path:
 
 @pytest.fixture
 def tide_pool(prepared_once, tmp_path) -> Path:
-    """A copy of the data_dir with "tide_pool" that a test may spoil."""
+    """Returns a copy of the data_dir with "tide_pool" that a test may change."""
     return Path(shutil.copytree(prepared_once, tmp_path / "tfds"))

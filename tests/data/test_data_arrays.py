@@ -14,7 +14,7 @@ from gan_jax.data.npz import npz
 from gan_jax.errors import UserError
 
 
-def test_digits_are_those_of_scikit_learn():
+def test_digits_equal_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     reference = load_digits()
@@ -55,7 +55,7 @@ def test_mirrored_appends_flipped_images():
         Mirrored(gaussians(count=10))
 
 
-def test_fingerprints_tell_data_apart(tmp_path):
+def test_fingerprints_of_different_data_differ(tmp_path):
     np.savez(tmp_path / "a.npz", image=np.zeros((4, 8, 8), np.uint8))
     np.savez(tmp_path / "b.npz", image=np.ones((4, 8, 8), np.uint8))
     sources = [
@@ -88,10 +88,10 @@ def test_gaussians_have_their_moments(layout, modes, sigma):
     assert np.ptp(np.bincount(rows["label"], minlength=modes)) <= 1
     offset = rows["image"] - centers(layout)[rows["label"]]
     for mode in range(modes):
-        of_mode = offset[rows["label"] == mode]
-        # Five standard errors of the mean and of the deviation.
-        assert np.abs(of_mode.mean(0)).max() < 5 * sigma / np.sqrt(len(of_mode))
-        assert np.abs(of_mode.std(0) / sigma - 1).max() < 5 / np.sqrt(2 * len(of_mode))
+        residual = offset[rows["label"] == mode]
+        # At most five standard errors of the mean and of the standard deviation.
+        assert np.abs(residual.mean(0)).max() < 5 * sigma / np.sqrt(len(residual))
+        assert np.abs(residual.std(0) / sigma - 1).max() < 5 / np.sqrt(2 * len(residual))
     assert abs(np.corrcoef(offset.T)[0, 1]) < 5 / np.sqrt(len(offset))
 
 
@@ -126,7 +126,9 @@ def test_npz_images_and_labels(tmp_path):
     squeezed = npz(str(tmp_path / "colour.npz"), size=4, crop="none", filter="box").read(np.array([0]))["image"][0]
     np.testing.assert_array_equal(squeezed, Image.fromarray(colour[0]).resize((4, 4), Image.Resampling.BOX))
     cut = npz(str(tmp_path / "colour.npz"), size=5).read(np.array([0]))["image"][0]
-    np.testing.assert_array_equal(cut, colour[0, 0:5])  # the rows are 6: one is cut away, none is resampled
+    np.testing.assert_array_equal(
+        cut, colour[0, 0:5]
+    )  # an image has 6 rows: one is cut off, and none is resampled
 
 
 def test_npz_vectors_and_rgba(tmp_path):
@@ -180,7 +182,7 @@ def test_npz_refusals_are_one_sentence(tmp_path):
     for name, options, message in [
         ("text.npz", {}, "not a whole .npz"), ("cut.npz", {}, "not a whole .npz"),
         ("single.npy", {}, "not a whole .npz"), ("flipped.npz", {}, "Bad CRC-32"),
-            ("absent.npz", {}, "no file"),
+        ("absent.npz", {}, "no file"),
         ("v.npz", dict(size=8), "vectors"), ("v.npz", dict(label_key="kind"), "no array 'kind'"),
         ("v.npz", dict(crop="left"), "center, none"), ("v.npz", dict(size=0), "at least 1"),
     ]:  # fmt: skip
@@ -189,7 +191,7 @@ def test_npz_refusals_are_one_sentence(tmp_path):
 
 
 def test_npz_bombs_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
-    def refused(name: str) -> str:
+    def error_of(name: str) -> str:
         with pytest.raises(UserError) as error:
             npz(str(tmp_path / name))
         assert str(error.value).splitlines() == [str(error.value)]
@@ -201,15 +203,15 @@ def test_npz_bombs_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
             archive.writestr("image.npy", head + content)
 
     write("claims.npz", "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000, 1000000, 3)}")
-    assert "image.npy claims 3,000,000,000,000 bytes of numbers and holds 0" in refused("claims.npz")
-    write("minus.npz", "{'descr': '|u1', 'fortran_order': False, 'shape': (-2, 8, 8)}")
-    assert "minus.npz' cannot be read" in refused("minus.npz")
+    assert "image.npy claims 3,000,000,000,000 bytes of numbers but holds 0" in error_of("claims.npz")
+    write("negative.npz", "{'descr': '|u1', 'fortran_order': False, 'shape': (-2, 8, 8)}")
+    assert "negative.npz' cannot be read" in error_of("negative.npz")
     write("none.npz", "{'descr': '|V0', 'fortran_order': False, 'shape': (1000000000000, 8, 8)}")
-    refused("none.npz")
+    error_of("none.npz")
     np.savez_compressed(tmp_path / "zeros.npz", image=np.zeros((100, 100, 100), np.uint8))  # 1 KB
     assert len(npz(str(tmp_path / "zeros.npz"))) == 100
     monkeypatch.setattr("gan_jax.data.npz.host_memory_bytes", lambda: 999_999)
-    assert "image.npy needs 1,000,000 bytes of memory, and there are 999,999" in refused("zeros.npz")
+    assert "image.npy needs 1,000,000 bytes of memory, but this host has 999,999" in error_of("zeros.npz")
 
 
 def test_a_set_too_large_for_the_memory(tmp_path):

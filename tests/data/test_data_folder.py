@@ -80,7 +80,7 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path):
         np.testing.assert_array_equal(row[..., 0], np.round(DEEP / 257))
 
 
-def test_transparency_is_laid_on_white(tmp_path):
+def test_transparent_images_are_composed_on_white(tmp_path):
     write(tmp_path / "a.png", np.dstack([COLOUR, ALPHA]))
     write(tmp_path / "b.png", np.dstack([GREY, ALPHA]))
     rows = read_all(folder(str(tmp_path)))["image"].astype(float)
@@ -120,7 +120,7 @@ def test_a_transparent_colour_key(tmp_path):
 
 def test_cmyk(tmp_path):
     write(tmp_path / "a.tif", Image.fromarray(COLOUR).convert("CMYK"))
-    np.testing.assert_array_equal(only_image(tmp_path), COLOUR)  # without black ink the way back is exact
+    np.testing.assert_array_equal(only_image(tmp_path), COLOUR)  # without black ink the conversion back is exact
 
 
 @pytest.mark.parametrize("check", ["all", "header"])
@@ -173,7 +173,7 @@ def test_labels_order_and_hidden_files(tmp_path):
         folder(str(tmp_path))
 
 
-def test_the_fingerprint_is_of_the_files_not_of_the_place(tmp_path):
+def test_the_fingerprint_depends_on_the_files_and_not_on_their_folder(tmp_path):
     write(tmp_path / "one" / "a.png", COLOUR)
     write(tmp_path / "two" / "a.png", COLOUR)
     write(tmp_path / "three" / "b.png", COLOUR)
@@ -181,7 +181,7 @@ def test_the_fingerprint_is_of_the_files_not_of_the_place(tmp_path):
     assert one == two != three
 
 
-def test_unreadable_files_are_one_error(tmp_path, monkeypatch):
+def test_one_error_names_all_unreadable_files(tmp_path, monkeypatch):
     noise = RNG.integers(0, 256, (64, 64, 3), np.uint8)
     write(tmp_path / "good.png", noise)
     whole = (tmp_path / "good.png").read_bytes()
@@ -194,7 +194,7 @@ def test_unreadable_files_are_one_error(tmp_path, monkeypatch):
     write(tmp_path / "float.tif", np.ones((64, 64), np.float32))
     write(tmp_path / "wide.tif", np.full((64, 64), 70_000, np.int32))
     write(tmp_path / "bomb.png", np.zeros((80, 80), np.uint8))
-    monkeypatch.setattr(images, "MOST_PIXELS", 5000)
+    monkeypatch.setattr(images, "MAX_PIXELS", 5000)
     with pytest.raises(UserError, match="8 of the 10 images") as error:
         folder(str(tmp_path))
     message = str(error.value)
@@ -210,7 +210,7 @@ def test_unreadable_files_are_one_error(tmp_path, monkeypatch):
 
 
 def huge(side: int) -> bytes:
-    """A PNG file of some bytes that claims to be `side` pixels high and wide."""
+    """Returns a small PNG file that claims to be `side` pixels high and wide."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -221,36 +221,36 @@ def huge(side: int) -> bytes:
 
 @pytest.mark.parametrize("filters", ["ignore", "default", "error"])
 @pytest.mark.parametrize("check", ["all", "header"])
-@pytest.mark.parametrize("side", [8193, 10_000, 100_000])  # under Pillow's own bounds, over its first, its second
+@pytest.mark.parametrize(
+    "side", [8193, 10_000, 100_000]
+)  # below Pillow's limits, above its first, above its second
 def test_a_bomb_is_refused_before_it_is_decoded(side, check, filters, tmp_path, recwarn):
     (tmp_path / "bomb.png").write_bytes(huge(side))
     with warnings.catch_warnings():
         warnings.simplefilter(filters)
         with pytest.raises(UserError) as error:
             folder(str(tmp_path), check=check, size=8)
-    assert f"bomb.png (it claims {side**2:,} pixels, and 67,108,864 are the most that is decoded)" in str(
-        error.value
-    )
+    assert f"bomb.png (it claims {side**2:,} pixels, but at most 67,108,864 are decoded)" in str(error.value)
     assert not recwarn
 
 
-def test_a_bomb_that_comes_later_is_refused_as_it_is_read(tmp_path, monkeypatch):
+def test_a_file_that_becomes_a_bomb_is_refused_when_it_is_read(tmp_path, monkeypatch):
     write(tmp_path / "a.png", np.zeros((80, 80), np.uint8))
     source = folder(str(tmp_path), size=8)
     (tmp_path / "a.png").write_bytes(huge(100_000))
     with pytest.raises(UserError, match=r"^record 0 of .*a.png' cannot be read: it claims 10,000,000,000"):
         read_all(source)
-    write(tmp_path / "a.png", np.zeros((4000, 4000), np.uint8))  # 16 KB
+    write(tmp_path / "a.png", np.zeros((4000, 4000), np.uint8))  # a file of 16 KB
     assert read_all(source)["image"].shape == (1, 8, 8, 1)
-    monkeypatch.setattr(images, "MOST_PIXELS", 4000**2 - 1)
-    with pytest.raises(UserError, match="it claims 16,000,000 pixels, and 15,999,999 are the most"):
+    monkeypatch.setattr(images, "MAX_PIXELS", 4000**2 - 1)
+    with pytest.raises(UserError, match="it claims 16,000,000 pixels, but at most 15,999,999"):
         read_all(source)
     with pytest.raises(UserError, match="size must be at most 3999 pixels, not 4000"):
         folder(str(tmp_path), size=4000)
 
 
-def test_what_is_no_plain_file_of_these_formats_is_not_opened(tmp_path):
-    os.mkfifo(tmp_path / "pipe.png")  # to open it would wait for ever
+def test_pipes_and_files_of_other_formats_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")  # opening a pipe would wait for ever
     (tmp_path / "run.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     with pytest.raises(UserError, match=r"pipe.png \(it is no plain file\), run.png \(cannot identify"):
         folder(str(tmp_path))

@@ -17,8 +17,8 @@ def take(loader, count):
         return [next(loader) for _ in range(count)]
 
 
-class Spoilt:
-    """300 vectors (n, n), one of which cannot be read."""
+class Damaged:
+    """A source of 300 vectors (n, n), one of which cannot be read."""
 
     shape, dtype, classes = (2,), np.dtype(np.float32), None
 
@@ -34,11 +34,11 @@ class Spoilt:
         return {"image": np.repeat(np.float32(indices)[:, None], 2, axis=1)}
 
     def fingerprint(self):
-        return "spoilt n=300"
+        return "damaged n=300"
 
 
-class Sleepy(Spoilt):
-    """Reads the first batch it is asked for last."""
+class Slow(Damaged):
+    """A source that reads some batches more slowly than later ones."""
 
     def read(self, indices):
         time.sleep(0.05 if indices[0] % 2 else 0.001)
@@ -46,7 +46,7 @@ class Sleepy(Spoilt):
 
 
 @pytest.mark.parametrize(
-    ("source", "batch", "turns", "fuse", "local"),
+    ("source", "batch", "batches_per_step", "fuse", "local"),
     [
         (digits(size=12, filter="bicubic", mirror=True), 100, 1, 1, None),
         (digits(channels=3), 600, 2, 2, None),
@@ -55,11 +55,11 @@ class Sleepy(Spoilt):
         (gaussians(count=3), 8, 1, 1, None),
     ],
 )
-def test_streamed_and_resident_are_the_same_bits(source, batch, turns, fuse, local):
-    options = dict(seed=3, batch=batch, turns=turns, fuse=fuse, local=local)
+def test_streamed_and_resident_are_the_same_bits(source, batch, batches_per_step, fuse, local):
+    options = dict(seed=3, batch=batch, batches_per_step=batches_per_step, fuse=fuse, local=local)
     held = read_all(source)
     columns = len(range(batch)[local]) if local else batch
-    leading = (*([fuse] if fuse > 1 else []), *([turns] if turns > 1 else []), columns)
+    leading = (*([fuse] if fuse > 1 else []), *([batches_per_step] if batches_per_step > 1 else []), columns)
     streamed = take(Loader(source, resident=False, workers=3, prefetch=4, **options), 6)
     resident = take(Loader(source, resident=True, **options), 6)
     for rows, chunk in zip(streamed, resident):
@@ -76,7 +76,7 @@ def test_streamed_and_resident_are_the_same_bits(source, batch, turns, fuse, loc
 
 def test_batches_are_the_rows_of_the_order():
     source, order = gaussians(count=50), Order(8, 50)
-    chunks = take(Loader(source, seed=8, batch=6, turns=2, fuse=3, start_step=3, resident=True), 2)
+    chunks = take(Loader(source, seed=8, batch=6, batches_per_step=2, fuse=3, start_step=3, resident=True), 2)
     for j, chunk in enumerate(chunks):
         for k in range(3):
             expected = order.step_rows(3 + 3 * j + k, 6, 2)
@@ -95,64 +95,64 @@ def test_a_later_start_is_the_tail(resident):
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_make_up_the_global_batch(processes):
     source, share = gaussians(count=31), 12 // processes
-    options = dict(seed=2, batch=12, turns=2, resident=False)
+    options = dict(seed=2, batch=12, batches_per_step=2, resident=False)
     parts = [take(Loader(source, local=slice(p * share, (p + 1) * share), **options), 4) for p in range(processes)]
     for step, whole in enumerate(take(Loader(source, **options), 4)):
         joined = np.concatenate([part[step]["image"] for part in parts], axis=1)
         np.testing.assert_array_equal(joined, whole["image"])
 
 
-def test_chunks_come_in_order_whoever_is_first():
-    source = Sleepy(None)
+def test_chunks_come_in_order_whichever_thread_is_first():
+    source = Slow(None)
     chunks = take(Loader(source, seed=0, batch=7, resident=False, workers=6, prefetch=6), 20)
     got = np.concatenate([chunk["image"][:, 0] for chunk in chunks])
     np.testing.assert_array_equal(got, Order(0, 300).rows(0, 140))
 
 
-def test_reading_ahead_is_bounded():
-    asked = []
+def test_prefetching_is_bounded():
+    reads = []
 
-    class Counted(Sleepy):
+    class Counted(Slow):
         def read(self, indices):
-            asked.append(len(indices))
+            reads.append(len(indices))
             return super().read(indices)
 
     with Loader(Counted(None), seed=0, batch=5, resident=False, workers=2, prefetch=3) as loader:
         next(loader)
         time.sleep(0.5)
-        assert len(asked) == 1 + 3
+        assert len(reads) == 1 + 3
 
 
 @pytest.mark.parametrize("error", [UserError("the file is cut short"), OSError("the file is cut short")])
 def test_a_record_that_cannot_be_read_is_named(error):
     before = threading.active_count()
-    good = int(np.flatnonzero(Order(0, 300).rows(0, 300) == 137)[0]) // 10
-    loader = Loader(Spoilt(error), seed=0, batch=10, resident=False)
-    for _ in range(good):
+    chunks_before = int(np.flatnonzero(Order(0, 300).rows(0, 300) == 137)[0]) // 10
+    loader = Loader(Damaged(error), seed=0, batch=10, resident=False)
+    for _ in range(chunks_before):
         next(loader)
     start = time.monotonic()
-    with pytest.raises(UserError, match=r"^record 137 of spoilt n=300: the file is cut short$"):
+    with pytest.raises(UserError, match=r"^record 137 of damaged n=300: the file is cut short$"):
         next(loader)
     assert time.monotonic() - start < 5
     assert threading.active_count() == before
     with pytest.raises(StopIteration):
         next(loader)
     with pytest.raises(UserError, match="record 137"):
-        read_all(Spoilt(error))
+        read_all(Damaged(error))
 
 
-def test_a_fault_of_the_source_keeps_its_type():
+def test_an_exception_from_a_bug_in_the_source_keeps_its_type():
     with (
         pytest.raises(ZeroDivisionError) as error,
-        Loader(Spoilt(ZeroDivisionError("x")), seed=0, batch=300, resident=False) as loader,
+        Loader(Damaged(ZeroDivisionError("x")), seed=0, batch=300, resident=False) as loader,
     ):
         next(loader)
-    assert error.value.__notes__ == ["while reading record 137 of spoilt n=300"]
+    assert error.value.__notes__ == ["while reading record 137 of damaged n=300"]
 
 
 def test_close_joins_the_workers():
     before = threading.active_count()
-    with Loader(Sleepy(None), seed=0, batch=5, resident=False, workers=4, prefetch=8) as loader:
+    with Loader(Slow(None), seed=0, batch=5, resident=False, workers=4, prefetch=8) as loader:
         next(loader)
         assert threading.active_count() > before
     assert threading.active_count() == before
@@ -160,7 +160,7 @@ def test_close_joins_the_workers():
     loader.close()
 
 
-def test_an_open_loader_does_not_hold_up_the_interpreter():
+def test_an_open_loader_does_not_keep_the_interpreter_from_exiting():
     code = (
         "from gan_jax.data import Loader\nfrom gan_jax.data.gaussians import gaussians\n"
         "loader = Loader(gaussians(count=1000), seed=0, batch=100, resident=False)\n"
@@ -182,8 +182,8 @@ def test_choose_resident():
         choose_resident("yes", source, None)  # pyright: ignore[reportArgumentType]
 
 
-def test_a_start_off_the_grid_is_refused():
-    with pytest.raises(ValueError, match="border of a chunk"):
+def test_a_start_inside_a_chunk_is_refused():
+    with pytest.raises(ValueError, match="must be a multiple of fuse=4, not 6"):
         Loader(digits(), seed=0, batch=4, fuse=4, start_step=6, resident=True)
     with pytest.raises(ValueError, match="at least 1"):
         Loader(digits(), seed=0, batch=0, resident=True)

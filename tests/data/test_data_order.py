@@ -8,7 +8,7 @@ from gan_jax.data import Order
 
 
 def rule_3(seed: int, size: int, n: int) -> int:
-    """Row n of the run, as the design has it."""
+    """Rebatches_per_step the row at position n of a run, as rule 3 of the design defines it."""
     key = jax.random.fold_in(jax.random.key(seed), n // size)
     return int(np.asarray(jax.random.permutation(key, size))[n % size])
 
@@ -26,15 +26,15 @@ def test_every_row_is_rule_3(seed, size):
         (39, 1),
         (17, 0),
         (2, 9),
-    ]:  # any order, epochs again
+    ]:  # also backwards, into epochs that were dropped
         assert order.rows(start, count).tolist() == expected[start : start + count]
     assert order.rows(0, 3).dtype == np.int64
 
 
 def test_steps_cross_epochs_and_drop_nothing():
-    order, size, batch, turns = Order(1, 10), 10, 4, 3
-    rows = [order.step_rows(step, batch, turns) for step in range(5)]
-    assert rows[0].shape == (turns, batch)
+    order, size, batch, batches_per_step = Order(1, 10), 10, 4, 3
+    rows = [order.step_rows(step, batch, batches_per_step) for step in range(5)]
+    assert rows[0].shape == (batches_per_step, batch)
     flat = np.concatenate(rows).reshape(-1)
     assert flat.tolist() == order.rows(0, 60).tolist()
     for epoch in range(6):
@@ -63,6 +63,6 @@ def test_threads_share_an_order():
     assert shared == [flat[start : start + 20].tolist() for start in starts]
 
 
-def test_no_rows_at_all():
+def test_an_empty_set_is_refused():
     with pytest.raises(ValueError, match="at least one row"):
         Order(0, 0)

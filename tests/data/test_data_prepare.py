@@ -32,7 +32,7 @@ def array_records(path: Path) -> list[bytes]:
 
 
 def write_tfrecord(path: Path, records: list[bytes]) -> None:
-    writer = RecordWriter(str(path))  # tensorboardX's, so that reader and writer do not share a mistake
+    writer = RecordWriter(str(path))  # not our own writer, which might share a bug with our reader
     for record in records:
         writer.write(record)
     writer.close()
@@ -40,7 +40,7 @@ def write_tfrecord(path: Path, records: list[bytes]) -> None:
 
 @pytest.fixture
 def tfrecord_copy(tide_pool) -> Path:
-    """The set "tide_pool" as TFDS prepares it by default: in tfrecord files."""
+    """Returns a data_dir with the set "tide_pool" in tfrecord files, the default format of TFDS."""
     folder = tide_pool / "tide_pool" / "1.2.0"
     for shard in list(folder.glob("*array_record*")):
         write_tfrecord(folder / shard.name.replace("array_record", "tfrecord"), array_records(shard))
@@ -52,7 +52,7 @@ def tfrecord_copy(tide_pool) -> Path:
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    # RFC 3720, B.4, and the check value of the catalogue of CRCs
+    # From RFC 3720, B.4; b"123456789" is the check value in the catalogue of CRCs.
     [(bytes(32), 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43), (bytes(range(32)), 0x46DD794E),
      (bytes(range(31, -1, -1)), 0x113FDB5C), (b"123456789", 0xE3069283), (b"", 0)],
 )  # fmt: skip
@@ -61,7 +61,7 @@ def test_crc32c_vectors(content, expected):
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 2047, 2048, 2049, 2050, 4096, 4099, 10_001])
-def test_crc32c_is_the_reference(length):
+def test_crc32c_equals_the_reference(length):
     content = np.random.default_rng(length).bytes(length)
     assert crc32c(content) == reference_crc32c(content)
 
@@ -74,14 +74,14 @@ def test_tfrecords_are_read(tmp_path):
     assert list(read_tfrecord(tmp_path / "empty")) == []
 
 
-def test_any_flipped_byte_and_any_cut_is_noticed(tmp_path):
+def test_every_changed_byte_and_every_truncation_is_an_error(tmp_path):
     write_tfrecord(tmp_path / "a", [b"some bytes", b"more"])
     whole = (tmp_path / "a").read_bytes()
-    for place in range(len(whole)):
-        spoilt = bytearray(whole)
-        spoilt[place] ^= 0x10
-        (tmp_path / "b").write_bytes(spoilt)
-        with pytest.raises(UserError, match=f"'.*b' is damaged at record {int(place >= 26)}, .*checksum"):
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x10
+        (tmp_path / "b").write_bytes(damaged)
+        with pytest.raises(UserError, match=f"'.*b' is damaged at record {int(position >= 26)}, .*checksum"):
             list(read_tfrecord(tmp_path / "b"))
     for length in set(range(1, len(whole))) - {26}:
         (tmp_path / "b").write_bytes(whole[:length])
@@ -89,7 +89,7 @@ def test_any_flipped_byte_and_any_cut_is_noticed(tmp_path):
             list(read_tfrecord(tmp_path / "b"))
 
 
-def test_a_huge_length_is_not_believed(tmp_path):
+def test_a_length_beyond_the_file_is_an_error(tmp_path):
     head = struct.pack("<Q", 2**40)
     crc = reference_crc32c(head)
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
@@ -118,16 +118,16 @@ def test_a_tfrecord_copy_is_converted(tfrecord_copy, prepared_once):
         reference = read_all(tfds("tide_pool", split, str(prepared_once)))
         for name in ("image", "label"):
             np.testing.assert_array_equal(ours[name], reference[name])
-    # TFDS itself reads both formats now: by its own call, and its info still names the tfrecord files first.
-    stock = tensorflow_datasets.data_source("tide_pool", split="test", data_dir=str(tfrecord_copy))
-    assert len(stock) == 7
-    assert stock[0]["image"].shape == (6, 5, 3)
+    # TFDS itself reads the array_record files now, and its info still names tfrecord as the main format.
+    by_tfds = tensorflow_datasets.data_source("tide_pool", split="test", data_dir=str(tfrecord_copy))
+    assert len(by_tfds) == 7
+    assert by_tfds[0]["image"].shape == (6, 5, 3)
     assert (
         tensorflow_datasets.builder("tide_pool", data_dir=str(tfrecord_copy)).info.file_format.value == "tfrecord"
     )
 
 
-def test_a_ready_set_is_left_alone(tfrecord_copy):
+def test_a_ready_set_is_not_changed(tfrecord_copy):
     path = prepare_set("tide_pool", data_dir=str(tfrecord_copy), report=silent)
     stamps = {file: file.stat().st_mtime_ns for file in path.iterdir()}
     lines = []
@@ -163,7 +163,7 @@ def test_incomplete_copies_are_refused(tfrecord_copy):
     assert "alternativeFileFormats" not in json.loads((folder / "dataset_info.json").read_text())
 
 
-def test_what_needs_tensorflow_says_so(tmp_path):
+def test_an_error_says_that_a_set_needs_tensorflow(tmp_path):
     if importlib.util.find_spec("tensorflow"):
         pytest.skip("TensorFlow is installed here")
     with pytest.raises(UserError, match=r"'cifar10' needs TensorFlow once.*pip install 'gan_jax\[prepare\]'"):
@@ -184,7 +184,7 @@ def test_wrong_fashion_mnist_files_are_named(tmp_path):
 
 
 def test_missing_fashion_mnist_files_are_named(tmp_path):
-    """Whether or not TensorFlow is there, which has no use for them."""
+    """The error does not depend on TensorFlow, which could not use the files."""
     for name in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
         (tmp_path / name).write_bytes(b"")
     missing = f"'{tmp_path}' lacks train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz: put"

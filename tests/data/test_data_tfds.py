@@ -11,7 +11,7 @@ from gan_jax.errors import UserError
 
 
 class Garbage:
-    """Records that are no examples."""
+    """Records that TFDS cannot parse."""
 
     def __len__(self):
         return 23
@@ -20,8 +20,8 @@ class Garbage:
         return [b"\xff\xfe garbage"] * len(indices)
 
 
-def by_depth(source):
-    """TFDS shuffles what it writes: the images of a source as a set of bytes, each with its label."""
+def sorted_rows(source):
+    """Returns the images of a source as bytes with their labels, sorted, because TFDS shuffles what it writes."""
     rows = read_all(source)
     return sorted((image.tobytes(), int(label)) for image, label in zip(rows["image"], rows["label"]))
 
@@ -30,9 +30,9 @@ def test_a_prepared_set_is_read(prepared_once, sea_creatures):
     for split, (images, labels) in sea_creatures.items():
         source = tfds("tide_pool", split, str(prepared_once))
         assert (source.shape, source.dtype, source.classes, len(source)) == ((6, 5, 3), np.uint8, 3, len(images))
-        assert by_depth(source) == sorted((i.tobytes(), int(n)) for i, n in zip(images, labels))
+        assert sorted_rows(source) == sorted((i.tobytes(), int(n)) for i, n in zip(images, labels))
     shards = list((prepared_once / "tide_pool" / "1.2.0").glob("*train.array_record*"))
-    assert len(shards) == 3  # so what was read crosses files
+    assert len(shards) == 3  # so reading crossed from one file to the next
     assert "tensorflow" not in sys.modules
 
 
@@ -138,7 +138,7 @@ def test_versions_and_configs(tide_pool):
     assert ":1.2.0 " in tfds("tide_pool", data_dir=str(tide_pool)).fingerprint()
 
 
-def test_spoilt_sets(tide_pool):
+def test_damaged_sets(tide_pool):
     folder = tide_pool / "tide_pool" / "1.2.0"
     shard = sorted(folder.glob("*train.array_record*"))[1]
     shard.rename(folder / "aside")
@@ -157,13 +157,13 @@ def test_spoilt_sets(tide_pool):
 
 def test_a_bomb_in_a_record_is_refused(prepared_once, monkeypatch):
     source = tfds("tide_pool", data_dir=str(prepared_once))
-    monkeypatch.setattr("gan_jax.data.images.MOST_PIXELS", 29)
+    monkeypatch.setattr("gan_jax.data.images.MAX_PIXELS", 29)
     with pytest.raises(UserError, match=r"record 3 of 'tide_pool' .* cannot be decoded: it claims 30 pixels"):
         source.read(np.array([3]))
 
 
 @pytest.mark.parametrize("form", ["newer", "older", "one in the other"])
-def test_features_that_are_code_of_others_are_not_imported(form, tide_pool, tmp_path, monkeypatch):
+def test_features_of_other_packages_are_not_imported(form, tide_pool, tmp_path, monkeypatch):
     (tmp_path / "strange_code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     monkeypatch.syspath_prepend(tmp_path)
     file = tide_pool / "tide_pool" / "1.2.0" / "features.json"
@@ -203,7 +203,7 @@ def test_real_fashion_mnist(real_tfds):
     assert (len(source), source.shape, source.classes) == (60_000, (28, 28, 1), 10)
     rows = read_all(tfds("fashion_mnist", "test", real_tfds))
     assert np.bincount(rows["label"]).tolist() == [1000] * 10
-    assert rows["image"].mean() == pytest.approx(73.1466, abs=1e-3)  # the known mean of the test images
+    assert rows["image"].mean() == pytest.approx(73.1466, abs=1e-3)  # the published mean of the test images
 
 
 def test_real_cifar10_as_tfds_decodes_it(real_tfds):

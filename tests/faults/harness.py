@@ -1,6 +1,6 @@
-"""`gan-jax train` in processes of their own, ended from outside at moments that a test draws, and compared.
+"""Runs `gan-jax train` in separate processes, ends them at random moments, and compares the results.
 
-From outside alone: by the clock, by what a process has printed, and by what lies in its workdir and its cache.
+It sees a process only from outside: the clock, what the process printed, and the files in its workdir and cache.
 """
 
 import os
@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import runs
 from gan_jax.checkpoint.manifest import MANIFEST
 
 STEPS = 12
-CONFIG = '''"""The digits, and players whose state takes longer to save than the steps between take to make."""
+CONFIG = '''"""The digits, with networks so large that a save takes longer than the steps until the next one."""
 
 from gan_jax.config import Call, Checkpoint, Config, Data, Log, Sample
 
@@ -38,36 +38,41 @@ def get_config():
         checkpoint=Checkpoint(every=2, keep=2),
     )
 '''
-STEP_PROGRAM = "jit__unnamed_function"  # how the name of the step's program begins in the cache
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+STEP_PROGRAM = "jit__unnamed_function"  # the step's program in the cache has a name that begins so
+
+Wish: TypeAlias = str | tuple[float, float]  # see `reach`
 
 
 class Process:
-    """`gan-jax train CONFIG OVERRIDES --workdir WORKDIR`, keeping what it compiles in `cache`."""
+    """`gan-jax train CONFIG OVERRIDES --workdir WORKDIR`, with its compiled programs in `cache`."""
 
     def __init__(self, config: Path, workdir: Path, cache: Path, *overrides: str):
         self.workdir, self.cache = workdir, cache
-        self._said = workdir.with_name(f"{workdir.name}.err")
+        self._err = workdir.with_name(f"{workdir.name}.err")
         words = [sys.executable, "-m", "gan_jax", "train", str(config), *overrides, "--workdir", str(workdir)]
-        # A folder that JAX itself was given would stand before this one.
+        # A cache folder of JAX in the environment would replace this one.
         variables = {name: value for name, value in os.environ.items() if "_CACHE_" not in name}
         variables |= {"JAX_PLATFORMS": "cpu", "GAN_JAX_CACHE": str(cache)}
-        with self._said.open("wb") as said:
+        with self._err.open("wb") as err:
             self._process = subprocess.Popen(
-                words, stdout=subprocess.DEVNULL, stderr=said, env=variables, cwd=runs.ROOT, start_new_session=True
+                words, stdout=subprocess.DEVNULL, stderr=err, env=variables, cwd=runs.ROOT, start_new_session=True
             )
-        self._began = time.monotonic()
+        self._start = time.monotonic()
 
     @property
     def age(self) -> float:
-        return time.monotonic() - self._began
+        return time.monotonic() - self._start
 
     @property
-    def said(self) -> str:
-        return self._said.read_text(errors="replace")
+    def err(self) -> str:
+        """What the process wrote to standard error so far."""
+        return self._err.read_text(errors="replace")
 
-    def wait_until(self, seen: Callable[[], Any], timeout: float = 60.0) -> bool:
-        """Until `seen()`; False where the process ended first."""
-        while not seen():
+    def wait_until(self, condition: Callable[[], object], timeout: float = 60.0) -> bool:
+        """Waits until `condition()`; returns False when the process ended before."""
+        while not condition():
             if self.age > timeout:
                 self._give_up(timeout)
             if self._process.poll() is not None:
@@ -76,17 +81,18 @@ class Process:
         return True
 
     def wait_age(self, seconds: float) -> bool:
-        """Until it is so old; False where it ended first."""
+        """Waits until the process is so old; returns False when it ended before."""
         return self.wait_until(lambda: self.age >= seconds)
 
-    def end(self, how: signal.Signals, within: float = 30.0) -> tuple[int, float]:
-        """Its exit code once it got the signal, and the seconds that took."""
-        began = time.monotonic()
-        self._process.send_signal(how)
-        return self._wait(within), time.monotonic() - began
+    def end(self, number: signal.Signals, within: float = 30.0) -> tuple[int, float]:
+        """Sends a signal; returns the exit code and the seconds until the end."""
+        start = time.monotonic()
+        self._process.send_signal(number)
+        return self._wait(within), time.monotonic() - start
 
     def finish(self, timeout: float = 90.0) -> runs.Outcome:
-        return runs.Outcome(self._wait(timeout), "", self.said)
+        """Waits until the process ends by itself."""
+        return runs.Outcome(self._wait(timeout), "", self.err)
 
     def _wait(self, timeout: float) -> int:
         try:
@@ -97,13 +103,13 @@ class Process:
     def _give_up(self, timeout: float) -> NoReturn:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        raise AssertionError(f"still there after {timeout} s\n{self.said[-4000:]}")
+        raise AssertionError(f"still running after {timeout} s\n{self.err[-4000:]}")
 
-    # -- where it is
+    # -- what the process is doing
 
     @property
     def maps(self) -> str:
-        """The files that it has mapped into its memory."""
+        """The files that the process has mapped into memory; "" when it has ended."""
         try:
             return Path(f"/proc/{self._process.pid}/maps").read_text()
         except OSError:
@@ -111,36 +117,37 @@ class Process:
 
     @property
     def first_line(self) -> bool:
-        return "\n" in self.said
+        """Whether it has printed a line."""
+        return "\n" in self.err
 
     @property
     def compiling(self) -> bool:
-        """In the first compilation: into a cache that was empty a program has come, and the step's has not."""
+        """Whether it is in its first compilation: an empty cache has got a program, but not yet the step's."""
         programs = [path.name for path in self.cache.glob("xla/*/*-cache")]
         return bool(programs) and not any(name.startswith(STEP_PROGRAM) for name in programs)
 
     @property
     def saving(self) -> int | None:
-        """The step whose save has begun and is not finished, by what lies in `checkpoints/`."""
+        """The step that it is saving, by the files in `checkpoints/`; None when it is not."""
         numbered = [int(path.name) for path in self.workdir.glob("checkpoints/*") if path.name.isdecimal()]
-        unfinished = [step for step in numbered if not self._whole(step)]
-        # An older one without a manifest is about to be removed, and no save.
+        unfinished = [step for step in numbered if not self._complete(step)]
+        # An older one without a manifest is being removed.
         return max(unfinished, default=None) if unfinished and max(unfinished) == max(numbered) else None
 
     @property
     def saved(self) -> bool:
-        """The last checkpoint stands."""
+        """Whether the last checkpoint is complete."""
         return (self.workdir / "checkpoints" / str(STEPS) / MANIFEST).exists()
 
-    def _whole(self, step: int) -> bool:
+    def _complete(self, step: int) -> bool:
         try:
             names = os.listdir(self.workdir / "checkpoints" / str(step))
-        except FileNotFoundError:  # removed meanwhile
+        except FileNotFoundError:  # it was removed just now
             return True
-        return MANIFEST in names and len(names) == 2  # and one folder of what Orbax wrote
+        return MANIFEST in names and len(names) == 2  # the other is the folder that Orbax wrote
 
     def place(self) -> str:
-        """Where in its life it ended, by what it left."""
+        """Names the part of its work in which it ended, by the files that it left."""
         logged = runs.last_step(self.workdir)
         if self.saving is not None:
             return "in a save"
@@ -152,26 +159,27 @@ class Process:
 
 
 class Scene:
-    """A config, a cache of what it compiles, and the run that nothing disturbed.
+    """A config, a cache with its programs, and an undisturbed run to compare with.
 
     Attributes:
-        workdir, outcome: of that run. other: those of a run with another seed.
-        seconds: that a run takes with its programs compiled, two at a time.
-        stepping: of these, until its last step.
-        compilation: seconds that the first compilation takes, once it is seen.
+        workdir, outcome: of the undisturbed run.
+        other: the workdir and the outcome of a run with another seed.
+        seconds: the time of a run whose programs are in the cache, while another one runs.
+        stepping: the part of this time until the last step.
+        compilation: the seconds of the first compilation, from its first file in the cache.
     """
 
     def __init__(self, folder: Path):
         self.config = runs.write_config(folder, CONFIG, "faults.py")
         self.cache, self._folder = folder / "cache", folder
         first = self.start(folder / "first")
-        assert first.wait_until(lambda: first.compiling), first.said
-        seen = first.age
-        assert first.wait_until(lambda: not first.compiling), first.said
-        self.compilation = first.age - seen
+        assert first.wait_until(lambda: first.compiling), first.err
+        start = first.age
+        assert first.wait_until(lambda: not first.compiling), first.err
+        self.compilation = first.age - start
         self.workdir, self.outcome = first.workdir, first.finish()
         assert self.outcome.code == 0, self.outcome.err
-        # Again, to measure what tests will meet. Programs from the cache give the same bits, another seed others.
+        # Again, with programs from the cache, to measure the times. The seed 1 gives a run with other bits.
         self._times: list[tuple[float, float]] = []
         (workdir, outcome), self.other = two_at_a_time(self._again, [[], ["seed=1"]])
         self.check(workdir, outcome)
@@ -189,7 +197,7 @@ class Scene:
         return Process(self.config, workdir, cache or self.cache, *overrides)
 
     def check(self, workdir: Path, outcome: runs.Outcome) -> None:
-        """It ended as the run that nothing disturbed, with nothing lost, nothing twice and nothing left over."""
+        """Checks that a run ended like the undisturbed one: same bits, log, samples and files."""
         assert outcome.code == 0, outcome.err
         assert "Traceback" not in outcome.err
         assert outcome.digest == self.outcome.digest
@@ -197,12 +205,12 @@ class Scene:
         assert runs.files(workdir / "samples") == runs.files(self.workdir / "samples")
         assert _names(workdir) == _names(self.workdir)
 
-    def rows(self, steps: int) -> list[dict[str, Any]]:
-        """The log of the undisturbed run up to a step."""
+    def rows(self, steps: int) -> list[dict[str, object]]:
+        """Returns the log of the undisturbed run up to a step."""
         return runs.rows(self.workdir)[:steps]
 
     def resume(self, process: Process) -> int:
-        """The same command to the end, which is that of the undisturbed run; the step it went on from, or 0."""
+        """Runs the same command to its end and checks it; returns the step from which it resumed, or 0."""
         again = self.start(process.workdir, cache=process.cache)
         outcome = again.finish()
         self.check(process.workdir, outcome)
@@ -211,13 +219,13 @@ class Scene:
 
 
 def _names(workdir: Path) -> list[str]:
-    """What lies in a workdir, but for the lock and the files that Orbax names as it likes."""
+    """Returns the files of a workdir, without the lock and without files whose names Orbax chooses."""
     found = [path for pattern in ("*", "*/*", "checkpoints/*/*") for path in workdir.glob(pattern)]
     return sorted(str(path.relative_to(workdir)) for path in found if path.name != ".lock")
 
 
 class Ended(NamedTuple):
-    """One process that was ended: where, how old it was, what it had logged, and where the next one went on."""
+    """A process that was ended: where, at which age, its last logged step, and the step it resumed from."""
 
     place: str
     seconds: float
@@ -230,12 +238,12 @@ class Ended(NamedTuple):
         after = "" if self.code < 0 else f", exit code {self.code} after {self.grace:.2f} s"
         return (
             f"{self.place:<25} at {self.seconds:5.2f} s, logged to step {max(self.logged, 0):2}, "
-            f"went on from {self.resumed:2}{after}"
+            f"resumed from {self.resumed:2}{after}"
         )
 
 
-def two_at_a_time(act: Callable[..., Any], jobs: Iterable[Any]) -> list[Any]:
-    """The results in order; the first error ends it."""
+def two_at_a_time(act: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Result]:
+    """Calls `act` on each job, two at a time. Returns the results in order, or raises the first error."""
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(act, job) for job in jobs]
         try:
@@ -246,11 +254,11 @@ def two_at_a_time(act: Callable[..., Any], jobs: Iterable[Any]) -> list[Any]:
 
 
 def end_all(
-    end: Callable[[Scene, Path, Any, str], Ended], scene: Scene, folder: Path, wishes: Sequence[Any], seed: int
+    end: Callable[[Scene, Path, Wish, str], Ended], scene: Scene, folder: Path, wishes: Sequence[Wish], seed: int
 ) -> tuple[list[Ended], Counter[str]]:
-    """Runs that `end` each as wished, in homes of their own, printed; and how many there were of each place."""
+    """Ends one run for each wish. Returns them, and how many ended in each place; prints both."""
 
-    def one(job: tuple[int, Any]) -> Ended:
+    def one(job: tuple[int, Wish]) -> Ended:
         home = folder / f"{job[0]:02}"
         home.mkdir()
         return end(scene, home, job[1], f"{seed}-{job[0]}")
@@ -262,14 +270,23 @@ def end_all(
 
 
 def parts(count: int) -> list[tuple[float, float]]:
-    """The whole life of a process, in so many parts: a moment drawn from each reaches all of it."""
+    """Divides the life of a process into `count` parts, so that moments in all of them are drawn."""
     return [(i / count, (i + 1) / count) for i in range(count)]
 
 
-def reach(process: Process, scene: Scene, wish: Any, rng: random.Random, since: float, until: float) -> bool:
-    """Wait for a random moment: in the place of that name, or else in a part of the time from since to until.
+def reach(process: Process, scene: Scene, wish: Wish, rng: random.Random, since: float, until: float) -> bool:
+    """Waits for a random moment in the place or the part of the time that `wish` names.
 
-    False where the process ended before.
+    Args:
+        process: the process to watch.
+        scene: for the length of its compilation.
+        wish: a place (`Process.place`), or a part of the time between `since` and `until`, both from 0 to 1.
+        rng: draws the moment.
+        since: the age of the process, in seconds, at which the time begins.
+        until: the age at which it ends.
+
+    Returns:
+        False when the process ended before.
     """
     if wish == "in a save":
         step = 2 * rng.randint(1, STEPS // 2)
@@ -281,4 +298,5 @@ def reach(process: Process, scene: Scene, wish: Any, rng: random.Random, since: 
     if wish == "in the final report":
         moment = rng.uniform(0, 0.5)
         return process.wait_until(lambda: process.saved) and process.wait_age(process.age + moment)
-    return process.wait_age(since + rng.uniform(*wish) * (until - since))
+    begin, end = wish
+    return process.wait_age(since + rng.uniform(begin, end) * (until - since))

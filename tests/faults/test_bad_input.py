@@ -1,6 +1,7 @@
-"""Input that can't be used, by the thousand: whatever is wrong with it, the answer is one sentence, no traceback.
+"""Thousands of inputs that cannot be used: the answer is always one sentence and no traceback.
 
-Hypothesis spoils overrides, config files, configs of workdirs, image folders and .npz files, the same each time.
+Hypothesis damages overrides, config files, configs of workdirs, image folders and .npz files; its choices are
+the same every time.
 """
 
 import contextlib
@@ -13,9 +14,9 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -33,13 +34,14 @@ from runs import call, sentence, spawn
 
 pytestmark = pytest.mark.timeout(300)
 
+T = TypeVar("T")
 FULL = [pytest.param(1, id="quick"), pytest.param(10, id="full", marks=pytest.mark.slow)]
-# Refused inputs of each kind that a quick run has at least; a full one has ten times as many, 2,000 in all.
+# The least number of refused inputs of each kind in a quick run. A full run has ten times as many, 2,000 in all.
 LEAST = {"override": 80, "file": 20, "json": 20, "folder": 40, "npz": 40}
 
 
-def refuses(kind: str, times: int, strategy: st.SearchStrategy, use: Callable[[Any], Hashable]) -> None:
-    """Uses what the strategy makes until enough of it was refused; what is raised otherwise fails the test."""
+def refuses(kind: str, times: int, strategy: st.SearchStrategy[T], use: Callable[[T], object]) -> None:
+    """Checks that `use` raises UserError, and nothing else, for enough inputs of the strategy."""
     wanted, used, refused = times * LEAST[kind], set(), set()
 
     @settings(
@@ -47,15 +49,15 @@ def refuses(kind: str, times: int, strategy: st.SearchStrategy, use: Callable[[A
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(strategy)
-    def each(made: Any) -> None:
-        used.add(seen := repr(made))
+    def each(value: T) -> None:
+        used.add(text := repr(value))
         try:
-            use(made)
+            use(value)
         except UserError as error:
             message = str(error)
             assert 10 < len(message) < 12_000, message
             assert message.splitlines() == [message]
-            refused.add(seen)
+            refused.add(text)
 
     each()
     print(f"{kind}: {len(refused)} of {len(used)} inputs were refused, {len(used) - len(refused)} accepted")
@@ -69,7 +71,7 @@ CONFIG = configs.Config(
     name="trial",
     batch=4,
     latent=configs.Call("normal", size=8),
-    discriminator_penalties=(configs.Penalty(configs.Call("r1"), weight=LINEAR),),
+    discriminator_terms=(configs.Term(LINEAR, configs.Call("r1")),),
     generator_optimizer=configs.Call("adam", learning_rate=LINEAR),
 )
 PATHS = [line.partition(" = ")[0] for line in configs.to_text(CONFIG).splitlines()]
@@ -119,7 +121,7 @@ def test_overrides(times, digits):
     refuses("override", times, overrides, use)
 
 
-# ---- config files and what workdirs hold of them
+# ---- config files, and the configs in workdirs
 
 FIELDS = [field.name for field in dataclasses.fields(configs.Config)]
 VALUES = [
@@ -132,13 +134,13 @@ VALUES = [
     "int('9' * 5000)", "np.zeros((40, 40))",
 ]  # fmt: skip
 HEAD = """import numpy as np
-from gan_jax.config import Call, Config, Data, Ema, Log, Penalty
+from gan_jax.config import Call, Config, Data, Ema, Log, Term
 """
 
 
 @st.composite
 def files(draw: st.DrawFn) -> bytes:
-    """A config file with another value, or with other bytes in it."""
+    """A config file with another value, or with other bytes."""
     name, value = draw(st.sampled_from(FIELDS)), draw(st.sampled_from(VALUES))
     rest = "" if name == "name" else "name='x', "
     content = f"{HEAD}\ndef get_config():\n    return Config({rest}{name}={value})\n".encode()
@@ -159,7 +161,7 @@ def test_config_files(times, tmp_path):
     refuses("file", times, files(), use)
 
 
-def test_paths_of_no_config_file(tmp_path):
+def test_paths_that_are_no_config_file(tmp_path):
     for name in ("", "x" * 5000, "a\nb.py", "a\0b", "~nobody-here/x.py", "\udc80.py", f"{__file__}/x.py"):
         with pytest.raises(UserError) as error:
             configs.load(str(tmp_path / name) if name[:1] != "~" else name)
@@ -174,8 +176,8 @@ anything = st.recursive(
 
 
 @st.composite
-def trees(draw: st.DrawFn) -> Any:
-    """The JSON of a config with something else somewhere in it."""
+def trees(draw: st.DrawFn) -> object:
+    """The JSON of a config with another value or another key somewhere."""
     tree = node = json.loads(json.dumps(configs.to_json(CONFIG)))
     while True:
         key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
@@ -191,7 +193,7 @@ def trees(draw: st.DrawFn) -> Any:
 
 @pytest.mark.parametrize("times", FULL)
 def test_configs_of_workdirs(times):
-    def use(tree: Any) -> None:
+    def use(tree: object) -> None:
         config = configs.from_json(tree)
         configs.validate(config)
         configs.check_resume(CONFIG, config)
@@ -208,11 +210,11 @@ def config(tmp_path_factory):
 
 
 def read(config: Path, *items: str) -> None:
-    """What training does with data before and while it trains."""
-    made = configs.override(configs.load(config), items)
-    configs.validate(made)
-    source = make_source(made)
-    check_run(made, source)
+    """Does what training does with data."""
+    changed = configs.override(configs.load(config), items)
+    configs.validate(changed)
+    source = make_source(changed)
+    check_run(changed, source)
     with Loader(source, seed=0, batch=4, resident=False) as loader:
         next(loader)
     read_all(source)
@@ -234,7 +236,7 @@ def crafted(side: int) -> bytes:
 
 @functools.cache
 def encoded(kind: str, mode: str, width: int, height: int) -> bytes:
-    """A good image of that kind; of a mode that it doesn't know, a grey one."""
+    """Returns an image in that file format; a grey one if the format does not know the mode."""
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     file, image = io.BytesIO(), Image.fromarray(noise).convert("L")
     try:
@@ -255,7 +257,7 @@ images = st.builds(
 
 @st.composite
 def spoilt(draw: st.DrawFn, contents: st.SearchStrategy[bytes]) -> bytes:
-    """A file's bytes with something wrong, or not."""
+    """The bytes of a file, damaged in one of several ways or unchanged."""
     whole = draw(contents)
     at = draw(st.integers(0, len(whole) - 1))
     how = draw(st.sampled_from(["whole", "cut", "cut", "changed", "noise", "zeros", "between", "text", "before"]))
@@ -286,7 +288,7 @@ def test_image_folders(times, config):
         with tempfile.TemporaryDirectory() as place:
             for name, content in held.items():
                 file = Path(place, name)
-                with contextlib.suppress(OSError):  # a name of a file and of a folder
+                with contextlib.suppress(OSError):  # the same name for a file and a folder
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.write_bytes(content)
             where = [f"data.source.path={place}", f"data.source.check={check}"]
@@ -296,7 +298,7 @@ def test_image_folders(times, config):
 
 
 def npy(header: str, content: bytes = b"") -> bytes:
-    """A file of one array with any header."""
+    """Returns an .npy file with any header."""
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + content
 
 
@@ -308,7 +310,7 @@ def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
     return file.getvalue()
 
 
-def saved(**arrays: Any) -> bytes:
+def saved(**arrays: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     return file.getvalue()
@@ -336,7 +338,7 @@ KEYS = ["image_key=x", "label_key=", "label_key=x", "image_key=\n", "image_key=l
 
 @st.composite
 def archives(draw: st.DrawFn) -> bytes:
-    """An .npz file of any arrays, or of what are none."""
+    """An .npz file with any arrays, or with files that are no arrays."""
     keys = st.sampled_from(["image", "label", "x", "a\nb", "image.npy", "deep/er"])
     if draw(st.booleans()):
         members = st.builds(npy, st.sampled_from(HEADERS), st.binary(max_size=9)) | st.binary(max_size=9)
@@ -364,7 +366,7 @@ def test_npz_files(times, config, tmp_path):
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory) -> Path:
-    """A folder with files that can't be used."""
+    """A folder with files that cannot be used."""
     home = tmp_path_factory.mktemp("bad")
     for name in ("empty", "odd", "bomb", "two\nlines"):
         (home / name).mkdir()
@@ -379,7 +381,7 @@ def bad(tmp_path_factory) -> Path:
 
 
 COMMANDS = [
-    ["steps=9e99"], ["data.resident=maybe"], ["latent.size=1e300"], ["discriminator_penalties.²=1"], ["a\nb=1"],
+    ["steps=9e99"], ["data.resident=maybe"], ["latent.size=1e300"], ["discriminator_terms.²=1"], ["a\nb=1"],
     ["loss=..:x"], ["generator.width=[{1: 2}]"], ["name=\x1b[2J"], ["data.source=a\nb"],
     ["data.source=folder"], ["data.source=folder", "data.source.path=~nobody-here"],
     ["data.source=folder", f"data.source.path={'x' * 5000}"], ["data.source=folder", "data.source.path=BAD/empty"],
@@ -399,7 +401,7 @@ def test_the_command_says_one_sentence(items, config, bad, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["exits.py", "noise.py", "two\nlines", "none/such.py"])
-def test_the_command_says_it_of_a_config_file(name, bad, tmp_path):
+def test_the_command_says_one_sentence_about_a_config_file(name, bad, tmp_path):
     sentence(call("train", bad / name, "--workdir", tmp_path / "run"))
 
 

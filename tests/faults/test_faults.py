@@ -1,8 +1,8 @@
-"""What can go wrong with disks and data: each is said in one sentence, and the mended run ends as if it never had.
+"""Faults of disks and data: one sentence names each, and the repaired run ends like an undisturbed one.
 
-Through the command line. The parts alone are proved in `test_checkpoint.py` (damage to each file, a kill at every
-touch of the file system, a state that is not finite) and `test_data_loader.py`; a damaged manifest, a workdir that
-can't be made and a run with no good checkpoint in `test_resume.py`, `test_cli.py` and `test_train.py`.
+These tests use the command line. The parts have tests of their own: `test_checkpoints.py` (damage to each file, a
+kill at every access to the disk, a state that is not finite), `test_data_loader.py`, and for a damaged manifest, a
+workdir that cannot be made and a run without a good checkpoint `test_resume.py`, `test_cli.py` and `test_loop.py`.
 """
 
 import json
@@ -32,7 +32,7 @@ from runs import call, spawn
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(120)]
 
 TEXT = runs.TINY.replace('"dcgan", width=8', '"mlp", width=64').replace("steps=60", "steps=30")
-FILES = 60_000  # bytes that no file may exceed, where the disk is short: less than a checkpoint's largest
+FILES = 60_000  # a limit on the bytes of a file, below the largest file of a checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def workdir(trained, tmp_path):
 
 @pytest.fixture
 def ends_undisturbed(config, undisturbed, workdir):
-    """The same command again, to an end that is the undisturbed run's; what it said."""
+    """Runs the same command again and checks that it ends like the undisturbed run; returns its messages."""
 
     def check(config=config, workdir=workdir):
         reference, expected = undisturbed
@@ -70,7 +70,7 @@ def ends_undisturbed(config, undisturbed, workdir):
 
 
 def last_sentence(outcome: runs.Outcome, *words: str) -> None:
-    """It ended with code 2 and, below its progress, with one sentence that has these words."""
+    """Checks that a command ended with code 2, and that its last line is a sentence with these words."""
     assert outcome.code == 2, outcome.err
     assert "Traceback" not in outcome.err
     last = outcome.err.splitlines()[-1]
@@ -79,7 +79,7 @@ def last_sentence(outcome: runs.Outcome, *words: str) -> None:
         assert word in last
 
 
-# ---- a checkpoint that is not what was written
+# ---- damaged checkpoints
 
 
 def largest(home: Path) -> Path:
@@ -119,20 +119,20 @@ def lose_everything(home: Path) -> str:
 
 
 @pytest.mark.parametrize("fault", [cut_short, flip_a_bit, lose_metadata, lose_the_manifest, lose_everything])
-def test_a_damaged_checkpoint_is_passed_over(fault, workdir, ends_undisturbed):
-    """Said which and why; what was lost is trained again, and the damaged one is replaced."""
+def test_a_damaged_checkpoint_is_skipped(fault, workdir, ends_undisturbed):
+    """The run names it and the reason, trains the lost steps again, and replaces it."""
     why = fault(workdir / "checkpoints" / "20")
     listed = [line for line in call("checkpoints", workdir).out.splitlines() if re.match(r"\s*(step )?20\b", line)]
     assert fault is lose_the_manifest or re.search(why, listed[0])
-    said = ends_undisturbed()
-    assert re.search(rf"^checkpoint 20 is passed over: {why}$", said, re.MULTILINE), said
-    assert "resuming at step 10\n" in said
+    err = ends_undisturbed()
+    assert re.search(rf"^checkpoint 20 is passed over: {why}$", err, re.MULTILINE), err
+    assert "resuming at step 10\n" in err
     with Checkpoints(workdir / "checkpoints", keep=10) as kept:
         assert {step: kept.verify(step) for step in kept.steps()} == {10: None, 20: None, 30: None}
 
 
 def test_50_flipped_bits(workdir):
-    """Anywhere in a checkpoint: each noticed by `verify`, and by reading, both of which name the file."""
+    """Anywhere in a checkpoint: `verify` and `restore` notice each one and name the file."""
     home, rng, noticed = workdir / "checkpoints" / "20", random.Random(50), 0
     manifest = read_manifest(home)
     target = {
@@ -173,7 +173,7 @@ def test_no_good_checkpoint_and_then_a_new_start(config, workdir, ends_undisturb
 
 
 def test_the_only_good_checkpoint_stays_until_another_stands(config, workdir, monkeypatch):
-    """The newest is damaged and one is to be kept: at every removal a good one is left."""
+    """With `keep=1` and a damaged newest one, every removal leaves a good one."""
     flip_a_bit(workdir / "checkpoints" / "20")
     left, remove = [], gan_jax.checkpoint.checkpoints.remove
 
@@ -187,15 +187,15 @@ def test_the_only_good_checkpoint_stays_until_another_stands(config, workdir, mo
     monkeypatch.setattr(gan_jax.checkpoint.checkpoints, "remove", watched)
     outcome = call("train", config, "checkpoint.keep=1", "--workdir", workdir)
     assert outcome.code == 0, outcome.err
-    assert left == [[10], [20], [30]]  # the damaged 20 is written anew, then 10 may go, then 20
+    assert left == [[10], [20], [30]]  # first the damaged 20 is replaced, then 10 is removed, then 20
     assert runs.checkpoints(workdir) == [30]
 
 
-# ---- a disk that takes no more
+# ---- full disks
 
 
 def test_a_disk_that_fills_up_during_a_save(config, workdir, ends_undisturbed):
-    """A quota, which no look at the free space foretells: a limit on the size of files stands for it."""
+    """As with a quota, which free space does not show. Here a limit on the size of files replaces it."""
     limited = (
         f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, ({FILES}, {FILES})); "
         "runpy.run_module('gan_jax', run_name='__main__')"
@@ -204,7 +204,7 @@ def test_a_disk_that_fills_up_during_a_save(config, workdir, ends_undisturbed):
     outcome = spawn("train", config, "--workdir", workdir, python=["-c", limited])
     last_sentence(outcome, "the checkpoint of step 30 needs", "doesn't take them (File too large): make room")
     assert runs.checkpoints(workdir) == [10, 20]
-    assert not (workdir / "checkpoints" / "30").exists()  # what was begun would fill the disk for good
+    assert not (workdir / "checkpoints" / "30").exists()  # an unfinished one would keep the disk full
     assert "resuming at step 20\n" in ends_undisturbed()
 
 
@@ -227,41 +227,41 @@ _SMALL_DISK = """
 """
 
 
-_OWN_DISKS = ["unshare", "--mount", "--map-root-user"]  # what is mounted, no other process sees
+_OWN_DISKS = ["unshare", "--mount", "--map-root-user"]  # no other process sees its mounts
 
 
 def _small_disks() -> bool:
-    """Whether this user may mount one."""
+    """Returns whether this user may mount one."""
     words = [*_OWN_DISKS, "mount", "-t", "tmpfs", "none", "/mnt"]
     return shutil.which("unshare") is not None and subprocess.run(words, capture_output=True).returncode == 0
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not _small_disks(), reason="the user may mount nothing")
+@pytest.mark.skipif(not _small_disks(), reason="this user must not mount a disk")
 def test_a_full_disk(config, undisturbed, tmp_path):
-    """A real one: no checkpoint is begun, or not even the log can be written; the one there is stays."""
+    """A real one: too full for a checkpoint, then too full for the log. The last checkpoint stays."""
     program = [*_OWN_DISKS, sys.executable, "-c", textwrap.dedent(_SMALL_DISK), tmp_path, config]
     variables = {**os.environ, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(program, capture_output=True, text=True, cwd=runs.ROOT, env=variables)
     assert done.returncode == 0, done.stderr
     outcomes = json.loads(done.stdout)
     assert [kept for *_, kept in outcomes] == [["20"], ["20"], ["20"], ["30"]]
-    first, little, nothing, again = (runs.Outcome(*outcome) for *outcome, _ in outcomes)
+    first, too_little, none, again = (runs.Outcome(*outcome) for *outcome, _ in outcomes)
     assert first.code == 0, first.err
-    last_sentence(little, "the checkpoint of step 30 needs", "make room, then start the same command again")
+    last_sentence(too_little, "the checkpoint of step 30 needs", "make room, then start the same command again")
     last_sentence(
-        nothing, f"can't write to {tmp_path / 'run'}", "(No space left on device)", "start the same command"
+        none, f"can't write to {tmp_path / 'run'}", "(No space left on device)", "start the same command"
     )
     assert "resuming at step 20\n" in again.err
     assert again.digest == undisturbed[1].digest
 
 
-# ---- a workdir that can't be written to
+# ---- a workdir that cannot be written
 
 
 @pytest.mark.parametrize("part", [".", "checkpoints", "samples"])
 def test_a_read_only_workdir(part, config, workdir, ends_undisturbed):
-    """As a user: root writes where it likes, unless that is taken from it."""
+    """Without the rights of root, which could write anyway."""
     folder, before = workdir / part, runs.files(workdir / "checkpoints")
     as_user = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     for path in [folder, *folder.rglob("*")]:
@@ -274,7 +274,7 @@ def test_a_read_only_workdir(part, config, workdir, ends_undisturbed):
     assert "resuming at step 20\n" in ends_undisturbed()
 
 
-# ---- data that can't be read
+# ---- data that cannot be read
 
 _FLAKY = '''
 from pathlib import Path
@@ -283,7 +283,7 @@ from gan_jax.data.digits import digits
 
 
 class Flaky:
-    """The digits, of which none can be read that a file names."""
+    """The digits; the one whose index stands in the file `broken` cannot be read."""
 
     def __init__(self, broken):
         self._digits, self._broken = digits(), Path(broken)
@@ -304,12 +304,12 @@ class Flaky:
 
 @pytest.mark.parametrize("resident", [False, True])
 def test_a_record_that_cannot_be_read(resident, ends_undisturbed, tmp_path, monkeypatch):
-    """Of the user's own source: it is named, and what was trained before is kept."""
+    """In a source of the user: the message names it, and the steps before are saved."""
     (tmp_path / "flaky.py").write_text(_FLAKY)
     monkeypatch.syspath_prepend(tmp_path)
     source = f'Call("flaky:Flaky", broken={str(tmp_path / "broken")!r}), resident={resident}'
     config = runs.write_config(tmp_path, TEXT.replace('Call("digits")', source))
-    workdir = tmp_path / "own"
+    workdir = tmp_path / "flaky"
     record = int(Order(0, len(digits())).step_rows(13, 16, 1).reshape(-1)[5])
     (tmp_path / "broken").write_text(str(record))
     outcome = call("train", config, "--workdir", workdir)

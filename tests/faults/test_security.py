@@ -1,12 +1,12 @@
-"""A workdir, data or weights may come from anyone: nothing in them runs as code, or leads out of its folder."""
+"""A workdir, data or weights from a stranger run no code, and lead to no file outside their folder."""
 
 import json
 import os
 import pickle
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,23 +25,23 @@ pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
 @pytest.fixture
 def workdir(trained, tmp_path):
-    """A copy of a run, to spoil."""
+    """A copy of a run, to damage."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 class Bomb:
-    """What leaves a file behind where it is unpickled."""
+    """Makes a file when it is unpickled."""
 
     def __init__(self, marker: Path):
         self.marker = marker
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return os.system, (f"touch {self.marker}",)
 
 
 @pytest.fixture
 def marker(tmp_path, monkeypatch):
-    """A file that no test may find in the end; `strange_code`, which can be imported, makes it."""
+    """A file that must not exist after the test. Importing the module `strange_code` makes it."""
     path = tmp_path / "ran"
     (tmp_path / "strange_code.py").write_text(f"open({str(path)!r}, 'w')\ndef run(*a, **k): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -61,7 +61,7 @@ COMMANDS = {
 
 
 def commands(workdir: Path) -> dict[str, Outcome]:
-    """Every command that reads a workdir; each does its work, or says one sentence."""
+    """Runs every command that reads a workdir; each works, or prints one sentence."""
     outcomes = {name: call(name, workdir, *words) for name, words in COMMANDS.items()}
     for outcome in outcomes.values():
         assert outcome.code in (0, 2)
@@ -70,7 +70,7 @@ def commands(workdir: Path) -> dict[str, Outcome]:
     return outcomes
 
 
-def spoil(workdir: Path, change: dict[str, Any]) -> None:
+def spoil(workdir: Path, change: Mapping[str, object]) -> None:
     """Puts values into config.json, each at its path."""
     path = workdir / "config.json"
     tree = json.loads(path.read_text())
@@ -87,9 +87,10 @@ def spoil(workdir: Path, change: dict[str, Any]) -> None:
 
 NAMES = [
     "os:system", "builtins:eval", "builtins:exec", "runpy:run_path", "strange_code:run", "subprocess:run",
-    "gan_jax.metrics.torch_weights:os", "gan_jax.metrics.torch_weights:pickle.loads", "gan_jax.losses:jax",
-    "gan_jax.losses.jax:jit", "gan_jax.losses:__builtins__", "gan_jax.config:load", "gan_jax.cli:main",
-    "gan_jax:config.load", "os.system", "jax", "__import__", "../strange_code", "strange_code", "", ":", "a\nb",
+    "gan_jax.metrics.features.torch_weights:os", "gan_jax.metrics.features.torch_pickle:pickle.loads",
+    "gan_jax.losses:jax", "gan_jax.losses.jax:jit", "gan_jax.losses:__builtins__", "gan_jax.config:load",
+    "gan_jax.cli:main", "gan_jax:config.load", "os.system", "jax", "__import__", "../strange_code", "strange_code",
+    "", ":", "a\nb",
 ]  # fmt: skip
 
 
@@ -101,7 +102,7 @@ def test_no_name_of_a_workdir_leads_out_of_its_home(home, marker):
         assert str(error.value).splitlines() == [str(error.value)]
 
 
-BUILT = {"sample", "digest", "evaluate"}  # what builds the game
+BUILT = {"sample", "digest", "evaluate"}  # these commands build the GAN
 FIELDS = {
     "generator": BUILT, "loss": BUILT, "latent.with.size": BUILT, "ema.half_life": BUILT, "augment": BUILT,
     "generator_optimizer.with.learning_rate": BUILT, "data.source": {"evaluate"},
@@ -119,7 +120,7 @@ def test_a_workdir_runs_no_code(field, workdir, marker):
 
 
 @pytest.mark.parametrize("name", ["os:system", "strange_code:run"])
-def test_a_run_is_not_taken_up_with_other_names_than_the_users(name, config, workdir, marker):
+def test_a_run_with_other_names_than_the_users_is_refused(name, config, workdir, marker):
     spoil(workdir, {"generator": {"call": name, "with": {"command": f"touch {marker}"}}})
     sentence(call("train", config, "steps=30", "--workdir", workdir), "this workdir holds another run")
 
@@ -151,7 +152,7 @@ def test_weights_of_pickles_are_not_loaded(form, workdir, tmp_path, marker):
 
 
 def test_checkpoints_of_pickles_are_not_loaded(config, workdir, marker):
-    """Every file is a pickle, and the manifest says that it should be."""
+    """Every file is a pickle, and the manifest agrees."""
     for home in (workdir / "checkpoints").iterdir():
         for file in (home / "state").rglob("*"):
             if file.is_file():
@@ -178,7 +179,7 @@ STATE = {"w": jnp.arange(4.0)}
 
 @pytest.fixture
 def outside(tmp_path):
-    """A folder beside the checkpoints with a whole one in it; none of it may ever change."""
+    """A folder beside the checkpoints, with a good checkpoint. It must not change."""
     with Checkpoints(tmp_path / "outside") as checkpoints:
         checkpoints.save(1, STATE, {})
     before = runs.files(tmp_path / "outside")
@@ -231,7 +232,7 @@ def test_a_link_is_no_checkpoint_and_nothing_is_removed_through_it(inside, outsi
         checkpoints.wait()
         assert (inside / "2").is_symlink()
         checkpoints.save(2, STATE, {})
-        with pytest.raises(UserError, match="a link"):  # it isn't written through either
+        with pytest.raises(UserError, match="a link"):  # it is not written through the link
             checkpoints.wait()
 
 
@@ -253,7 +254,7 @@ def test_a_link_inside_a_checkpoint_is_damage(part, inside, outside):
         assert leaf_digests(checkpoints.restore(STATE).state) == leaf_digests(STATE)
 
 
-def test_what_was_left_as_links_is_not_written_through(inside, outside):
+def test_links_of_an_earlier_save_are_not_written_through(inside, outside):
     home = inside / "1"
     for name in (f"{MANIFEST}.partial", "state.b"):
         (home / name).symlink_to(outside / (MANIFEST if "." in name[6:] else "state"))
@@ -266,7 +267,7 @@ def test_what_was_left_as_links_is_not_written_through(inside, outside):
         assert checkpoints.verify(1) is None
 
 
-def test_a_pipe_in_a_checkpoint_does_not_hold_it_up(inside):
+def test_a_pipe_in_a_checkpoint_does_not_block(inside):
     name = next(iter(read_manifest(inside / "1")["files"]))
     (inside / "1" / name).unlink()
     os.mkfifo(inside / "1" / name)

@@ -1,4 +1,4 @@
-"""Class coverage, by hand."""
+"""Class coverage, compared with values computed by hand."""
 
 import math
 
@@ -9,7 +9,7 @@ from gan_jax.metrics.modes import class_coverage
 
 
 def test_by_hand():
-    """Shares 1/2, 1/4, 1/4 of 4 classes: log 4 less an entropy of 3/2 log 2."""
+    """Shares 1/2, 1/4 and 1/4 in 4 classes: the divergence is log 4 minus the entropy 3/2 log 2."""
     found = class_coverage(np.array([0, 0, 1, 3]), 4)
     assert found == (3, 4, pytest.approx(math.log(4) - 1.5 * math.log(2)))
 
@@ -37,7 +37,7 @@ def test_least():
 
 
 def test_noise_of_a_perfect_generator():
-    """As the docstring has it: about (classes - 1) / (2 N)."""
+    """As the docstring says, it is about (classes - 1) / (2 N)."""
     rng = np.random.default_rng(0)
     kls = [class_coverage(rng.integers(0, 50, 5000), 50).kl for _ in range(40)]
     assert np.mean(kls) == pytest.approx(49 / 10_000, rel=0.1)

@@ -1,4 +1,4 @@
-"""The Frechet distance, against scipy's matrix root and closed forms."""
+"""The Frechet distance, compared with scipy's matrix root and with closed forms."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_against_the_matrix_root(n, m, size):
 
 @pytest.mark.parametrize(("n", "m"), [(20, 500), (500, 20), (20, 20), (20, 30)])
 def test_fewer_samples_than_features(n, m):
-    """The root's trace is the nuclear norm of the product of the centred samples: no square root of a matrix."""
+    """The trace of the root is the nuclear norm of the product of the centred samples, without a matrix root."""
     x, y = (correlated(count, 64, seed).astype(np.float64) for count, seed in ((n, 0), (m, 1)))
     a, b = statistics(x), statistics(y)
     assert a.singular == (n <= 64)
@@ -53,7 +53,7 @@ def test_diagonal_covariances():
 
 @pytest.mark.parametrize("count", [10, 500])
 def test_a_set_is_at_no_distance_from_itself(count):
-    """A dead feature, as ReLU leaves some, changes nothing."""
+    """A feature that is always 0, as ReLU gives some, changes nothing."""
     x = correlated(count, 30, 0)
     x[:, 3] = 0
     a = statistics(x)
@@ -67,7 +67,7 @@ def test_only_the_mean_differs():
 
 @pytest.mark.parametrize("big", [1e4, -1e4])
 def test_far_from_the_origin(big):
-    """Float32 features with a mean far from 0 keep their covariance."""
+    """The covariance of float32 features is exact even if their mean is far from 0."""
     x = np.random.default_rng(0).integers(0, 8, size=(5000, 4)).astype(np.float32)
     np.testing.assert_allclose(statistics(x + np.float32(big)).covariance, statistics(x).covariance, rtol=1e-9)
 
@@ -75,7 +75,7 @@ def test_far_from_the_origin(big):
 @pytest.mark.parametrize(
     ("features", "says"),
     [
-        (np.zeros((5,)), r"must be \[N, D\]"),
+        (np.zeros((5,)), r"must have the shape \[N, D\]"),
         (np.zeros((1, 4)), "use more samples"),
         (np.array([[1.0, np.nan], [0.0, 0.0]]), "not finite"),
     ],
@@ -86,5 +86,5 @@ def test_bad_features(features, says):
 
 
 def test_features_of_two_sizes():
-    with pytest.raises(ValueError, match="3 and 4 numbers"):
+    with pytest.raises(ValueError, match="sizes 3 and 4"):
         frechet_distance(statistics(np.eye(3)), statistics(np.eye(4)))

@@ -1,4 +1,4 @@
-"""The Inception score, against scipy's entropies and closed forms."""
+"""The Inception score, compared with scipy's entropies and with closed forms."""
 
 import numpy as np
 import pytest
@@ -24,17 +24,17 @@ def test_against_entropies(count, splits):
     assert inception_score(logits, splits=splits)[:2] == pytest.approx(reference(logits, splits), rel=1e-10)
 
 
-def test_what_says_nothing_scores_1():
+def test_equal_logits_score_1():
     assert inception_score(np.full((40, 7), 5.0)) == pytest.approx((1.0, 0.0, 10), abs=1e-12)
 
 
-@pytest.mark.parametrize("certain", [50.0, 1e4])  # 1e4: a softmax that isn't shifted overflows
+@pytest.mark.parametrize("certain", [50.0, 1e4])  # 1e4 overflows in a softmax that isn't shifted
 def test_certain_and_even_scores_the_number_of_classes(certain):
     logits = certain * np.tile(np.eye(5), (20, 1))
     assert inception_score(logits, splits=4) == pytest.approx((5.0, 0.0, 4), abs=1e-9)
 
 
-def test_the_order_matters_and_a_shuffle_mends_it():
+def test_the_order_matters_and_a_shuffle_corrects_it():
     logits = 50.0 * np.repeat(np.eye(5), 200, axis=0)
     assert inception_score(logits, splits=5).mean == pytest.approx(1.0)
     shuffled = inception_score(logits, splits=5, shuffle=2020)
@@ -45,7 +45,7 @@ def test_the_order_matters_and_a_shuffle_mends_it():
 @pytest.mark.parametrize(
     ("logits", "says"),
     [
-        (np.zeros(5), r"must be \[N, K\]"),
+        (np.zeros(5), r"must have the shape \[N, K\]"),
         (np.zeros((9, 5)), "fewer splits"),
         (np.full((20, 5), np.inf), "not finite"),
     ],

@@ -1,4 +1,4 @@
-"""The kernel distance, against double loops and against its own spread."""
+"""The kernel distance, compared with double loops and with its spread over new samples."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_subsets_against_loops(options):
 
 
 def test_all_samples_against_loops(monkeypatch):
-    """Over several blocks, the last one short."""
+    """There are several blocks, and the last one is incomplete."""
     monkeypatch.setattr(module, "_ROWS", 8)
     x, y = features(30, 0), features(21, 1, shift=0.3)
     found = kernel_distance_full(x, y)
@@ -59,7 +59,7 @@ def test_one_subset_of_all_is_the_full_estimate():
 
 
 def test_no_bias_and_the_standard_error():
-    """Over new samples: the mean is the true distance (0 for equal sets), the spread the standard error."""
+    """Over new samples the mean is the true distance (0 for equal ones), and the spread the standard error."""
     pairs = [(features(60, 2 * i, size=3), features(80, 2 * i + 1, 0.7, size=3)) for i in range(300)]
     found = np.array([kernel_distance_full(x, y) for x, y in pairs])
     spread = found[:, 0].std(ddof=1)
@@ -80,8 +80,8 @@ def test_the_seed_draws_the_subsets():
     ("x", "y", "options", "says"),
     [
         (features(9, 0), features(50, 1), {}, "give a smaller subset_size"),
-        (features(9, 0), features(9, 1, size=5), {"subset_size": 5}, "6 and 5 numbers"),
-        (features(9, 0), features(9, 1), {"subset_size": 1}, "subset_size 2"),
+        (features(9, 0), features(9, 1, size=5), {"subset_size": 5}, "sizes 6 and 5"),
+        (features(9, 0), features(9, 1), {"subset_size": 1}, "subset_size at least 2"),
         (features(9, 0), features(9, 1, shift=np.nan), {}, "not finite"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Precision, recall, density, coverage and nearest neighbours, against brute force."""
+"""Precision, recall, density, coverage and nearest neighbours, compared with brute force."""
 
 import numpy as np
 import pytest
@@ -45,12 +45,12 @@ def test_against_brute_force(k):
     real, generated = features(50, 0), features(37, 1, scale=0.7)
     found = prdc(real, generated, k=k)
     assert tuple(found) == pytest.approx(by_brute_force(real, generated, k), abs=1e-12)
-    assert found.recall != found.coverage  # not the same thing twice
+    assert found.recall != found.coverage  # the example can tell them apart
 
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_on_the_surface(closed):
-    """On a lattice many points lie exactly on a ball's surface."""
+    """On a lattice many points lie exactly on the surface of a ball."""
     lattice = np.stack(np.meshgrid(np.arange(5.0), np.arange(4.0)), axis=-1).reshape(-1, 2)
     shifted = lattice + np.array([1.0, 0.0])
     found = prdc(lattice, shifted, k=2, closed=closed)
@@ -60,7 +60,7 @@ def test_on_the_surface(closed):
 
 @pytest.mark.usefixtures("small_tiles")
 def test_a_set_against_itself():
-    """Every point lies in its own ball, and in those of which it is one of the nearest k - 1: k on average."""
+    """A point lies in its own ball, and in k - 1 others on average: the density is 1."""
     real = features(60, 0)
     assert tuple(prdc(real, real)) == pytest.approx((1.0, 1.0, 1.0, 1.0))
 
@@ -94,8 +94,8 @@ def test_nearest_finds_a_copy_exactly_and_the_first_of_equals():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: prdc(features(5, 0), features(50, 1)), "real has 5 samples, but at least 6"),
-        (lambda: prdc(features(9, 0), features(9, 1, size=4)), "5 and 4 numbers"),
+        (lambda: prdc(features(5, 0), features(50, 1)), "real has 5 samples, but needs at least 6"),
+        (lambda: prdc(features(9, 0), features(9, 1, size=4)), "sizes 5 and 4"),
         (lambda: prdc(features(9, 0), features(9, 1), k=0), "k must be at least 1"),
         (lambda: nearest(features(3, 0), features(2, 1), k=3), "bank has 2 samples"),
     ],

@@ -1,13 +1,13 @@
-"""BigGAN: published counts, what has spectral norm, chunks of latents, and truncation against SciPy."""
+"""Tests BigGAN: parameter counts, which layers have spectral norm, chunks of latents, truncation against SciPy."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from filled import filled
 from scipy import stats
 
 import gan_jax
+from filled import filled
 from gan_jax.models import biggan
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "strict_ranks")
@@ -27,18 +27,18 @@ def places(tree, leaf):
 
 def test_parameters_are_the_published_code_s():
     generator, discriminator = biggan.Generator((32, 32, 3), classes=10), biggan.Discriminator(classes=10)
-    made = jax.eval_shape(lambda: generator.init(KEY, jnp.ones((2, 80)), LABELS, train=False))
-    read = jax.eval_shape(lambda: discriminator.init(KEY, jnp.ones((2, 32, 32, 3)), LABELS))
-    assert (count(made), count(read)) == (9_416_196, 2_415_170)
-    assert places(made["params"], "kernel") - places(made["spectral"], "u") == {"embed"}
-    assert places(read["params"], "kernel") == places(read["spectral"], "u")
-    assert {"attention_2"} == {name for name in made["params"] if "attention" in name}
-    assert made["params"]["block_1"]["norm_0"]["gain"]["kernel"].shape == (148, 384)
-    # Without labels: no embedding, and norms see 20 latents.
+    g = jax.eval_shape(lambda: generator.init(KEY, jnp.ones((2, 80)), LABELS, train=False))
+    d = jax.eval_shape(lambda: discriminator.init(KEY, jnp.ones((2, 32, 32, 3)), LABELS))
+    assert (count(g), count(d)) == (9_416_196, 2_415_170)
+    assert places(g["params"], "kernel") - places(g["spectral"], "u") == {"embed"}
+    assert places(d["params"], "kernel") == places(d["spectral"], "u")
+    assert {"attention_2"} == {name for name in g["params"] if "attention" in name}
+    assert g["params"]["block_1"]["norm_0"]["gain"]["kernel"].shape == (148, 384)
+    # Without labels there is no embedding, and the norms get 20 latents.
     generator = biggan.Generator((32, 32, 3))
-    alone = jax.eval_shape(lambda: generator.init(KEY, jnp.ones((2, 80)), train=False))
-    assert alone["params"]["block_1"]["norm_0"]["gain"]["kernel"].shape == (20, 384)
-    assert count(made) - count(alone) == 10 * 128 + 6 * 2 * 128 * 384
+    unconditional = jax.eval_shape(lambda: generator.init(KEY, jnp.ones((2, 80)), train=False))
+    assert unconditional["params"]["block_1"]["norm_0"]["gain"]["kernel"].shape == (20, 384)
+    assert count(g) - count(unconditional) == 10 * 128 + 6 * 2 * 128 * 384
 
 
 @pytest.mark.parametrize("truncation", [0.5, 0.04, 0.999])
@@ -46,7 +46,7 @@ def test_truncation_is_scipy_s_quantile(truncation):
     z = np.concatenate([np.linspace(-6, 6, 241), [-1e-6, 0.0, 1e-6]]).astype(np.float32)
     found = biggan.truncate(jnp.asarray(z), truncation)
     wide = z.astype(np.float64)
-    # On each side by the tail that float64 resolves.
+    # Use the tail that float64 resolves on each side.
     below = stats.truncnorm.ppf(stats.norm.cdf(wide), -2, 2)
     above = stats.truncnorm.isf(stats.norm.sf(wide), -2, 2)
     np.testing.assert_allclose(found, truncation * np.where(z < 0, below, above), rtol=2e-5, atol=1e-6)
@@ -64,15 +64,15 @@ def test_truncation_at_its_ends():
 
 
 @pytest.fixture(scope="module")
-def made():
-    """A small generator, its variables, and latents in three chunks of two."""
+def small():
+    """Returns a small generator, its variables, and latents of three chunks of two."""
     generator = biggan.Generator((8, 8, 3), widths=(8, 8, 8), embedding=4, attention=(), classes=2)
     latents = jax.random.normal(KEY, (2, 6))
     return generator, filled(jax.eval_shape(lambda: generator.init(KEY, latents, LABELS, train=False))), latents
 
 
-def test_truncation_reaches_the_sampler(made):
-    generator, variables, latents = made
+def test_truncation_reaches_the_sampler(small):
+    generator, variables, latents = small
     sgd = gan_jax.optimizers.sgd(1.0)
     gan = gan_jax.GAN(
         generator, biggan.Discriminator(), gan_jax.losses.hinge(), sgd, sgd, gan_jax.latents.normal(6)
@@ -88,9 +88,9 @@ def test_truncation_reaches_the_sampler(made):
         traced(variables, latents, LABELS, truncation=0.5)
 
 
-def test_each_chunk_goes_to_its_own_block(made):
-    """The first map depends on the first chunk alone, block i on the chunks up to its own."""
-    generator, variables, latents = made
+def test_each_chunk_goes_to_its_own_block(small):
+    """The first map depends on the first chunk only, block i on the chunks 0 to i."""
+    generator, variables, latents = small
 
     @jax.jit
     def outputs(latents):
@@ -107,5 +107,5 @@ def test_each_chunk_goes_to_its_own_block(made):
 
 
 def test_latents_that_cannot_be_cut():
-    with pytest.raises(ValueError, match=r"cuts its latents into 4 chunks, and 50 can't.*latent.size=80"):
+    with pytest.raises(ValueError, match=r"cuts its latents into 4 chunks, but 50 is not.*latent.size=80"):
         jax.eval_shape(lambda: biggan.Generator((32, 32, 3)).init(KEY, jnp.ones((2, 50)), train=False))

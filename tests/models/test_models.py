@@ -1,4 +1,4 @@
-"""The architectures: sizes, counts, norms, labels, precision, and spectral norm against NumPy's SVD."""
+"""Tests the architectures: sizes, parameter counts, norms, labels, precision, and spectral norm against SVD."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def count(variables):
 
 
 def shapes(network, *inputs, **keywords):
-    """The variables of a network and what it makes of its inputs, without computing either."""
+    """Returns the shapes of a network's variables and of its output, without computing them."""
     variables = jax.eval_shape(lambda: network.init(KEY, *inputs, **keywords))
     mutable = [name for name in variables if name != "params"]
     apply = lambda v: network.apply(v, *inputs, **keywords, mutable=mutable)[0]  # noqa: E731
@@ -28,7 +28,7 @@ def shapes(network, *inputs, **keywords):
 
 
 def run(network, *inputs, **keywords):
-    """The variables of a network and what it makes of its inputs, in training mode."""
+    """Returns a network's variables and its output for the inputs, in training mode."""
 
     def both():
         variables = network.init(KEY, *inputs, **keywords)
@@ -63,7 +63,7 @@ def test_dcgan_makes_and_reads_every_size_it_promises(size, norm):
     discriminator = dcgan.Discriminator(width=8, norm=norm)
     variables, logits = shapes(discriminator, jnp.zeros((2, size, size, channels)), **KEYWORDS)
     assert logits.shape == (2,)
-    # One hidden map and no norm on the first: a discriminator of one layer has no batch statistics.
+    # The first map has no norm, so a discriminator with one hidden map has no batch statistics.
     assert set(variables) <= {"params"} | kept
 
 
@@ -98,7 +98,7 @@ def test_doublings(size, base, expected):
     assert expected[0] * 2 ** expected[1] == size
 
 
-def test_dcgan_refuses_what_is_not_square():
+def test_dcgan_refuses_samples_that_are_not_square_images():
     with pytest.raises(ValueError, match="base 3"):
         dcgan.doublings(64, 3)
     for shape in ((8, 16, 3), (64,), (8, 8)):
@@ -122,14 +122,14 @@ def pairs(norm="batch", classes=None, dtype=jnp.float32):
     }
 
 
-def game(generator, discriminator):
+def make_gan(generator, discriminator):
     sgd = gan_jax.optimizers.sgd(0.01)
     loss, latent = gan_jax.losses.non_saturating(), gan_jax.latents.normal(5)
     return gan_jax.GAN(generator, discriminator, loss, sgd, sgd, latent)
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "mlp"])
-def test_labels_matter_and_are_asked_for(kind):
+def test_labels_matter_and_are_required(kind):
     generator, discriminator, shape = pairs(classes=3)[kind]
     labels = jnp.asarray([0, 1, 2, 2])
     extra = {} if kind == "mlp" else {"train": False, "axis_name": None}
@@ -141,19 +141,19 @@ def test_labels_matter_and_are_asked_for(kind):
             network.init(KEY, inputs, **extra)
 
 
-def test_unconditional_networks_leave_labels_aside():
+def test_unconditional_networks_ignore_labels():
     generator, discriminator, shape = pairs()["dcgan"]
     batch = {"image": jnp.zeros((4, *shape)), "label": jnp.asarray([0, 1, 2, 3])}
-    gan, unlabelled = game(generator, discriminator), {"image": batch["image"]}
+    gan, unlabelled = make_gan(generator, discriminator), {"image": batch["image"]}
     one, other = (jax.eval_shape(lambda b=b: gan_jax.init(gan, KEY, b)) for b in (batch, unlabelled))
     assert jax.tree.structure(one) == jax.tree.structure(other)
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral"])
 @pytest.mark.parametrize("kind", ["dcgan", "mlp"])
-def test_bfloat16_computes_and_float32_keeps(kind, norm):
+def test_networks_compute_in_bfloat16_and_keep_float32(kind, norm):
     generator, discriminator, shape = pairs(norm=norm, dtype=jnp.bfloat16)[kind]
-    gan = game(generator, discriminator)
+    gan = make_gan(generator, discriminator)
     batch = {"image": jax.random.uniform(KEY, (4, *shape), minval=-1.0)}
     state = jax.eval_shape(lambda: gan_jax.init(gan, KEY, batch))
     assert {x.dtype for x in jax.tree.leaves((state.generator, state.discriminator))} == {np.dtype(np.float32)}
@@ -179,7 +179,7 @@ def test_bfloat16_is_near_float32():
 @pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
 @pytest.mark.parametrize("kind", ["dcgan", "mlp"])
 def test_spectral_norm_is_that_of_numpy(kind, player):
-    """After many power iterations the kernel that is used, kernel / (v . W u), has largest singular value 1."""
+    """After many power iterations, kernel / (v . W u) has the largest singular value 1."""
     *networks, shape = pairs(norm="spectral")[kind]
     network, inputs = networks[player], jnp.ones((2, *((5,) if player == 0 else shape)))
     variables, _ = run(network, inputs, **({} if kind == "mlp" else KEYWORDS))
@@ -197,12 +197,12 @@ def test_spectral_norm_is_that_of_numpy(kind, player):
         np.testing.assert_allclose(largest, 1.0, rtol=1e-4, err_msg=name)
         checked += 1
     assert checked == sum("kernel" in layer for layer in variables["params"].values()) - (
-        kind == "dcgan" and player == 0  # its last layer, to the image, is left free
+        kind == "dcgan" and player == 0  # its last layer has no spectral norm
     )
 
 
-def test_spectral_norm_is_what_the_layer_computes_with():
-    """A dense layer of known weights: output = x W / sigma, and the gradient holds u and v constant."""
+def test_a_layer_computes_with_the_spectrally_normalised_kernel():
+    """A dense layer computes x W / sigma, and its gradient treats u and v as constants."""
     layer = Dense(4, use_bias=False, spectral=True)
     x = jax.random.normal(KEY, (3, 6))
     variables = layer.init(KEY, x)
@@ -223,14 +223,14 @@ def test_spectral_norm_is_what_the_layer_computes_with():
 
 
 def nest(variables):
-    """A layer's variables as those of a network with that one layer."""
+    """Wraps the variables of a layer as those of a network with this one layer."""
     return {name: {"layer": value} for name, value in variables.items()}
 
 
 def test_mlp_on_vectors():
-    """Two dimensions, unbounded samples: a few steps run and every parameter moves."""
+    """With unbounded samples of two dimensions, a step changes every parameter."""
     generator, discriminator = mlp.Generator((2,), width=8, tanh=False), mlp.Discriminator(width=8)
-    gan = game(generator, discriminator)
+    gan = make_gan(generator, discriminator)
     batch = {"image": 3.0 * jax.random.normal(KEY, (16, 2))}
     state = jax.jit(lambda: gan_jax.init(gan, KEY, batch))()
     before = jax.tree.map(np.asarray, (state.generator.params, state.discriminator.params))

@@ -1,4 +1,4 @@
-"""R3GAN: counts and initial values of the published networks, both players in float64, precision, and a game."""
+"""Tests R3GAN: published counts and initial values, both networks in float64, precision, and two steps."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
 LABEL = jnp.asarray([0, 1, 2, 2])
 
-# preset: pixels, classes, parameters of G and of D, resolutions in float32
+# Preset: (pixels, classes, parameters of G, parameters of D, resolutions in float32).
 PUBLISHED = {
     "cifar10": (32, 10, 20_781_952, 21_280_512, {4}),
     "cifar10 without labels": (32, None, 20_732_160, 20_683_776, {4}),
@@ -38,17 +38,17 @@ def published(case):
 
 @pytest.mark.parametrize("case", PUBLISHED)
 def test_published_networks(case):
-    """Parameters as counted in the original, all float32; bfloat16 at the resolutions where it has it."""
-    *_, of_generator, of_discriminator, exact = PUBLISHED[case]
-    for (network, inputs), expected in zip(published(case), (of_generator, of_discriminator)):
+    """Parameter counts are those of the original code; parameters are float32, high resolutions bfloat16."""
+    *_, generator, discriminator, exact = PUBLISHED[case]
+    for (network, inputs), expected in zip(published(case), (generator, discriminator)):
         out, variables = jax.eval_shape(
             lambda n=network, i=inputs: n.init_with_output(KEY, *i, mutable=True, capture_intermediates=True)
         )
         assert count(variables) == expected
         assert {x.dtype for x in jax.tree.leaves(variables["params"])} == {np.dtype(np.float32)}
         assert out.dtype == np.float32
-        made = variables["intermediates"]
-        blocks = {name: made[name]["__call__"][0] for name in made if "block" in name}
+        outputs = variables["intermediates"]
+        blocks = {name: outputs[name]["__call__"][0] for name in outputs if "block" in name}
         assert len(blocks) == 2 * len(r3gan.PRESETS[network.preset].widths)
         for name, x in blocks.items():
             side = int(name.split("_")[1])
@@ -59,11 +59,11 @@ def test_published_networks(case):
 @pytest.mark.parametrize("case", ["cifar10", "ffhq64", "ffhq256"])
 def test_sizes_without_a_preset_are_those_of_the_presets(case):
     size = PUBLISHED[case][0]
-    alone, named = (r3gan.Discriminator(preset=p, dtype=jnp.bfloat16).stages(size) for p in (None, case))
-    assert alone == named
+    without, named = (r3gan.Discriminator(preset=p, dtype=jnp.bfloat16).stages(size) for p in (None, case))
+    assert without == named
 
 
-# Standard deviations measured in the original, of CIFAR-10 with labels.
+# Standard deviations measured in the original code, for CIFAR-10 with labels; those of G, then those of D.
 MEASURED = [
     {
         ("block_8_1", "conv_1", "kernel"): 0.02975,
@@ -98,17 +98,17 @@ def at(tree, path):
 def test_initial_values_spread_as_measured(player):
     network, inputs = list(published("cifar10"))[player]
 
-    def chosen():  # jitted, so that only these are drawn
+    def statistics():  # jitted, so that only these parameters are drawn
         params = network.init(KEY, *inputs)["params"]
         return [(jnp.std(x), jnp.mean(x), x.size) for x in (at(params, path) for path in MEASURED[player])]
 
-    for (path, expected), (std, mean, size) in zip(MEASURED[player].items(), jax.jit(chosen)()):
-        noise = 6 / np.sqrt(2 * size) + 2e-3  # of two samples of that size, and of the digits written
+    for (path, expected), (std, mean, size) in zip(MEASURED[player].items(), jax.jit(statistics)()):
+        noise = 6 / np.sqrt(2 * size) + 2e-3  # the error of two samples of that size, and of rounding in MEASURED
         np.testing.assert_allclose(std, expected, rtol=noise, err_msg=str(path))
         assert abs(mean) <= 5 * expected / np.sqrt(size)
 
 
-# ---- float64, by the formulae
+# ---- The networks in NumPy, in float64.
 
 
 def lrelu(x):
@@ -116,22 +116,22 @@ def lrelu(x):
 
 
 def block(x, params, groups):
-    """A residual block: grouped convolution as a sum over its nine taps, group by group."""
+    """Computes a residual block; the grouped convolution is a sum over nine taps, group by group."""
     h = lrelu(x @ params["conv_1"]["kernel"][0, 0] + params["conv_1"]["bias"])
     kernel, per = params["conv_2"]["kernel"], h.shape[-1] // groups
     padded = np.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)))
     height, width = h.shape[1:3]
     out = np.zeros_like(h)
     for g in range(groups):
-        own = slice(g * per, (g + 1) * per)
+        group = slice(g * per, (g + 1) * per)
         for a in range(3):
             for b in range(3):
-                out[..., own] += padded[:, a : a + height, b : b + width, own] @ kernel[a, b, :, own]
+                out[..., group] += padded[:, a : a + height, b : b + width, group] @ kernel[a, b, :, group]
     h = lrelu(out + params["conv_2"]["bias"])
     return x + h @ params["conv_3"]["kernel"][0, 0]
 
 
-# Rows of the image twice as large, by hand: a pixel is spread over four, 1/4 3/4 3/4 1/4, centred on its own two.
+# Upsampling by 2 as a matrix: a pixel adds 1/4 3/4 3/4 1/4 to four pixels, of which it covers the middle two.
 UP = np.array(
     [
         [3, 0, 0, 0],
@@ -185,7 +185,7 @@ def tiny(player, **changes):
 
 
 def filled(params):
-    """The same tree, with numbers in place of the zeros."""
+    """Returns the same tree with random numbers everywhere, so that nothing is zero."""
     draw = np.random.default_rng(0)
     return jax.tree.map(lambda x: (draw.normal(size=x.shape) * 0.4).astype(np.float32), params)
 
@@ -207,7 +207,7 @@ def test_a_player_is_that_of_numpy_in_float64(player, classes):
 
 @pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
 def test_a_network_begins_without_its_blocks(player):
-    """conv_3 is zero: a block gives back what it gets, to the bit, and the network is linear."""
+    """conv_3 starts at zero: a block returns its input exactly, and the network is linear."""
     network = tiny(player)
     inputs = jax.random.normal(KEY, ((2, 6), (2, 8, 8, 3))[player])
 
@@ -217,15 +217,15 @@ def test_a_network_begins_without_its_blocks(player):
         apply = lambda x: network.apply(variables, x, capture_intermediates=True)  # noqa: E731
         return apply(inputs), apply(2 * inputs)[0]
 
-    (out, seen), twice = outputs()
-    made = seen["intermediates"]
+    (out, variables), twice = outputs()
+    maps = variables["intermediates"]
     for side in (4, 8):
-        np.testing.assert_array_equal(*(made[f"block_{side}_{i}"]["__call__"][0] for i in (0, 1)))
+        np.testing.assert_array_equal(*(maps[f"block_{side}_{i}"]["__call__"][0] for i in (0, 1)))
     np.testing.assert_array_equal(twice, 2 * out)
     assert np.abs(out).min() > 0
 
 
-# ---- sizes
+# ---- Sizes.
 
 
 @pytest.mark.parametrize(
@@ -247,10 +247,10 @@ def test_sizes(size, settings, sides, groups):
 @pytest.mark.parametrize(
     ("size", "settings", "message"),
     [
-        (32, {"preset": "cifar"}, "no preset 'cifar': there are cifar10, ffhq64,"),
-        (64, {"preset": "cifar10"}, "one of widths for each resolution, 4, 8, 16, 32, 64 pixels: 5 numbers"),
+        (32, {"preset": "cifar"}, "no preset 'cifar': use one of cifar10, ffhq64,"),
+        (64, {"preset": "cifar10"}, r"in widths for each resolution \(4, 8, 16, 32, 64 pixels\), so 5 numbers"),
         (32, {"widths": (8, 8)}, "4 numbers, not"),
-        (8, {"widths": (8, 8), "cardinality": (2, 2, 2)}, "one of cardinality for each resolution, 4, 8 pixels"),
+        (8, {"widths": (8, 8), "cardinality": (2, 2, 2)}, r"in cardinality for each resolution \(4, 8 pixels\)"),
         (8, {"widths": (8, 8), "cardinality": (2, 3)}, "cardinality 3 does not divide 16 channels"),
         (8, {"widths": (8, 0)}, "widths must be at least 1, got 0"),
         (8, {"widths": (8, 8), "blocks": 0}, "blocks must be at least 1"),
@@ -263,40 +263,40 @@ def test_sizes_that_are_refused(size, settings, message):
 
 
 @pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
-def test_labels_are_asked_for(player):
+def test_labels_are_required(player):
     network, inputs = tiny(player, classes=CLASSES), jnp.zeros(((1, 6), (1, 8, 8, 3))[player])
     with pytest.raises(ValueError, match="a network with 3 classes needs labels"):
         jax.eval_shape(lambda: network.init(KEY, inputs))
 
 
-# ---- the game
+# ---- Training steps.
 
 
-def game(**changes):
+def make_gan(**changes):
     settings = {"classes": CLASSES, "blocks": 1, **changes}
     b2 = gan_jax.schedules.per_update(gan_jax.schedules.cosine(0.9, 0.99, 1000), 4)
     adam = gan_jax.optimizers.adam(1e-3, b1=0.0, b2=b2)
     return gan_jax.GAN(
         generator=tiny(0, **settings), discriminator=tiny(1, **settings),
         loss=gan_jax.losses.relativistic(), generator_tx=adam, discriminator_tx=adam,
-        latent=gan_jax.latents.normal(6), discriminator_penalties=((0.05, gan_jax.penalties.r1_r2(), 1),),
+        latent=gan_jax.latents.normal(6), discriminator_terms=(gan_jax.Term(0.05, gan_jax.penalties.r1_r2()),),
         share_latents=False,
     )  # fmt: skip
 
 
 BATCH = {
-    "image": jax.random.uniform(KEY, (2, 4, 8, 8, 3), minval=-1.0),  # a row for each player
+    "image": jax.random.uniform(KEY, (2, 4, 8, 8, 3), minval=-1.0),  # one batch for each network
     "label": jnp.stack([LABEL, LABEL]),
 }
 
 
 def test_two_steps_move_every_parameter():
-    """In the first conv_3 alone learns of the blocks, in the second everything does."""
-    gan = game()
+    """In the blocks, the first step changes only conv_3; the second step changes everything."""
+    gan = make_gan()
     state = jax.jit(lambda: gan_jax.init(gan, KEY, BATCH))()
     step = gan_jax.jit_step(gan_jax.make_train_step(gan))
 
-    def play(state):
+    def run_step(state):
         before = jax.device_get((state.generator.params, state.discriminator.params))
         state, metrics = step(state, BATCH)
         assert metrics["nonfinite"] == 0
@@ -305,16 +305,16 @@ def test_two_steps_move_every_parameter():
         moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, jax.device_get(after))
         return state, {jax.tree_util.keystr(path): d for path, d in jax.tree.leaves_with_path(moved)}
 
-    state, first = play(state)
+    state, first = run_step(state)
     still = {path for path, distance in first.items() if distance == 0}
     assert still == {path for path in first if "conv_1" in path or "conv_2" in path}
-    state, second = play(state)
-    assert min(second.values()) > 1e-5  # Adam's steps are of the size of its rate
+    state, second = run_step(state)
+    assert min(second.values()) > 1e-5  # Adam moves a parameter by about its learning rate
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.ema, state.generator.params)))
 
 
-def test_bfloat16_keeps_float32_where_it_counts():
-    gan = game(dtype=jnp.bfloat16)
+def test_parameters_and_metrics_stay_float32_in_bfloat16():
+    gan = make_gan(dtype=jnp.bfloat16)
     state = jax.eval_shape(lambda: gan_jax.init(gan, KEY, BATCH))
     step = gan_jax.make_train_step(gan)
     assert "bf16[4,8,8,4]" in str(jax.make_jaxpr(step.function)(state, BATCH))

@@ -1,12 +1,12 @@
-"""SNGAN and SAGAN: published counts, sizes, the projection, and a step in which every parameter moves."""
+"""Tests SNGAN and SAGAN: parameter counts, sizes, the projection, and that a step changes every parameter."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from filled import filled
 
 import gan_jax
+from filled import filled
 from gan_jax.models import biggan, sagan, sngan
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -20,7 +20,7 @@ def count(variables):
 
 
 def shapes(network, *inputs, **keywords):
-    """The variables of a network and what it makes of its inputs, without computing either."""
+    """Returns the shapes of a network's variables and of its output, without computing them."""
     variables = jax.eval_shape(lambda: network.init(KEY, *inputs, **keywords))
     return variables, jax.eval_shape(lambda v: network.apply(v, *inputs, **keywords), variables)
 
@@ -42,7 +42,7 @@ def test_sagan_is_sngan_and_two_attentions():
     assert count(discriminator) == 1_055_105 + attention(128)
     assert {"attention_2"} <= set(generator["params"])
     assert {"attention_1"} <= set(discriminator["params"])
-    # Spectral norm on all that has a kernel, in both players.
+    # In both networks every kernel has spectral norm.
     for variables in (generator, discriminator):
 
         def places(kind, leaf, variables=variables):
@@ -71,7 +71,7 @@ def image_of(spec):
 
 @pytest.mark.parametrize("model", [sngan, sagan, biggan], ids=["sngan", "sagan", "biggan"])
 def test_other_sizes_need_widths(model):
-    with pytest.raises(ValueError, match="knows the widths for images of 28, 32, 48, 64, 128 pixels, not 40"):
+    with pytest.raises(ValueError, match="has widths for images of 28, 32, 48, 64, 128 pixels, not 40"):
         shapes(model.Generator((40, 40, 3)), jnp.ones((2, 12)), train=False)
     _, image = shapes(model.Generator((40, 40, 3), widths=(8, 6, 4)), jnp.ones((2, 12)), train=False)
     assert image.shape == (2, 40, 40, 3)
@@ -86,12 +86,12 @@ def test_other_sizes_need_widths(model):
     with pytest.raises(ValueError, match="a network with 3 classes needs labels"):
         shapes(model.Discriminator(widths=(8, 8), classes=3), jnp.ones((2, 8, 8, 3)))
     if model is not sngan:
-        with pytest.raises(ValueError, match="attention after block 3, but the blocks are 1 to 2"):
+        with pytest.raises(ValueError, match="attention names block 3, but the blocks are 1 to 2"):
             shapes(model.Discriminator(widths=(8, 8), attention=(3,)), jnp.ones((2, 8, 8, 3)))
 
 
 def test_the_projection_is_its_formula():
-    """`w . f + b + e_y . f`: two labels' logits on one image differ by the difference of their rows times f."""
+    """The logit is `w . f + b + e_y . f`, here for all labels on one image."""
     network = sngan.Discriminator(widths=(4,), classes=3)
     image = jnp.broadcast_to(jax.random.normal(KEY, (1, 4, 4, 3)), (3, 4, 4, 3))
     label = jnp.arange(3)
@@ -119,7 +119,7 @@ PLAYERS = {
 }
 
 
-_SLOW = [pytest.mark.slow, pytest.mark.timeout(120)]  # in the quick tests attention's gamma moves in biggan
+_SLOW = [pytest.mark.slow, pytest.mark.timeout(120)]  # biggan stands for them in the quick tests
 
 
 @pytest.mark.parametrize("name", ["biggan", *(pytest.param(name, marks=_SLOW) for name in ("sngan", "sagan"))])
@@ -127,7 +127,7 @@ def test_a_step_moves_every_parameter(name):
     sgd = gan_jax.optimizers.sgd(0.1)
     gan = gan_jax.GAN(*PLAYERS[name], gan_jax.losses.non_saturating(), sgd, sgd, gan_jax.latents.normal(6))
     batch = {"image": jax.random.uniform(KEY, (4, 8, 8, 3), minval=-1.0), "label": jnp.asarray([0, 1, 2, 2])}
-    state = filled(jax.eval_shape(lambda: gan_jax.init(gan, KEY, batch)))  # attention's gamma isn't 0
+    state = filled(jax.eval_shape(lambda: gan_jax.init(gan, KEY, batch)))  # so that attention's gamma is not 0
     before = jax.device_get((state.generator.params, state.discriminator.params))
     state, metrics = gan_jax.jit_step(gan_jax.make_train_step(gan))(state, batch)
     assert metrics["nonfinite"] == 0
@@ -137,7 +137,7 @@ def test_a_step_moves_every_parameter(name):
         for path, move in jax.tree_util.tree_leaves_with_path(moves):
             where = "/".join(key.key for key in path)
             found[f"{player}/{where}"] = move
-    # A constant on a whole channel is taken away by the next norm; attention sees it first.
+    # The next norm removes a constant on a whole channel, unless attention comes first.
     still = {where for where, move in found.items() if not move > 1e-6}
     assert all("G/block" in where and where.endswith("/bias") for where in still), still
     assert len(found) > 2 * len(still)

@@ -1,4 +1,4 @@
-"""StyleGAN2: counts, each part by its formula in NumPy, what is drawn and averaged, and a step of a small game."""
+"""Tests StyleGAN2: parameter counts, each part against NumPy, noise, style mixing, the average of w, and steps."""
 
 import jax
 import jax.numpy as jnp
@@ -70,15 +70,15 @@ def test_other_sizes_are_refused(size):
         shapes(stylegan2.Discriminator(), jnp.zeros((2, size, size, 3)))
 
 
-def test_what_makes_no_sense_is_refused():
+def test_invalid_arguments_are_refused():
     image = jnp.zeros((2, 8, 8, 3))
     with pytest.raises(ValueError, match="architecture must be one of skip, resnet, got 'orig'"):
         shapes(stylegan2.Generator((8, 8, 3), architecture="orig"), jnp.zeros((2, 5)), train=False)
     with pytest.raises(ValueError, match="architecture must be one of resnet, orig, skip, got 'plain'"):
         shapes(stylegan2.Discriminator(architecture="plain"), image)
-    with pytest.raises(ValueError, match=r"style_mixing is a probability, so it is from 0 to 1, not 1\.5"):
+    with pytest.raises(ValueError, match=r"style_mixing is a probability, so it must be from 0 to 1, got 1\.5"):
         shapes(stylegan2.Generator((8, 8, 3), style_mixing=1.5), jnp.zeros((2, 5)), train=False)
-    with pytest.raises(ValueError, match=r"EqualConv\(down=True\) halves maps with a kernel of size 3, not 1"):
+    with pytest.raises(ValueError, match=r"EqualConv\(down=True\) needs a kernel of size 3, not 1"):
         shapes(equalized.EqualConv(3, size=1, down=True), image)
     with pytest.raises(ValueError, match="truncation must be a Python number"):
         jax.eval_shape(lambda t: shapes(GENERATOR, LATENTS, LABELS, train=False, truncation=t), 0.5)
@@ -86,25 +86,25 @@ def test_what_makes_no_sense_is_refused():
         shapes(stylegan2.Generator((8, 8, 3), classes=3), jnp.zeros((2, 5)), train=False)
     with pytest.raises(ValueError, match="a network with 3 classes needs labels"):
         shapes(stylegan2.Discriminator(classes=3), image)
-    with pytest.raises(ValueError, match="padding is for images that keep their size, got 1"):
+    with pytest.raises(ValueError, match="padding must be 0 together with up, got 1"):
         modulated_conv(image, jnp.zeros((3, 3, 3, 1)), jnp.zeros((2, 3)), padding=1, up=[1, 3, 3, 1])
-    with pytest.raises(ValueError, match="2 taps double images for square kernels of 2 at most"):
+    with pytest.raises(ValueError, match="up with 2 taps needs a square kernel of size 2 or less"):
         modulated_conv(image, jnp.zeros((4, 4, 3, 1)), jnp.zeros((2, 3)), up=[1, 1])
 
 
-# Layers by their formulas.
+# Layers against their formulas.
 
 
 def up_by_formula(x, kernel, style, taps):
-    """Zeros between pixels met by a kernel of each sample's own, then the filter; NumPy or JAX."""
+    """Convolves each sample with its own kernel, with zeros between pixels, then filters; NumPy or JAX."""
     k, t = kernel.shape[0], len(taps)
-    own = kernel[None] * style[:, None, None, :, None]
-    own = own / jnp.sqrt(jnp.sum(own**2, axis=(1, 2, 3), keepdims=True) + 1e-8)
+    kernels = kernel[None] * style[:, None, None, :, None]
+    kernels = kernels / jnp.sqrt(jnp.sum(kernels**2, axis=(1, 2, 3), keepdims=True) + 1e-8)
     n, h, w, _ = x.shape
     spread = jnp.zeros((n, 2 * h + k - 2, 2 * w + k - 2, kernel.shape[3]))
     for a in range(k):
         for b in range(k):
-            part = jnp.einsum("nhwi,nio->nhwo", x, own[:, a, b])
+            part = jnp.einsum("nhwi,nio->nhwo", x, kernels[:, a, b])
             spread = spread.at[:, a : a + 2 * h - 1 : 2, b : b + 2 * w - 1 : 2].add(part)
     f = np.asarray(taps, np.float64) / np.sum(taps)
     spare = t - 1 - k
@@ -132,7 +132,7 @@ def test_modulated_up_convolution_of_other_kernels(k, taps):
 
 
 def test_modulated_up_convolution():
-    """Value, gradients by all inputs, and the gradient of a gradient's square, in float64."""
+    """Compares the value, the gradients by all inputs, and the gradient of a squared gradient, in float64."""
     weights = np.random.default_rng(1).normal(size=(2, 10, 12, 2))
 
     def orders(function):
@@ -153,7 +153,7 @@ def test_modulated_up_convolution():
 
 
 def test_up_convolution_keeps_what_is_constant():
-    """A kernel that sums to one over its taps, undemodulated: a constant image stays one, away from the border."""
+    """Without demodulation, a kernel that sums to one keeps a constant image, away from the border."""
     kernel = jnp.full((3, 3, 1, 1), 1 / 9)
     y = modulated_conv(jnp.ones((1, 6, 6, 1)), kernel, jnp.ones((1, 1)), demodulate=False, up=[1, 3, 3, 1])
     np.testing.assert_allclose(y[:, 2:-2, 2:-2], 1.0, rtol=1e-5)
@@ -161,20 +161,20 @@ def test_up_convolution_keeps_what_is_constant():
 
 @pytest.mark.parametrize("scale", [1.0, 50.0])
 def test_a_styled_layer_keeps_the_second_moment(scale):
-    """Demodulation gives variance 1 whatever the style; then E act(x)^2 = 2 (1 + 0.2^2) / 2 = 1.04."""
+    """Demodulation gives variance 1 for any style; then E act(x)^2 = 2 (1 + 0.2^2) / 2 = 1.04."""
     layer = styled.StyledConv(24)
     draw = np.random.default_rng(1)
     x = jnp.asarray(draw.normal(size=(4, 16, 16, 16)), jnp.float32)
     w = jnp.asarray(scale * draw.normal(size=(4, 8)), jnp.float32)
     y = jax.jit(lambda: layer.init_with_output(KEY, x, w, None)[0])()
-    np.testing.assert_allclose(np.mean(np.square(y[:, 1:-1, 1:-1])), 1.04, atol=0.05)  # borders meet zeros
+    np.testing.assert_allclose(np.mean(np.square(y[:, 1:-1, 1:-1])), 1.04, atol=0.05)  # the border reads zeros
 
 
 def test_activation():
     x = np.linspace(-3, 3, 13)
     leaky = np.where(x > 0, x, 0.2 * x) * np.sqrt(2)
     np.testing.assert_allclose(equalized.activate(jnp.asarray(x)), leaky, rtol=1e-6)
-    half = equalized.activate(jnp.asarray(x), gain=0.5, clamp=2.0)  # the clamp follows the gain, scaled by it
+    half = equalized.activate(jnp.asarray(x), gain=0.5, clamp=2.0)  # the gain also scales the clamp
     np.testing.assert_allclose(half, np.clip(0.5 * leaky, -1.0, 1.0), rtol=1e-6)
     np.testing.assert_allclose(equalized.activate(jnp.asarray(x), clamp=2.0, linear=True), np.clip(x, -2, 2))
 
@@ -197,7 +197,7 @@ def test_equalised_learning_rate(lr_mul):
 
 @pytest.mark.parametrize("down", [False, True])
 def test_equalised_convolution(down):
-    """By loops in NumPy: [1, 3, 3, 1] and a stride of 2 with `down`, then bias, leaky ReLU and clamp."""
+    """Compares with loops in NumPy: with `down` [1, 3, 3, 1] and a stride of 2; bias, leaky ReLU and clamp."""
     draw = np.random.default_rng(2)
     layer = equalized.EqualConv(3, down=down, clamp=0.9)
     x = draw.normal(size=(2, 6, 6, 2))
@@ -234,7 +234,7 @@ def test_minibatch_deviation(batch, group):
 
 
 def test_minibatch_deviation_refuses_a_batch_it_does_not_divide():
-    with pytest.raises(ValueError, match="in groups of 4 needs a batch that they divide, not 6"):
+    with pytest.raises(ValueError, match="groups of 4 do not divide a batch of 6"):
         equalized.minibatch_deviation(jnp.zeros((6, 2, 2, 1)), 4)
 
 
@@ -256,20 +256,20 @@ KEYS = jax.random.split(jax.random.key(2), 4)
 
 @pytest.fixture(scope="module")
 def variables():
-    """Of GENERATOR, with noise of some strength and a mean of w that is not zero."""
-    made = init(GENERATOR, LATENTS, LABELS, train=False)
-    assert set(made) == {"params", "w_avg"}
-    np.testing.assert_array_equal(made["w_avg"]["mean"], 0)  # not moved by `init`
+    """Returns variables of GENERATOR with noise strengths and an average of w that are not zero."""
+    initial = init(GENERATOR, LATENTS, LABELS, train=False)
+    assert set(initial) == {"params", "w_avg"}
+    np.testing.assert_array_equal(initial["w_avg"]["mean"], 0)  # `init` does not update it
 
     def louder(path, x):
         return x + 0.5 if "noise_strength" in jax.tree_util.keystr(path) else x
 
-    params = jax.tree_util.tree_map_with_path(louder, made["params"])
+    params = jax.tree_util.tree_map_with_path(louder, initial["params"])
     return {"params": params, "w_avg": {"mean": jnp.linspace(-1.0, 1.0, 6)}}
 
 
 def mapped_by_formula(params, latents, label):
-    """`[B, W]` in float64."""
+    """Computes w `[B, W]` in float64."""
     rows = lambda x: x / np.sqrt(np.mean(x**2, axis=1, keepdims=True))  # noqa: E731
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["to_w"])
     onehot = np.eye(3)[np.asarray(label)]
@@ -292,7 +292,7 @@ def test_mapping_by_formula(variables):
     assert ws.shape == (4, 4, 6)
     for layer in range(4):
         np.testing.assert_allclose(ws[:, layer], expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(mapping(variables, 7 * LATENTS), ws, rtol=1e-4, atol=1e-5)  # the length is gone
+    np.testing.assert_allclose(mapping(variables, 7 * LATENTS), ws, rtol=1e-4, atol=1e-5)  # latents are normalised
 
 
 def test_mean_of_w_moves_in_training(variables):
@@ -305,7 +305,7 @@ def test_mean_of_w_moves_in_training(variables):
 
 
 def test_truncation(variables):
-    """w_avg + psi (w - w_avg); at 0 all latents give one image."""
+    """w becomes w_avg + psi (w - w_avg); with psi = 0 all latents give one image."""
     centre = np.asarray(variables["w_avg"]["mean"])
     ws = mapping(variables)
     np.testing.assert_allclose(
@@ -320,26 +320,26 @@ def test_truncation(variables):
 
 
 def test_style_mixing(variables):
-    """A sample's own w up to some layer, another's from there on; by its own key, and only in training."""
+    """In training, a sample has its own w up to a random layer and another w from there, by its own key."""
     network = stylegan2.Generator((8, 8, 2), classes=3, style_mixing=1.0, **SMALL)
-    own = np.asarray(mapping(variables))
+    plain = np.asarray(mapping(variables))
     latents, labels = jnp.tile(LATENTS, (4, 1)), jnp.tile(LABELS, 4)
     keys = jax.random.split(jax.random.key(3), 16)
     mixed = jax.jit(lambda z, label, keys: mapping(variables, z, network, label=label, train=True, keys=keys))
     ws = np.asarray(mixed(latents, labels, keys))
     firsts = []
     for i in range(16):
-        same = [bool(np.allclose(ws[i, layer], own[i % 4, layer], atol=1e-6)) for layer in range(4)]
+        same = [bool(np.allclose(ws[i, layer], plain[i % 4, layer], atol=1e-6)) for layer in range(4)]
         first = same.index(False)
         assert first >= 1
         assert not any(same[first:])
         np.testing.assert_allclose(ws[i, first:], np.broadcast_to(ws[i, -1:], ws[i, first:].shape), atol=1e-6)
         firsts.append(first)
     assert set(firsts) == {1, 2, 3}
-    alone = mapping(variables, latents[5:6], network, label=labels[5:6], train=True, keys=keys[5:6])
-    np.testing.assert_allclose(alone[0], ws[5], atol=1e-6)
-    np.testing.assert_array_equal(mapping(variables, network=network, keys=KEYS), own)
-    np.testing.assert_array_equal(mapping(variables, network=network, train=True), own)
+    single = mapping(variables, latents[5:6], network, label=labels[5:6], train=True, keys=keys[5:6])
+    np.testing.assert_allclose(single[0], ws[5], atol=1e-6)
+    np.testing.assert_array_equal(mapping(variables, network=network, keys=KEYS), plain)
+    np.testing.assert_array_equal(mapping(variables, network=network, train=True), plain)
 
 
 # Noise.
@@ -358,54 +358,55 @@ def test_noise_belongs_to_samples(variables):
 
 
 def test_noise_of_a_layer_is_the_strength_times_one_image(variables):
-    """Before bias and activation, the same in all channels: y(keys) - y(None) where the activation is linear."""
+    """Noise comes before bias and activation, and is the same in all channels; here the activation is linear."""
     layer = styled.StyledConv(3)
     x, w = jnp.ones((4, 6, 6, 2)), jnp.ones((4, 5))
-    made = init(layer, x, w, None)["params"]
-    made = {**made, "noise_strength": jnp.asarray(0.5), "bias": jnp.full(3, 100.0)}  # on the positive side
-    noise = np.asarray(layer.apply({"params": made}, x, w, KEYS) - layer.apply({"params": made}, x, w, None))
+    params = init(layer, x, w, None)["params"]
+    # A large bias keeps the leaky ReLU in its linear part.
+    params = {**params, "noise_strength": jnp.asarray(0.5), "bias": jnp.full(3, 100.0)}
+    noise = np.asarray(layer.apply({"params": params}, x, w, KEYS) - layer.apply({"params": params}, x, w, None))
     expected = 0.5 * np.sqrt(2) * np.asarray(jax.vmap(lambda key: jax.random.normal(key, (6, 6)))(KEYS))
     np.testing.assert_allclose(noise, np.broadcast_to(expected[..., None], noise.shape), atol=1e-4)
 
 
-# The whole.
+# Both networks together.
 
 
-def test_bfloat16_computes_and_float32_keeps(variables):
-    """Values are near float32's, gradients are finite, and images, logits and gradients are float32."""
+def test_networks_compute_in_bfloat16_and_return_float32(variables):
+    """Images are close to those in float32, gradients are finite, and all results are float32."""
     options = {"classes": 3, "channel_max": 4, "mapping_layers": 1}
     discriminator = init(stylegan2.Discriminator(**options), jnp.zeros((1, 8, 8, 2)), LABELS[:1])
 
-    def play(both, dtype):
+    def loss(both, dtype):
         generator = stylegan2.Generator((8, 8, 2), classes=3, dtype=dtype, **SMALL)
         image = generator.apply(both[0], LATENTS, LABELS, train=False, keys=KEYS)
         logits = stylegan2.Discriminator(**options, dtype=dtype).apply(both[1], image, LABELS)
         return jnp.sum(logits), (image, logits)
 
     both = variables, discriminator
-    low = jax.jit(jax.grad(lambda both: play(both, jnp.bfloat16), has_aux=True)).trace(both)
+    low = jax.jit(jax.grad(lambda both: loss(both, jnp.bfloat16), has_aux=True)).trace(both)
     assert "bf16[" in str(low.jaxpr)
     grads, (image, logits) = low.lower().compile()(both)
     assert {x.dtype for x in jax.tree.leaves((grads, image, logits))} == {np.dtype(np.float32)}
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((grads, image, logits)))
     by_label = grads[0]["params"]["to_w"]["embed"]["kernel"], grads[1]["params"]["mapping"]["embed"]["kernel"]
     assert all(np.abs(x).max() > 0 for x in by_label)
-    exact = jax.jit(lambda both: play(both, jnp.float32)[1][0])(both)
+    exact = jax.jit(lambda both: loss(both, jnp.float32)[1][0])(both)
     np.testing.assert_allclose(image, exact, atol=0.05 * float(np.abs(exact).max()))
     assert np.abs(image - exact).max() > 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_a_step_of_a_game():
-    """Lazy R1 and path length, mixing, noise: finite, every parameter moves, and the means move."""
+def test_three_steps():
+    """With lazy R1, lazy path length, style mixing and noise, every parameter changes and the averages move."""
     generator = stylegan2.Generator((8, 8, 2), style_mixing=0.9, **SMALL)
     discriminator = stylegan2.Discriminator(channel_max=4, architecture="orig")
     sgd, penalties = gan_jax.optimizers.sgd(0.01), gan_jax.penalties
     gan = gan_jax.GAN(
         generator, discriminator, gan_jax.losses.non_saturating(), sgd, sgd, gan_jax.latents.normal(5),
-        generator_penalties=((2.0, penalties.path_length(), 2),),
-        discriminator_penalties=((1.0, penalties.r1(), 2),),
+        generator_terms=(gan_jax.Term(2.0, penalties.path_length(), 2),),
+        discriminator_terms=(gan_jax.Term(1.0, penalties.r1(), 2),),
     )  # fmt: skip
     batch = {"image": jax.random.normal(KEY, (4, 8, 8, 2))}
     state = jax.jit(lambda: gan_jax.init(gan, KEY, batch))()
@@ -419,9 +420,9 @@ def test_a_step_of_a_game():
         assert (metrics["penalty/path_length"] > 0) == (i % 2 == 0)
         means.append(np.asarray(state.generator.model_state["w_avg"]["mean"]))
         lengths.append(float(state.generator.penalties[0]))
-    assert 0 < lengths[0] == lengths[1] != lengths[2]  # it rests on the second
+    assert 0 < lengths[0] == lengths[1] != lengths[2]  # path length does not act in the second step
     assert np.abs(means[1] - means[0]).max() > 0
-    np.testing.assert_array_equal(state.ema["w_avg"]["mean"], means[-1])  # as it is, not averaged again
+    np.testing.assert_array_equal(state.ema["w_avg"]["mean"], means[-1])  # the EMA copies this average
     after = jax.device_get((state.generator.params, state.discriminator.params))
     moved = jax.tree.map(lambda a, b: bool(np.abs(a - b).max() > 0), before, after)
     assert all(jax.tree.leaves(moved)), moved
@@ -467,11 +468,11 @@ found["mean of w"] = max(gap(mean(latents), jax.tree.map(lambda x, i=i: x[i], ea
 print(json.dumps(found))
 """
 
-GAME = """
+STEP = """
 gan = gan_jax.GAN(
     stylegan2.Generator((8, 8, 1), w_size=4, mapping_layers=1, channel_max=2, style_mixing=0.5),
     stylegan2.Discriminator(channel_max=2, group=4), gan_jax.losses.non_saturating(), sgd, sgd,
-    gan_jax.latents.normal(3), generator_penalties=((2.0, gan_jax.penalties.path_length(), 1),),
+    gan_jax.latents.normal(3), generator_terms=((2.0, gan_jax.penalties.path_length(), 1),),
 )
 batch = {"image": jax.random.normal(jax.random.key(1), (4, 8, 8, 1))}
 states = []
@@ -480,14 +481,14 @@ for axis in (None, "i"):
     step = gan_jax.jit_step(step) if axis is None else gan_jax.pmap_step(step, axis)
     state, _ = step(gan_jax.init(gan, jax.random.key(2), batch), batch)
     states.append(jax.block_until_ready(jax.device_get(state.replace(key=None))))
-print(json.dumps({"game": gap(*states), "length": float(states[0].generator.penalties[0])}))
+print(json.dumps({"state": gap(*states), "length": float(states[0].generator.penalties[0])}))
 """
 
 
-@pytest.mark.slow  # `test_modes_architectures` plays a whole game with both
+@pytest.mark.slow  # `test_modes_architectures` tests both in whole steps
 @pytest.mark.timeout(120)
 def test_two_devices_are_one():
-    """Minibatch deviation and its gradient, in a group over both, or more than there are; the mean of w."""
+    """Minibatch deviation and its gradient, for groups on one and on both devices, and the average of w."""
     found = run_json(DEVICES + PARTS, devices=2)
     assert len(found) == 4
     assert max(found.values()) < 2e-6, found
@@ -496,7 +497,7 @@ def test_two_devices_are_one():
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_step_on_two_devices():
-    """Everything the state holds: parameters, the mean of w and that of path lengths."""
-    found = run_json(DEVICES + GAME, devices=2)
+    """The whole state is the same: parameters, the average of w and that of path lengths."""
+    found = run_json(DEVICES + STEP, devices=2)
     assert found["length"] > 0
-    assert found["game"] < 2e-6
+    assert found["state"] < 2e-6

@@ -1,4 +1,4 @@
-"""A function against a reference: its value, its gradient, and the gradient of that."""
+"""Compares a function with a reference: the value, the gradient, and the gradient of the gradient's norm."""
 
 import jax
 import jax.numpy as jnp
@@ -6,18 +6,19 @@ import numpy as np
 
 
 def orders(function, inputs):
-    """Value, gradients by all inputs, and the gradients of those gradients' squared norms, as in a penalty."""
+    """Returns the value, the gradients by all inputs, and the gradients of their squared norm, as in a penalty."""
     out = jax.eval_shape(function, *inputs)
     weights = np.random.default_rng(2).normal(size=out.shape)
-    every = tuple(range(len(inputs)))
+    all_inputs = tuple(range(len(inputs)))
 
     def scalar(*inputs):
         return jnp.sum(weights * jnp.tanh(function(*inputs)))
 
     def penalty(*inputs):
-        return sum(jnp.sum(g**2) for g in jax.grad(scalar, argnums=every)(*inputs))
+        return sum(jnp.sum(g**2) for g in jax.grad(scalar, argnums=all_inputs)(*inputs))
 
-    return function(*inputs), jax.grad(scalar, argnums=every)(*inputs), jax.grad(penalty, argnums=every)(*inputs)
+    gradients, second = (jax.grad(f, argnums=all_inputs)(*inputs) for f in (scalar, penalty))
+    return function(*inputs), gradients, second
 
 
 def compare(ours, theirs, inputs):

@@ -1,4 +1,4 @@
-"""The compiler's options, which it may take or not."""
+"""Tests that the compiler's options are used if it accepts them, and dropped otherwise."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from gan_jax.ops import backend
 
 
 @pytest.mark.parametrize(
-    ("offered", "taken"),
+    ("offered", "accepted"),
     [
         (
             {"xla_backend_optimization_level": "0", "xla_no_such_option": "1"},
@@ -16,16 +16,16 @@ from gan_jax.ops import backend
         ({"xla_backend_optimization_level": "no number"}, None),
     ],
 )
-def test_what_the_compiler_refuses_is_done_without(offered, taken, monkeypatch):
+def test_options_that_the_compiler_refuses_are_dropped(offered, accepted, monkeypatch):
     monkeypatch.setattr(backend, "_CPU", offered)
     backend.compiler_options.cache_clear()
     try:
-        assert backend.compiler_options() == taken
+        assert backend.compiler_options() == accepted
     finally:
         backend.compiler_options.cache_clear()
 
 
-def test_this_compiler_takes_all():
-    """Or else programs that run once are compiled slowly, and nobody would see why."""
+def test_this_compiler_accepts_all_options():
+    """Otherwise programs that run once would compile slowly, without anyone noticing."""
     assert backend.compiler_options(once=True) == backend._CPU_ONCE
     assert backend.compiler_options() == backend._CPU

@@ -1,4 +1,4 @@
-"""Convolutions against `lax.conv_general_dilated` in float64, to the second derivative; and what XLA is given."""
+"""Compares convolutions, to the second derivative, with `lax.conv_general_dilated`; checks what XLA compiles."""
 
 import re
 
@@ -15,7 +15,7 @@ from gan_jax.ops import compiler_options, conv, conv_transpose
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-# (kernel, stride, padding, height, width, input channels, output channels); one line a formulation.
+# (kernel, stride, padding, height, width, input channels, output channels); at least one line per formulation.
 TABLE = {
     "1x1": (1, 1, 0, 4, 4, 3, 5),
     "1x1 strided": (1, 2, 0, 5, 4, 3, 2),
@@ -27,7 +27,7 @@ TABLE = {
     "k2s1 to few channels, wide": (2, 1, 2, 3, 4, 5, 2),  # more padding than kernel
     "k4s2": (4, 2, 1, 12, 12, 6, 3),
     "k4s2 few channels": (4, 2, 1, 12, 12, 2, 5),
-    "k4s2 odd": (4, 2, 1, 13, 11, 5, 2),  # rows that no window reaches
+    "k4s2 odd": (4, 2, 1, 13, 11, 5, 2),  # some rows are in no window
     "k3s2": (3, 2, 1, 13, 11, 5, 2),
     "k3s2 odd, few channels": (3, 2, 1, 13, 11, 1, 2),
     "k2s2": (2, 2, 0, 10, 12, 5, 2),
@@ -56,7 +56,7 @@ def reference(x, kernel, stride, padding):
 
 
 def both(case):
-    """`conv` and the reference, with inputs `x`, `kernel` in float64."""
+    """Returns `conv`, the reference, and inputs `x`, `kernel` in float64."""
     k, stride, padding, height, width, i, o = TABLE[case]
     draw = np.random.default_rng(0)
     inputs = draw.normal(size=(2, height, width, i)), draw.normal(size=(*sides(k), i, o))
@@ -65,10 +65,10 @@ def both(case):
 
 
 def both_transposed(case):
-    """`conv_transpose` and the transpose that JAX derives, with inputs `y`, `kernel`."""
+    """Returns `conv_transpose`, the transpose that JAX derives, and inputs `y`, `kernel`."""
     k, stride, padding, height, width, i, o = TABLE[case]
     out = [(n + 2 * padding - k) // stride + 1 for n, k in zip((height, width), sides(k))]
-    size = [(n - 1) * stride - 2 * padding + k for n, k in zip(out, sides(k))]  # the smallest x with that y
+    size = [(n - 1) * stride - 2 * padding + k for n, k in zip(out, sides(k))]  # the smallest x that gives this y
     draw = np.random.default_rng(1)
     inputs = draw.normal(size=(2, *out, o)), draw.normal(size=(*sides(k), i, o))
 
@@ -90,7 +90,7 @@ def test_value_gradient_and_its_gradient(pair, case):
 @ALL
 @pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])
 def test_a_loop_is_differentiated_twice(pair, case):
-    """JAX then keeps for itself what a derivative was given to keep; see `patches.padded`."""
+    """In a loop JAX saves the arrays of a custom derivative in its own way; see `patches.padded`."""
     with jax.enable_x64(True):
         ours, theirs, inputs = pair(case)
         stacked = [np.stack([x, -2 * x]) for x in inputs]
@@ -104,7 +104,7 @@ def test_a_loop_is_differentiated_twice(pair, case):
 @pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])
 @pytest.mark.parametrize("case", ["k3s1", "k4s2", "k4s2 few channels"])
 def test_inside_a_loop(pair, case):
-    """Three steps of gradient descent on the kernel by `lax.scan`, against the reference's, unrolled."""
+    """Compares three steps of gradient descent on the kernel in `lax.scan` with the reference's, unrolled."""
     with jax.enable_x64(True):
         ours, theirs, (x, kernel) = pair(case)
 
@@ -123,8 +123,8 @@ def test_inside_a_loop(pair, case):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-6), (jnp.bfloat16, 0.006)])
 @pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])
 @pytest.mark.parametrize("case", ["k3s1", "k3s1 to few channels", "k4s2", "k4s2 few channels", "k3s4 gaps"])
-def test_other_precisions_keep_their_type_and_add_up_in_more(pair, case, dtype, tolerance):
-    """The value and both gradients, rounded once: their relative error is that of one rounding, not of many."""
+def test_other_types_are_kept_and_summed_in_higher_precision(pair, case, dtype, tolerance):
+    """The value and both gradients have the relative error of one rounding, and not of many."""
     ours, theirs, inputs = pair(case)
     low = [jnp.asarray(x, dtype) for x in inputs]
     found, expected = (
@@ -138,11 +138,11 @@ def test_other_precisions_keep_their_type_and_add_up_in_more(pair, case, dtype, 
 
 @pytest.mark.parametrize("channels", [2, 6])
 def test_what_does_not_fit_is_refused(channels):
-    """In the same words where it would be a matrix product."""
+    """The message is the same where the convolution is a matrix product."""
     images, kernel = jnp.ones((1, 8, 8, channels)), jnp.ones((4, 4, channels, 5))
-    with pytest.raises(ValueError, match=f"images of {channels} channels .* takes {channels + 1}"):
+    with pytest.raises(ValueError, match=f"images have {channels} channels, .* needs {channels + 1}"):
         conv(images, jnp.ones((4, 4, channels + 1, 5)), stride=2, padding=1)
-    with pytest.raises(ValueError, match=f"images of {channels} channels .* takes 5"):
+    with pytest.raises(ValueError, match=f"images have {channels} channels, .* needs 5"):
         conv_transpose(images, kernel, stride=2, padding=1)
     with pytest.raises(TypeError, match="float32 and bfloat16"):
         conv(images, kernel.astype(jnp.bfloat16), stride=2, padding=1)
@@ -151,11 +151,11 @@ def test_what_does_not_fit_is_refused(channels):
     assert conv(images[:0], kernel, stride=2, padding=1).shape == (0, 4, 4, 5)
 
 
-# What XLA on the CPU is given.
+# What XLA on the CPU compiles.
 
 
 def convolutions(text):
-    """`(dim_labels, window)` of each convolution of an HLO text."""
+    """Returns `(dim_labels, window)` of each convolution in an HLO text."""
     lines = [line for line in text.splitlines() if re.search(r" convolution\(|custom_call_target=.*[cC]onv", line)]
     return [
         (re.search(r"dim_labels=(\S+?)[,\s]", line + " ").group(1), re.search(r"window={([^}]*)}", line).group(1))
@@ -164,11 +164,11 @@ def convolutions(text):
 
 
 def naive(text):
-    """Convolutions that XLA on the CPU runs naively: unusual dimension orders, and dilated inputs."""
+    """Returns the convolutions that XLA on the CPU runs naively: unusual dimension orders, and dilated inputs."""
     return [c for c in convolutions(text) if c[0] != "b01f_01io->b01f" or "lhs_dilate" in c[1]]
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the formulations are the CPU's")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="tests the CPU's formulations")
 @pytest.mark.parametrize(
     ("pair", "case", "count"),
     [
@@ -185,17 +185,17 @@ def naive(text):
     ],
 )
 def test_formulations(pair, case, count):
-    """How many convolutions one becomes: of phases one each, of patches none."""
+    """Counts the convolutions that one compiles to: one per phase, none for patches."""
     ours, _, inputs = pair(case)
     assert len(convolutions(jax.jit(ours).lower(*inputs).compile().as_text())) == count
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the formulations are the CPU's")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="tests the CPU's formulations")
 def test_a_dcgan_step_in_a_loop_has_only_plain_convolutions():
     gan = gan_jax.GAN(
         dcgan.Generator((32, 32, 3), width=8), dcgan.Discriminator(width=8), gan_jax.losses.non_saturating(),
         gan_jax.optimizers.adam(), gan_jax.optimizers.adam(), gan_jax.latents.normal(8),
-        discriminator_penalties=((1.0, gan_jax.penalties.r1(), 1),),
+        discriminator_terms=(gan_jax.Term(1.0, gan_jax.penalties.r1()),),
     )  # fmt: skip
     batches = {"image": jax.ShapeDtypeStruct((2, 4, 32, 32, 3), jnp.uint8)}
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
@@ -206,9 +206,9 @@ def test_a_dcgan_step_in_a_loop_has_only_plain_convolutions():
     assert naive(text) == []
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the formulations are the CPU's")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="tests the CPU's formulations")
 def test_the_guard_sees_what_jax_would_derive():
-    """The derivatives of the plain convolution and of its transpose, in a loop: both kinds are there and found."""
+    """The derivatives that JAX itself makes, in a loop, have naive convolutions, and `naive` finds them."""
     kernel, x = jnp.ones((4, 4, 6, 6)), jnp.ones((2, 12, 12, 6))
 
     def step(w, x):

@@ -1,4 +1,4 @@
-"""Grouped convolution against XLA's own in float64, to the second derivative; and what XLA is given."""
+"""Compares grouped convolution, to the second derivative, with XLA's own; checks what XLA compiles."""
 
 import re
 
@@ -15,13 +15,13 @@ from gan_jax.ops.backend import formulations
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-# (kernel, stride, padding, height, width, groups, channels a group takes, channels a group gives)
+# (kernel, stride, padding, height, width, groups, input channels per group, output channels per group)
 TABLE = {
     "one group": (3, 1, 1, 4, 5, 1, 3, 2),
     "two blocks": (3, 1, 1, 4, 5, 8, 4, 4),  # four groups each
-    "three blocks": (3, 1, 1, 4, 4, 9, 5, 2),  # three groups each: nine is no multiple of four
+    "three blocks": (3, 1, 1, 4, 4, 9, 5, 2),  # three groups each, because nine is not a multiple of four
     "one block": (3, 1, 1, 5, 4, 3, 4, 3),
-    "wide groups": (3, 1, 1, 3, 4, 2, 17, 18),  # a block each
+    "wide groups": (3, 1, 1, 3, 4, 2, 17, 18),  # one group per block
     "strided": (4, 2, 1, 8, 6, 6, 3, 4),
     "1x1": (1, 1, 0, 3, 4, 4, 6, 5),
     "depthwise": (3, 1, 1, 4, 5, 20, 1, 1),
@@ -46,7 +46,7 @@ def reference(x, kernel, groups, stride, padding):
 
 
 def both(case):
-    """`grouped_conv` and the reference, with inputs `x`, `kernel` in float64."""
+    """Returns `grouped_conv`, the reference, and inputs `x`, `kernel` in float64."""
     k, stride, padding, height, width, groups, i, o = TABLE[case]
     draw = np.random.default_rng(0)
     inputs = draw.normal(size=(2, height, width, groups * i)), draw.normal(size=(k, k, i, groups * o))
@@ -80,17 +80,17 @@ def test_bad_arguments_are_refused():
     x, kernel = jnp.ones((1, 4, 4, 6)), jnp.ones((3, 3, 2, 6))
     for groups in (0, 4):
         with pytest.raises(
-            ValueError, match=f"groups must divide the 6 channels taken and the 6 given, got {groups}"
+            ValueError, match=f"groups must divide the 6 input and 6 output channels, got {groups}"
         ):
             grouped_conv(x, kernel, groups=groups)
-    with pytest.raises(ValueError, match="the 5 given"):
+    with pytest.raises(ValueError, match="5 output channels"):
         grouped_conv(x, kernel[..., :5], groups=3)
-    with pytest.raises(ValueError, match="2 groups of 6 channels take 3 each, not 2"):
+    with pytest.raises(ValueError, match="6 channels in 2 groups need a kernel with 3, not 2"):
         grouped_conv(x, kernel, groups=2)
 
 
 def in_a_loop(function, kernel, x):
-    """The compiled text of descent on a penalty, which takes second derivatives, by `lax.scan`."""
+    """Returns the compiled text of gradient descent in `lax.scan` on a penalty, so with second derivatives."""
 
     def penalty(kernel, x):
         return jnp.sum(jax.grad(lambda x: jnp.sum(jnp.tanh(function(x, kernel))))(x) ** 2)
@@ -105,14 +105,14 @@ def grouped(text):
     return re.findall(r"(?:feature|batch)_group_count=\d+", text)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the formulations are the CPU's")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="tests the CPU's formulations")
 def test_derivatives_in_a_loop_are_plain_convolutions():
     kernel, x = jnp.ones((3, 3, 8, 64)), jnp.ones((2, 6, 6, 64))
     text = in_a_loop(lambda x, w: grouped_conv(x, w, groups=8, padding=1), kernel, x)
-    assert len(convolutions(text)) >= 4  # forward, by x, and both once more by the kernel
+    assert len(convolutions(text)) >= 4  # forward, derivative by x, and the derivative of both by the kernel
     assert naive(text) == []
     assert grouped(text) == []
-    # The guard finds what is naive: what JAX derives.
+    # `naive` finds the naive convolutions that JAX derives.
     text = in_a_loop(lambda x, w: reference(x, w, 8, 1, 1), kernel, x)
     assert naive(text)
     assert grouped(text)

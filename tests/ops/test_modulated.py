@@ -1,4 +1,4 @@
-"""Modulated convolution against a kernel for each sample, by the formula, to the second derivative in float64."""
+"""Compares modulated convolution, to the second derivative in float64, with one kernel per sample."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ KERNELS = {"3x3": (3, 1), "3x3 unpadded": (3, 0), "1x1": (1, 0)}
 
 
 def reference(x, kernel, style, demodulate, padding, eps):
-    """Each sample by itself."""
+    """Convolves each sample with its own kernel."""
     images = []
     for image, s in zip(x, style):
         w = kernel * s[:, None]
@@ -30,7 +30,7 @@ def reference(x, kernel, style, demodulate, padding, eps):
 
 
 def inputs(k, seed=0):
-    """`x`, `kernel`, `style`."""
+    """Returns `x`, `kernel`, `style`."""
     draw = np.random.default_rng(seed)
     return draw.normal(size=(3, 5, 4, 6)), draw.normal(size=(k, k, 6, 4)), 1 + draw.normal(size=(3, 6))
 
@@ -39,7 +39,7 @@ def inputs(k, seed=0):
 @pytest.mark.parametrize("demodulate", [True, False])
 def test_value_gradient_and_its_gradient(kernel, demodulate):
     k, padding = KERNELS[kernel]
-    options = {"demodulate": demodulate, "padding": padding, "eps": 0.3}  # an eps that is seen
+    options = {"demodulate": demodulate, "padding": padding, "eps": 0.3}  # an eps that is large enough to matter
     with jax.enable_x64(True):
         compare(
             lambda x, w, s: modulated_conv(x, w, s, **options),
@@ -58,7 +58,7 @@ def test_demodulation_gives_unit_variance():
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("demodulate", [True, False])
 def test_types_are_kept(dtype, demodulate):
-    """With parameters in float32, as a network keeps them, and their gradients too."""
+    """Parameters and their gradients are float32, as a network keeps them."""
     x, kernel, style = (jnp.asarray(a, jnp.float32) for a in inputs(3))
     options = {"demodulate": demodulate, "padding": 1}
 
@@ -76,7 +76,7 @@ def test_types_are_kept(dtype, demodulate):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * float(jnp.max(jnp.abs(b))))
 
 
-# The scales at which a style, or the sum of its squares, leaves the range of float16, and of float32.
+# At these scales a style, or the sum of its squares, leaves the range of float16, and of float32.
 @pytest.mark.parametrize(("dtype", "scale"), [(jnp.float16, 1e6), (jnp.bfloat16, 1e25), (jnp.bfloat16, 1e-20)])
 def test_16_bits_are_safe_at_any_scale(dtype, scale):
     x, kernel, style = (jnp.asarray(a, jnp.float32) for a in inputs(3))
@@ -97,7 +97,7 @@ def test_a_style_of_zeros_gives_zeros():
 
 def test_bad_arguments_are_refused():
     x, kernel, style = (jnp.asarray(a) for a in inputs(3))
-    with pytest.raises(ValueError, match="the kernel takes 5 channels, the images have 6"):
+    with pytest.raises(ValueError, match="the kernel needs 5 channels, but the images have 6"):
         modulated_conv(x, kernel[:, :, :5], style)
     with pytest.raises(ValueError, match=r"the style must be \[B, I\] = \(3, 6\), got \(6,\)"):
         modulated_conv(x, kernel, style[0])

@@ -1,4 +1,4 @@
-"""Resampling against one depthwise convolution in float64, to the second derivative; impulses and constants."""
+"""Compares resampling, to the second derivative in float64, with one depthwise convolution."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from gan_jax.ops.backend import formulations
 pytestmark = [pytest.mark.usefixtures("quick_compile"), pytest.mark.usefixtures("form")]
 
 BINOMIAL = [1, 3, 3, 1]
-# (taps, factor): even and odd, symmetric or not.
+# (taps, factor): even and odd lengths, symmetric or not.
 TABLE = {
     "binomial": (BINOMIAL, 2),
     "lopsided": ([0.1, 0.5, -0.2, 0.9, 0.3], 2),
@@ -30,7 +30,7 @@ def form(request, monkeypatch):
 
 
 def reference(x, taps, up, down, low, high, gain):
-    """Zeros between pixels and behind the last, zeros around, the filter, every `down`-th pixel."""
+    """Inserts zeros after every pixel, pads with zeros, filters, and keeps every `down`-th pixel."""
     taps = np.asarray(taps) / np.sum(taps)
     channels = x.shape[3]
     kernel = np.broadcast_to(
@@ -50,7 +50,7 @@ def images(*size, channels=3):
 @ALL
 def test_upsample_and_its_derivatives(case):
     taps, factor = TABLE[case]
-    over = len(taps) - 1  # what the filter shortens the image by; a pixel lies in the middle of its zeros
+    over = len(taps) - 1  # the filter shortens the image by this; a pixel is in the middle of its zeros
     low = (over + factor) // 2
     with jax.enable_x64(True):
         compare(
@@ -96,7 +96,7 @@ def impulse(size, row, column):
 
 
 def test_impulse_response():
-    """Where each tap comes to lie, in the order of the taps: rows and columns of an outer product."""
+    """The response to an impulse is the outer product of the taps, in their order and at the right position."""
     taps = np.array([1.0, 2.0, 4.0, 9.0]) / 16
     expected = np.zeros((8, 8))
     expected[4:8, 2:6] = np.outer(taps, taps)
@@ -105,7 +105,7 @@ def test_impulse_response():
     expected = np.zeros((8, 8))
     expected[3:7, 1:5] = 4 * np.outer(taps, taps)
     np.testing.assert_allclose(upsample(impulse(4, 2, 1), taps)[0, :, :, 0], expected, atol=1e-6)
-    # Row 5 meets tap 1 of row 2 and tap 3 of row 3, column 2 meets tap 0 of column 0 and tap 2 of column 1.
+    # Row 5 adds to row 2 by tap 1 and to row 3 by tap 3; column 2 to column 0 by tap 0 and to column 1 by tap 2.
     expected = np.zeros((4, 4))
     expected[2:4, 0:2] = np.outer(taps[[1, 3]], taps[[0, 2]])
     np.testing.assert_allclose(downsample(impulse(8, 5, 2), taps)[0, :, :, 0], expected, atol=1e-6)
@@ -120,7 +120,7 @@ def test_two_equal_taps_repeat_and_average():
 
 @pytest.mark.parametrize("resample", [filter2d, upsample, downsample])
 def test_a_constant_stays_a_constant(resample):
-    """Away from the border, where zeros come in; and a gain multiplies it."""
+    """Away from the border, beyond which there are zeros, a constant is only multiplied by the gain."""
     y = jax.jit(lambda x: resample(x, BINOMIAL, gain=2.0))(jnp.full((1, 18, 18, 2), 0.3))
     np.testing.assert_allclose(y[:, 2:-2, 2:-2], 0.6, rtol=1e-6)
     assert np.ptp(y) > 0.05
@@ -128,7 +128,7 @@ def test_a_constant_stays_a_constant(resample):
 
 @pytest.mark.parametrize("resample", [filter2d, upsample, downsample])
 def test_types_are_kept(resample):
-    """And rounded once: 16-bit images are summed in float32, in the gradient too."""
+    """Results are rounded once: 16-bit images are summed in float32, also in the gradient."""
     dtype = jnp.bfloat16
 
     def run(x, cotangent):
@@ -166,7 +166,7 @@ def test_bad_arguments_are_refused():
             resample(x, [0.1, 0.2, -0.3])
         with pytest.raises(ValueError, match="taps must be finite"):
             resample(x, [1.0, float("nan")])
-        with pytest.raises(ValueError, match=r"row of at least \d numbers, got shape \(4, 4\)"):
+        with pytest.raises(ValueError, match=r"vector of at least \d numbers, got shape \(4, 4\)"):
             resample(x, np.ones((4, 4)))
     for resample in (upsample, downsample):
         with pytest.raises(ValueError, match="at least 3 numbers"):

@@ -1,3 +1,5 @@
+"""Sample grids, scatter plots, heat maps, PNG and GIF files, charts and the report page."""
+
 import json
 import xml.etree.ElementTree as ElementTree
 
@@ -6,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gan_jax import pixels, report
-from gan_jax.config import Call, Config, Penalty, to_json
+from gan_jax.config import Call, Config, Term, to_json
 from gan_jax.report import images as report_images
 from gan_jax.report.chart import line_chart, ticks
 from gan_jax.report.writer import Writer
@@ -24,7 +26,7 @@ def test_grid_layout_to_the_pixel():
     images = np.array([10, 20, 30], np.uint8).reshape(3, 1, 1, 1) * np.ones(
         (1, 1, 2, 1), np.uint8
     )  # 1 high, 2 wide
-    picture = report.grid(images, columns=2, pad=1, min_side=1)
+    grid = report.grid(images, columns=2, pad=1, min_side=1)
     w = 255
     wanted = [
         [w, w, w, w, w, w, w],
@@ -33,15 +35,15 @@ def test_grid_layout_to_the_pixel():
         [w, 30, 30, w, w, w, w],
         [w, w, w, w, w, w, w],
     ]
-    assert picture.dtype == np.uint8
-    np.testing.assert_array_equal(picture, np.repeat(np.array(wanted)[..., None], 3, axis=-1))
+    assert grid.dtype == np.uint8
+    np.testing.assert_array_equal(grid, np.repeat(np.array(wanted)[..., None], 3, axis=-1))
 
 
 def test_grid_enlarges_small_images_by_whole_pixels():
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), np.uint8)
-    picture = report.grid(images)
-    assert picture.shape == (64 * 8 + 9 * 2, 64 * 8 + 9 * 2, 3)
-    last = picture[-66:-2, -66:-2]
+    grid = report.grid(images)
+    assert grid.shape == (64 * 8 + 9 * 2, 64 * 8 + 9 * 2, 3)
+    last = grid[-66:-2, -66:-2]
     np.testing.assert_array_equal(last[::8, ::8], images[63])
     np.testing.assert_array_equal(last[7::8, 7::8], images[63])
     assert report.grid(np.zeros((5, 64, 64, 1))).shape == (2 * 192 + 6, 3 * 192 + 8, 3)
@@ -59,31 +61,31 @@ def test_grid_takes_any_channels(channels):
 
 def test_scatter_draws_points_where_they_are():
     points = np.array([[1.0, 1.0], [-1.0, 0.0], [50.0, 0.0], [np.nan, 0.0]])
-    picture = report.scatter(points, extent=(-2, 2, -2, 2)).astype(int)
-    assert picture.shape == (512, 512, 3)
-    blue = picture[..., 2] - picture[..., 0] > 30
+    plot = report.scatter(points, extent=(-2, 2, -2, 2)).astype(int)
+    assert plot.shape == (512, 512, 3)
+    blue = plot[..., 2] - plot[..., 0] > 30
     inner = 512 - 2 * 36
     at = {(36 + inner // 4, 36 + inner * 3 // 4), (36 + inner // 2, 36 + inner // 4)}  # row, column
     assert all(blue[row, column] for row, column in at)
-    assert blue.sum() == 2 * 21  # a dot of radius 2 each: what lies outside or isn't finite is left out
+    assert blue.sum() == 2 * 21  # two dots of radius 2: points outside, or not finite, are left out
     twice = report.scatter(np.repeat(points[:1], 2, axis=0), extent=(-2, 2, -2, 2))
-    assert twice[36 + inner // 4, 36 + inner * 3 // 4].sum() < picture[36 + inner // 4, 36 + inner * 3 // 4].sum()
+    assert twice[36 + inner // 4, 36 + inner * 3 // 4].sum() < plot[36 + inner // 4, 36 + inner * 3 // 4].sum()
 
 
 def test_scatter_extent_and_centers():
     centers = np.array([[2.0, 0.0], [-2.0, 0.0]])
-    picture = report.scatter(np.zeros((0, 2)), centers=centers)
+    plot = report.scatter(np.zeros((0, 2)), centers=centers)
     inner = 512 - 2 * 36
-    assert tuple(picture[256, round(36 + inner * 5 / 6)]) == report_images.CENTER  # 2 of [-3, 3]
+    assert tuple(plot[256, round(36 + inner * 5 / 6)]) == report_images.CENTER  # 2 of [-3, 3]
     far = report.scatter(np.array([[1e6, 1e6], [-1e6, 1e6]]))
     assert ((far[..., 2].astype(int) - far[..., 0]) > 30).sum() == 2 * 21
     assert report.scatter(np.zeros((3, 2))).shape == (512, 512, 3)
 
 
 def test_heat_map():
-    picture = report.heat_map(np.array([[0.0, 2.0], [-2.0, np.nan]]), min_side=2)
+    heat = report.heat_map(np.array([[0.0, 2.0], [-2.0, np.nan]]), min_side=2)
     wanted = [[(255, 255, 255), report_images.CENTER], [report_images.POINT, (128, 128, 128)]]
-    np.testing.assert_array_equal(picture, wanted)
+    np.testing.assert_array_equal(heat, wanted)
 
 
 def test_picture_chooses_by_shape():
@@ -118,21 +120,21 @@ def test_gif_has_every_frame_in_one_palette_and_holds_the_last(tmp_path):
     values = [0, 60, 120, 180, 240]
     path = tmp_path / "samples.gif"
     report.save_gif(path, save_frames(tmp_path, values), 0.1)
-    with Image.open(path) as film:
-        assert film.n_frames == 5  # type: ignore[attr-defined]
+    with Image.open(path) as gif:
+        assert gif.n_frames == 5  # type: ignore[attr-defined]
         got, durations = [], []
         for index in range(5):
-            film.seek(index)
-            got.append(int(np.asarray(film.convert("RGB"))[0, 0, 0]))
-            durations.append(film.info["duration"])
-        assert film.info["loop"] == 0
+            gif.seek(index)
+            got.append(int(np.asarray(gif.convert("RGB"))[0, 0, 0]))
+            durations.append(gif.info["duration"])
+        assert gif.info["loop"] == 0
     assert got == values
     assert durations == [100, 100, 100, 100, 2000]
     assert len(_palettes(path.read_bytes())) == 1
 
 
 def _palettes(data: bytes) -> set[bytes]:
-    """Walks the blocks of a GIF and collects its colour tables."""
+    """Reads the blocks of a GIF and returns its colour tables."""
     at = 13 + (3 << ((data[10] & 7) + 1))
     found = {data[13:at]}
     while data[at] != 0x3B:
@@ -153,13 +155,13 @@ def test_gif_picks_frames_evenly_and_of_one_size(tmp_path):
     paths = save_frames(tmp_path, range(0, 200, 2))
     path = tmp_path / "samples.gif"
     report.save_gif(path, paths, 0.1, most=12)
-    with Image.open(path) as film:
-        assert film.n_frames == 12  # type: ignore[attr-defined]
-    report.save_png(paths[0], np.zeros((4, 4, 3), np.uint8))  # from before `sample.count` was changed
+    with Image.open(path) as gif:
+        assert gif.n_frames == 12  # type: ignore[attr-defined]
+    report.save_png(paths[0], np.zeros((4, 4, 3), np.uint8))  # as after a change of `sample.count`
     report.save_gif(path, paths[:3], 0.1)
-    with Image.open(path) as film:
-        assert film.n_frames == 2  # type: ignore[attr-defined]
-        assert film.size == (8, 8)
+    with Image.open(path) as gif:
+        assert gif.n_frames == 2  # type: ignore[attr-defined]
+        assert gif.size == (8, 8)
     with pytest.raises(ValueError, match="at least one"):
         report.save_gif(path, [], 0.1)
 
@@ -200,7 +202,7 @@ def test_a_long_line_chart_keeps_its_spikes():
 
 
 def run_in(workdir):
-    config = Config(name="rings <&>", discriminator_penalties=(Penalty(Call("r1"), 10.0),))
+    config = Config(name="rings <&>", discriminator_terms=(Term(10.0, Call("r1")),))
     (workdir / "config.json").write_text(json.dumps(to_json(config)))
     with open(workdir / "log.txt", "w") as stream:
         log = Writer(workdir, start_step=0, total_steps=90, images_per_step=64, tensorboard=False, stream=stream)
@@ -231,7 +233,7 @@ def test_page_contains_the_run(tmp_path):
     assert "rings &lt;&amp;&gt;" in text
     assert "<&>" not in text
     assert "<th>discriminator_optimizer</th><td>adam(b1=0.5, learning_rate=0.0002)</td>" in text
-    assert "<th>discriminator_penalties.0.weight</th><td>10.0</td>" in text
+    assert "<th>discriminator_terms.0.weight</th><td>10.0</td>" in text
     assert "http" not in text
     assert "<script" not in text
     assert not list(tmp_path.glob("*.tmp"))

@@ -1,3 +1,5 @@
+"""The progress line, `metrics.jsonl`, TensorBoard events, and `rewind`."""
+
 import io
 import json
 import struct
@@ -14,7 +16,7 @@ class Terminal(io.StringIO):
         return True
 
     def screen(self) -> list[str]:
-        """What stands on the screen: a carriage return writes over the line from its start."""
+        """Returns the lines on the screen: after a carriage return, text overwrites the line from its start."""
         rows = []
         for line in self.getvalue().split("\n"):
             shown: list[str] = []
@@ -49,7 +51,7 @@ def test_lines_are_strict_json_with_sorted_keys(tmp_path):
         clock.now += 4
         values = {"loss/generator": np.float32(1.5), "nonfinite": np.int32(0), "b": float("nan"), "a": np.inf}
         log.write(50, values)
-        # Flushed: what a SIGKILL leaves is whole.
+        # The line is flushed: it is complete even if the process is killed now.
         (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     row = strict(line)
     assert row == {
@@ -65,13 +67,13 @@ def test_progress_line_says_where_how_fast_and_how_long(tmp_path):
     stream, clock = io.StringIO(), Clock()
     log = make(tmp_path, stream, clock, start_step=100)
     losses = {"loss/generator": 1.234, "loss/discriminator": 0.98}
-    clock.now += 60  # compilation: must not count
+    clock.now += 60  # compilation must not count
     log.write(200, losses)
     clock.now += 8
     log.write(300, losses)
     log.close()
     first, second = stream.getvalue().splitlines()
-    assert first == "step 200/600  loss G 1.23 D 0.98"  # a speed with compilation in it would be none
+    assert first == "step 200/600  loss G 1.23 D 0.98"  # no speed, because the time includes compilation
     assert second == "step 300/600  images/s 800  left 0:24  loss G 1.23 D 0.98"
 
 
@@ -109,7 +111,7 @@ def test_on_a_terminal_the_line_is_rewritten_and_messages_stay_whole(tmp_path, m
 
 
 def kill_and_resume(workdir):
-    """A process that wrote steps 1 to 5 and died in a line, then one that resumes at 3."""
+    """Runs a process that writes steps 1 to 5 and is killed within a line, then one that resumes at step 3."""
     with make(workdir) as log:
         for step in range(1, 6):
             log.write(step, {"loss/generator": step})
@@ -135,12 +137,15 @@ def test_a_resumed_log_has_no_hole_and_no_repeat(tmp_path):
     [
         (b"", b""),
         (b'{"step": 1}\n{"step": 2}\n', b'{"step": 1}\n{"step": 2}\n'),
-        (b'{"step": 1}\n{"step": 2}', b'{"step": 1}\n{"step": 2}\n'),  # whole but for its end
+        (b'{"step": 1}\n{"step": 2}', b'{"step": 1}\n{"step": 2}\n'),  # only the newline is missing
         (b'{"step": 1}\n{"step": 2}\n{"step": 3}\n', b'{"step": 1}\n{"step": 2}\n'),
         (b'{"step": 1}\n{"st', b'{"step": 1}\n'),
         (b'{"step": 1}\n{"step": 2, "a": "\xc3', b'{"step": 1}\n'),
         (b'{"step": 1}\n\x00\x00\x00', b'{"step": 1}\n'),
-        (b'{"step": 1}\n{"st\n{"step": 2}\n', b'{"step": 1}\n{"st\n{"step": 2}\n'),  # not ours to judge
+        (
+            b'{"step": 1}\n{"st\n{"step": 2}\n',
+            b'{"step": 1}\n{"st\n{"step": 2}\n',
+        ),  # stays
         (b'{"step": 9}\n', b""),
     ],
 )
@@ -154,7 +159,7 @@ def test_rewind_of_the_log(tmp_path, before, after):
 
 
 def test_rewind_removes_later_samples_only(tmp_path):
-    rewind(tmp_path, 0)  # nothing there is nothing to do
+    rewind(tmp_path, 0)  # an empty workdir is no error
     samples = tmp_path / "samples"
     samples.mkdir()
     names = ["step_00000000.png", "step_00000300.png", "step_00000301.png", "step_100000000.png"]
@@ -166,7 +171,7 @@ def test_rewind_removes_later_samples_only(tmp_path):
 
 
 def events(path):
-    """The events of a TensorBoard file: records of a length, its checksum, the event, its checksum."""
+    """Yields the events of a TensorBoard file. Each is stored as length, checksum, event, checksum."""
     from tensorboardX.proto.event_pb2 import Event  # type: ignore[attr-defined]
 
     data = path.read_bytes()
@@ -176,7 +181,7 @@ def events(path):
         data = data[16 + length :]
 
 
-def test_tensorboard_has_scalars_pictures_and_purges_what_comes_again(tmp_path):
+def test_tensorboard_has_scalars_and_images_and_hides_repeated_steps(tmp_path):
     with make(tmp_path, start_step=3, tensorboard=True) as log:
         log.write(4, {"loss/generator": 1.5, "bad": float("nan")})
         log.image(4, "samples", np.zeros((4, 6, 3), np.uint8))
@@ -191,16 +196,16 @@ def test_tensorboard_has_scalars_pictures_and_purges_what_comes_again(tmp_path):
 
 
 def test_tensorboard_begins_with_the_first_line_and_loses_nothing(tmp_path):
-    """tensorboardX takes long to import: the picture before the first step waits for it, not the step."""
+    """tensorboardX is slow to import: the image before the first step waits for it, and the step does not."""
     with make(tmp_path, tensorboard=True) as log:
         log.image(0, "samples", np.zeros((4, 6, 3), np.uint8))
         assert not (tmp_path / "tensorboard").exists()
         log.write(50, {"loss/generator": 1.5})
         log.image(100, "samples", np.zeros((4, 6, 3), np.uint8))
     (path,) = (tmp_path / "tensorboard").iterdir()
-    pictures = [event.step for event in events(path) for value in event.summary.value if value.tag == "samples"]
-    assert pictures == [0, 100]
-    with make(tmp_path / "stopped", tensorboard=True) as log:  # before its first line
+    steps = [event.step for event in events(path) for value in event.summary.value if value.tag == "samples"]
+    assert steps == [0, 100]
+    with make(tmp_path / "stopped", tensorboard=True) as log:  # closed before its first line
         log.image(0, "samples", np.zeros((4, 6, 3), np.uint8))
     (path,) = (tmp_path / "stopped" / "tensorboard").iterdir()
     assert [event.step for event in events(path) if event.summary.value] == [0]

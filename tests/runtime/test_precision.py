@@ -1,4 +1,4 @@
-"""How exact a run computes: `tf32` in the program's text, `precision=bfloat16` in its types and in its curves."""
+"""The precision of a run: `tf32` in the text of its program, `precision=bfloat16` in its types and its losses."""
 
 import dataclasses
 import io
@@ -14,7 +14,7 @@ import pytest
 import gan_jax
 import runs
 from gan_jax import config as configs
-from gan_jax.config import Call, Config, Data, Parallel, Penalty
+from gan_jax.config import Call, Config, Data, Parallel, Term
 from gan_jax.config.build import SampleSpec, batch_spec, chunk_spec, make_gan
 from gan_jax.report import writer
 from gan_jax.runtime import precision
@@ -26,41 +26,42 @@ SPEC = SampleSpec((8, 8, 1), "uint8", 10)
 
 
 def small(**changes) -> Config:
-    """Convolutions of both kinds, dense layers, and derivatives of derivatives."""
+    """Returns a config with both kinds of convolution, dense layers and second derivatives."""
     config = Config(
         name="small", batch=4, conditional=True, data=Data(Call("digits")), latent=Call("normal", size=4),
         generator=Call("dcgan", width=4), discriminator=Call("dcgan", width=4, norm="spectral"),
-        discriminator_penalties=(Penalty(Call("r1")),),
+        discriminator_terms=(Term(1.0, Call("r1")),),
     )  # fmt: skip
     return dataclasses.replace(config, **changes)
 
 
 def texts(config: Config, platform: str) -> list[str]:
-    """The step and the picture as they'd be given to that platform's compiler."""
+    """Returns the programs of the step and of the sample grid, as that platform's compiler would get them."""
     programs = Programs(config, make_gan(config, SPEC), SPEC, Placement(config), resident=False)
     step = programs.step.trace(tuple(programs.shapes), chunk_spec(config, SPEC, False))
     index = jax.ShapeDtypeStruct((4,), jnp.int32)
-    picture = programs.sampler._block.trace(programs.shapes.state.ema, index, index)
-    return [traced.lower(lowering_platforms=(platform,)).as_text() for traced in (step, picture)]
+    samples = programs.sampler._block.trace(programs.shapes.state.ema, index, index)
+    return [traced.lower(lowering_platforms=(platform,)).as_text() for traced in (step, samples)]
 
 
 def products(text: str) -> list[str]:
+    """Returns the lines with a matrix product or a convolution."""
     return [line for line in text.splitlines() if re.search(r"stablehlo\.(dot_general|convolution)\b", line)]
 
 
 def exact(line: str) -> bool:
-    return len(re.findall("HIGHEST", line)) == 2  # of either operand
+    return len(re.findall("HIGHEST", line)) == 2  # once for each operand
 
 
 @pytest.mark.parametrize("fuse", [1, 2])
 def test_without_tf32_every_product_asks_for_full_precision(fuse, monkeypatch):
-    """There is no GPU here, but its program can be written down."""
-    monkeypatch.setattr(precision, "asked", lambda config, platform: None if config.tf32 else "highest")
-    step, picture = (products(text) for text in texts(small(tf32=False, parallel=Parallel(fuse=fuse)), "cuda"))
-    assert all(exact(line) for line in step + picture)
+    """No GPU is needed to lower a program for one."""
+    monkeypatch.setattr(precision, "matmul_precision", lambda config, platform: None if config.tf32 else "highest")
+    step, samples = (products(text) for text in texts(small(tf32=False, parallel=Parallel(fuse=fuse)), "cuda"))
+    assert all(exact(line) for line in step + samples)
     plain = [products(text) for text in texts(small(parallel=Parallel(fuse=fuse)), "cuda")]
-    assert [len(lines) for lines in plain] == [len(step), len(picture)]
-    # Forward, both gradients, and the penalty's. (The power iterations of spectral norm are always exact.)
+    assert [len(lines) for lines in plain] == [len(step), len(samples)]
+    # The forward passes, both gradients and the penalty. (Spectral norm's power iterations are always exact.)
     assert sum(not exact(line) for line in plain[0]) > 25
     assert not any(exact(line) for line in plain[1])
 
@@ -69,38 +70,38 @@ def test_on_a_cpu_the_program_is_the_same():
     assert texts(small(tf32=False), "cpu") == texts(small(), "cpu")
 
 
-def test_what_is_asked_on_which_platform():
+def test_the_precision_on_each_platform():
     for platform in ("gpu", "tpu", "cuda"):
-        assert precision.asked(small(), platform) is None
-        assert precision.asked(small(tf32=False), platform) == "highest"
-    assert precision.asked(small(tf32=False), "cpu") is None
+        assert precision.matmul_precision(small(), platform) is None
+        assert precision.matmul_precision(small(tf32=False), platform) == "highest"
+    assert precision.matmul_precision(small(tf32=False), "cpu") is None
 
 
-def test_what_was_asked_is_kept_with_a_checkpoint(monkeypatch):
-    def kept(**changes):
+def test_the_precision_is_saved_with_a_checkpoint(monkeypatch):
+    def saved(**changes):
         return Placement(small(**changes)).environment()["matmul_precision"]
 
-    assert (kept(), kept(tf32=False)) == ("default", "default")
+    assert (saved(), saved(tf32=False)) == ("default", "default")
     with jax.default_matmul_precision("high"):
-        assert kept() == "high"
-    asked = precision.asked
-    monkeypatch.setattr(precision, "asked", lambda config, platform: asked(config, "gpu"))
-    assert (kept(), kept(tf32=False)) == ("default", "highest")
+        assert saved() == "high"
+    matmul_precision = precision.matmul_precision
+    monkeypatch.setattr(precision, "matmul_precision", lambda config, platform: matmul_precision(config, "gpu"))
+    assert (saved(), saved(tf32=False)) == ("default", "highest")
 
 
-def test_tf32_is_part_of_what_a_run_is():
+def test_tf32_cannot_change_when_a_run_resumes():
     with pytest.raises(gan_jax.errors.UserError, match="tf32 was true and is now false"):
         configs.check_resume(small(), small(tf32=False))
     assert configs.from_json({k: v for k, v in configs.to_json(small()).items() if k != "tf32"}) == small()
 
 
 def test_bfloat16_stays_inside_the_networks():
-    """What a loss is given and what a penalty gives is float32, and so is all that is kept."""
+    """The inputs and results of a loss, the results of a penalty and the whole state are float32."""
     config, seen = small(precision="bfloat16"), []
     gan = make_gan(config, SPEC)
     assert gan.discriminator.dtype == jnp.bfloat16
 
-    def noted(function):
+    def recorded(function):
         def call(*arguments):
             result = function(*arguments)
             seen.extend(leaf.dtype for leaf in jax.tree.leaves((arguments, result)))
@@ -108,64 +109,64 @@ def test_bfloat16_stays_inside_the_networks():
 
         return call
 
-    [(weight, penalty, every)] = gan.discriminator_penalties
+    [term] = gan.discriminator_terms
 
-    def applied(*arguments):
-        value, state = penalty.apply(*arguments)
+    def apply(*arguments):
+        value, state = term.penalty.apply(*arguments)
         seen.append(value.dtype)
         return value, state
 
     gan = dataclasses.replace(
         gan,
-        loss=gan_jax.Loss(noted(gan.loss.generator), noted(gan.loss.discriminator)),
-        discriminator_penalties=((weight, penalty._replace(apply=applied), every),),
+        loss=gan_jax.Loss(recorded(gan.loss.generator), recorded(gan.loss.discriminator)),
+        discriminator_terms=(dataclasses.replace(term, penalty=term.penalty._replace(apply=apply)),),
     )
     batch = batch_spec(config, SPEC)
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
     after, metrics = jax.eval_shape(gan_jax.make_train_step(gan), state, batch)
     assert len(seen) >= 7
     assert set(seen) == {jnp.dtype(jnp.float32)}
-    kept = [leaf.dtype for leaf in jax.tree.leaves((after, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    assert set(kept) == {jnp.dtype(jnp.float32)}
+    floats = [leaf.dtype for leaf in jax.tree.leaves((after, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    assert set(floats) == {jnp.dtype(jnp.float32)}
     assert after.generator.model_state["batch_stats"]
 
 
-# ---- what comes of it
+# ---- the effect on training
 
 
 def curves(config: Config, workdir: Path) -> np.ndarray:
-    """Both losses of a run, each a mean over 20 steps: [300 / 20, 2]."""
+    """Trains 300 steps and returns both losses as means over 20 steps, `[15, 2]`."""
     train(config, workdir, stream=io.StringIO())
     rows = writer.read(workdir)
     assert [row["step"] for row in rows] == list(range(20, 301, 20))
     return np.array([[row["loss/generator"], row["loss/discriminator"]] for row in rows])
 
 
-def apart(a: np.ndarray, b: np.ndarray) -> float:
+def distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).mean())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_bfloat16_learns_along_the_same_curves(tmp_path):
-    """The demo's digits, 300 steps. Two seeds are 0.01 to 0.02 apart, whatever the precision."""
+    """300 steps of configs/digits.py. The curves of two seeds differ by 0.01 to 0.02, in either precision."""
     digits = configs.load(runs.ROOT / "configs" / "digits.py")
-    quiet = ["steps=300", "log.every=20", "log.tensorboard=false", "sample.every=300", "sample.gif=false"]
-    quiet += ["parallel.fuse=1", "checkpoint.every=300"]
+    common = ["steps=300", "log.every=20", "log.tensorboard=false", "sample.every=300", "sample.gif=false"]
+    common += ["parallel.fuse=1", "checkpoint.every=300"]
 
-    def learn(seed: int, *overrides: str) -> np.ndarray:
-        config = configs.override(digits, [*quiet, f"seed={seed}", *overrides])
+    def trained(seed: int, *overrides: str) -> np.ndarray:
+        config = configs.override(digits, [*common, f"seed={seed}", *overrides])
         return curves(config, tmp_path / f"{seed}{''.join(overrides)}")
 
     with runs.programs_kept(tmp_path / "programs"):
-        wide = [learn(seed) for seed in range(3)]
-        narrow = [learn(seed, "precision=bfloat16") for seed in range(2)]
+        float32 = [trained(seed) for seed in range(3)]
+        bfloat16 = [trained(seed, "precision=bfloat16") for seed in range(2)]
         players = ("generator", "discriminator")
-        hasty = learn(0, *(f"{player}_optimizer.learning_rate=4e-3" for player in players))
-    between_seeds = [apart(a, b) for a, b in itertools.combinations(wide, 2)]
+        too_fast = trained(0, *(f"{player}_optimizer.learning_rate=4e-3" for player in players))
+    between_seeds = [distance(a, b) for a, b in itertools.combinations(float32, 2)]
     tolerance = 1.5 * max(between_seeds)
-    assert max(apart(a, b) for a in narrow for b in wide) < tolerance
-    # The same draws lead nearer than that: bfloat16 is less of a change than another seed.
-    assert np.mean([apart(a, b) for a, b in zip(narrow, wide)]) < np.mean(between_seeds)
-    # A learning rate ten times too high is told apart, though it ends at the same losses.
-    assert min(apart(hasty, a) for a in wide) > tolerance
+    assert max(distance(a, b) for a in bfloat16 for b in float32) < tolerance
+    # With the same seed they are closer: bfloat16 changes a run less than another seed does.
+    assert np.mean([distance(a, b) for a, b in zip(bfloat16, float32)]) < np.mean(between_seeds)
+    # The comparison notices a learning rate that is ten times too high, although its final losses are the same.
+    assert min(distance(too_fast, a) for a in float32) > tolerance

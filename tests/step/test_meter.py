@@ -80,7 +80,7 @@ def test_reset_is_a_meter_of_nothing():
 
 def test_in_a_game_with_a_penalty_every_third_step():
     """Seven steps against the same seven without a meter."""
-    gan = games.make(discriminator_penalties=((1.0, gan_jax.penalties.r1(), 3),))
+    gan = games.make(discriminator_terms=(gan_jax.Term(1.0, gan_jax.penalties.r1(), 3),))
     batch = games.batches(8)
     _, history = games.play(gan, batch, 7)
     state = jax.jit(lambda: gan_jax.init(gan, jax.random.key(0), batch))()

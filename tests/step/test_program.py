@@ -36,9 +36,10 @@ def of_step(generator: Any = GENERATOR, penalties: tuple = (), **keywords: Any) 
     sgd = gan_jax.optimizers.sgd()
     gan = gan_jax.GAN(
         generator, dcgan.Discriminator(width=32, base=4, norm="none"), gan_jax.losses.non_saturating(), sgd, sgd,
-        gan_jax.latents.normal(8), discriminator_penalties=tuple((1.0, p(), 1) for p in penalties), **keywords,
+        gan_jax.latents.normal(8), **keywords,
+        discriminator_terms=tuple(gan_jax.Term(1.0, p()) for p in penalties),
     )  # fmt: skip
-    rows = [] if gan.rows == 1 else [gan.rows]
+    rows = [] if gan.batches_per_step == 1 else [gan.batches_per_step]
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*rows, *x.shape), x.dtype), BATCH)
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
     return flops(gan_jax.make_train_step(gan), state, batch)

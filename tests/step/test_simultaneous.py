@@ -19,7 +19,9 @@ LOSSES = ("non_saturating", "minimax", "least_squares", "wasserstein", "relativi
 @pytest.mark.parametrize("name", LOSSES)
 def test_both_players_move_against_the_old_other(name, update):
     loss, gamma = getattr(gan_jax.losses, name)(), 0.3
-    gan = games.make(loss=loss, update=update, discriminator_penalties=((gamma, gan_jax.penalties.r1_r2(), 1),))
+    gan = games.make(
+        loss=loss, update=update, discriminator_terms=(gan_jax.Term(gamma, gan_jax.penalties.r1_r2()),)
+    )
     batch = games.batches(4)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     z, g, d = latents_by_hand(state.key, 0, 0, 4), state.generator.params, state.discriminator.params
@@ -50,7 +52,7 @@ def test_both_players_move_against_the_old_other(name, update):
     }
     close({name: metrics[name] for name in expected}, expected)
     assert set(metrics) == set(games.play(games.make(
-        discriminator_penalties=((gamma, gan_jax.penalties.r1_r2(), 1),)), batch)[1][0])  # fmt: skip
+        discriminator_terms=(gan_jax.Term(gamma, gan_jax.penalties.r1_r2()),)), batch)[1][0])  # fmt: skip
 
 
 def test_the_last_of_several_turns_is_the_joint_one():

@@ -52,10 +52,10 @@ def step_by_hand(loss, state, rows, draws_of_turn, generator_draw):
 def test_discriminator_first_then_the_generator_against_the_new_one(disc_steps, share):
     """With a loss that reads both logits in both turns, so that each input of each turn counts."""
     gan = games.make(loss=gan_jax.losses.relativistic(), disc_steps=disc_steps, share_latents=share)
-    assert gan.rows == disc_steps + (not share)
-    batch = games.batches(*([gan.rows] if gan.rows > 1 else []), 4)
+    assert gan.batches_per_step == disc_steps + (not share)
+    batch = games.batches(*([gan.batches_per_step] if gan.batches_per_step > 1 else []), 4)
     state = gan_jax.init(gan, jax.random.key(0), batch)
-    rows = list(batch["image"]) if gan.rows > 1 else [batch["image"]]
+    rows = list(batch["image"]) if gan.batches_per_step > 1 else [batch["image"]]
     draws = [latents_by_hand(state.key, 0, turn, 4) for turn in range(disc_steps + 1)]
     own = draws[disc_steps - 1] if share else draws[disc_steps]
     turns = (rows, draws[:disc_steps]) if share else (rows[:-1], draws[:disc_steps])
@@ -154,7 +154,7 @@ def test_batch_statistics_change_in_their_own_turn_only(share):
     gan = games.make(
         generator=NormedGenerator(), discriminator=NormedDiscriminator(), disc_steps=2, share_latents=share
     )
-    batch = games.batches(gan.rows, 8)
+    batch = games.batches(gan.batches_per_step, 8)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     start = jax.tree.map(jnp.copy, state)
     after, _ = games.play(gan, batch, state=state)
@@ -220,8 +220,11 @@ def test_refresh_is_once_a_turn(disc_steps, microbatches):
 def test_microbatches_are_the_large_batch(share):
     """With a penalty on each player, for networks that keep samples apart."""
     keywords = {
-        "discriminator_penalties": ((0.5, gan_jax.penalties.r1_r2(), 1), (1.0, gan_jax.penalties.wgan_gp(), 2)),
-        "generator_penalties": ((0.1, gan_jax.penalties.reconstruction(), 1),),
+        "discriminator_terms": (
+            gan_jax.Term(0.5, gan_jax.penalties.r1_r2()),
+            gan_jax.Term(1.0, gan_jax.penalties.wgan_gp(), 2),
+        ),
+        "generator_terms": (gan_jax.Term(0.1, gan_jax.penalties.reconstruction()),),
         "share_latents": share,
     }
     batch = games.batches(8) if share else games.batches(2, 8)
@@ -251,7 +254,7 @@ def test_what_is_of_a_microbatch_is_named():
     batch = games.batches(8)
     assert mixed(batch) == []
     assert mixed(batch, discriminator=mlp.Discriminator(width=4, spectral=True)) == []
-    assert mixed(batch, discriminator_penalties=((1.0, gan_jax.penalties.r1_r2(), 1),)) == []
+    assert mixed(batch, discriminator_terms=(gan_jax.Term(1.0, gan_jax.penalties.r1_r2()),)) == []
     assert mixed(batch, generator=NormedGenerator(), discriminator=NormedDiscriminator()) == [
         "the generator's batch_stats",
         "the discriminator's batch_stats",
@@ -262,7 +265,7 @@ def test_what_is_of_a_microbatch_is_named():
         batch,
         generator=stylegan2.Generator((8, 8, 1), w_size=4, **style),
         discriminator=stylegan2.Discriminator(group=4, **style),
-        generator_penalties=((2.0, gan_jax.penalties.path_length(), 4),),
+        generator_terms=(gan_jax.Term(2.0, gan_jax.penalties.path_length(), 4),),
     ) == [
         "the generator's w_avg",
         "the state of the penalty path_length",
@@ -280,7 +283,7 @@ def test_a_running_mean_moves_once_a_part(microbatches):
 
 
 def test_a_batch_that_cannot_be_cut_is_refused():
-    with pytest.raises(ValueError, match=r"a batch of 6 .* can't be cut into 4 microbatches"):
+    with pytest.raises(ValueError, match=r"4 microbatches do not divide a batch of 6 "):
         games.play(games.make(microbatches=4), games.batches(6))
 
 
@@ -299,8 +302,8 @@ def test_bytes_and_floats_agree():
     ("keywords", "forwards"),
     [
         ({}, 1),
-        ({"generator_penalties": ((1.0, gan_jax.penalties.reconstruction(), 1),)}, 1),
-        ({"generator_penalties": ((1.0, gan_jax.penalties.reconstruction(), 4),)}, 1),
+        ({"generator_terms": (gan_jax.Term(1.0, gan_jax.penalties.reconstruction()),)}, 1),
+        ({"generator_terms": (gan_jax.Term(1.0, gan_jax.penalties.reconstruction(), 4),)}, 1),
         ({"share_latents": False}, 2),
         ({"disc_steps": 3}, 3),
         ({"disc_steps": 3, "share_latents": False}, 4),
@@ -308,7 +311,7 @@ def test_bytes_and_floats_agree():
 )
 def test_forward_passes_of_the_generator(keywords, forwards):
     gan = games.make(**keywords)
-    batch = games.batches(*([gan.rows] if gan.rows > 1 else []), 4)
+    batch = games.batches(*([gan.batches_per_step] if gan.batches_per_step > 1 else []), 4)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     gan.generator.calls = 0
     jax.make_jaxpr(gan_jax.make_train_step(gan).function)(state, batch)

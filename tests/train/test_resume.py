@@ -234,7 +234,7 @@ import os, signal, time
 from gan_jax.runtime.preemption import Preemption
 with Preemption() as asked:
     os.kill(os.getpid(), signal.SIGTERM)
-    assert asked.asked == "SIGTERM"
+    assert asked.signal_name == "SIGTERM"
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(30)
 """
@@ -243,7 +243,7 @@ with Preemption() as asked:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with Preemption() as asked:
         os.kill(os.getpid(), signal.SIGINT)
-        assert asked.asked == "SIGINT"
+        assert asked.signal_name == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before

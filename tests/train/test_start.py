@@ -10,7 +10,7 @@ import pytest
 
 import runs
 from devices import run_json
-from gan_jax.runtime.background_compiler import Ahead
+from gan_jax.runtime.background_compiler import BackgroundCompiler
 from gan_jax.runtime.startup_timings import Timings, process_age
 
 pytestmark = pytest.mark.timeout(120)
@@ -34,7 +34,7 @@ class Lowered:
 
 def test_a_program_is_compiled_beside_its_caller():
     timings, first, second = Timings(), Lowered(), Lowered()
-    ahead = Ahead("cpu", timings)
+    ahead = BackgroundCompiler("cpu", timings)
     programs = ahead("first", first), ahead("second", second)
     ahead.close()
     second.go.set()
@@ -48,7 +48,7 @@ def test_a_program_is_compiled_beside_its_caller():
 def test_on_a_gpu_nothing_runs_while_kernels_are_measured():
     lowered = Lowered()
     lowered.go.set()
-    ahead = Ahead("gpu", Timings())
+    ahead = BackgroundCompiler("gpu", Timings())
     program = ahead("step", lowered)
     assert lowered.thread is threading.current_thread()
     assert program(1, 2) == 3
@@ -56,7 +56,7 @@ def test_on_a_gpu_nothing_runs_while_kernels_are_measured():
 
 def test_what_the_compiler_refuses_is_raised_where_it_is_called():
     lowered = Lowered(ValueError("no such instruction"))
-    program = Ahead("cpu", Timings())("step", lowered)
+    program = BackgroundCompiler("cpu", Timings())("step", lowered)
     lowered.go.set()
     with pytest.raises(ValueError, match="no such instruction"):
         program()
@@ -109,7 +109,7 @@ def test_timings_of_a_run_and_one_compilation_of_each_program(tmp_path):
     assert set(found["beside"]) == {"state", "picture", "step"}
     assert found["total"] == pytest.approx(sum(found["phases"].values()), abs=0.01)
     # What was compiled ahead is what is called: the step has no name of its own, the picture's is `block`.
-    assert compiled.count("jit(<unnamed function>)") == 1, compiled
+    assert compiled.count("jit(program)") == 1, compiled
     assert compiled.count("jit(block)") == 1, compiled
 
 

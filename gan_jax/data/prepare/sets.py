@@ -1,4 +1,4 @@
-"""Brings a TFDS set into the form that training reads: `gan-jax prepare NAME`."""
+"""Prepares a TFDS set as array_record files, which training reads: `gan-jax prepare NAME`."""
 
 import difflib
 import importlib.util
@@ -19,17 +19,21 @@ def prepare_set(
     manual_dir: str | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
-    """Makes the TFDS set "NAME[/CONFIG][:VERSION]" as array_record in `data_dir`, and returns its folder.
+    """Prepares the TFDS set "NAME[/CONFIG][:VERSION]" as array_record in `data_dir` and returns its folder.
 
-    `data_dir` is TFDS_DATA_DIR or ~/tensorflow_datasets if None. In this order: a set that is there stays
-    as it is; a tfrecord copy gets array_record files beside its own; fashion_mnist is made from its four
-    files in `manual_dir`, or from Debian's package dataset-fashion-mnist; anything else is downloaded and
-    prepared by TFDS, with `manual_dir` for what it cannot download, which takes TensorFlow. Only the last
-    uses the network. `report` is given a line for each thing done. Raises UserError where the set cannot
-    be made.
+    `data_dir` None is TFDS_DATA_DIR or ~/tensorflow_datasets. The first of these cases applies:
+
+    1. The set has array_record files: nothing changes.
+    2. There is a tfrecord copy: array_record files are added to it.
+    3. The set is fashion_mnist, and its four files are in `manual_dir` or in Debian's package
+       dataset-fashion-mnist: it is made from them.
+    4. TFDS downloads and prepares the set. This needs TensorFlow and the network; files that TFDS cannot download
+       are read from `manual_dir`.
+
+    `report` is called with a line for each action. Raises UserError if the set cannot be prepared.
     """
     copies = layout.find_copies(name, data_dir)
-    ready = next((copy for copy in copies if copy.random_access), None)
+    ready = next((copy for copy in copies if copy.has_array_record), None)
     if ready is not None:
         report(f"{name} is ready in {ready.path}")
         return ready.path
@@ -48,7 +52,7 @@ def prepare_set(
 
 
 def _fashion_mnist_files(name: str, manual_dir: str | None) -> Path | None:
-    """The folder with its four files; None for another set, or where none was named and Debian's is absent."""
+    """Returns the folder with the four files, or None for another set or if Debian's package is not installed."""
     if name.split(":")[0] != "fashion_mnist":
         return None
     folder = Path(manual_dir).expanduser() if manual_dir else DEBIAN_FOLDER
@@ -69,11 +73,11 @@ def _prepare_with_tensorflow(name: str, data_dir: Path, manual_dir: str | None) 
     if wanted not in known:
         near = difflib.get_close_matches(wanted, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see tensorflow.org/datasets/catalog"
-        raise UserError(f"TFDS has no set '{wanted}', and '{data_dir}' holds none of that name: {hint}")
+        raise UserError(f"TFDS has no set '{wanted}', and '{data_dir}' has no set of that name: {hint}")
     if importlib.util.find_spec("tensorflow") is None:
         other = " (or `apt-get install dataset-fashion-mnist`)" if wanted == "fashion_mnist" else ""
         raise UserError(
-            f"preparing '{name}' needs TensorFlow once, training does not: "
+            f"preparing '{name}' needs TensorFlow once (training does not): "
             f"run `pip install 'gan_jax[prepare]'`{other}"
         )
     try:
@@ -82,6 +86,6 @@ def _prepare_with_tensorflow(name: str, data_dir: Path, manual_dir: str | None) 
         )
         config = tensorflow_datasets.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
         builder.download_and_prepare(download_config=config)
-    except Exception as error:  # a builder may raise anything
+    except Exception as error:  # a builder may raise any exception
         raise UserError(f"TFDS could not prepare '{name}': {type(error).__name__}: {reason(error)}") from error
     return Path(builder.data_dir)

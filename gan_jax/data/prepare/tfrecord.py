@@ -1,7 +1,7 @@
 """Reads TFRecord files without TensorFlow.
 
-A record is its length (uint64, little-endian), the masked CRC-32C of these 8 bytes, the bytes, and their
-masked CRC-32C: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+A record consists of its length (uint64, little-endian), the masked CRC-32C of the length, the content, and the
+masked CRC-32C of the content: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 """
 
 import functools
@@ -13,49 +13,49 @@ import numpy as np
 
 from ...errors import UserError
 
-_BLOCK = 2048
-_POLYNOMIAL = 0x82F63B78  # Castagnoli's, bits reversed
+_BLOCK = 2048  # bytes whose CRC is computed at once
+_POLYNOMIAL = 0x82F63B78  # Castagnoli's polynomial, bits reversed
 
 
 def read_tfrecord(path: Path) -> Iterator[bytes]:
-    """The records of a file in order. Raises UserError naming the record where the file is damaged."""
-    left = path.stat().st_size
+    """Yields the records of a file in order. Raises UserError that names the record if the file is damaged."""
+    remaining = path.stat().st_size
     with path.open("rb") as file:
         number = 0
-        while head := file.read(12):
-            left -= 12
-            if len(head) < 12:
+        while header := file.read(12):
+            remaining -= 12
+            if len(header) < 12:
                 raise _damaged(path, number, "the file ends within it")
-            length, check = struct.unpack("<QI", head)
-            if masked_crc32c(head[:8]) != check:
+            length, checksum = struct.unpack("<QI", header)
+            if masked_crc32c(header[:8]) != checksum:
                 raise _damaged(path, number, "the checksum of its length does not match")
-            if length + 4 > left:
+            if length + 4 > remaining:
                 raise _damaged(path, number, "the file ends within it")
-            record, (check,) = file.read(length), struct.unpack("<I", file.read(4))
-            if masked_crc32c(record) != check:
+            record, (checksum,) = file.read(length), struct.unpack("<I", file.read(4))
+            if masked_crc32c(record) != checksum:
                 raise _damaged(path, number, "its checksum does not match")
-            left -= length + 4
+            remaining -= length + 4
             yield record
             number += 1
 
 
 def masked_crc32c(content: bytes) -> int:
-    """TFRecord's checksum: the CRC-32C rotated right by 15 bits, plus a constant."""
+    """Returns the checksum of TFRecord: the CRC-32C rotated right by 15 bits, plus a constant."""
     crc = crc32c(content)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def crc32c(content: bytes) -> int:
-    """CRC-32C (RFC 3720), about 100 MB/s.
+    """Returns the CRC-32C (RFC 3720), at about 100 MB/s.
 
-    The CRC is linear over GF(2): that of a block is the exclusive or, over its bytes, of the CRC of that byte
-    followed by as many zeros as bytes come after it. Those are looked up in a table [position, byte].
+    The CRC is linear over GF(2). So the CRC of a block is the exclusive or of one CRC for each byte: that of the
+    byte followed by zeros up to the end of the block. A table [position, byte] holds these CRCs.
     """
     table = _table()
     values = np.frombuffer(content, np.uint8)
     state = 0xFFFFFFFF
     start = 0
-    # The odd piece first, so that all later ones are whole blocks.
+    # The shorter block comes first, so that all later blocks are whole.
     stop = len(values) % _BLOCK or _BLOCK
     while start < len(values):
         block = values[start:stop]
@@ -63,7 +63,7 @@ def crc32c(content: bytes) -> int:
             for value in block:
                 state = int(table[-1, (state ^ int(value)) & 0xFF]) ^ (state >> 8)
         else:
-            # A register of 32 bits acts as if it were mixed into the next 4 bytes.
+            # The 32-bit register of the bytes before has the effect of an exclusive or with the next 4 bytes.
             block = block.copy()
             block[:4] ^= np.frombuffer(struct.pack("<I", state), np.uint8)
             rows = np.arange(_BLOCK - len(block), _BLOCK)
@@ -74,7 +74,7 @@ def crc32c(content: bytes) -> int:
 
 @functools.cache
 def _table() -> np.ndarray:
-    """uint32 [_BLOCK, 256]: the CRC register after the byte and the zeros up to the end of the block."""
+    """Returns uint32 [_BLOCK, 256]: the CRC register after the byte and the zeros up to the end of the block."""
     single = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         single = np.where(single & 1, (single >> 1) ^ np.uint32(_POLYNOMIAL), single >> 1).astype(np.uint32)

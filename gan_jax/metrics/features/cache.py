@@ -1,7 +1,7 @@
-"""Features of the data, kept in the user's cache folder: they are the same for every generator measured on it.
+"""Features of the data, kept in the user's cache folder, because they are the same for every generator.
 
-A file is `features/<digest of its key>.npz` in `compilation_cache.home()`, without pickle, and holds its key. One
-that is torn, or holds another key, is computed again. `GAN_JAX_CACHE=off` keeps none.
+A file is `features/<digest of its key>.npz` in `compilation_cache.home()`. It holds its key and no pickles. If it
+is damaged, or holds another key, the features are computed again. `GAN_JAX_CACHE=off` turns the cache off.
 """
 
 import contextlib
@@ -9,22 +9,22 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import time
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...runtime import compilation_cache
+from ...runtime.files import write_atomically
 from ..frechet import Statistics, statistics
 
-FORMAT = 1  # a change of what the files hold raises it
-LARGEST_BYTES = 2**29  # 60,000 images in 2048 numbers; of more the statistics alone are kept
+FORMAT = 1  # raised by every change of the files' content
+LARGEST_BYTES = 2**29  # of a file: 60,000 images with 2048 features. Of more images only the statistics are kept
 LIMIT_BYTES = 2**32  # of the folder
 KEY = ("extractor", "weights", "resize", "quantisation", "data", "split", "count", "seed")
 
@@ -32,7 +32,13 @@ Arrays = dict[str, np.ndarray]
 
 
 class Features(NamedTuple):
-    """features: float32 [N, D]. logits: float32 [N, K], where there are some. labels: the data's, int32 [N]."""
+    """Features of the data.
+
+    Attributes:
+        features: float32 `[N, D]`.
+        logits: float32 `[N, K]`, or None.
+        labels: those of the data, int32 `[N]`, or None.
+    """
 
     features: np.ndarray
     logits: np.ndarray | None = None
@@ -41,14 +47,15 @@ class Features(NamedTuple):
 
 def reference_key(
     *, extractor: str, weights: str, resize: str, quantisation: str, data: str, split: str, count: int, seed: int
-) -> dict[str, Any]:
-    """Everything that features of the data depend on.
+) -> dict[str, object]:
+    """Returns the key of cached features: everything that they depend on.
 
     Args:
-        extractor, weights, resize: as in `Extractor`.
+        extractor, weights, resize: see `Extractor`.
         quantisation: how images become bytes.
-        data: the source's fingerprint.
-        split, count, seed: which rows of it: a random `count` of them by `seed`.
+        data: fingerprint of the source.
+        split: part of the data.
+        count, seed: the number of images, and the seed that chooses them.
     """
     return dict(
         extractor=extractor,
@@ -62,30 +69,30 @@ def reference_key(
     )
 
 
-def cached_features(key: Mapping[str, Any], compute: Callable[[], Features]) -> Features:
-    """The features under a key, by `compute` where they are not kept yet, or are too many to keep.
+def cached_features(key: Mapping[str, object], compute: Callable[[], Features]) -> Features:
+    """Returns the cached features of a key. If there are none, it computes them, and caches them if they fit.
 
     Args:
-        key: as `reference_key` makes it; more may be added.
+        key: the result of `reference_key`; entries may be added.
 
     Raises:
-        ValueError: the key lacks something.
+        ValueError: an entry is missing in the key.
     """
     _check_key(key)
 
     def arrays() -> Arrays:
-        found = compute()._asdict()
+        computed = compute()._asdict()
         types = {"features": np.float32, "logits": np.float32, "labels": np.int32}
-        return {name: np.asarray(value, types[name]) for name, value in found.items() if value is not None}
+        return {name: np.asarray(value, types[name]) for name, value in computed.items() if value is not None}
 
     return Features(**cached_arrays({"kind": "features", **key}, arrays))
 
 
-def cached_statistics(key: Mapping[str, Any], compute: Callable[[], np.ndarray]) -> Statistics:
-    """The mean and covariance of the features under a key; `compute` gives the features `[N, D]`.
+def cached_statistics(key: Mapping[str, object], compute: Callable[[], np.ndarray]) -> Statistics:
+    """Returns the cached mean and covariance of a key's features; `compute` returns the features `[N, D]`.
 
     Raises:
-        ValueError: the key lacks something, or the features have no statistics.
+        ValueError: an entry is missing in the key, or the features have no statistics (see `statistics`).
     """
     _check_key(key)
 
@@ -93,78 +100,71 @@ def cached_statistics(key: Mapping[str, Any], compute: Callable[[], np.ndarray])
         mean, covariance, count = statistics(compute())
         return {"mean": mean, "covariance": covariance, "count": np.asarray(count)}
 
-    found = cached_arrays({"kind": "statistics", **key}, arrays)
-    return Statistics(found["mean"], found["covariance"], int(found["count"]))
+    cached = cached_arrays({"kind": "statistics", **key}, arrays)
+    return Statistics(cached["mean"], cached["covariance"], int(cached["count"]))
 
 
-def cached_arrays(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
-    """Named arrays under a key of JSON values. What can't be kept is given all the same, with a warning."""
+def cached_arrays(key: Mapping[str, object], compute: Callable[[], Arrays]) -> Arrays:
+    """Returns the cached arrays of a key of JSON values, or else those of `compute`, which it caches.
+
+    It warns if the arrays can't be cached.
+    """
     text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
     home = folder() if compilation_cache.wanted() else None
     path = home / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.npz" if home else None
-    if path and (found := _load(path, text)) is not None:
-        return found
+    if path and (cached := _load(path, text)) is not None:
+        return cached
     arrays = compute()
     if path and sum(array.nbytes for array in arrays.values()) <= LARGEST_BYTES:
         try:
             _store(path, text, arrays)
         except OSError as error:
             reason = f"{error.filename or path}: {error.strerror or error}"
-            warnings.warn(f"features of the data are not kept: {reason}", stacklevel=2)
+            warnings.warn(f"the features of the data are not cached: {reason}", stacklevel=2)
     return arrays
 
 
 def folder() -> Path:
-    """Where features are kept: beside the compiled programs."""
+    """Returns the folder of cached features. It lies beside that of compiled programs."""
     return compilation_cache.home() / "features"
 
 
-def _check_key(key: Mapping[str, Any]) -> None:
+def _check_key(key: Mapping[str, object]) -> None:
     missing = [name for name in KEY if name not in key]
     if missing:
-        raise ValueError(f"the key of kept features lacks {', '.join(missing)}: make it by reference_key")
+        raise ValueError(f"the key of cached features lacks {', '.join(missing)}: make it by reference_key")
 
 
 def _load(path: Path, text: str) -> Arrays | None:
-    """The arrays of a file; None where it is missing, torn (every array has a checksum), or of another key."""
+    """Returns the arrays of a file; None if it is missing, damaged (arrays have checksums), or of another key."""
     try:
-        compilation_cache.own(path.parent)
+        compilation_cache.make_private(path.parent)
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        os.utime(path)  # in use: the oldest are removed first
+        os.utime(path)  # the files that are unused longest are removed first
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
     return arrays if arrays.pop("key", np.asarray("")).tolist() == text else None
 
 
 def _store(path: Path, text: str, arrays: Arrays) -> None:
-    """The whole file, or none: others read this folder meanwhile."""
+    """Writes a file in one rename, because other processes read and write this folder too."""
     for home in (path.parent.parent, path.parent):
-        compilation_cache.own(home)
+        compilation_cache.make_private(home)
     content = io.BytesIO()
     np.savez(content, **{**arrays, "key": np.asarray(text)})  # pyright: ignore[reportArgumentType]
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    try:
-        with open(handle, "wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    write_atomically(path, content.getvalue(), mode=0o600, concurrent=True)
     _tidy(path.parent)
 
 
 def _tidy(home: Path) -> None:
-    """Removes the files longest unused, and what a killed process left half written an hour ago."""
+    """Removes the files that are unused longest, and temporary files that a killed process left an hour ago."""
     total, entries = 0, []
     for path in home.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another process tidies too
+        with contextlib.suppress(FileNotFoundError):  # another process may remove it now
             entries.append((path.stat(), path))
-    for found, path in sorted(entries, key=lambda entry: entry[0].st_mtime, reverse=True):
-        left = path.suffix == ".tmp" and time.time() - found.st_mtime > 3600
-        total += found.st_size if path.suffix == ".npz" else 0
-        if left or (path.suffix == ".npz" and total > LIMIT_BYTES):
+    for status, path in sorted(entries, key=lambda entry: entry[0].st_mtime, reverse=True):
+        abandoned = path.suffix == ".tmp" and time.time() - status.st_mtime > 3600
+        total += status.st_size if path.suffix == ".npz" else 0
+        if abandoned or (path.suffix == ".npz" and total > LIMIT_BYTES):
             path.unlink(missing_ok=True)

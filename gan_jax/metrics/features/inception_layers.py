@@ -1,18 +1,21 @@
-"""Inception-v3 as a table: the network of December 2015 that FID and the Inception score are defined with.
+"""Inception-v3 as a table of layers: the network of December 2015 that defines FID and the Inception score.
 
-Szegedy et al., "Rethinking the Inception architecture for computer vision", 2015, in the form TensorFlow
-published, by the names of PyTorch's ports of it. It differs from later ones in its pools (the mean is over pixels
-inside the image, and the last block takes the maximum) and in its 1008 classes.
+Szegedy et al., "Rethinking the Inception architecture for computer vision", 2015, as TensorFlow published it; the
+names are those of its PyTorch ports. It differs from later versions in its pools (a mean is over the pixels inside
+the image, and the last block takes the maximum) and in its 1008 classes.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 CLASSES = 1008
 
+Node: TypeAlias = "Conv | Pool | Chain | Concat"
+T = TypeVar("T")
+
 
 class Conv(NamedTuple):
-    """A convolution, its batch norm and a ReLU."""
+    """A convolution, a batch norm and a ReLU."""
 
     name: str
     features: int
@@ -22,7 +25,7 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """The "max" or the "mean" of 3 x 3 pixels."""
+    """A pool over 3 x 3 pixels; `kind` is "max" or "mean"."""
 
     kind: str
     stride: int = 1
@@ -30,26 +33,29 @@ class Pool(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """One after the other."""
+    """Layers one after the other."""
 
-    layers: tuple
+    layers: tuple[Node, ...]
 
 
 class Concat(NamedTuple):
-    """Side by side, joined along the channels."""
+    """Branches side by side, joined along the channels."""
 
-    branches: tuple
-
-
-def _block(name: str, *branches: tuple) -> Concat:
-    """Branches that are chains, their convolutions' names within the block."""
-    return Concat(tuple(Chain(tuple(_within(name, layer) for layer in branch)) for branch in branches))
+    branches: tuple[Node, ...]
 
 
-def _within(name: str, layer: Any) -> Any:
+def _block(name: str, *branches: tuple[Node, ...]) -> Concat:
+    """Makes a chain of each branch, and puts the block's name before those of its convolutions."""
+    return Concat(tuple(Chain(tuple(_prefixed(name, layer) for layer in branch)) for branch in branches))
+
+
+def _prefixed(name: str, layer: Node) -> Node:
     if isinstance(layer, Concat):
-        return Concat(tuple(_within(name, branch) for branch in layer.branches))
+        return Concat(tuple(_prefixed(name, branch) for branch in layer.branches))
     return layer._replace(name=f"{name}.{layer.name}") if isinstance(layer, Conv) else layer
+
+
+# The blocks that the PyTorch ports call InceptionA to InceptionE.
 
 
 def _a(name: str, pooled: int) -> Concat:
@@ -116,7 +122,7 @@ def _half(name: str, features: int) -> Conv:
 
 
 def _cross(name: str) -> Concat:
-    """A row and a column side by side."""
+    """A convolution 1 x 3 and one 3 x 1, side by side."""
     return Concat((Conv(f"{name}a", 384, (1, 3)), Conv(f"{name}b", 384, (3, 1))))
 
 
@@ -124,7 +130,7 @@ _HALF_POOL = Pool("max", 2, "VALID")
 
 NETWORK = Chain(
     (
-        _half("Conv2d_1a_3x3", 32),  # from [299, 299, 3]
+        _half("Conv2d_1a_3x3", 32),  # the input is [299, 299, 3]
         Conv("Conv2d_2a_3x3", 32, (3, 3), padding="VALID"),
         Conv("Conv2d_2b_3x3", 64, (3, 3)),
         _HALF_POOL,
@@ -140,26 +146,26 @@ NETWORK = Chain(
 )
 
 
-def run(node: Any, x: Any, leaf: Callable[[Any, Any], Any], join: Callable[[list], Any]) -> Any:
-    """`x` through the table: `leaf(layer, x)` for a `Conv` or a `Pool`, and `join` of the branches' results."""
+def run(node: Node, x: T, apply_layer: Callable[[Conv | Pool, T], T], join: Callable[[list[T]], T]) -> T:
+    """Passes `x` through the table: `apply_layer` for a `Conv` or a `Pool`, `join` for branches' results."""
     if isinstance(node, Chain):
         for layer in node.layers:
-            x = run(layer, x, leaf, join)
+            x = run(layer, x, apply_layer, join)
         return x
     if isinstance(node, Concat):
-        return join([run(branch, x, leaf, join) for branch in node.branches])
-    return leaf(node, x)
+        return join([run(branch, x, apply_layer, join) for branch in node.branches])
+    return apply_layer(node, x)
 
 
 def convolutions() -> Iterator[tuple[Conv, int]]:
-    """Every convolution, with the number of channels that it takes."""
+    """Yields each convolution with the number of its input channels."""
     found: list[tuple[Conv, int]] = []
 
-    def leaf(layer: Conv | Pool, channels: int) -> int:
+    def count_channels(layer: Conv | Pool, channels: int) -> int:
         if isinstance(layer, Pool):
             return channels
         found.append((layer, channels))
         return layer.features
 
-    run(NETWORK, 3, leaf, sum)
+    run(NETWORK, 3, count_channels, sum)
     return iter(found)

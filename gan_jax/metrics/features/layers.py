@@ -1,4 +1,4 @@
-"""Layers of frozen networks, which are only ever run forward: float32, NHWC, kernels `[kh, kw, I, O]`."""
+"""Layers of frozen networks, without derivatives: float32, NHWC, kernels `[kh, kw, I, O]`."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,14 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-# Published figures were computed in full float32; some platforms' default is less.
+# Published numbers were computed in full float32; the default of some platforms is less.
 EXACT = lax.Precision.HIGHEST
 
 
 class Affine(NamedTuple):
-    """Attributes:
-    kernel: `[kh, kw, I, O]`, depthwise `[kh, kw, 1, C]`, or of a linear layer `[I, O]`.
-    bias: `[O]`.
+    """Parameters of a convolution or a linear layer.
+
+    Attributes:
+        kernel: `[kh, kw, I, O]`; depthwise `[kh, kw, 1, C]`; of a linear layer `[I, O]`.
+        bias: `[O]`.
     """
 
     kernel: np.ndarray
@@ -23,20 +25,20 @@ class Affine(NamedTuple):
 
 
 def fold(state: Mapping[str, np.ndarray], conv: str, norm: str, eps: float) -> Affine:
-    """A PyTorch convolution without bias, and the batch norm after it, as one convolution with a bias.
+    """Merges a PyTorch convolution without bias and the batch norm after it into one convolution with a bias.
 
     gamma (w * x - mean) / sqrt(var + eps) + beta = (s w) * x + (beta - s mean), s = gamma / sqrt(var + eps).
 
     Args:
         state: PyTorch's state dict; its kernels are `[O, I, kh, kw]`.
-        conv: name of the convolution in it.
-        norm: name of the batch norm.
-        eps: the batch norm's.
+        conv: name of the convolution in `state`.
+        norm: name of the batch norm in `state`.
+        eps: epsilon of the batch norm.
     """
-    read = {name: np.asarray(state[f"{norm}.{name}"], np.float64) for name in _NORM}
-    scale = read["weight"] / np.sqrt(read["running_var"] + eps)
+    parts = {name: np.asarray(state[f"{norm}.{name}"], np.float64) for name in _NORM}
+    scale = parts["weight"] / np.sqrt(parts["running_var"] + eps)
     kernel = np.asarray(state[f"{conv}.weight"], np.float64).transpose(2, 3, 1, 0) * scale
-    bias = read["bias"] - scale * read["running_mean"]
+    bias = parts["bias"] - scale * parts["running_mean"]
     return Affine(kernel.astype(np.float32), bias.astype(np.float32))
 
 
@@ -44,13 +46,13 @@ _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def linear(state: Mapping[str, np.ndarray], name: str) -> Affine:
-    """A PyTorch linear layer, whose weight is `[O, I]`."""
+    """Returns a PyTorch linear layer of `state`, whose weight is `[O, I]` there."""
     kernel, bias = (np.asarray(state[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
     return Affine(np.ascontiguousarray(kernel.T), bias)
 
 
 def conv(x: jax.Array, layer: Affine, *, stride: int = 1, padding: str = "SAME") -> jax.Array:
-    """`[N, H, W, I]` to `[N, H', W', O]`; "SAME" and "VALID" are TensorFlow's."""
+    """Convolves `[N, H, W, I]` to `[N, H', W', O]`; "SAME" and "VALID" are defined as in TensorFlow."""
     out = lax.conv_general_dilated(
         x, jnp.asarray(layer.kernel), (stride, stride), padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=EXACT,
@@ -59,10 +61,10 @@ def conv(x: jax.Array, layer: Affine, *, stride: int = 1, padding: str = "SAME")
 
 
 def depthwise(x: jax.Array, layer: Affine, *, stride: int = 1) -> jax.Array:
-    """Each channel by a kernel of its own `[kh, kw, 1, C]`, padding "SAME".
+    """Convolves each channel with its own kernel, `[kh, kw, 1, C]`, with padding "SAME".
 
-    A weighted sum of shifted images: on a CPU EfficientNet-Lite0 takes an eighth of the time that it takes with
-    the native grouped convolution.
+    It is computed as a weighted sum of shifted images. On a CPU EfficientNet-Lite0 then needs an eighth of the
+    time that it needs with the native grouped convolution.
     """
     kernel = jnp.asarray(layer.kernel)
     pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), "SAME")
@@ -75,12 +77,12 @@ def depthwise(x: jax.Array, layer: Affine, *, stride: int = 1) -> jax.Array:
 
 
 def max_pool(x: jax.Array, *, stride: int, padding: str) -> jax.Array:
-    """The largest of 3 x 3 pixels."""
+    """Returns the maximum of each window of 3 x 3 pixels."""
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, stride, stride, 1), padding)
 
 
 def mean_pool(x: jax.Array) -> jax.Array:
-    """The mean of those of the 3 x 3 pixels around each pixel that lie inside the image."""
+    """Returns the mean of the 3 x 3 pixels around each pixel, without pixels outside the image."""
     for axis in (1, 2):
         n = x.shape[axis]
         padded = jnp.pad(x, [(1, 1) if a == axis else (0, 0) for a in range(4)])
@@ -92,5 +94,5 @@ def mean_pool(x: jax.Array) -> jax.Array:
 
 
 def three_channels(images: jax.Array) -> jax.Array:
-    """Images of one channel as grey ones of three."""
+    """Repeats the channel of grey images; images of three channels stay."""
     return jnp.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images

@@ -1,11 +1,11 @@
-"""Layers that the architectures share."""
+"""Layers that several architectures use."""
 
 from .base import BatchNorm as BatchNorm
 from .base import Conv as Conv
 from .base import ConvTranspose as ConvTranspose
 from .base import Dense as Dense
 from .base import Embed as Embed
-from .base import Initializer as Initializer
+from .base import GroupedConv as GroupedConv
 from .base import Norm as Norm
 from .base import SpectralNormed as SpectralNormed
 from .base import check_counts as check_counts

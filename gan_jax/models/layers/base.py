@@ -1,49 +1,50 @@
-"""Blocks that the architectures share. Parameters are float32; `dtype` is what the layer computes in."""
+"""Layers and checks that several architectures use. Parameters are float32; layers compute in `dtype`."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 from jax.core import Tracer
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
 
-from ...ops import conv, conv_transpose
-from ...types import Labels
+from ...ops import conv, conv_transpose, grouped_conv
+from ...types import Labels, PyTree, Variables
 
 Norm = Literal["batch", "spectral", "none"]
-Initializer = Any
 
 _SPECTRAL = "spectral"
 
 
-def _direction(vector: jax.Array) -> jax.Array:
+def _unit(vector: jax.Array) -> jax.Array:
     return vector / (jnp.linalg.norm(vector) + 1e-12)
 
 
 def _matrix(kernel: jax.Array) -> jax.Array:
-    """A kernel `[..., O]` as the matrix `[fan in, O]` whose largest singular value is meant."""
+    """Reshapes a kernel `[..., O]` to the matrix `[fan-in, O]` whose largest singular value is used."""
     return kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
 
 
-def _exact(a: jax.Array, b: jax.Array) -> jax.Array:
-    """A product in full float32 also where the platform's default is less: a norm has to be one."""
+def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Multiplies in full float32, even where the platform's default precision is lower: norms must be exact."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-def spectral_refresh(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """One power iteration for every spectrally normalised kernel: u <- W^T v / ||.||, v = W u / ||W u||."""
+def spectral_refresh(variables: Variables) -> dict[str, PyTree]:
+    """Makes one power iteration for every spectrally normalised kernel: u <- W^T v / ||.||, v = W u / ||W u||."""
     if _SPECTRAL not in variables:
         return dict(variables)
 
-    def walk(params: Mapping[str, Any], vectors: Mapping[str, Any]) -> dict[str, Any]:
-        def iterate(name: str) -> Any:
+    def walk(params: Mapping[str, PyTree], vectors: Mapping[str, PyTree]) -> dict[str, PyTree]:
+        def iterate(name: str) -> PyTree:
             if name != "u":
                 return walk(params[name], vectors[name])
             matrix = _matrix(params["kernel"])
-            return _direction(_exact(matrix.T, _direction(_exact(matrix, vectors["u"]))))
+            return _unit(_matmul(matrix.T, _unit(_matmul(matrix, vectors["u"]))))
 
         return {name: iterate(name) for name in vectors}
 
@@ -51,25 +52,26 @@ def spectral_refresh(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SpectralNormed(nn.Module):
-    """A network whose spectrally normalised layers iterate once at the start of its own turn."""
+    """A network whose spectrally normalised layers make one power iteration before each of its own updates."""
 
     @nn.nowrap
-    def refresh(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def refresh(self, variables: Variables) -> dict[str, PyTree]:
         return spectral_refresh(variables)
 
 
 class _Layer(nn.Module):
-    """A kernel, divided by its largest singular value where `spectral`, and a bias where `use_bias`.
+    """A layer with a kernel, and a bias if `use_bias`. With `spectral`, the kernel has spectral normalisation.
 
-    The singular value is `v . W u` with u, v held constant, u kept in the collection "spectral". Miyato et
-    al., "Spectral normalization for generative adversarial networks", 2018, algorithm 1.
+    Spectral normalisation divides the kernel by its largest singular value, `v . W u`. The gradient treats u and v
+    as constants, and the collection "spectral" keeps u. Miyato et al., "Spectral normalization for generative
+    adversarial networks", 2018, algorithm 1.
     """
 
     features: int
     use_bias: bool = True
     spectral: bool = False
     kernel_init: Initializer = nn.initializers.lecun_normal()
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def _kernel(self, shape: tuple[int, ...]) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
@@ -78,14 +80,14 @@ class _Layer(nn.Module):
         return kernel.astype(self.dtype)
 
     def _singular_value(self, kernel: jax.Array) -> jax.Array:
-        def start() -> jax.Array:
-            return _direction(jax.random.normal(self.make_rng("params"), (kernel.shape[-1],), jnp.float32))
+        def init_u() -> jax.Array:
+            return _unit(jax.random.normal(self.make_rng("params"), (kernel.shape[-1],), jnp.float32))
 
-        u = lax.stop_gradient(self.variable(_SPECTRAL, "u", start).value)
-        image = _exact(_matrix(kernel), u)
-        return _exact(lax.stop_gradient(_direction(image)), image)
+        u = lax.stop_gradient(self.variable(_SPECTRAL, "u", init_u).value)
+        product = _matmul(_matrix(kernel), u)
+        return _matmul(lax.stop_gradient(_unit(product)), product)
 
-    def _finish(self, x: jax.Array, features: int) -> jax.Array:
+    def _add_bias(self, x: jax.Array, features: int) -> jax.Array:
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32).astype(self.dtype)
             x = x + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
@@ -93,16 +95,16 @@ class _Layer(nn.Module):
 
 
 class Dense(_Layer):
-    """`[..., I]` to `[..., features]`."""
+    """Fully connected layer: maps `[..., I]` to `[..., features]`."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self._kernel((x.shape[-1], self.features))
-        return self._finish(x.astype(self.dtype) @ kernel, self.features)
+        return self._add_bias(x.astype(self.dtype) @ kernel, self.features)
 
 
 class Conv(_Layer):
-    """`[N, H, W, I]` to `[N, H', W', features]`; see `ops.conv`."""
+    """Convolution: maps `[N, H, W, I]` to `[N, H', W', features]`; see `ops.conv`."""
 
     size: int = 3
     stride: int = 1
@@ -112,11 +114,27 @@ class Conv(_Layer):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self._kernel((self.size, self.size, x.shape[-1], self.features))
         x = conv(x.astype(self.dtype), kernel, stride=self.stride, padding=self.padding)
-        return self._finish(x, self.features)
+        return self._add_bias(x, self.features)
+
+
+class GroupedConv(_Layer):
+    """Convolution in groups, which keeps the size: maps `[N, H, W, I]` to `[N, H, W, features]`."""
+
+    groups: int = 1
+    size: int = 3
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self._kernel((self.size, self.size, x.shape[-1] // self.groups, self.features))
+        x = grouped_conv(x.astype(self.dtype), kernel, groups=self.groups, padding=self.size // 2)
+        return self._add_bias(x, self.features)
 
 
 class ConvTranspose(_Layer):
-    """`[N, h, w, I]` to `[N, H, W, features]`; see `ops.conv_transpose`. The kernel is `[k, k, I, features]`."""
+    """Transposed convolution: maps `[N, h, w, I]` to `[N, H, W, features]`; see `ops.conv_transpose`.
+
+    The kernel is `[k, k, I, features]`.
+    """
 
     size: int = 4
     stride: int = 2
@@ -126,28 +144,28 @@ class ConvTranspose(_Layer):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = jnp.swapaxes(self._kernel((self.size, self.size, x.shape[-1], self.features)), 2, 3)
         x = conv_transpose(x.astype(self.dtype), kernel, stride=self.stride, padding=self.padding)
-        return self._finish(x, self.features)
+        return self._add_bias(x, self.features)
 
 
 class Embed(_Layer):
-    """Labels `[B]` to their rows of the kernel `[classes, features]`; `spectral` divides the whole table."""
+    """Maps labels `[B]` to rows of the kernel `[classes, features]`; `spectral` normalises the whole kernel."""
 
     use_bias: bool = False
     classes: int = 1
 
     @nn.compact
     def __call__(self, label: Labels) -> jax.Array:
-        return self._finish(jnp.take(self._kernel((self.classes, self.features)), label, axis=0), self.features)
+        return self._add_bias(jnp.take(self._kernel((self.classes, self.features)), label, axis=0), self.features)
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over the global batch: under `pmap` the statistics are reduced over `axis_name`.
+    """Batch normalisation over the global batch; under `pmap` the statistics are reduced over `axis_name`.
 
-    Statistics are computed and kept in float32. Without `affine` no gain and bias follow. Ioffe and Szegedy, 2015.
+    Statistics are float32. `affine` adds a learned gain and bias. Ioffe and Szegedy, 2015.
     """
 
-    dtype: Any = jnp.float32
-    scale_init: Initializer = nn.initializers.ones
+    dtype: DTypeLike = jnp.float32
+    scale_init: Callable[..., jax.Array] = nn.initializers.ones
     epsilon: float = 1e-5
     affine: bool = True
 
@@ -168,29 +186,27 @@ class BatchNorm(nn.Module):
 
 
 def check_counts(**counts: int) -> None:
-    """Raises ValueError for the first that is not at least 1."""
+    """Raises ValueError for the first count that is below 1."""
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
-def check_truncation(truncation: Any) -> None:
-    """Raises ValueError where truncation is traced: what the program computes depends on whether there is any."""
+def check_truncation(truncation: object) -> None:
+    """Raises ValueError if `truncation` is traced: the compiled program depends on its value."""
     if isinstance(truncation, Tracer):
-        raise ValueError(
-            "truncation must be a Python number, and this one is traced: name it in jit's static_argnames"
-        )
+        raise ValueError("truncation must be a Python number, but it is traced: add it to jit's static_argnames")
 
 
 def need_label(label: Labels | None, classes: int | None) -> Labels:
-    """The labels of a network with classes; raises ValueError where there are none."""
+    """Returns the labels of a network with classes; raises ValueError if there are none."""
     if label is None:
         raise ValueError(f"a network with {classes} classes needs labels: pass `label`, integers [B]")
     return label
 
 
 def check_label(label: Labels | None, classes: int | None) -> Labels | None:
-    """The labels of a conditional network; None where it is unconditional.
+    """Returns the labels of a conditional network, or None for an unconditional one.
 
     Raises:
         ValueError: the network has classes, but no labels were given.
@@ -199,7 +215,7 @@ def check_label(label: Labels | None, classes: int | None) -> Labels | None:
 
 
 def embed_label(label: Labels | None, classes: int | None, features: int, name: str) -> jax.Array | None:
-    """A learned vector for each label, `[B, features]`; None where the network is unconditional.
+    """Returns a learned vector for each label, `[B, features]`, or None for an unconditional network.
 
     Raises:
         ValueError: the network has classes, but no labels were given.
@@ -211,24 +227,24 @@ def embed_label(label: Labels | None, classes: int | None, features: int, name: 
 
 
 def doublings(size: int, base: int | None = None, model: str = "dcgan", most: int = 128) -> tuple[int, int]:
-    """`(base, times)` with `size == base * 2 ** times`; the largest base up to 7 where none is given.
+    """Returns `(base, times)` with `size == base * 2 ** times`; without `base`, the largest base up to 7.
 
     Raises:
-        ValueError: no base from 2 to 7 doubles into `size`, or `size` is not in 8..`most`.
+        ValueError: no base from 2 to 7 gives `size` by doubling, or `size` is not in 8..`most`.
     """
     for candidate in [base] if base else range(7, 1, -1):
         times = round(math.log2(size / candidate)) if size > 0 else 0
         if times >= 1 and candidate * 2**times == size and 2 <= candidate <= 7 and 8 <= size <= most:
             return candidate, times
-    what = f"base {base}" if base else "a base of 2 to 7"
+    bases = f"base {base}" if base else "a base of 2 to 7"
     raise ValueError(
-        f"{model} makes square images of 8 to {most} pixels that {what} doubles into (8, 12, 16, 28, 32, 64, "
+        f"{model} makes square images of 8 to {most} pixels, {bases} times a power of two (8, 12, 16, 28, 32, 64, "
         f"...), not {size}: resize the data, as with data.source.size=32"
     )
 
 
 def side(shape: tuple[int, ...], model: str = "dcgan") -> int:
-    """Pixels on each side of an image of this shape; raises ValueError where it isn't a square image."""
+    """Returns the side, in pixels, of an image of this shape; raises ValueError if it is not a square image."""
     if len(shape) != 3 or shape[0] != shape[1]:
         raise ValueError(f"{model} needs square images [H, W, C], not samples of shape {tuple(shape)}: use mlp")
     return shape[0]

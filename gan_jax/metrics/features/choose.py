@@ -1,0 +1,53 @@
+"""Chooses the features of a run: those that the user names now, or those of its config."""
+
+from ...config import Call, Config
+from ...config.build import Allow, build
+from ...data.source import Mirrored, Source
+from ...data.stacked import Stacked
+from ...errors import UserError
+from . import inception
+from .classifier import Classifier, check_source, stacked
+from .extractor import Extractor
+
+
+def unmirrored(source: Source) -> Source:
+    """Returns the source without the mirror images."""
+    return source.source if isinstance(source, Mirrored) else source
+
+
+def make_extractor(call: Call, source: Source, allow: Allow = None) -> Extractor:
+    """Builds the extractor that `call` names in `gan_jax.metrics.features`.
+
+    A classifier is trained once on the source's own classes, and cached. For a stacked source it is trained on the
+    single images, and reads one channel at a time.
+    """
+    plain = unmirrored(source)
+    if not isinstance(plain, Stacked):
+        return build(call, "metrics.features", allow, source=plain)
+    extractor = build(call, "metrics.features", allow, source=plain.source)
+    return stacked(extractor) if isinstance(extractor, Classifier) else extractor
+
+
+def choose_extractor(requested: Call | None, config: Config, source: Source, allow: Allow) -> Extractor:
+    """Builds the features that the user requests or, if there are none, those of the run's config.
+
+    The user may name any function. The config was read from a workdir, so it is restricted to `allow`.
+    """
+    if requested is not None:
+        return make_extractor(requested, source)
+    return make_extractor(config.metrics.features, source, allow)
+
+
+def check_features(call: Call, source: Source) -> None:
+    """Checks before a long run that its features can be computed.
+
+    Raises:
+        UserError: the data are not images, have no classes to train a classifier on, or weights are missing.
+    """
+    plain = unmirrored(source)
+    if len(plain.shape) != 3:
+        raise UserError(f"metrics need images, but the data have samples of shape {tuple(plain.shape)}")
+    if call.name == "classifier":
+        check_source(plain.source if isinstance(plain, Stacked) else plain)
+    elif call.name == "inception":
+        inception.find(call.kwargs.get("weights"))

@@ -1,0 +1,157 @@
+"""Unpickles PyTorch's state dicts without PyTorch, and without running anything that a pickle may contain.
+
+A pickle names functions to call. This unpickler has stand-ins for the few that rebuild tensors, and refuses every
+other name. The numbers of the tensors lie outside the pickle, as raw bytes.
+"""
+
+import math
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+_STORAGES = {
+    "Double": np.float64, "Float": np.float32, "Half": np.float16, "BFloat16": jnp.bfloat16, "Long": np.int64,
+    "Int": np.int32, "Short": np.int16, "Char": np.int8, "Byte": np.uint8, "Bool": np.bool_,
+}  # fmt: skip
+_DTYPES = {
+    "float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": jnp.bfloat16,
+    "int64": np.int64, "int32": np.int32, "int16": np.int16, "int8": np.int8, "uint8": np.uint8, "bool": np.bool_,
+}  # fmt: skip
+_NOT_TENSORS = "does not hold named tensors alone: save a network's state_dict()"
+_MAX_EXPANDED = 2**24  # elements of a tensor that repeats stored numbers, by a stride of 0
+
+
+class Refused(Exception):
+    """Says what is wrong with a file, in a phrase that follows its name."""
+
+
+class _Dtype(NamedTuple):
+    """The stand-in for a dtype, or a class of storages, of PyTorch."""
+
+    type: DTypeLike
+
+
+class Storage(NamedTuple):
+    """A run of `numel` numbers, which lies in the file under a key."""
+
+    key: str
+    dtype: np.dtype
+    numel: int
+
+
+class _Tensor(NamedTuple):
+    """A tensor whose numbers are not read yet."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class Unpickler(pickle.Unpickler):
+    """An unpickler that allows the names in `_allowed` alone.
+
+    Attributes:
+        storages: those that the pickle has named, by key.
+    """
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)
+        self.storages: dict[str, Storage] = {}
+
+    def find_class(self, module: str, name: str) -> object:
+        stand_in = _allowed(module, name)
+        if stand_in is None:
+            raise Refused(f"asks for {module}.{name}, which no file of weights needs: it was not read further")
+        return stand_in
+
+    def persistent_load(self, pid: Sequence) -> Storage:
+        kind, dtype, key, _, numel, *view = pid
+        if kind != "storage" or not isinstance(dtype, _Dtype) or any(view) or not _are_counts([numel]):
+            raise Refused(f"describes its numbers as {str(pid)[:80]}, which this reader doesn't know")
+        storage = Storage(str(key), np.dtype(dtype.type), numel)
+        if self.storages.setdefault(storage.key, storage) != storage:
+            raise Refused(f"describes storage {key} in two ways")
+        return storage
+
+
+def read_arrays(state: object, read: Callable[[Storage], np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays of an unpickled state dict; `read` returns the numbers of a storage.
+
+    Raises:
+        Refused: it is not a dictionary of named tensors.
+    """
+    if not isinstance(state, dict):
+        raise Refused(_NOT_TENSORS)
+    tensors = dict(dict.items(state))
+    if not all(isinstance(name, str) and isinstance(value, _Tensor) for name, value in tensors.items()):
+        raise Refused(_NOT_TENSORS)
+    return {name: _array(tensor, read) for name, tensor in tensors.items()}
+
+
+def _allowed(module: str, name: str) -> object:
+    """Returns the stand-in for a name in a pickle, or None. No pickle can change a stand-in."""
+    if (module, name) == ("collections", "OrderedDict"):
+        return OrderedDict
+    if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+        return _RebuildTensor()
+    if (module, name) == ("torch._utils", "_rebuild_parameter"):
+        return _RebuildParameter()
+    if module == "torch" and name.endswith("Storage") and name[:-7] in _STORAGES:
+        return _Dtype(_STORAGES[name[:-7]])
+    if module == "torch" and name in _DTYPES:
+        return _Dtype(_DTYPES[name])
+    return None
+
+
+class _RebuildTensor:
+    __slots__ = ()
+
+    def __call__(
+        self,
+        storage: object,
+        offset: int,
+        size: tuple[int, ...],
+        stride: tuple[int, ...],
+        requires_grad: object,
+        hooks: object,
+        metadata: object = None,
+    ) -> _Tensor:
+        # The pickle gives the arguments, so their types are not trusted.
+        if (
+            not isinstance(storage, Storage)
+            or not type(size) is type(stride) is tuple
+            or len(size) != len(stride)
+            or not _are_counts([offset, *size, *stride])
+        ):
+            raise Refused(f"has a tensor of size {size}, stride {stride} and offset {offset}")
+        last = offset + sum((n - 1) * step for n, step in zip(size, stride))
+        if 0 not in size and last >= storage.numel:
+            raise Refused(f"is damaged: a tensor reaches number {last} of {storage.numel}")
+        if math.prod(size) > max(storage.numel, _MAX_EXPANDED):
+            raise Refused(f"has a tensor of size {size} over {storage.numel} numbers")
+        return _Tensor(storage, offset, size, stride)
+
+
+class _RebuildParameter:
+    __slots__ = ()
+
+    def __call__(self, data: object, requires_grad: object, hooks: object) -> object:
+        return data
+
+
+def _are_counts(values: Sequence[object]) -> bool:
+    return all(type(n) is int and 0 <= n < 2**62 for n in values)
+
+
+def _array(tensor: _Tensor, read: Callable[[Storage], np.ndarray]) -> np.ndarray:
+    storage = read(tensor.storage)
+    if 0 in tensor.size:
+        return np.zeros(tensor.size, storage.dtype)
+    strides = [step * storage.itemsize for step in tensor.stride]
+    return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.size, strides).copy()

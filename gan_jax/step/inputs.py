@@ -1,0 +1,63 @@
+"""What each update of a step reads: real images, their labels and the random draws."""
+
+from typing import NamedTuple
+
+import jax
+
+from ..gan import GAN
+from ..pixels import to_float
+from ..state import GANState
+from ..types import Batch, Images, Labels
+from .draws import Draws, draw, global_index
+
+
+class UpdateInputs(NamedTuple):
+    """What one update of one player reads. Every leaf has a leading [B], so it can be cut into microbatches.
+
+    Attributes:
+        image: real images, `[B, *S]` in [-1, 1].
+        label: their labels, or None.
+        draws: the update's random draws.
+        fake: generated images, if they exist before the update; else None.
+    """
+
+    image: Images
+    label: Labels | None
+    draws: Draws
+    fake: Images | None = None
+
+
+def update_inputs(gan: GAN, state: GANState, batch: Batch, axis_name: str | None) -> list[UpdateInputs]:
+    """Returns the inputs of each update of the discriminator, in order, and then those of the generator's update.
+
+    Update i of the discriminator reads batch i. The generator's update reads the last batch. With
+    `gan.share_latents` that is the last batch of the discriminator too, and the latents, labels and noise are the
+    same.
+
+    Raises:
+        ValueError: the step takes several batches, and the leading axis has another size.
+    """
+    count = gan.batches_per_step
+    if count > 1 and batch["image"].shape[0] != count:
+        raise ValueError(
+            f"a step of this GAN takes {count} batches, so images are [{count}, B, ...], but their shape is "
+            f"{batch['image'].shape}"
+        )
+    batches = [batch] if count == 1 else [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(count)]
+    images = [to_float(one["image"]) for one in batches]
+    labels = [one.get("label") for one in batches]
+    index = global_index(images[0].shape[0], axis_name)
+
+    def inputs(update: int, number: int) -> UpdateInputs:
+        draws = draw(gan, state.key, state.step, update, labels[number], index)
+        return UpdateInputs(images[number], labels[number], draws)
+
+    for_discriminator = [inputs(i, i) for i in range(gan.disc_steps)]
+    for_generator = inputs(gan.disc_steps, -1)
+    if gan.share_latents:
+        shared = for_discriminator[-1].draws
+        draws = for_generator.draws._replace(
+            latents=shared.latents, label=shared.label, generator=shared.generator
+        )
+        for_generator = for_generator._replace(draws=draws)
+    return [*for_discriminator, for_generator]

@@ -1,0 +1,49 @@
+"""Gradient accumulation: the gradient of an update as the mean over parts of its batch."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..types import Metrics, PyTree
+
+Inputs = TypeVar("Inputs")
+Result = tuple[PyTree, PyTree, PyTree, Metrics]
+
+
+def over_microbatches(
+    function: Callable[[PyTree, Inputs], Result], carry: PyTree, inputs: Inputs, count: int
+) -> Result:
+    """Applies `function(carry, inputs) -> (gradients, carry, logits, metrics)` to `count` parts of the batch.
+
+    Gradients and metrics are means over the parts: the mean over the whole batch, if samples do not mix. The carry
+    (model state) goes from part to part. Part j has samples j, j + count, ..., so that each device of a sharded
+    batch works on every part.
+
+    Raises:
+        ValueError: `count` does not divide the batch.
+    """
+    if count == 1:
+        return function(carry, inputs)
+    size = jax.tree.leaves(inputs)[0].shape[0]
+    if size % count:
+        raise ValueError(f"{count} microbatches do not divide a batch of {size} (per device): change either")
+    parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(size // count, count, *x.shape[1:]), 1, 0), inputs)
+    shapes = jax.eval_shape(function, carry, jax.tree.map(lambda x: x[0], parts))[0]
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def body(state: tuple, part: Inputs) -> tuple:
+        carry, total = state
+        gradients, carry, logits, metrics = function(carry, part)
+        return (carry, jax.tree.map(jnp.add, total, gradients)), (logits, metrics)
+
+    (carry, total), (logits, metrics) = lax.scan(body, (carry, zeros), parts)
+    logits = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(size, *x.shape[2:]), logits)
+    return (
+        jax.tree.map(lambda x: x / count, total),
+        carry,
+        logits,
+        jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics),
+    )

@@ -1,0 +1,54 @@
+"""`Step`: a training step with what a wrapper must know to place it on devices."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import jax
+
+from ..types import PyTree
+
+
+@runtime_checkable
+class StepFunction(Protocol):
+    """A pure function of a state and a batch."""
+
+    def __call__(self, state: PyTree, batch: PyTree, /, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        """Returns the new state and the metrics. `shared` is further data, the same on every device."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A training step, `(state, batch, *shared) -> (state, metrics)`, plain or placed on devices.
+
+    Attributes:
+        function: what a call calls.
+        batch_axis: the axis of the samples in the leaves of a batch.
+        axis_name: the device axis that the step reduces over (under `pmap`), or None.
+        trace_function: traces a step that was placed on devices; None for a plain function.
+    """
+
+    function: StepFunction
+    batch_axis: int = 0
+    axis_name: str | None = None
+    trace_function: Callable[..., jax.stages.Traced] | None = None
+
+    def __call__(self, state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        return self.function(state, batch, *shared)
+
+    def trace(self, state: PyTree, batch: PyTree, *shared: PyTree) -> jax.stages.Traced:
+        """Traces the step for such arguments: arrays, or `jax.ShapeDtypeStruct`s with shardings."""
+        if self.trace_function is not None:
+            return self.trace_function(state, batch, shared)
+        return jax.jit(lambda state, batch, shared: self.function(state, batch, *shared)).trace(
+            state, batch, shared
+        )
+
+    def lower(self, state: PyTree, batch: PyTree, *shared: PyTree) -> jax.stages.Lowered:
+        """Lowers the step for such arguments, as `trace` takes them.
+
+        `step.lower(...).compile()` is a program that is called as `program(state, batch, shared)`: `shared` is one
+        tuple there.
+        """
+        return self.trace(state, batch, *shared).lower()
