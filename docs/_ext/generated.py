@@ -127,13 +127,6 @@ def recipes() -> str:
 # ---- the fields of a config
 
 
-def _shown(value: object) -> str:
-    if type(value).__name__ == "Call":
-        words = ", ".join([repr(value.name), *(f"{k}={v!r}" for k, v in value.kwargs.items())])
-        return f"`Call({words})`"
-    return f"`{value!r}`"
-
-
 def _type(annotation: typing.Any) -> str:
     """A type in words: "bool or 'auto'"."""
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
@@ -146,32 +139,44 @@ def _type(annotation: typing.Any) -> str:
     return "`None`" if annotation is types.NoneType else f"`{(origin or annotation).__name__}`"
 
 
+def _is_group(hint: typing.Any) -> bool:
+    return dataclasses.is_dataclass(hint) and hint.__name__ != "Call"
+
+
 def _fields(cls: type, prefix: str, docs: dict[str, str]) -> list[str]:
+    """A definition list of the fields of one class: what each means, its type and its default."""
     hints = typing.get_type_hints(cls)
-    rows = []
+    lines = []
     for field in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[field.name]) and hints[field.name].__name__ != "Call":
+        if _is_group(hints[field.name]):
             continue
         path = prefix + field.name
-        free = "may change on resume" if field.metadata.get("free") else ""
-        default = "required" if field.default is dataclasses.MISSING else f"default {_shown(field.default)}"
-        facts = ", ".join(fact for fact in (_type(hints[field.name]), default, free) if fact)
-        rows += [f"`{path}`", f": {docs.get(path, '')}", "", f"  *{facts}*", ""]
-    return rows
+        meaning, _, default = docs[path].partition("\nDefault: ")
+        facts = [_type(hints[field.name])] if "~" not in str(hints[field.name]) else []  # no type of a TypeVar
+        facts += [f"default `{default.removesuffix('.')}`"] if default else []
+        facts += ["may change on resume"] if field.metadata.get("free") else []
+        text = meaning.replace("\n", "\n  ").replace("\n  \n", "\n\n")
+        lines += [f"`{path}`", f": {text}", "", f"  *{', '.join(facts)}*" if facts else "", ""]
+    return lines
 
 
 def config() -> str:
-    """Every field of a config: its name, type, default, meaning, and whether it may change on resume."""
-    from gan_jax import config as configs
-    from gan_jax.config import Config
+    """Every field of a config: its name, meaning, type, default, and whether it may change on resume."""
+    from gan_jax.config import Config, Term, field_docs
 
-    docs = dict(configs.field_docs()) if hasattr(configs, "field_docs") else {}
-    lines = ["## The run", "", *_fields(Config, "", docs)]
+    docs = field_docs()
+    lines = ["## The run", "", *_fields(Config, "", docs), "## Terms of a loss", ""]
+    lines += ["`N` is the place of the term, from 0. The fields of `generator_terms` are the same.", ""]
+    lines += _fields(Term, "discriminator_terms.N.", _terms(docs))
     for name, hint in typing.get_type_hints(Config).items():
-        if dataclasses.is_dataclass(hint) and hint.__name__ != "Call":
-            about = (hint.__doc__ or "").splitlines()[0]
-            lines += [f"## `{name}`", "", about, "", *_fields(hint, f"{name}.", docs)]
+        if _is_group(hint):
+            lines += [f"## `{name}`", "", docs[name], "", *_fields(hint, f"{name}.", docs)]
     return "\n".join(lines)
+
+
+def _terms(docs: dict[str, str]) -> dict[str, str]:
+    start = "discriminator_terms."
+    return {f"{start}N.{path.removeprefix(start)}": text for path, text in docs.items() if path.startswith(start)}
 
 
 # ---- commands
