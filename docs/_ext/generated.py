@@ -277,6 +277,7 @@ def _signature(
 _SHORT = (
     ("<factory>", "..."),
     (r"^\(\*args, \*\*kwargs\)$", ""),  # a Protocol
+    (r"<function (\w+)>", r"\1"),
     (r"<class '(?:\w+\.)*(\w+)'>", r"\1"),
     (r", parent: .*(?=\))", ""),  # Flax's own fields of a module
     (r"~?jaxlib\._jax\.Array", "Array"),
