@@ -68,7 +68,7 @@ def commands(block: Block, program: str = "gan-jax") -> list[list[str]]:
 
 def repo_files(document: str) -> set[str]:
     """Returns every text that looks like a path of the repository: it begins with one of its folders."""
-    folders = "|".join(("gan_jax", "configs", "docs", "tests", "benchmarks"))
+    folders = "|".join(("gan_jax", "configs", "docs", "tests", "benchmarks", "examples"))
     pattern = rf"(?<![\w/.~-])(?:{folders})/[\w./-]*"
     return {found.rstrip(".,/-") for found in re.findall(pattern, document)}
 

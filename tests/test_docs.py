@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from gan_jax import cli, config
 from gan_jax.commands.init import write_config
 from gan_jax.config import Config
 from gan_jax.config.build import SampleSpec, make_gan, make_source
+from gan_jax.data.gaussians import gaussians
 from snippets import DOCUMENTS, ROOT, Block, blocks, commands, links, repo_files, run
 
 DOCS = ROOT / "docs"
@@ -168,6 +170,19 @@ def test_a_config_names_the_parts_of_your_own_module(here: Path, monkeypatch: py
     gan = make_gan(asked, SampleSpec.of(make_source(asked)))
     assert type(gan.generator).__module__ == "my_parts"
     assert [term.penalty.name for term in gan.discriminator_terms] == ["small_logits"]
+
+
+# ---- examples
+
+
+def test_wgan_gp_trains(here: Path, quick_compile: None) -> None:
+    example = runpy.run_path(str(ROOT / "examples" / "wgan_gp.py"))
+    samples = example["train"](steps=100)
+    assert samples.shape == (10_000, 2)
+    assert np.isfinite(samples).all()
+    data = gaussians(count=10_000).read(np.arange(10_000))["image"]
+    assert example["modes_found"](data) == 25
+    assert example["modes_found"](0 * data) <= 1
 
 
 # ---- what the site generates
