@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import UserError, one_line, told
+from ..errors import UserError, one_line, quoted
 from .recipes import recipes
 from .schema import Config
 
@@ -39,7 +39,7 @@ def _find(name_or_path: str | Path) -> Path:
         is_folder, is_file = path.is_dir(), path.is_file()
     except (OSError, RuntimeError) as error:  # a name that is too long, or the home of an unknown user
         raise UserError(
-            f"no config file {told(str(name_or_path))}: {getattr(error, 'strerror', None) or error}"
+            f"no config file {quoted(str(name_or_path))}: {getattr(error, 'strerror', None) or error}"
         ) from error
     if is_file:
         return path
@@ -54,7 +54,7 @@ def _find(name_or_path: str | Path) -> Path:
     files = [str(other) for other in sorted(folder.glob("*.py"))]
     near = _near(path, files) or _near(path, known) if path.suffix else _near(path, known) or _near(path, files)
     hint = f"did you mean {' or '.join(near)}?" if near else "gan-jax recipes lists those that come with gan_jax"
-    raise UserError(f"no config file or recipe {told(str(name_or_path))}: {hint}")
+    raise UserError(f"no config file or recipe {quoted(str(name_or_path))}: {hint}")
 
 
 def _near(path: Path, names: Iterable[str]) -> list[str]:

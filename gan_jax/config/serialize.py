@@ -5,7 +5,7 @@ import math
 import typing
 from collections.abc import Mapping
 
-from ..errors import UserError, near, one_line, told
+from ..errors import UserError, near, one_line, quoted
 from .overrides import leaves
 from .resolve import Call, field_types
 from .schema import Config, Term
@@ -37,7 +37,7 @@ def to_plain(value: object, path: str) -> object:
     """
     if isinstance(value, Call):
         if not isinstance(value.name, str):
-            raise UserError(f"{one_line(path)} wants the name of a function, got {told(value.name)}")
+            raise UserError(f"{one_line(path)} wants the name of a function, got {quoted(value.name)}")
         return {"call": value.name, "with": {k: to_plain(v, f"{path}.{k}") for k, v in value.items}}
     if dataclasses.is_dataclass(value):
         names = [item.name for item in dataclasses.fields(value)]
@@ -48,7 +48,7 @@ def to_plain(value: object, path: str) -> object:
         return value
     if type(value) is int and abs(value) < LARGEST_INT:
         return value
-    got = told(value)
+    got = quoted(value)
     raise UserError(
         f"{one_line(path)} cannot be kept in a file: wants a finite number, text, None or a Call, got {got}"
     )
