@@ -141,27 +141,10 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
         raise UserError(f"{config.name}: {error}") from error
 
 
-def batch_spec(config: Config, spec: SampleSpec) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns the shapes of one step's batch; it has labels only if the run is conditional."""
-    batches = config.disc_steps + (not config.share_latents)
-    lead = (config.batch,) if batches == 1 else (batches, config.batch)
+def batch_spec(config: Config, gan: GAN, spec: SampleSpec) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of what one step reads, with labels if the run is conditional."""
+    lead = (config.batch,) if gan.batches_per_step == 1 else (gan.batches_per_step, config.batch)
     batch = {"image": jax.ShapeDtypeStruct((*lead, *spec.shape), spec.dtype)}
     if config.conditional:
         batch["label"] = jax.ShapeDtypeStruct(lead, jnp.int32)
     return batch
-
-
-def chunk_spec(config: Config, spec: SampleSpec, resident: bool) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns the shapes of what `data.Loader` gives for a chunk of steps: samples, or their indices."""
-    lead = (config.parallel.fuse,) if config.parallel.fuse > 1 else ()
-    batch = batch_spec(config, spec)
-    if resident:
-        image = batch.pop("image")
-        batch = {"index": jax.ShapeDtypeStruct(image.shape[: image.ndim - len(spec.shape)], jnp.int32)}
-    return {name: jax.ShapeDtypeStruct((*lead, *leaf.shape), leaf.dtype) for name, leaf in batch.items()}
-
-
-def resident_spec(config: Config, spec: SampleSpec, count: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns the shapes of a resident set of `count` samples; it has labels only if the run is conditional."""
-    images = {"image": jax.ShapeDtypeStruct((count, *spec.shape), spec.dtype)}
-    return images | ({"label": jax.ShapeDtypeStruct((count,), jnp.int32)} if config.conditional else {})
