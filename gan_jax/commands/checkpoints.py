@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ..checkpoint.catalogue import Catalogue, numbers
+from ..checkpoint.catalogue import Catalogue, record_metrics
 from ..checkpoint.digest import leaf_digests, state_digest
 from ..config.build import Allow
 from ..errors import UserError
@@ -41,7 +41,7 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
             continue
         size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
         words = [f"step {step}", manifest["written"], f"{size / 1e6:.1f} MB"]
-        words += [f"{name} {value:.4g}" for name, value in numbers(manifest["record"]).items()]
+        words += [f"{name} {value:.4g}" for name, value in record_metrics(manifest["record"]).items()]
         words += ["verified" if wrong is None else f"NOT VERIFIED: {wrong}"]
         lines.append("  ".join([*words, *(["best"] if step == best else [])]))
     return lines

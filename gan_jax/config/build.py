@@ -132,27 +132,10 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
         raise UserError(f"{config.name}: {error}") from error
 
 
-def batch_spec(config: Config, spec: SampleSpec) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of one step's batch; labels only where the run is conditional."""
-    turns = config.disc_steps + (not config.share_latents)
-    lead = (config.batch,) if turns == 1 else (turns, config.batch)
+def batch_spec(config: Config, gan: GAN, spec: SampleSpec) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of what one step reads, with labels if the run is conditional."""
+    lead = (config.batch,) if gan.batches_per_step == 1 else (gan.batches_per_step, config.batch)
     batch = {"image": jax.ShapeDtypeStruct((*lead, *spec.shape), spec.dtype)}
     if config.conditional:
         batch["label"] = jax.ShapeDtypeStruct(lead, jnp.int32)
     return batch
-
-
-def chunk_spec(config: Config, spec: SampleSpec, resident: bool) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of what `data.Loader` gives for one chunk of steps: rows, or indices of rows in a resident set."""
-    lead = (config.parallel.fuse,) if config.parallel.fuse > 1 else ()
-    batch = batch_spec(config, spec)
-    if resident:
-        image = batch.pop("image")
-        batch = {"index": jax.ShapeDtypeStruct(image.shape[: image.ndim - len(spec.shape)], jnp.int32)}
-    return {name: jax.ShapeDtypeStruct((*lead, *rows.shape), rows.dtype) for name, rows in batch.items()}
-
-
-def resident_spec(config: Config, spec: SampleSpec, count: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of a resident set of `count` samples; labels only where the run is conditional."""
-    rows = {"image": jax.ShapeDtypeStruct((count, *spec.shape), spec.dtype)}
-    return rows | ({"label": jax.ShapeDtypeStruct((count,), jnp.int32)} if config.conditional else {})

@@ -81,7 +81,7 @@ class Health:
         reals = read_rows(self._source, rows)["image"]
         return distance(reals) / (127.5 if reals.dtype == np.uint8 else 1.0)
 
-    def picture(self, samples: np.ndarray) -> str | None:
+    def samples(self, samples: np.ndarray) -> str | None:
         """What to say after a picture of such samples, `[N, *S]`, if anything."""
         now = distance(samples)
         self._alike = self._alike + 1 if now < _COLLAPSED * self._distance else 0

@@ -16,8 +16,8 @@ from ..metrics.measures import best_by
 from ..runtime import precision
 from ..runtime.sampler import Sampler
 from ..state import GANState
-from .carry import carry_shapes
 from .resume import check_fields
+from .shapes import carry_shapes
 from .workdir import read_config
 
 

@@ -56,7 +56,7 @@ def protocol(records: Iterable[Record]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-class Measuring:
+class PeriodicEvaluation:
     """Metrics during a run. Nothing is loaded, or trained, before the first measurement.
 
     Args:

@@ -141,10 +141,10 @@ def test_samples_that_collapse():
     health = Health(losses.hinge(), Source())
     fine = rng.uniform(-1, 1, (64, 4, 4, 1))
     alike = fine[:1] + 1e-3 * rng.normal(size=fine.shape)
-    lines = [health.picture(samples) for samples in (fine, alike, alike, alike, alike)]
+    lines = [health.samples(samples) for samples in (fine, alike, alike, alike, alike)]
     assert [line is not None for line in lines] == [False, False, False, True, False]
     assert "the samples have collapsed" in lines[3]
-    assert health.picture(fine) is None
+    assert health.samples(fine) is None
 
 
 def test_the_distance_is_that_of_pairs():

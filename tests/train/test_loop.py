@@ -112,7 +112,7 @@ def test_the_loop_moves_a_batch_in_and_a_line_of_the_log_out(way, config, tmp_pa
 
     monkeypatch.setattr(Placement, "put_batch", put_batch)
     monkeypatch.setattr(Writer, "write", written)
-    monkeypatch.setattr(gan_jax.train.loop, "_batch_only", strictly)
+    monkeypatch.setattr(gan_jax.train.loop, "_only_the_batch_is_sent", strictly)
     every = ["log.every=4", "sample.every=100", "checkpoint.every=100"]
     outcome = call("train", config, "steps=24", *every, way, "--workdir", tmp_path / "run")
     assert outcome.code == 0, outcome.err
@@ -125,9 +125,9 @@ def test_the_loop_moves_a_batch_in_and_a_line_of_the_log_out(way, config, tmp_pa
 def test_a_transfer_in_the_loop_is_an_error():
     x = jax.device_put(np.ones(3, np.float32))
     double = jax.jit(lambda x, y: x + y)
-    with gan_jax.train.loop._batch_only(False):
+    with gan_jax.train.loop._only_the_batch_is_sent(False):
         double(x, np.ones(3, np.float32))
-    with gan_jax.train.loop._batch_only(True):
+    with gan_jax.train.loop._only_the_batch_is_sent(True):
         double(x, jax.device_put(np.ones(3, np.float32)))
         with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
             double(x, np.ones(3, np.float32))
