@@ -10,11 +10,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .config.overrides import literal
-from .config.resolve import Call
 from .errors import UserError
 from .runtime.preemption import Preemption
+
+if TYPE_CHECKING:
+    from .config.resolve import Call
 
 SAVED = 75  # EX_TEMPFAIL, which schedulers take as "again": all is saved, and steps are left
 
@@ -209,8 +211,11 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"wants numbers such as 3,7, got {text!r}") from None
 
 
-def _call(text: str) -> Call:
+def _call(text: str) -> "Call":
     """`name` or `name:key=value,key=value`, where the name may be `module:function`."""
+    from .config.overrides import literal
+    from .config.resolve import Call
+
     name, _, rest = text.rpartition(":") if "=" in text.rpartition(":")[2] else (text, "", "")
     pairs = [part.partition("=") for part in rest.split(",") if part]
     if not all(key and equals for key, equals, _ in pairs):
