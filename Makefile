@@ -2,6 +2,7 @@
 # make test    install and run the tests        (make test PYTHON=python3.13 for another Python)
 # make slow    the long proofs                  (make test CONSTRAINTS=tests/oldest.txt for the oldest dependencies)
 # make lint    ruff and pyright
+# make docs    build the site into docs/_build/html
 # make peers   PyTorch and matplotlib, for the benchmarks
 # make ratios  two speed ratios that a wrong formulation of a convolution breaks
 # make wheel   build the wheel and run it in an environment of its own
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 TORCH ?= torch>=2.6
 
-.PHONY: demo test slow peers ratios lint wheel install dev clean
+.PHONY: demo test slow docs peers ratios lint wheel install dev clean
 
 demo: install
 	$(BIN)/gan-jax train configs/digits.py --workdir runs/digits
@@ -31,6 +32,10 @@ test: dev
 
 slow: dev
 	$(PYTEST) -m slow
+
+docs: $(VENV)/.installed-docs
+	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 peers: dev
 	$(PIP) '$(TORCH)' -e '.[benchmark]'
@@ -62,5 +67,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
 	$(PIP) -e '.[dev]'
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-* .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .pytest_cache .ruff_cache docs/_build

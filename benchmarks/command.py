@@ -32,9 +32,12 @@ def benchmark(
     """Runs the suites of "quick" or "full" (arguments: see `suites.run`); writes each figure once it is measured.
 
     Raises:
-        ValueError: a suite or a case does not exist, or `plots` is given without matplotlib installed.
+        ValueError: a suite or a case does not exist, there are too few rounds, or `plots` is given without
+            matplotlib installed.
     """
     _check_names(suite, only, cases)
+    if rounds and rounds < 5:
+        raise ValueError(f"--rounds={rounds}: a median of fewer than 5 samples says little")
     if plots is not None and not importlib.util.find_spec("matplotlib"):
         raise ValueError("--plots needs matplotlib: pip install 'gan_jax[benchmark]'")
     with _no_compilation_cache():

@@ -14,9 +14,10 @@ def main(results: Path = _HERE / "results", document: Path = _HERE.parent / "doc
     measured = [record for path in sorted(results.glob("cpu_*.jsonl")) for record in records.read(path)]
     newest = list({record.key: record for record in sorted(measured, key=lambda record: record.time)}.values())
     table.update(document, "peers", table.peers(newest))
-    table.update(document, "operators", table.operators(newest))
+    notes = document.with_name("performance_notes.md")
+    table.update(notes, "operators", table.operators(newest))
     for suite in SUITES:
-        table.update(document, suite, table.figures(newest, suite))
+        table.update(notes, suite, table.figures(newest, suite))
     return 0
 
 

@@ -1,47 +1,50 @@
-"""The errors that a person is meant to read: one sentence each, and the exit code of the command line."""
+"""Errors for the user, each one sentence with an exit code, and functions that build such sentences."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Input that cannot be used. The message is one sentence: what, where, and what to do. Exit code 2."""
+    """A mistake that the user can correct. The message is one sentence: what, where, what to do. Exit code 2."""
 
     exit_code = 2
 
 
 class NonFiniteError(UserError):
-    """A loss, a gradient or a parameter stopped being finite. Exit code 3."""
+    """A loss, a gradient or a parameter is not finite any more. Exit code 3."""
 
     exit_code = 3
 
 
 def first_line(error: Exception) -> str:
-    """The first line of its message, or its name: to stand inside a sentence."""
+    """Returns the first line of an error's message, or else its class, to stand inside a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def one_line(text: object, most: int = 500) -> str:
-    """What someone else wrote, for a sentence of ours: one line, not too long, nothing a terminal acts on."""
+    """Returns foreign text so that it is safe to print: one line, at most `most` characters, no control codes."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: most + 1])
     return line if len(line) <= most else f"{line[:most]}..."
 
 
-def told(value: object) -> str:
-    """A value of any kind for a sentence of ours."""
+def quoted(value: object) -> str:
+    """Returns the repr of any value so that it is safe to print."""
     try:
         return one_line(" ".join(repr(value).split()))
-    except Exception:  # an int of too many digits, for one
+    except Exception:  # such as an int with too many digits
         return f"a {type(value).__name__}"
 
 
 def near(word: str, words: Iterable[str]) -> str:
-    """`": did you mean 'a' or 'b'?"`, `": there are a, b, c"` where nothing is near, or nothing."""
+    """Returns the end of a sentence about an unknown word: `": did you mean 'a' or 'b'?"`.
+
+    Where no known word is near, it is `": there are a, b, c"`, or empty if there are more than 20.
+    """
     words = sorted(set(words))
     tails = {w: w.rpartition(".")[2] for w in words}
     siblings = len({w.rpartition(".")[0] for w in [word, *words]}) == 1
     close = [] if siblings else difflib.get_close_matches(word, words, n=2, cutoff=0.65)
-    if not close:  # the head of a path must not drown its tail; `learning_rate` alone should be found too
+    if not close:  # compare the last parts of the paths, so that `learning_rate` alone is found too
         ends = difflib.get_close_matches(word.rpartition(".")[2], set(tails.values()), n=2, cutoff=0.6)
         close = [w for end in ends for w in words if tails[w] == end][:3]
     if close:

@@ -172,7 +172,7 @@ class SampleFunction(Protocol):
             labels: `[B]`, if the GAN has labels.
             key: for generators with noise of their own; sample i draws from `fold_in(key, i)`. Without it there is
                 no noise, which is another distribution than the trained one: give a key where samples are
-                    measured.
+                measured.
             truncation: a Python number, static under `jit`, unless a generator of your own takes a traced one.
 
         Raises:

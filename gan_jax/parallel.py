@@ -3,8 +3,7 @@
 All have one signature, `(state, batch, *shared) -> (state, metrics)`. The batch is the global one. The state is
 whole (without a leading device axis) and donated. `shared` is further data that the step reads, such as a resident
 data set: the same on every device, and not donated. On the CPU platform with several devices, keep at most one
-    step in flight
-besides the one you wait for: collectives that queue up there can deadlock.
+step in flight besides the one you wait for: collectives that queue up there can deadlock.
 """
 
 from collections.abc import Sequence

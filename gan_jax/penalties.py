@@ -5,15 +5,15 @@ for each player. Gradient penalties differentiate the logits by the image *befor
 augmentation. They sum over the elements of a sample and take the mean over the batch, in float32.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
-from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .terms import Term as Term
 from .types import Critic, Generate, Images, Key, Latents, Logits, PyTree, Samples, Scalar
 
 
@@ -54,29 +54,6 @@ class Penalty(NamedTuple):
     init: Callable[[], PyTree]
     apply: DiscriminatorPenalty | GeneratorPenalty
     wants_axis_name: bool = False
-
-
-WeightT = TypeVar("WeightT", covariant=True)
-PenaltyT = TypeVar("PenaltyT", covariant=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class Term(Generic[WeightT, PenaltyT]):
-    """A penalty with its weight, as a player's loss contains it.
-
-    In a `GAN` the weight is a number or a schedule, and the penalty a `Penalty`: `Term(5.0, penalties.r1())`. In a
-    config both may be a `Call`: `Term(5.0, Call("r1"))`.
-
-    Attributes:
-        weight: what the penalty's value is multiplied by.
-        penalty: what is computed.
-        every: with k above 1 the penalty is computed on the steps that k divides, with k times the weight ("lazy
-            regularisation"). Karras et al., "StyleGAN2", 2020, appendix B.
-    """
-
-    weight: WeightT
-    penalty: PenaltyT
-    every: int = dataclasses.field(default=1, metadata={"least": 1})
 
 
 def _stateless(name: str, value: Callable[..., Scalar]) -> Penalty:

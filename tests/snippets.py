@@ -1,4 +1,4 @@
-"""What the documents show: their fenced blocks, the commands in them, and the files of the repo they name."""
+"""Reads the documents: their fenced blocks, the commands in them, and the files of the repository they name."""
 
 import re
 import shlex
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```\s*$", re.M | re.S)
 _LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)[^)]*\)")
 
 
 class Block(NamedTuple):
-    """A fenced block. `line` is that of its first line; `output` the `text` block right behind it, or None."""
+    """A fenced block: its first line, its text, and its output (the `text` block right behind it), or None."""
 
     path: Path
     line: int
@@ -27,7 +27,7 @@ class Block(NamedTuple):
 
 
 def blocks(path: Path, *languages: str) -> list[Block]:
-    """The fenced blocks of a Markdown file that are in one of `languages`, in order."""
+    """Returns the fenced blocks of a Markdown file in one of `languages`, in order."""
     document = path.read_text()
     found = list(_FENCE.finditer(document))
     result = []
@@ -42,15 +42,15 @@ def blocks(path: Path, *languages: str) -> list[Block]:
 
 
 def run(block: Block, namespace: dict[str, Any], text: str | None = None) -> None:
-    """Execute a Python block; a traceback shows the line of the document."""
+    """Executes a Python block. A traceback shows the line of the document."""
     source = "\n" * (block.line - 1) + (block.text if text is None else text)
     exec(compile(source, str(block.path), "exec"), namespace)
 
 
 def commands(block: Block, program: str = "gan-jax") -> list[list[str]]:
-    """The arguments of each call of `program` in a block of shell lines.
+    """Returns the arguments of each call of `program` in a block of shell lines.
 
-    Where a line begins with `$`, only such lines are commands and the others their output.
+    If any line begins with `$`, only such lines are commands; the others are output.
     """
     lines = block.text.replace("\\\n", " ").splitlines()
     if any(line.startswith("$ ") for line in lines):
@@ -67,12 +67,12 @@ def commands(block: Block, program: str = "gan-jax") -> list[list[str]]:
 
 
 def repo_files(document: str) -> set[str]:
-    """What looks like a path of the repo: it begins with one of its folders, wherever it stands."""
-    folders = "|".join(("gan_jax", "configs", "docs", "tests", "benchmarks"))
+    """Returns every text that looks like a path of the repository: it begins with one of its folders."""
+    folders = "|".join(("gan_jax", "configs", "docs", "tests", "benchmarks", "examples"))
     pattern = rf"(?<![\w/.~-])(?:{folders})/[\w./-]*"
     return {found.rstrip(".,/-") for found in re.findall(pattern, document)}
 
 
 def links(document: str) -> set[str]:
-    """Targets of links and images that are files, without anchors."""
+    """Returns the targets of links and images that are files, without anchors."""
     return set(_LINK.findall(document))

@@ -1,20 +1,27 @@
-"""The documents are true: their Python runs, their commands parse, and the files they name are there."""
+"""The documents are true: their Python runs, their commands parse, and the files they name exist."""
 
+import importlib.util
 import re
+import runpy
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gan_jax import cli, config
+from gan_jax.commands.init import write_config
 from gan_jax.config import Config
-from gan_jax.config import build as recipe
+from gan_jax.config.build import SampleSpec, make_gan, make_source
+from gan_jax.data.gaussians import gaussians
 from snippets import DOCUMENTS, ROOT, Block, blocks, commands, links, repo_files, run
 
-FIRST_GAN = ROOT / "docs" / "first_gan.md"
+DOCS = ROOT / "docs"
+FIRST_GAN = DOCS / "first_gan.md"
 LOOP = "epochs = 100"  # the one number of the text that the quick test changes
-README = blocks(ROOT / "README.md", "python")
+PYTHON = [path for path in DOCUMENTS if path != FIRST_GAN and blocks(path, "python")]
 SHELL = [block for path in DOCUMENTS for block in blocks(path, "console", "bash", "sh", "shell")]
 COMMANDS = [(block, arguments) for block in SHELL for arguments in commands(block)]
 
@@ -30,10 +37,10 @@ def _without_numbers(text: str) -> str:
 
 
 def _play(capsys: pytest.CaptureFixture, epochs: int) -> dict:
-    """Run the guide, each block's output held against the one in the text; its namespace.
+    """Runs the tutorial, compares each block's output with the text, and returns its names.
 
-    What is printed before the loop is the same everywhere and compared as it is. Training is chaotic, so
-    behind it the words are compared and not the numbers.
+    What is printed before the loop is the same everywhere, so it is compared exactly. Training is chaotic, so
+    after the loop the words are compared and the numbers are not.
     """
     namespace, exact = {"__name__": "first_gan"}, True
     for block in blocks(FIRST_GAN, "python"):
@@ -88,77 +95,185 @@ def test_first_gan_keeps_its_promises(here: Path, capsys: pytest.CaptureFixture)
     assert played["counts"]["r1"].std() < played["counts"]["no term"].std()
 
 
-def test_section_5_is_the_game_of_section_3(here: Path) -> None:
+def test_section_5_trains_the_gan_of_section_3(here: Path) -> None:
     namespace: dict = {}
     for block in blocks(FIRST_GAN, "python"):
         run(block, namespace)
         if "gan" in namespace:
             break
-    ours = namespace["gan"]
+    in_python = namespace["gan"]
     [arguments] = [args for block, args in COMMANDS if block.path == FIRST_GAN and "generator=mlp" in args]
-    asked, _ = _train_config(arguments)
-    theirs = recipe.make_gan(asked, recipe.SampleSpec.of(recipe.make_source(asked)))
-    assert (theirs.generator, theirs.discriminator) == (ours.generator, ours.discriminator)
+    asked = _train_config(arguments)
+    by_command = make_gan(asked, SampleSpec.of(make_source(asked)))
+    assert (by_command.generator, by_command.discriminator) == (in_python.generator, in_python.discriminator)
     assert (asked.batch, asked.steps, asked.conditional) == (10, 100 * 100, False)
     assert asked.latent.kwargs == {"size": 100}
     assert asked.loss == config.Call("non_saturating")
     assert asked.discriminator_terms == asked.generator_terms == ()
-    assert not ours.discriminator_terms + ours.generator_terms
+    assert not in_python.discriminator_terms + in_python.generator_terms
     for optimizer in (asked.generator_optimizer, asked.discriminator_optimizer):
         assert optimizer == config.Call("adam", learning_rate=1e-3, b1=0.5)
 
 
-def test_the_config_of_the_guide_makes_a_game() -> None:
-    [block] = [block for block in blocks(FIRST_GAN, "python") if "def get_config" in block.text]
+def test_the_config_of_the_tutorial_makes_a_gan() -> None:
+    asked = config.override(_config_of(FIRST_GAN), ["discriminator_terms.0.weight=1.0"])
+    config.validate(asked)
+    [term] = make_gan(asked, SampleSpec.of(make_source(asked))).discriminator_terms
+    assert (term.weight, term.penalty.name, term.every) == (1.0, "r1", 1)
+
+
+def test_the_notebook_has_the_blocks_of_the_tutorial(generated: ModuleType) -> None:
+    cells = generated.notebook(FIRST_GAN.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert code == [block.text.strip() for block in blocks(FIRST_GAN, "python")]
+    assert "".join(cells[0]["source"]).startswith("# Your first GAN")
+
+
+# ---- the other pages
+
+
+def _config_of(path: Path) -> Config:
+    """Returns the config that a page shows."""
+    [block] = [block for block in blocks(path, "python") if "def get_config" in block.text]
     namespace: dict = {}
     run(block, namespace)
-    asked = config.override(namespace["get_config"](), ["discriminator_terms.0.weight=1.0"])
+    return namespace["get_config"]()
+
+
+def test_the_readme_has_python() -> None:
+    assert ROOT / "README.md" in PYTHON, "README.md should show how to use the package from Python"
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
+def test_a_page_runs(path: Path, here: Path, capsys: pytest.CaptureFixture, quick_compile: None) -> None:
+    """All blocks of a page run in one session and print what the page shows."""
+    namespace: dict = {"__name__": path.stem}
+    for block in blocks(path, "python"):
+        run(block, namespace)
+        assert capsys.readouterr().out == (block.output or ""), block.name
+
+
+def test_the_config_for_a_folder_makes_a_gan() -> None:
+    asked = _config_of(DOCS / "your_images.md")
     config.validate(asked)
-    [(weight, penalty, every)] = recipe.make_gan(
-        asked, recipe.SampleSpec.of(recipe.make_source(asked))
-    ).discriminator_terms
-    assert (weight, penalty.name, every) == (1.0, "r1", 1)
+    make_gan(asked, SampleSpec((64, 64, 3), "uint8", None))
+
+
+def test_a_config_names_the_parts_of_your_own_module(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = DOCS / "write_your_own.md"
+    texts = [block.text for block in blocks(page, "python")]
+    (here / "my_parts.py").write_text("\n\n".join(texts[: next(i for i, t in enumerate(texts) if "gan = " in t)]))
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.delitem(sys.modules, "my_parts", raising=False)
+    asked = _config_of(page)
+    config.validate(asked)
+    gan = make_gan(asked, SampleSpec.of(make_source(asked)))
+    assert type(gan.generator).__module__ == "my_parts"
+    assert [term.penalty.name for term in gan.discriminator_terms] == ["small_logits"]
+
+
+# ---- examples
+
+
+def test_wgan_gp_trains(here: Path, quick_compile: None) -> None:
+    example = runpy.run_path(str(ROOT / "examples" / "wgan_gp.py"))
+    samples = example["train"](steps=100)
+    assert samples.shape == (10_000, 2)
+    assert np.isfinite(samples).all()
+    data = gaussians(count=10_000).read(np.arange(10_000))["image"]
+    assert example["modes_found"](data) == 25
+    assert example["modes_found"](0 * data) <= 1
+
+
+# ---- what the site generates
+
+
+@pytest.fixture(scope="module")
+def generated() -> ModuleType:
+    """The module that writes the generated parts of the site; it needs no Sphinx."""
+    spec = importlib.util.spec_from_file_location("generated", DOCS / "_ext" / "generated.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["generated"] = module  # its dataclasses look for it there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_recipe_has_a_section(generated: ModuleType) -> None:
+    page = generated.recipes()
+    for path in ROOT.glob("configs/*.py"):
+        assert f"## `{path.stem}`\n" in page
+        assert f"(#{path.stem})" in page
+        assert f"```console\ngan-jax train {path.stem}" in page
+
+
+def test_every_field_of_a_config_is_described(generated: ModuleType) -> None:
+    page = generated.config()
+    for field, text in config.field_docs().items():
+        summary, *_ = text.splitlines()
+        assert summary in page, field
+        path = re.sub(r"_terms\.", "_terms.N.", field)
+        assert f"`{path}`" in page or path.startswith("generator_terms.N"), field
+
+
+def test_every_command_is_described(generated: ModuleType) -> None:
+    page = generated.commands()
+    for command in cli.COMMANDS:
+        assert f"## `gan-jax {command}`" in page
+    assert "`--max-time 55m`\n: Save" in page
+
+
+def test_pages_name_only_texts_that_are_generated(generated: ModuleType) -> None:
+    for path in DOCUMENTS:
+        assert "<!-- generated:" not in generated.filled(path.read_text()), path.name
+
+
+def test_links_of_the_readme_lead_to_pages_of_the_site(generated: ModuleType) -> None:
+    assert [name for name in links(generated.readme()) if not (DOCS / name).exists()] == []
 
 
 # ---- every document
 
 
-def test_the_readme_has_python() -> None:
-    assert README, "README.md should show how to use the package from Python"
-
-
-@pytest.mark.parametrize("block", README, ids=lambda block: block.name)
-def test_readme_runs(block: Block, here: Path, quick_compile: None) -> None:
-    run(block, {"__name__": "readme"})
-
-
-def _train_config(arguments: list[str]) -> tuple[Config, Path]:
-    parsed = cli._parser().parse_args(arguments)
-    path = ROOT / parsed.config
-    asked = config.override(config.load(path), parsed.overrides)
+def _train_config(arguments: list[str]) -> Config:
+    parsed = cli.parse(arguments)
+    asked = config.override(config.load(parsed.config), parsed.overrides)
     config.validate(asked)
-    return asked, path
+    return asked
+
+
+@pytest.fixture
+def files_of_the_reader(here: Path) -> None:
+    """The configs that the pages have the reader write."""
+    write_config("my_photos.py")
+    for name, page in (("mine.py", "write_your_own.md"), ("digits_r1.py", "first_gan.md")):
+        [block] = [block for block in blocks(DOCS / page, "python") if "def get_config" in block.text]
+        Path(name).write_text(block.text)
+    (here / "configs").symlink_to(ROOT / "configs")
 
 
 @pytest.mark.parametrize(
     ("block", "arguments"), COMMANDS, ids=[f"{block.name} {' '.join(words)[:40]}" for block, words in COMMANDS]
 )
-def test_commands_are_understood(block: Block, arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+def test_commands_are_understood(
+    block: Block, arguments: list[str], files_of_the_reader: None, capsys: pytest.CaptureFixture
+) -> None:
     if {"--help", "-h"} & set(arguments):
         with pytest.raises(SystemExit) as left:
-            cli._parser().parse_args(arguments)
+            cli.parse(arguments)
         assert left.value.code == 0
         return
     try:
         if arguments[0] == "train":
             _train_config(arguments)
         else:
-            cli._parser().parse_args(arguments)
+            cli.parse(arguments)
     except SystemExit:
         pytest.fail(f"{block.name}: gan-jax {' '.join(arguments)}: {capsys.readouterr().err.splitlines()[-1]}")
 
 
-def test_the_guide_has_commands() -> None:
+def test_the_tutorial_has_commands() -> None:
     assert len([block for block, _ in COMMANDS if block.path == FIRST_GAN]) >= 3
 
 
@@ -169,15 +284,15 @@ def test_named_files_exist(path: Path) -> None:
     assert [name for name in sorted(links(document)) if not (path.parent / name).exists()] == []
 
 
-def test_pictures_are_small() -> None:
+def test_images_are_small() -> None:
     for path in ROOT.glob("docs/images/*.png"):
         assert path.stat().st_size < 100_000, path.name
-        with Image.open(path) as picture:
-            picture.verify()
+        with Image.open(path) as image:
+            image.verify()
 
 
 def test_blocks_are_found_as_written(tmp_path: Path) -> None:
-    """The reader of documents itself: neighbours, continued lines, prompts, pipes, comments."""
+    """Tests the reader of documents: neighbours, continued lines, prompts, pipes, comments."""
     text = "a\n```python\nx = 1\n```\n\n```text\nout\n```\nb\n```python\ny = 2\n```\nc\n```text\nno\n```\n"
     (tmp_path / "a.md").write_text(text)
     one, two = blocks(tmp_path / "a.md", "python")

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypedDict, cast
 
 import jax
 
-from ..errors import one_line, told
+from ..errors import one_line, quoted
 from ..pytree import Leaf, describe_leaf, is_key
 from .digest import leaf_digests, state_digest
 
@@ -98,7 +98,7 @@ def read_manifest(directory: Path) -> Manifest:
     if _to_text(fields) != text:
         raise Damaged(f"its {MANIFEST} was changed after it was written")
     if fields.get("format") != FORMAT:
-        raise Damaged(f"its format is {told(fields.get('format'))}, but this version of gan_jax reads {FORMAT}")
+        raise Damaged(f"its format is {quoted(fields.get('format'))}, but this version of gan_jax reads {FORMAT}")
     # The check does not prove who wrote the manifest, so its fields are not trusted.
     for name, kind in _FIELD_TYPES.items():
         if not isinstance(fields.get(name), kind):
@@ -110,7 +110,7 @@ def read_manifest(directory: Path) -> Manifest:
     state = manifest["state"]
     for name in (f"{state}/", *manifest["files"]):
         if not _is_inside(name, state):
-            raise Damaged(f"its {MANIFEST} names a file outside the checkpoint: {told(name)}")
+            raise Damaged(f"its {MANIFEST} names a file outside the checkpoint: {quoted(name)}")
     return manifest
 
 
@@ -163,7 +163,7 @@ def verify_checkpoint(directory: Path, step: int) -> Manifest:
             raise Damaged(f"{shown} cannot be read ({error.strerror})") from None
         size = expected.get("size") if isinstance(expected, dict) else None
         if found["size"] != size:
-            raise Damaged(f"{shown} has {found['size']} bytes, not {told(size)}")
+            raise Damaged(f"{shown} has {found['size']} bytes, not {quoted(size)}")
         if found != expected:
             raise Damaged(f"{shown} does not have the bytes that were written")
     return manifest

@@ -1,32 +1,30 @@
-"""`gan-jax checkpoints` and `gan-jax digest`: what a run has saved."""
+"""`gan-jax checkpoints`: lists a run's checkpoints and verifies each."""
 
+import argparse
 import os
 from pathlib import Path
 
-from ..checkpoint.catalogue import Catalogue, record_metrics
-from ..checkpoint.digest import leaf_digests, state_digest
-from ..config.build import Allow
 from ..errors import UserError
-from ..metrics.measures import best_by
-from ..train.open_run import open_run
-from ..train.workdir import read_config
 
 
-def digest(workdir: str | os.PathLike, *, step: int | str | None = None, allow: Allow = ()) -> str:
-    """The digest of a run's state, recomputed from what is on disk; training prints the same at its end.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdir", type=Path, help="the folder of the run")
 
-    Raises:
-        UserError: there is no run, no such checkpoint, or none that verifies.
-    """
-    return state_digest(leaf_digests(open_run(Path(workdir), step, allow).state))
+
+def run(arguments: argparse.Namespace) -> None:
+    print("\n".join(list_checkpoints(arguments.workdir)) or "no checkpoint yet")
 
 
 def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
-    """A line a checkpoint of a run: its step, when it was written, its size, its metrics, and whether it verifies.
+    """Returns one line for each checkpoint: step, time, size, metrics, and whether it verifies.
 
     Raises:
         UserError: there is no run.
     """
+    from ..checkpoint.catalogue import Catalogue, record_metrics
+    from ..metrics.measures import best_by
+    from ..train.workdir import read_config
+
     workdir = Path(workdir)
     config = read_config(workdir)
     lines = []

@@ -1,24 +1,35 @@
-"""What this machine offers a run, in words."""
+"""`gan-jax doctor`: prints what this machine offers."""
 
+import argparse
 import os
 import platform
 import sys
 from importlib import metadata
 
-import jax
-
-from ..ops import compiler_options
-from ..runtime import compilation_cache, precision
-from ..runtime.machine import cpu_threads
-
 _PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
-_FLAGS = ("XLA_FLAGS", "JAX_PLATFORMS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "TFDS_DATA_DIR",
-          "GAN_JAX_CACHE", "JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME", "GAN_JAX_INCEPTION",
-          "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION", "GLIBC_TUNABLES")  # fmt: skip
+_VARIABLES = (
+    "XLA_FLAGS", "JAX_PLATFORMS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "TFDS_DATA_DIR",
+    "GAN_JAX_CACHE", "JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME", "GAN_JAX_INCEPTION",
+    "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION", "GLIBC_TUNABLES",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    print(examine())
 
 
 def examine() -> str:
-    """Devices, threads, versions, and the flags that matter."""
+    """Returns the devices, threads, versions, and environment variables that matter to a run."""
+    import jax
+
+    from ..ops import compiler_options
+    from ..runtime import compilation_cache, precision
+    from ..runtime.machine import cpu_threads
+
     devices = jax.devices()
     stats = devices[0].memory_stats() or {}
     memory = f", {stats['bytes_limit'] / 2**30:.1f} GiB each" if "bytes_limit" in stats else ""
@@ -26,17 +37,12 @@ def examine() -> str:
         f"devices   {len(devices)} x {devices[0].device_kind} ({devices[0].platform}{memory})",
         f"threads   {cpu_threads()} for this process, {os.cpu_count()} on the machine",
         f"python    {platform.python_version()} at {sys.executable}",
+        *(f"{name:22}{_version(name)}" for name in _PACKAGES),
+        f"float32   products in {precision.default()} precision",
+        *(f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ),
+        f"compiler  {compiler_options() or 'no options set by gan_jax'}",
+        f"cache     {compilation_cache.describe()}",
     ]
-    for name in _PACKAGES:
-        try:
-            lines.append(f"{name:22}{metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            lines.append(f"{name:22}not installed")
-    lines.append(f"float32   products in {precision.default()} precision")
-    lines += [f"{name}={os.environ[name]}" for name in _FLAGS if name in os.environ]
-    options = compiler_options()
-    lines.append(f"compiler  {options or 'no options of ours'}")
-    lines.append(f"cache     {compilation_cache.describe()}")
     if devices[0].platform == "cpu":
         lines.append(
             "note      JAX sees no accelerator; on a GPU machine install the extra: pip install 'gan_jax[cuda]' "
@@ -45,3 +51,10 @@ def examine() -> str:
         if len(devices) > 1:
             lines.append("note      these CPU devices are virtual: good for tests, not for speed")
     return "\n".join(lines)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

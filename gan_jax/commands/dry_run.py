@@ -1,15 +1,16 @@
-"""What a config would train, and what it costs, without training it."""
+"""Describes what a config would train and what it costs, without training it."""
 
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import jax
+from jax.stages import Compiled
 
 from .. import config as configs
 from ..config import Config
 from ..config.build import SampleSpec, batch_spec, make_gan, make_source
+from ..config.overrides import without_indices
 from ..gan import GAN
 from ..ops import compiler_options
 from ..runtime import precision
@@ -21,13 +22,13 @@ from ..types import PyTree
 
 
 def describe(config: Config) -> str:
-    """The resolved config, both networks as tables, the FLOPs of a step and the memory it needs.
+    """Returns the resolved config, a table of each network, and the FLOPs and memory of a step, as text.
 
-    FLOPs and memory are the compiler's figures for the step on one device with the whole batch; a resident data
-    set comes on top.
+    FLOPs and memory are the compiler's, for the step on one device with the whole batch. A data set that is kept
+    on the device needs its memory in addition.
 
     Raises:
-        UserError: as training it would.
+        UserError: the config cannot be trained.
     """
     source = make_source(config)
     spec = SampleSpec.of(source)
@@ -35,17 +36,18 @@ def describe(config: Config) -> str:
     check_run(config, source)
     state = carry_shapes(config, gan, spec).state
 
-    def compiled(gan: GAN) -> Any:
+    def compiled(gan: GAN) -> Compiled:
         traced = precision.traced_with(placement.precision, make_train_step(gan))
         step = jax.jit(traced, donate_argnums=0, compiler_options=compiler_options())
         return step.lower(state, batch_spec(config, gan, spec)).compile()
 
     program = compiled(gan)
-    # The compiler counts a loop's body once, so FLOPs are read off the step without microbatches.
+    # The compiler counts the body of a loop once, so FLOPs come from the step without microbatches.
     whole = program if gan.microbatches == 1 else compiled(dataclasses.replace(gan, microbatches=1))
     where = f"{len(placement.devices)} x {placement.devices[0].device_kind} ({placement.mode})"
     return "\n".join([
-        configs.to_text(config),
+        *_fields(config),
+        "",
         f"data: {len(source):,} samples of shape {spec.shape}, {spec.classes or 'no'} classes",
         *notes(config, len(source)),
         "",
@@ -59,7 +61,16 @@ def describe(config: Config) -> str:
     ])  # fmt: skip
 
 
-def _leaves(params: PyTree) -> Iterator[tuple[str, Any]]:
+def _fields(config: Config) -> Iterator[str]:
+    """Yields a line for each field of the config, as an override takes it, with what the field means."""
+    docs = configs.field_docs()
+    for line in configs.to_text(config).splitlines():
+        path = line.partition(" = ")[0]
+        doc = docs.get(without_indices(path))
+        yield f"{line:40}  # {doc.splitlines()[0]}" if doc else line
+
+
+def _leaves(params: PyTree) -> Iterator[tuple[str, jax.ShapeDtypeStruct]]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         yield "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path), leaf
 
@@ -67,12 +78,12 @@ def _leaves(params: PyTree) -> Iterator[tuple[str, Any]]:
 def _table(title: str, params: PyTree) -> list[str]:
     rows = [(name, "x".join(map(str, leaf.shape)) or "scalar", leaf.size) for name, leaf in _leaves(params)]
     total = sum(size for *_, size in rows)
-    wide = max([len(title), *(len(name) for name, *_ in rows)])
-    shape = max([5, *(len(text) for _, text, _ in rows)])
+    left = max([len(title), *(len(name) for name, *_ in rows)])
+    middle = max([5, *(len(shape) for _, shape, _ in rows)])
     return [
-        f"{title:{wide}}  {'shape':>{shape}}  {'parameters':>12}",
-        *(f"{name:{wide}}  {text:>{shape}}  {size:>12,}" for name, text, size in rows),
-        f"{'total':{wide}}  {'':>{shape}}  {total:>12,}",
+        f"{title:{left}}  {'shape':>{middle}}  {'parameters':>12}",
+        *(f"{name:{left}}  {shape:>{middle}}  {size:>12,}" for name, shape, size in rows),
+        f"{'total':{left}}  {'':>{middle}}  {total:>12,}",
     ]
 
 
@@ -86,15 +97,13 @@ def _flops(count: float) -> str:
 
 
 def _bytes(tree: PyTree) -> str:
-    def one(leaf: Any) -> int:
-        return math.prod(leaf.shape) * leaf.dtype.itemsize
-
-    return _size(sum(one(leaf) for leaf in jax.tree.leaves(tree)))
+    return _size(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)))
 
 
-def _cost(compiled: Any, whole: Any, batch: int) -> list[str]:
+def _cost(program: Compiled, whole: Compiled, batch: int) -> list[str]:
+    """Describes a step: FLOPs by `whole`, the step without microbatches, and memory by `program`."""
     flops = (whole.cost_analysis() or {}).get("flops")
-    memory = compiled.memory_analysis()
+    memory = program.memory_analysis()
     lines = []
     if flops:
         lines.append(f"a step: {_flops(flops)}, {_flops(flops / batch)} an image")
@@ -105,5 +114,5 @@ def _cost(compiled: Any, whole: Any, batch: int) -> list[str]:
             + memory.temp_size_in_bytes
             - memory.alias_size_in_bytes
         )
-        lines.append(f"memory of a step: {_size(needed)}, of them {_size(memory.temp_size_in_bytes)} temporary")
+        lines.append(f"memory of a step: {_size(needed)}, {_size(memory.temp_size_in_bytes)} of it temporary")
     return lines

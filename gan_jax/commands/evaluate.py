@@ -1,99 +1,38 @@
-"""What can be asked of a run afterwards, from its workdir alone: its state, its digest, its metrics."""
+"""`gan-jax evaluate`: measures the quality of a run's samples."""
 
-import os
-import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import argparse
 
-import jax
-
-from .. import config as configs
-from ..config import Call
-from ..config.build import Allow, make_source
-from ..errors import UserError
-from ..metrics.evaluator import Evaluator, generate_images
-from ..metrics.features.choose import choose_extractor
-from ..metrics.record import Record, append_new
-from ..report.page import page
-from ..runtime import precision
-from ..standing_statistics import standing_statistics
-from ..train.open_run import Opened, open_run
-from ..types import Variables
+from .arguments import add_latents, add_run, call, words
 
 
-def evaluate(
-    workdir: str | os.PathLike,
-    *,
-    metrics: Sequence[str] = ("frechet",),
-    features: Call | None = None,
-    count: int = 10_000,
-    reference: int = 0,
-    split: str | None = None,
-    seed: int = 0,
-    step: int | str | None = None,
-    truncation: float = 1.0,
-    standing: int = 0,
-    allow: Allow = (),
-) -> list[Record]:
-    """Metrics of a run's averaged generator; each is a line of `<workdir>/evaluations.jsonl` too.
-
-    Args:
-        workdir: the run's.
-        metrics: names in `gan_jax.metrics.measures.MEASURES`.
-        features: in `gan_jax.metrics`; None: the config's.
-        count: generated samples, reference: reals, 0 for all of them.
-        split: of the data; None: the config's.
-        seed: of the latents.
-        step: as `open_run` takes it.
-        truncation: 1.0 for none.
-        standing: batch norm's statistics are measured anew over so many batches (Brock et al., 2019); 0: those
-            that training averaged.
-
-    Raises:
-        UserError: there is no run, no such checkpoint, metric, split, truncation or weights.
-    """
-    workdir = Path(workdir)
-    if count < 2:
-        raise UserError(f"--count must be at least 2, got {count}")
-    run = open_run(workdir, step, allow)
-    config, plain = run.config, make_source(run.config, allow)
-    if tuple(plain.shape) != tuple(run.spec.shape):
-        raise UserError(f"the data are {tuple(plain.shape)} now, and the run's samples {tuple(run.spec.shape)}")
-    same = plain.fingerprint() == run.data
-    notes = () if same else (f"the run was trained on other data, {run.data}",)
-    source = plain
-    if split is not None:
-        field = "data.source.source.split" if config.data.source.name == "stacked" else "data.source.split"
-        source = make_source(configs.override(config, [f"{field}={split}"], allow=allow), allow)
-    # A classifier's features are of the run's own data also where it is compared with another split.
-    evaluator = Evaluator(source, choose_extractor(features, config, plain, allow), metrics, reference)
-    options: dict[str, Any] = {} if truncation == 1.0 else {"truncation": truncation}
-    labels = None
-    if config.conditional:
-        labels, options["labels"] = evaluator.wanted_labels(count), "the reals'"
-    sampler, variables = run.sampler(seed, truncation), run.state.ema
-    if standing:
-        options["standing_statistics"] = standing
-        variables = _standing(run, seed, standing)
-    records = evaluator.score(
-        generate_images(sampler, variables, count, labels), seed=seed, step=run.step, options=options, notes=notes
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument(
+        "--metrics", type=words, default=("frechet",), metavar="NAME,...",
+        help="frechet, kernel, kernel_full, inception_score, prdc, modes (frechet)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--features", type=call, metavar="NAME[:key=value,...]",
+        help="inception, efficientnet_lite0 or classifier; the config's if not given",
+    )  # fmt: skip
+    parser.add_argument("--count", type=int, default=10_000, help="the number of generated samples (10000)")
+    parser.add_argument(
+        "--reference", type=int, default=0, help="the number of real samples; all of them if not given"
     )
-    try:
-        append_new(workdir, records)
-        page(workdir)  # shows them
-    except OSError as error:
-        where = f"{workdir} can't be written to ({error.strerror})"
-        warnings.warn(f"{where}: the records are not kept there", stacklevel=2)
-    return records
+    parser.add_argument("--split", help="the split of the data to compare with; the config's if not given")
+    add_latents(parser)
+    parser.add_argument(
+        "--standing", type=int, default=0, metavar="BATCHES",
+        help="measure the statistics of batch norm again over this many batches; 0 for those of the training (0)",
+    )  # fmt: skip
 
 
-def _standing(run: Opened, seed: int, batches: int) -> Variables:
-    """The averaged variables with batch norm's statistics measured anew, in the run's own precision."""
-    classes = run.spec.classes if run.config.conditional else None
-    asked = precision.matmul_precision(run.config, jax.default_backend())
-    measure = precision.traced_with(asked, standing_statistics)
-    try:
-        return measure(run.gan, run.state.ema, jax.random.key(seed), run.config.batch, batches, classes)
-    except ValueError as error:
-        raise UserError(f"--standing: {error}") from error
+def run(arguments: argparse.Namespace) -> None:
+    from .evaluate_run import evaluate
+
+    for record in evaluate(
+        arguments.workdir, metrics=arguments.metrics, features=arguments.features, count=arguments.count,
+        reference=arguments.reference, split=arguments.split, seed=arguments.seed, step=arguments.step,
+        truncation=arguments.truncation, standing=arguments.standing, allow=arguments.allow,
+    ):  # fmt: skip
+        print(record.text())

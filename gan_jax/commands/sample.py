@@ -1,198 +1,55 @@
-"""Pictures of a run's samples: a grid, single images, walks between latents, and each sample's nearest reals."""
+"""`gan-jax sample`: writes samples of a run."""
 
-import itertools
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+import argparse
 from pathlib import Path
 
-import numpy as np
-
-from .. import pixels, report
-from ..config import Call
-from ..config.build import Allow, make_source
 from ..errors import UserError
-from ..metrics.evaluator import Evaluator, generate_images
-from ..metrics.features.choose import choose_extractor
-from ..runtime.sampler import Sampler
-from ..train.open_run import Opened, open_run
-from ..types import Variables
-
-_WALK = 9  # samples from one to the next
-_NEIGHBOURS_OF = 16  # samples that neighbours are looked for, unless --count says otherwise
+from .arguments import add_latents, add_run, call, integers
 
 
-def sample(
-    workdir: str | os.PathLike,
-    *,
-    count: int = 64,
-    seed: int = 0,
-    step: int | str | None = None,
-    truncation: float = 1.0,
-    labels: Sequence[int] | None = None,
-    out: str | os.PathLike | None = None,
-    allow: Allow = (),
-) -> list[Path]:
-    """Write `count` samples of a run's averaged generator: one grid, or single images in a folder.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument(
+        "--count", type=int, help="the number of samples (64; 8 with --interpolate, 16 with --neighbours)"
+    )
+    add_latents(parser)
+    parser.add_argument(
+        "--labels", type=integers, metavar="N,N,...",
+        help="the labels of a conditional run, used in turn; all labels if not given",
+    )  # fmt: skip
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
+        "--interpolate", type=int, metavar="STEPS", help="walk from sample to sample, this many images each"
+    )
+    kinds.add_argument(
+        "--neighbours", type=int, metavar="K", help="show each sample beside its K nearest real images"
+    )
+    parser.add_argument(
+        "--features", type=call, metavar="NAME[:key=value,...]", help="the features that --neighbours compares"
+    )
+    parser.add_argument(
+        "--out", type=Path,
+        help="a .png for a grid, a .npz for arrays, a .gif of an interpolation, or a folder for single images",
+    )  # fmt: skip
 
-    Args:
-        workdir: the run's.
-        count: how many.
-        seed: of the latents.
-        step: which checkpoint; None: the newest good one; "best": the best one that was kept.
-        truncation: 1.0 for none; only for generators that define it.
-        labels: of a conditional run, in turn; None: all.
-        out: a path ending in .png for a grid (default: `<workdir>/samples_<step>.png`), .npz for the samples
-            as an array `image` (uint8 images as the data's, or float32 vectors), else a folder for
-            `00000.png`, `00001.png`, ..., whose name has no ending unless it is there already
 
-    Raises:
-        UserError: there is no run, no such checkpoint or label, another ending, or the generator defines no
-            truncation.
-    """
-    workdir = Path(workdir)
-    _check_count(count, 1)
-    if out is not None and Path(out).suffix not in ("", ".png", ".npz") and not Path(out).is_dir():
-        raise UserError(
-            f"samples are not written as {Path(out).suffix}: give --out a .png or .npz file, or a folder"
+def run(arguments: argparse.Namespace) -> None:
+    from . import sample_run
+
+    common = {
+        "seed": arguments.seed, "step": arguments.step, "truncation": arguments.truncation,
+        "labels": arguments.labels, "out": arguments.out, "allow": arguments.allow,
+        **({} if arguments.count is None else {"count": arguments.count}),
+    }  # fmt: skip
+    if arguments.features is not None and arguments.neighbours is None:
+        raise UserError("--features says what --neighbours compares: give both, or neither")
+    if arguments.interpolate is not None:
+        paths = sample_run.interpolate(arguments.workdir, steps=arguments.interpolate, **common)
+    elif arguments.neighbours is not None:
+        paths = sample_run.neighbours(
+            arguments.workdir, nearest_reals=arguments.neighbours, features=arguments.features, **common
         )
-    run = open_run(workdir, step, allow)
-    sampler = run.sampler(seed, truncation, labels)
-    path = Path(out) if out is not None else workdir / f"samples_{run.step:08d}.png"
-    if path.suffix not in (".png", ".npz"):
-        if len(run.spec.shape) != 3:
-            raise UserError(f"samples of shape {run.spec.shape} are no images: give --out a .png or .npz file")
-        return _writing(path, lambda: _write_each(path, sampler, run.state.ema, count))
-    values = sampler(run.state.ema, count)
-    return _writing(path, lambda: _write(values, path, sampler.columns(count)))
-
-
-def interpolate(
-    workdir: str | os.PathLike,
-    *,
-    count: int = 8,
-    steps: int = _WALK,
-    seed: int = 0,
-    step: int | str | None = None,
-    truncation: float = 1.0,
-    labels: Sequence[int] | None = None,
-    out: str | os.PathLike | None = None,
-    allow: Allow = (),
-) -> list[Path]:
-    """Write a walk from sample to sample and back to the first, `steps` pictures from each to the next.
-
-    A grid with a row from each sample to the next (default: `<workdir>/interpolation_<step>.png`), or, where `out`
-    ends in .gif, a film. Latents go along great circles (`sampling.slerp`).
-
-    Raises:
-        UserError: as `sample`; the samples are no images; another ending.
-    """
-    workdir = Path(workdir)
-    _check_count(count, 2)
-    if steps < 2:
-        raise UserError(f"--interpolate must be at least 2 pictures from one sample to the next, got {steps}")
-    run = open_run(workdir, step, allow)
-    path = Path(out) if out is not None else workdir / f"interpolation_{run.step:08d}.png"
-    if path.suffix not in (".png", ".gif"):
-        raise UserError(f"an interpolation is a .png or a .gif, not {path}: give another --out")
-    rows = run.sampler(seed, truncation, labels).between(run.state.ema, [*range(count), 0], steps)
-    flat = rows.reshape(-1, *rows.shape[2:])
-    _check_images(flat, run, "there is nothing to show between them")
-
-    def write() -> list[Path]:
-        if path.suffix == ".png":
-            report.save_png(path, report.picture(flat, columns=steps))
-        else:
-            _film(path, flat)
-        return [path]
-
-    return _writing(path, write)
-
-
-def neighbours(
-    workdir: str | os.PathLike,
-    *,
-    nearest_reals: int,
-    count: int = _NEIGHBOURS_OF,
-    features: Call | None = None,
-    seed: int = 0,
-    step: int | str | None = None,
-    truncation: float = 1.0,
-    labels: Sequence[int] | None = None,
-    out: str | os.PathLike | None = None,
-    allow: Allow = (),
-) -> list[Path]:
-    """Write a grid: in each row a sample, then the reals nearest to it by Euclidean distance of features.
-
-    The default path is `<workdir>/neighbours_<step>.png`. A generator that repeats its data shows itself so.
-
-    Raises:
-        UserError: as `sample`; the samples are no images; there are no such features.
-    """
-    workdir = Path(workdir)
-    _check_count(count, 1)
-    if nearest_reals < 1:
-        raise UserError(f"--neighbours must be at least 1 real a sample, got {nearest_reals}")
-    run = open_run(workdir, step, allow)
-    path = Path(out) if out is not None else workdir / f"neighbours_{run.step:08d}.png"
-    if path.suffix != ".png":
-        raise UserError(f"neighbours are shown in a .png, not {path}: give another --out")
-    values = run.sampler(seed, truncation, labels)(run.state.ema, count)
-    _check_images(values, run, "they have no features")
-    source = make_source(run.config, allow)
-    evaluator = Evaluator(source, choose_extractor(features, run.config, source, allow), ())
-    samples = pixels.to_uint8(values)
-    try:
-        found = evaluator.nearest_reals(samples, nearest_reals)
-    except ValueError as error:
-        raise UserError(f"--neighbours {nearest_reals}: {error}") from error
-    grid = np.concatenate([samples[:, None], found], axis=1).reshape(-1, *samples.shape[1:])
-
-    def write() -> list[Path]:
-        report.save_png(path, report.picture(grid, columns=nearest_reals + 1))
-        return [path]
-
-    return _writing(path, write)
-
-
-def _check_count(count: int, least: int) -> None:
-    if count < least:
-        raise UserError(f"--count must be at least {least}, got {count}")
-
-
-def _check_images(values: np.ndarray, run: Opened, instead: str) -> None:
-    if values.ndim != 4 or values.shape[-1] not in (1, 3, 4):
-        raise UserError(f"samples of shape {run.spec.shape} are no images: {instead}")
-
-
-def _film(path: Path, images: np.ndarray) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        frames = [Path(folder) / f"{i:05d}.png" for i in range(len(images))]
-        for frame, image in zip(frames, images):
-            report.save_png(frame, report.grid(image[None], pad=0, min_side=256))
-        report.save_gif(path, frames, seconds_per_frame=0.1, most=len(frames))
-
-
-def _writing(path: Path, write: Callable[[], list[Path]]) -> list[Path]:
-    try:
-        return write()
-    except OSError as error:
-        raise UserError(f"can't write to {path} ({error.strerror}): give another --out") from error
-
-
-def _write(values: np.ndarray, path: Path, columns: int | None) -> list[Path]:
-    if path.suffix == ".png":
-        report.save_png(path, report.picture(values, columns=columns))
-        return [path]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, image=pixels.to_uint8(values) if values.ndim == 4 else values)
-    return [path]
-
-
-def _write_each(folder: Path, sampler: Sampler, variables: Variables, count: int) -> list[Path]:
-    """An image a file, a block at a time: fifty thousand need not be held at once."""
-    paths = [folder / f"{i:05d}.png" for i in range(count)]
-    images = itertools.chain.from_iterable(generate_images(sampler, variables, count))
-    for path, image in zip(paths, images, strict=True):
-        report.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
-    return paths
+    else:
+        paths = sample_run.sample(arguments.workdir, **common)
+    for path in paths:
+        print(path)

@@ -1,18 +1,15 @@
 """A run's config: its fields, the files and overrides that set them, and the functions that its names mean."""
 
-from .files import NOT_SET as NOT_SET
-from .files import check_resume as check_resume
-from .files import differences as differences
-from .files import from_json as from_json
+from .field_docs import field_docs as field_docs
 from .files import load as load
-from .files import override as override
-from .files import to_json as to_json
-from .files import to_text as to_text
-from .files import validate as validate
+from .overrides import override as override
 from .resolve import Call as Call
 from .resolve import Home as Home
 from .resolve import choices as choices
 from .resolve import resolve as resolve
+from .resume import NOT_SET as NOT_SET
+from .resume import check_resume as check_resume
+from .resume import differences as differences
 from .schema import HOMES as HOMES
 from .schema import Checkpoint as Checkpoint
 from .schema import Config as Config
@@ -24,3 +21,7 @@ from .schema import Metrics as Metrics
 from .schema import Parallel as Parallel
 from .schema import Sample as Sample
 from .schema import Term as Term
+from .serialize import from_json as from_json
+from .serialize import to_json as to_json
+from .serialize import to_text as to_text
+from .validate import validate as validate

@@ -1,17 +1,18 @@
-"""What a run is made of: frozen dataclasses of plain values. Users meet all of it through `gan_jax.config`.
+"""The fields of a config: frozen dataclasses of plain values. `gan_jax.config` exports them.
 
-A field marked free may change on resume and moves no bits; any other is part of the run's identity.
+A field that is marked free may change on resume and does not change the result; any other field is part of the
+run's identity. The text under a field documents it; `field_docs` reads it.
 """
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..penalties import Term as Term
+from ..terms import Term as Term
 from .resolve import Call, Home
 
 HOMES: dict[str, Home] = {
     "data.source": Home("gan_jax.data"),
-    "data.source.source": Home("gan_jax.data"),  # of a set that is built from another one
+    "data.source.source": Home("gan_jax.data"),  # of a set that is made from another set
     "generator": Home("gan_jax.models", "Generator"),
     "discriminator": Home("gan_jax.models", "Discriminator"),
     "latent": Home("gan_jax.latents"),
@@ -22,13 +23,13 @@ HOMES: dict[str, Home] = {
     "discriminator_optimizer": Home("gan_jax.optimizers"),
     "augment": Home("gan_jax.augment"),
     "metrics.features": Home("gan_jax.metrics.features"),
-    "schedule": Home("gan_jax.schedules"),  # a penalty's weight, and a Call among another one's keywords
+    "schedule": Home("gan_jax.schedules"),  # a penalty's weight, and a Call among the keywords of another
 }
-"""Where the short names of each field live, by the field's path without indices."""
+"""Where the short names in each field are looked up, by the path of the field without indices."""
 
 
 def setting(default: Any, *, free: bool = False, least: float | None = None) -> Any:
-    """A field with its default; `free` on resume, and not below `least`."""
+    """A field with its default, whether it may change on resume (`free`), and its least value."""
     return field(default=default, metadata={"free": free, "least": least})
 
 
@@ -38,153 +39,184 @@ ConfigTerm = Term[float | Call, Call]
 
 @dataclass(frozen=True)
 class Data:
-    """Where the real images come from.
-
-    source: a name in `gan_jax.data`.
-    resident: keep the whole set on the device ("auto": where it fits). The batches are the same either way.
-    workers: threads that decode. prefetch: batches prepared ahead.
-    """
+    """Where the real images come from."""
 
     source: Call = field(default=Call("digits"))
+    """The data set, a name in `gan_jax.data`."""
     resident: bool | Literal["auto"] = setting("auto", free=True)
+    """Keep the whole set in device memory; "auto": where it fits.
+
+    The batches are the same either way.
+    """
     workers: int = setting(2, free=True, least=1)
+    """Threads that decode images."""
     prefetch: int = setting(2, free=True, least=1)
+    """Batches that are prepared ahead."""
 
 
 @dataclass(frozen=True)
 class Ema:
-    """The exponential moving average of the generator.
-
-    half_life: in images; a Call is a schedule over images seen. ramp_up: at most this share of the images seen so
-    far; None for no such limit.
-    """
+    """The exponential moving average (EMA) of the generator."""
 
     half_life: float | Call = field(default=10_000.0, metadata={"free": False, "least": 0})
+    """Half-life of the average, in images; a Call: a schedule over the images seen."""
     ramp_up: float | None = setting(0.05, least=0)
+    """Limit of the half-life, as a share of the images seen; none: no limit."""
 
 
 @dataclass(frozen=True)
 class Parallel:
-    """How the step is spread. Another layout agrees to rounding only.
-
-    mode: one device or a sharded jit ("jit", "shard"), or "pmap"; "auto" chooses by the devices.
-    devices: how many; 0 for all. fuse: steps in one dispatch; part of the run's identity.
-    params: "sharded" cuts parameters, optimizer state and average over the devices, for models too large for one.
-    """
+    """How a step is spread over devices. Another layout gives the same numbers up to rounding."""
 
     mode: Literal["auto", "jit", "shard", "pmap"] = setting("auto", free=True)
+    """One device ("jit"), or several ("shard" or "pmap"); "auto": by the number of devices.
+
+    "shard" is a jit whose arrays are spread over the devices.
+    """
     devices: int = setting(0, free=True, least=0)
+    """Number of devices; 0: all."""
     fuse: int = setting(1, least=1)
+    """Steps in one dispatch. It is part of the run's identity."""
     params: Literal["replicated", "sharded"] = setting("replicated", free=True)
+    """Whether each device holds all parameters, or a part of them ("sharded").
+
+    "sharded" also cuts the optimizer state and the moving average, for models too large for one device.
+    """
 
 
 @dataclass(frozen=True)
 class Log:
-    """every: steps between two lines of metrics. tensorboard: write TensorBoard events as well."""
+    """The log of the run."""
 
     every: int = setting(50, free=True, least=1)
+    """Steps from one line of metrics to the next."""
     tensorboard: bool = setting(True, free=True)
+    """Write TensorBoard events too."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures of samples during the run.
-
-    every: steps between two. count: images in one. truncation: 1.0 for none. gif: a film of them at the end.
-    """
+    """Grids of samples during the run."""
 
     every: int = setting(500, free=True, least=1)
+    """Steps from one sample grid to the next."""
     count: int = setting(64, free=True, least=1)
+    """Images in a sample grid."""
     truncation: float = setting(1.0, free=True, least=0)
+    """Truncation of the latents; 1.0: none."""
     gif: bool = setting(True, free=True)
+    """Write a GIF of all grids at the end."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """every: steps between two checkpoints. keep: how many of the newest stay.
-
-    best: keep the best checkpoint by this number as well, one of those that `metrics` gives; "" for none.
-    """
+    """The checkpoints of the run."""
 
     every: int = setting(1000, free=True, least=1)
+    """Steps from one checkpoint to the next."""
     keep: int = setting(2, free=True, least=1)
+    """Number of the newest checkpoints that are kept."""
     best: str = setting("", free=True)
+    """Metric by which the best checkpoint is kept too, such as frechet; empty: none."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """What a run does where it goes wrong.
-
-    returns: how often it may go back to the last checkpoint on its grid, with fresh latents, once a number is not
-    finite any more; then, or at 0 at once, it stops. warn: say so where the discriminator has won, or all samples
-    look alike.
-    """
+    """What a run does when it goes wrong."""
 
     returns: int = setting(0, free=True, least=0)
+    """How often the run may return to a checkpoint when a number is not finite.
+
+    It goes on from the last checkpoint with new latents. After the last return, or at once with 0, it stops.
+    """
     warn: bool = setting(True, free=True)
+    """Warn when the discriminator has won, or when all samples look alike."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """How good the samples are, measured during the run; each time a checkpoint is kept as well.
-
-    every: steps between two measurements; 0 for none. names: which, as `gan-jax evaluate --metrics` takes them.
-    features: of images, a name in `gan_jax.metrics`. count: generated samples. reference: reals they are compared
-    with, 0 for all.
-    """
+    """Measurements of the quality of the samples during the run. Each one keeps a checkpoint as well."""
 
     every: int = setting(0, free=True, least=0)
+    """Steps from one measurement to the next; 0: no measurements."""
     names: tuple[str, ...] = setting(("frechet",), free=True)
+    """The metrics, as `gan-jax evaluate --metrics` takes them."""
     features: Call = field(default=Call("classifier"), metadata={"free": True})
+    """The features of images, a name in `gan_jax.metrics.features`."""
     count: int = setting(5000, free=True, least=2)
+    """Number of generated samples."""
     reference: int = setting(0, free=True, least=0)
+    """Number of real images to compare with; 0: all."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """A run. With its seed and the number of steps it says everything about the result.
-
-    name: of the run, in reports. seed: of every random draw. steps: where to stop; may grow on resume.
-    batch: images in a step, over all devices. conditional: give both players the labels.
-    generator, discriminator: names in `gan_jax.models`. latent, loss, augment: names in the modules so named.
-    generator_terms, discriminator_terms: penalties added to the players' losses.
-    generator_optimizer, discriminator_optimizer: names in `gan_jax.optimizers`.
-    disc_steps: turns of the discriminator in a step. share_latents: the generator's turn reuses the last
-    discriminator turn's latents and reals. update: "simultaneous" and "one_stage" move both players in one pass,
-    another game at less work. microbatches: parts a turn's batch is cut into to save memory.
-    precision: of the networks' computations; parameters, statistics, logits and penalties stay float32.
-    tf32: leave products of float32 numbers to the platform's fast mode, as JAX does by default: TF32 on NVIDIA's
-    GPUs, passes of bfloat16 on TPUs. False computes them in full float32; on a CPU they always are.
-    deterministic: the same bits on every run on a GPU too, at a cost in speed.
-    data, ema, parallel, log, sample, checkpoint, health, metrics: groups of their own.
-    """
+    """A run. The config, its seed and the number of steps determine the result."""
 
     name: str
+    """Name of the run, in reports and as the default folder in `runs/`."""
     seed: int = setting(0, least=0)
+    """Seed of every random draw."""
     steps: int = setting(1000, free=True, least=0)
+    """Length of the training, in steps; it may grow on resume."""
     batch: int = setting(64, least=1)
+    """Real images in a step, over all devices."""
     data: Data = Data()
+    """The real images."""
     generator: Call = field(default=Call("dcgan"))
+    """The generator, a name in `gan_jax.models`."""
     discriminator: Call = field(default=Call("dcgan"))
+    """The discriminator, a name in `gan_jax.models`."""
     conditional: bool = False
+    """Give the labels of the data to both players."""
     latent: Call = field(default=Call("normal", size=100))
+    """The distribution of the latents, a name in `gan_jax.latents`."""
     loss: Call = field(default=Call("non_saturating"))
+    """The loss, a name in `gan_jax.losses`."""
     generator_terms: tuple[ConfigTerm, ...] = ()
+    """Terms of the generator's loss: penalties, each with its weight."""
     discriminator_terms: tuple[ConfigTerm, ...] = ()
+    """Terms of the discriminator's loss: penalties, each with its weight."""
     generator_optimizer: Call = field(default=Call("adam", learning_rate=2e-4, b1=0.5))
+    """The generator's optimizer, a name in `gan_jax.optimizers`."""
     discriminator_optimizer: Call = field(default=Call("adam", learning_rate=2e-4, b1=0.5))
+    """The discriminator's optimizer, a name in `gan_jax.optimizers`."""
     augment: Call = field(default=Call("identity"))
+    """Augmentation of what the discriminator sees, a name in `gan_jax.augment`."""
     ema: Ema = Ema()
+    """The moving average of the generator."""
     disc_steps: int = setting(1, least=1)
+    """Updates of the discriminator in a step."""
     share_latents: bool = True
+    """Use the latents and reals of the discriminator's last update for the generator too."""
     update: Literal["alternating", "simultaneous", "one_stage"] = "alternating"
+    """The discriminator is updated first ("alternating"), or both players in one pass.
+
+    "simultaneous" and "one_stage" do less work, and train differently.
+    """
     microbatches: int = setting(1, least=1)
+    """Parts that an update cuts its batch into, to save memory."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the networks' computations.
+
+    Parameters, statistics, logits and penalties stay float32.
+    """
     tf32: bool = True
+    """Multiply float32 matrices in the platform's fast mode, as JAX does by default.
+
+    That is TF32 on NVIDIA GPUs and passes of bfloat16 on TPUs. False: full float32, as on a CPU always.
+    """
     deterministic: bool = False
+    """Give the same bits on every run on a GPU too, at a cost in speed."""
     parallel: Parallel = Parallel()
+    """How a step is spread over devices."""
     log: Log = Log()
+    """The log of the run."""
     sample: Sample = Sample()
+    """Grids of samples during the run."""
     checkpoint: Checkpoint = Checkpoint()
+    """The checkpoints of the run."""
     health: Health = Health()
+    """What the run does when it goes wrong."""
     metrics: Metrics = Metrics()
+    """Measurements of the quality of the samples during the run."""

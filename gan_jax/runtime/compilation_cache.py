@@ -16,8 +16,6 @@ import warnings
 import zlib
 from pathlib import Path
 
-import jax
-
 from ..errors import UserError
 from .machine import cpu_threads
 
@@ -82,6 +80,8 @@ def enable() -> str | None:
         return f"note: compiled programs are not kept: {error.filename or programs}: {error.strerror or error}"
     # JAX compiles a program that it cannot read, and goes on without one that it cannot write: no need to warn.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
+    import jax  # here, so that `gan-jax --help` can name the folder without importing JAX
+
     if _MIN_SECONDS.upper() not in os.environ:
         jax.config.update(_MIN_SECONDS, 0.1)  # shorter programs are many, and take little time together
     jax.config.update("jax_compilation_cache_dir", str(programs))
@@ -97,10 +97,14 @@ def describe() -> str:
 
 
 def _jax_keeps() -> bool:
+    import jax
+
     return jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _in_use() -> str | None:
+    import jax
+
     return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -99,7 +99,7 @@ def update_ema(ema: dict[str, PyTree], generator: PlayerState, keep: jax.Array) 
     """Returns the moving average after a step: `keep * old + (1 - keep) * new` of parameters and batch statistics.
 
     Other collections are copied: the vectors of spectral norm and mean latents are directions, or averages
-        already.
+    already.
     """
 
     def mix(old: jax.Array, new: jax.Array) -> jax.Array:

@@ -144,7 +144,7 @@ class Recorder:
             carry: on the host.
             record: added to the checkpoint's record.
         """
-        more = {**self._prepared.record, **record, **self._evaluation.of(step)}
+        more = {**self._prepared.record, **record, **self._evaluation.measured(step)}
         self._hosts.from_first(lambda: self._checkpoints.save(step, carry, more))
 
     def wait(self) -> None:
@@ -240,7 +240,7 @@ class Recorder:
     def lacks_metrics(self, step: int) -> bool:
         """Returns whether the checkpoint of this step was saved without the metrics that are due."""
         return due_after(self._config, step).metrics and self._hosts.from_first(
-            lambda: not self._evaluation.of(step)
+            lambda: not self._evaluation.measured(step)
         )
 
     def _warn(self, text: str | None) -> None:

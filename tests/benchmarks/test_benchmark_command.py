@@ -10,8 +10,8 @@ import pytest
 from benchmarks import command, machine, suites
 from benchmarks.runners import Runner
 from benchmarks.timing import Sample
-from gan_jax import benchmark
 from gan_jax.cli import main
+from gan_jax.commands import benchmark
 
 HERE = machine.Machine("cpu", "a processor", {}, {}, "", {"float32": 100.0}, 10.0)
 

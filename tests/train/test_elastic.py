@@ -21,7 +21,7 @@ COMMON = ["log.every=50", "sample.every=1000", "checkpoint.every=50", "checkpoin
 MOVES = """
 import json
 import gan_jax.parallel, runs
-from gan_jax.commands.checkpoints import digest
+from gan_jax.commands.digest import digest
 from gan_jax.train.open_run import open_run
 from modes import difference, on_host
 from pathlib import Path

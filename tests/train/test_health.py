@@ -110,7 +110,7 @@ def test_the_discriminator_has_won():
     won = {"loss/discriminator": 0.012, "grad_norm/generator": 0.4}
     lines = [health.line(LINE), *[health.line(won) for _ in range(5)], health.line(LINE)]
     assert [line is not None for line in lines] == [False, False, False, True, False, False, False]  # once
-    assert "the discriminator has won (its loss is 0.012, where 1.4 is a guess)" in lines[3]
+    assert "the discriminator has won (its loss is 0.012, and 1.4 is chance)" in lines[3]
     assert "r1" in lines[3]
     again = [health.line(won) for _ in range(3)]
     assert again[2] is not None

@@ -1,0 +1,87 @@
+"""`gan-jax init`: writes a config to start from."""
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+
+from ..errors import UserError, one_line
+
+_TEMPLATE = '''"""{title}: images like those in a folder, at 64 x 64 pixels.
+
+Command   {command}
+Result    runs/{title}/report.html shows the curves and the sample grids.
+"""
+
+from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Sample
+
+
+def get_config() -> Config:
+    return Config(
+        # The name of the run. Its folder is runs/<name>, unless --workdir gives another one.
+        name={name},
+        # The length of the training, in steps. The same command with a larger number continues the run.
+        steps=100_000,
+        # The number of real images in each step.
+        batch=64,
+        # The images: every image file under the folder `path`, cropped to a square and resized to `size` pixels.
+        # `mirror` adds the mirror image of each; set it to False where left and right differ, as in text.
+        data=Data(source=Call("folder", path="photos", size=64, mirror=True)),
+        # True: the name of the sub-folder that an image lies in is its class, and samples are drawn by class.
+        conditional=False,
+        # The generator. `width` is the number of channels of its last hidden map: more is slower and better.
+        generator=Call("dcgan", width=64),
+        # The discriminator. Spectral normalization keeps it from winning at once.
+        discriminator=Call("dcgan", width=64, norm="spectral"),
+        # The random input of the generator: a vector of `size` normal numbers.
+        latent=Call("normal", size=128),
+        # The loss: a function in gan_jax.losses.
+        loss=Call("hinge"),
+        # Random changes of the images that the discriminator sees; they help with fewer than about 10,000 images.
+        augment=Call("diff_augment"),
+        # The optimizers. `learning_rate` is per update; halve both where the losses explode.
+        generator_optimizer=Call("adam", learning_rate=2e-4, b1=0.5),
+        discriminator_optimizer=Call("adam", learning_rate=2e-4, b1=0.5),
+        # Samples come from a moving average of the generator, with a half-life in images.
+        ema=Ema(half_life=10_000.0),
+        # Steps between two lines of the log.
+        log=Log(every=100),
+        # Steps between two sample grids, and the number of images in each.
+        sample=Sample(every=1000, count=64),
+        # Steps between two checkpoints, and the number of checkpoints that are kept.
+        checkpoint=Checkpoint(every=5000, keep=2),
+    )
+'''
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="the file to write, such as my_photos.py; the run is named after it")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    write_config(arguments.config)
+    print(f"wrote {arguments.config}: set its fields, then train it on a folder of images:")
+    print(_command(arguments.config))
+
+
+def write_config(path: str | os.PathLike) -> None:
+    """Writes a config for a folder of images, with a comment for each field.
+
+    Raises:
+        UserError: the file is there already, cannot be written, or its name cannot be that of a run.
+    """
+    path = Path(path)
+    name, shown = path.stem, one_line(path)
+    if path.suffix != ".py" or not name.strip(".") or not name.isprintable() or set(name) & set('"\\'):
+        raise UserError(f"{shown} cannot name a config file: give a plain name that ends in .py, as my_photos.py")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(_TEMPLATE.format(title=name, name=f'"{name}"', command=_command(path.name)))
+    except FileExistsError as error:
+        raise UserError(f"{shown} is there already: give another name, or remove it first") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"can't write {shown} ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _command(path: str | os.PathLike) -> str:
+    return f"gan-jax train {shlex.quote(str(path))} data.source.path=FOLDER"

@@ -1,0 +1,196 @@
+"""Writes samples of a run: a grid, single images, walks between latents, or samples beside their nearest reals."""
+
+import contextlib
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import pixels, report
+from ..config import Call
+from ..config.build import Allow, make_source
+from ..errors import UserError
+from ..metrics.evaluator import Evaluator, generate_images
+from ..metrics.features.choose import choose_extractor
+from ..runtime.sampler import Sampler
+from ..train.open_run import OpenedRun, open_run
+from ..types import Variables
+
+_WALK = 9  # images from one sample to the next
+
+
+def sample(
+    workdir: str | os.PathLike,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    step: int | str | None = None,
+    truncation: float = 1.0,
+    labels: Sequence[int] | None = None,
+    out: str | os.PathLike | None = None,
+    allow: Allow = (),
+) -> list[Path]:
+    """Writes `count` samples of the moving average of a run's generator, and returns the paths.
+
+    Args:
+        workdir: the folder of the run.
+        count: the number of samples.
+        seed: the seed of the latents.
+        step: the step of the checkpoint; None: the newest good one; "best": the best one that was kept.
+        truncation: the truncation of the latents, 1.0 for none; only for generators that define it.
+        labels: the labels of a conditional run, used in turn; None: all.
+        out: what is written. A path that ends in .png: a grid (default: `<workdir>/samples_<step>.png`). A path
+            that ends in .npz: an array `image` (uint8 images, or float32 vectors). A path without an ending, or an
+            existing folder: single images `00000.png`, `00001.png`, ... in that folder.
+
+    Raises:
+        UserError: there is no run, no such checkpoint or label; `out` has another ending; or the generator defines
+            no truncation.
+    """
+    workdir = Path(workdir)
+    _check_count(count, 1)
+    if out is not None and Path(out).suffix not in ("", ".png", ".npz") and not Path(out).is_dir():
+        raise UserError(
+            f"samples are not written as {Path(out).suffix}: give --out a .png or .npz file, or a folder"
+        )
+    run = open_run(workdir, step, allow)
+    sampler = run.sampler(seed, truncation, labels)
+    path = Path(out) if out is not None else workdir / f"samples_{run.step:08d}.png"
+    if path.suffix not in (".png", ".npz"):
+        if len(run.spec.shape) != 3:
+            raise UserError(f"samples of shape {run.spec.shape} are no images: give --out a .png or .npz file")
+        with _as_user_error(path):
+            return _write_each(path, sampler, run.state.ema, count)
+    values = sampler(run.state.ema, count)
+    with _as_user_error(path):
+        _write(values, path, sampler.columns(count))
+    return [path]
+
+
+def interpolate(
+    workdir: str | os.PathLike,
+    *,
+    count: int = 8,
+    steps: int = _WALK,
+    seed: int = 0,
+    step: int | str | None = None,
+    truncation: float = 1.0,
+    labels: Sequence[int] | None = None,
+    out: str | os.PathLike | None = None,
+    allow: Allow = (),
+) -> list[Path]:
+    """Writes a walk from sample to sample and back to the first, with `steps` images from each to the next.
+
+    It is a grid with one row from each sample to the next (default: `<workdir>/interpolation_<step>.png`), or an
+    animation where `out` ends in .gif. Latents move along great circles (`runtime.sampler.slerp`).
+
+    Raises:
+        UserError: as `sample`; or the samples are no images.
+    """
+    workdir = Path(workdir)
+    _check_count(count, 2)
+    if steps < 2:
+        raise UserError(f"--interpolate must be at least 2 images from one sample to the next, got {steps}")
+    run = open_run(workdir, step, allow)
+    path = Path(out) if out is not None else workdir / f"interpolation_{run.step:08d}.png"
+    if path.suffix not in (".png", ".gif"):
+        raise UserError(f"an interpolation is a .png or a .gif, not {path}: give another --out")
+    rows = run.sampler(seed, truncation, labels).between(run.state.ema, [*range(count), 0], steps)
+    flat = rows.reshape(-1, *rows.shape[2:])
+    _check_images(flat, run, "there is nothing to show between them")
+    with _as_user_error(path):
+        if path.suffix == ".png":
+            report.save_png(path, report.picture(flat, columns=steps))
+        else:
+            _write_gif(path, flat)
+    return [path]
+
+
+def neighbours(
+    workdir: str | os.PathLike,
+    *,
+    nearest_reals: int,
+    count: int = 16,
+    features: Call | None = None,
+    seed: int = 0,
+    step: int | str | None = None,
+    truncation: float = 1.0,
+    labels: Sequence[int] | None = None,
+    out: str | os.PathLike | None = None,
+    allow: Allow = (),
+) -> list[Path]:
+    """Writes a grid: each row has one sample, then its nearest real images by the Euclidean distance of features.
+
+    It shows whether the generator copies its data. The default path is `<workdir>/neighbours_<step>.png`.
+
+    Raises:
+        UserError: as `sample`; the samples are no images; or there are no such features.
+    """
+    workdir = Path(workdir)
+    _check_count(count, 1)
+    if nearest_reals < 1:
+        raise UserError(f"--neighbours must be at least 1 real image for each sample, got {nearest_reals}")
+    run = open_run(workdir, step, allow)
+    path = Path(out) if out is not None else workdir / f"neighbours_{run.step:08d}.png"
+    if path.suffix != ".png":
+        raise UserError(f"neighbours are shown in a .png, not {path}: give another --out")
+    values = run.sampler(seed, truncation, labels)(run.state.ema, count)
+    _check_images(values, run, "they have no features")
+    source = make_source(run.config, allow)
+    evaluator = Evaluator(source, choose_extractor(features, run.config, source, allow), ())
+    samples = pixels.to_uint8(values)
+    try:
+        reals = evaluator.nearest_reals(samples, nearest_reals)
+    except ValueError as error:
+        raise UserError(f"--neighbours {nearest_reals}: {error}") from error
+    grid = np.concatenate([samples[:, None], reals], axis=1).reshape(-1, *samples.shape[1:])
+    with _as_user_error(path):
+        report.save_png(path, report.picture(grid, columns=nearest_reals + 1))
+    return [path]
+
+
+def _check_count(count: int, least: int) -> None:
+    if count < least:
+        raise UserError(f"--count must be at least {least}, got {count}")
+
+
+def _check_images(values: np.ndarray, run: OpenedRun, consequence: str) -> None:
+    if values.ndim != 4 or values.shape[-1] not in (1, 3, 4):
+        raise UserError(f"samples of shape {run.spec.shape} are no images: {consequence}")
+
+
+@contextlib.contextmanager
+def _as_user_error(path: Path) -> Iterator[None]:
+    """Turns an error of writing to `path` into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"can't write to {path} ({error.strerror}): give another --out") from error
+
+
+def _write_gif(path: Path, images: np.ndarray) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        frames = [Path(folder) / f"{i:05d}.png" for i in range(len(images))]
+        for frame, image in zip(frames, images):
+            report.save_png(frame, report.grid(image[None], pad=0, min_side=256))
+        report.save_gif(path, frames, seconds_per_frame=0.1, most=len(frames))
+
+
+def _write(values: np.ndarray, path: Path, columns: int | None) -> None:
+    if path.suffix == ".png":
+        report.save_png(path, report.picture(values, columns=columns))
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, image=pixels.to_uint8(values) if values.ndim == 4 else values)
+
+
+def _write_each(folder: Path, sampler: Sampler, variables: Variables, count: int) -> list[Path]:
+    """Writes one file for each image. Blocks of images are drawn one after the other, to save memory."""
+    paths = [folder / f"{i:05d}.png" for i in range(count)]
+    images = itertools.chain.from_iterable(generate_images(sampler, variables, count))
+    for path, image in zip(paths, images, strict=True):
+        report.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
+    return paths

@@ -1,0 +1,87 @@
+"""`gan-jax train`: trains a config, or says what it would train."""
+
+import argparse
+import gc
+import json
+import os
+from pathlib import Path
+
+from ..errors import UserError
+from ..runtime.preemption import Preemption
+from .arguments import seconds
+
+SAVED = 75  # EX_TEMPFAIL: to a scheduler it means "run it again"; everything is saved, and steps are left
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a recipe (see gan-jax recipes), or a Python file with get_config()")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value",
+        help="sets a field of the config, such as steps=600 or data.resident=false",
+    )  # fmt: skip
+    parser.add_argument("--workdir", type=Path, help="the folder of the run; runs/<config name> if not given")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be trained, and what it costs")
+    parser.add_argument(
+        "--timings", action="store_true", help="print, as JSON, where the time until the first step went"
+    )
+    parser.add_argument(
+        "--max-time", type=seconds, metavar="55m",
+        help="save and stop when the process is this old (90s, 55m, 8h)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--preempt-exit-code", type=int, default=SAVED, metavar="N",
+        help="the exit code of a run that SIGTERM, Ctrl-C or --max-time stopped before its last step, after all "
+        f"was saved ({SAVED}); a second signal ends the process at once",
+    )  # fmt: skip
+    several = parser.add_argument_group("several hosts", "start one process on each host, with the same command")
+    several.add_argument(
+        "--distributed", action="store_true",
+        help="join the other processes; under SLURM, JobSet, Open MPI or on a TPU pod this option is enough",
+    )  # fmt: skip
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="the address of process 0")
+    several.add_argument("--processes", type=int, metavar="N", help="the number of processes")
+    several.add_argument("--process", type=int, metavar="I", help="the index of this process, from 0")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from .. import config as configs
+
+    config = configs.override(configs.load(arguments.config), arguments.overrides)
+    configs.validate(config)
+    if config.deterministic:  # the backend reads the flag when it starts, so set it before any use of a device
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if arguments.dry_run:  # one process is enough, also where several would train
+        from .dry_run import describe
+
+        print(describe(config))
+        return 0
+    from ..runtime.startup_timings import process_age
+    from ..train import train
+
+    _join(arguments)
+    preemption: Preemption = arguments.preemption
+    gc.freeze()  # imported modules stay: without this, collecting garbage took a tenth of the start
+    finished = train(
+        config,
+        arguments.workdir or Path("runs") / config.name,
+        on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
+        max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
+        stop=lambda: f"{preemption.signal_name} came" if preemption.signal_name else None,
+    )
+    if arguments.distributed:
+        from ..runtime.hosts import disconnect
+
+        disconnect()
+    return arguments.preempt_exit_code if finished is None else 0
+
+
+def _join(arguments: argparse.Namespace) -> None:
+    """Connects this process to the others of the run, where `--distributed` asks for it."""
+    given = [name for name in ("coordinator", "processes", "process") if getattr(arguments, name) is not None]
+    if arguments.distributed:
+        from ..runtime.hosts import connect
+
+        connect(arguments.coordinator, arguments.processes, arguments.process)
+    elif given:
+        raise UserError(f"--{given[0]} needs --distributed: add --distributed, or leave --{given[0]} out")

@@ -1,0 +1,100 @@
+"""`gan-jax train --dry-run`: it describes what would be trained, and refuses what training refuses."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runs import call, sentence
+
+pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
+
+MLP = ["generator=mlp", "discriminator=mlp", "generator.width=8", "discriminator.width=8"]  # compiles fast
+
+
+def total(text: str, player: str) -> int:
+    """Parameters of a player by the last line of its table."""
+    table = re.split(rf"^{player} +shape +parameters$", text, flags=re.MULTILINE)[1].split("\n\n")[0]
+    return int(table.splitlines()[-1].split()[-1].replace(",", ""))
+
+
+def count(workdir, player: str) -> int:
+    """Parameters of a player in a checkpoint."""
+    shapes = json.loads((workdir / "checkpoints" / "20" / "manifest.json").read_text())["shapes"]
+    sizes = [
+        np.prod([int(size) for size in shape.partition("[")[2].rstrip("]").split(",") if size])
+        for name, shape in shapes.items()
+        if name.startswith(f"state/{player}/params/")
+    ]
+    assert sizes
+    return int(sum(sizes))
+
+
+def test_dry_run(config, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = call("train", config, "--dry-run", "steps=20")
+    assert outcome.code == 0, outcome.err
+    for player in ("generator", "discriminator"):
+        assert total(outcome.out, player) == count(trained, player)
+    assert re.search("^steps = 20 +# Length of the training", outcome.out, re.MULTILINE)
+    assert "data: 1,797 samples of shape (8, 8, 1), 10 classes" in outcome.out
+    assert "memory of a step: " in outcome.out
+    assert not list(tmp_path.iterdir())  # it writes nothing
+
+
+def test_dry_run_counts_floating_point_operations(config):
+    """Of fully connected networks of P parameters a pass forward is 2 P a sample, and each way back as much.
+
+    The discriminator's turn: forward on reals and fakes, back to its parameters, and back through it but for the
+    first layer. The generator's: forward, through the discriminator forward and back, back to its parameters.
+    """
+    networks = [f"{player}.{field}" for player in ("generator", "discriminator") for field in ("width=256",)]
+    overrides = ["generator=mlp", "discriminator=mlp", *networks, "batch=64"]
+    out = call("train", config, *overrides, "--dry-run").out
+    found = re.search(r"^a step: ([\d.]+) MFLOP, ([\d.]+) MFLOP an image$", out, re.MULTILINE)
+    assert found, out
+    step, image = float(found[1]), float(found[2])
+    assert image * 64 == pytest.approx(step, rel=0.01)
+    generator, discriminator = total(out, "generator"), total(out, "discriminator")
+    least, most = 2 * (6 * discriminator + 2 * generator), 2 * (10 * discriminator + 4 * generator)
+    assert least < image * 1e6 < most
+
+
+def test_dry_run_of_what_cannot_run(config):
+    sentence(call("train", config, "data.source.size=22", "--dry-run"), "dcgan makes square images")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["steps=30", "parallel.fuse=4"], ["steps=30 is not a multiple", "set steps=28 or 32, or"]),
+        (["steps=3", "parallel.fuse=4"], ["say steps=4, or"]),
+        (["metrics.every=10", "metrics.names=fid"], ["no metric 'fid': there are frechet"]),
+        (["checkpoint.best=frechet"], ["checkpoint.best=frechet is never measured: set metrics.every"]),
+        (["metrics.every=3", "steps=20", "parallel.fuse=2"], ["metrics.every=3 is not a multiple"]),
+    ],
+)  # fmt: skip
+def test_dry_run_refuses_what_training_refuses(overrides, words, config, tmp_path):
+    dry, real = (
+        call("train", config, *overrides, *options) for options in (["--dry-run"], ["--workdir", tmp_path / "run"])
+    )
+    sentence(dry, *words)
+    assert dry == real
+
+
+def test_a_batch_above_the_set_is_noted(config, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(10):
+        Image.fromarray(np.full((8, 8), 20 * index, np.uint8)).save(folder / f"{index}.png")
+    overrides = ["data.source=folder", f"data.source.path={folder}", "batch=16", *MLP]
+    note = "note: batch=16 is larger than the data set of 10: a batch contains each image 1.6 times, on average\n"
+    dry = call("train", config, *overrides, "--dry-run")
+    assert dry.code == 0, dry.err
+    assert note in dry.out
+    real = call("train", config, *overrides, "steps=1", "--workdir", tmp_path / "run")
+    assert real.code == 0, real.err
+    assert real.err.count(note) == 1
+    assert "note:" not in call("train", config, *overrides, "batch=10", "--dry-run").out
