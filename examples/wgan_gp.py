@@ -1,8 +1,8 @@
 """WGAN-GP on 25 Gaussians: the algorithm of a paper, on the imported step.
 
-Gulrajani et al., "Improved training of Wasserstein GANs", 2017, algorithm 1: five updates of the critic for one of
-the generator, each with latents and real samples of its own; the penalty has weight 10; Adam has b1 = 0 and b2 = 0.9.
-The data are the grid of "VEEGAN" (Srivastava et al., 2017). Widths, batch and number of steps are ours.
+Gulrajani et al., "Improved training of Wasserstein GANs", 2017, algorithm 1: five updates of the critic for one
+of the generator, each with latents and real samples of its own; a penalty of weight 10; Adam with b1 = 0 and
+b2 = 0.9. The data are the grid of "VEEGAN" (Srivastava et al., 2017). Widths, batch and steps are ours.
 
     python examples/wgan_gp.py          # about a minute on 2 CPU cores; writes wgan_gp.png
 """
