@@ -1,26 +1,30 @@
-# make demo   train on real handwritten digits, from nothing, and say what to look at
-# make test   install and run the tests      (make test PYTHON=python3.13 for another Python)
-# make slow   the longer proofs              make lint   ruff and pyright
-# make docs   build the site into docs/_build/html
-# make peers  PyTorch and matplotlib, for the benchmarks
-# make ratios two ratios that a wrong formulation of a convolution breaks
+# make demo    train on real handwritten digits from random weights, and print which images to look at
+# make test    install and run the tests        (make test PYTHON=python3.13 for another Python)
+# make slow    the long proofs                  (make test CONSTRAINTS=tests/oldest.txt for the oldest dependencies)
+# make lint    ruff and pyright
+# make docs    build the site into docs/_build/html
+# make peers   PyTorch and matplotlib, for the benchmarks
+# make ratios  two speed ratios that a wrong formulation of a convolution breaks
+# make wheel   build the wheel and run it in an environment of its own
 PYTHON ?= python3
+CONSTRAINTS ?=
+# Another Python, or other versions of the dependencies, get an environment of their own.
 ifeq ($(origin PYTHON), file)
-  VENV ?= .venv
+  VENV ?= .venv$(if $(CONSTRAINTS),-$(basename $(notdir $(CONSTRAINTS))))
 else
-  # Another Python gets an environment of its own, so that one never stands in for the other.
-  VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')$(if $(CONSTRAINTS),-$(basename $(notdir $(CONSTRAINTS))))
 endif
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 TORCH ?= torch>=2.6
 
-.PHONY: demo test slow docs peers ratios lint install dev clean
+.PHONY: demo test slow docs peers ratios lint wheel install dev clean
 
 demo: install
 	$(BIN)/gan-jax train configs/digits.py --workdir runs/digits
 
-# Two processes, a file of tests in one of them: most of the time is compiling, which takes one thread. One that
-# died is not replaced: xdist may wait for ever for what it was to do.
+# Two processes, and each file of tests stays in one of them: most of the time is compilation, which takes one
+# thread. A process that died is not replaced: xdist can wait for ever for the tests that it had.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0
 
 test: dev
@@ -34,25 +38,32 @@ docs: $(VENV)/.installed-docs
 	@echo docs/_build/html/index.html
 
 peers: dev
-	$(BIN)/python -m pip install --quiet '$(TORCH)' -e '.[benchmark]'
+	$(PIP) '$(TORCH)' -e '.[benchmark]'
 
 ratios: dev
 	$(BIN)/python -m benchmarks.ratios
 
 lint: dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
+
+wheel: install
+	$(PIP) build
+	$(BIN)/python -m build --outdir dist .
+	rm -rf $(VENV)/wheel && $(BIN)/python -m venv $(VENV)/wheel
+	$(VENV)/wheel/bin/python -m pip install --quiet dist/*.whl
+	cd $(VENV) && wheel/bin/gan-jax doctor
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e .
+	$(PIP) -e .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed pyproject.toml

@@ -12,12 +12,12 @@ from jax.typing import DTypeLike
 import gan_jax
 from gan_jax.models import dcgan, mlp, r3gan
 from gan_jax.ops import compiler_options
-from gan_jax.types import Network
+from gan_jax.types import PyTree
 
 from . import resnet
 
 LATENT = 100
-Networks = Callable[[DTypeLike], tuple[Network, Network]]
+Networks = Callable[[DTypeLike], tuple[PyTree, PyTree]]  # PyTree: Linen's signatures do not match `Network`
 """Takes a dtype; returns the generator and the discriminator."""
 
 
@@ -68,9 +68,9 @@ class Case:
         return np.random.default_rng(0).integers(0, 256, (count, *self.shape), np.uint8)
 
 
-def _mlp(dtype: DTypeLike) -> tuple[Network, Network]:
-    size = {"width": 512, "layers": 3}
-    return mlp.Generator((28, 28, 1), dtype=dtype, **size), mlp.Discriminator(dtype=dtype, **size)
+def _mlp(dtype: DTypeLike) -> tuple[PyTree, PyTree]:
+    generator = mlp.Generator((28, 28, 1), width=512, layers=3, dtype=dtype)
+    return generator, mlp.Discriminator(width=512, layers=3, dtype=dtype)
 
 
 def _dcgan(size: int) -> Networks:
@@ -80,7 +80,7 @@ def _dcgan(size: int) -> Networks:
     )
 
 
-def _resnet(dtype: DTypeLike) -> tuple[Network, Network]:
+def _resnet(dtype: DTypeLike) -> tuple[PyTree, PyTree]:
     return resnet.Generator((32, 32, 3), dtype=dtype), resnet.Discriminator(dtype=dtype)
 
 

@@ -9,7 +9,6 @@ import dataclasses
 import os
 import sys
 import tempfile
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -54,9 +53,7 @@ def resume_is_exact() -> bool:
     from gan_jax.config import load, override
     from gan_jax.train import train
 
-    here = Path(__file__).resolve().parent
-    path = next(p for p in (here.parent / "configs/digits.py", Path("configs/digits.py")) if p.is_file())
-    config = override(load(path), ["log.tensorboard=false", "sample.every=1000", "checkpoint.every=1000"])
+    config = override(load("digits"), ["log.tensorboard=false", "sample.every=1000", "checkpoint.every=1000"])
 
     def digest(folder: str, *stops: int) -> str | None:
         with open(os.devnull, "w") as quiet:

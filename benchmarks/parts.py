@@ -115,8 +115,8 @@ def operators(kernel: int, stride: int, size: int, i: int, o: int) -> dict[str, 
 
 def tiny(mode: str = "jit", fuse: int = 1) -> Runner:
     """Returns a runner of a GAN with 32 hidden units: the time of its step is mostly dispatch."""
-    generator = mlp.Generator((2,), width=32, layers=1, tanh=False)
-    discriminator = mlp.Discriminator(width=32, layers=1)
+    generator: PyTree = mlp.Generator((2,), width=32, layers=1, tanh=False)
+    discriminator: PyTree = mlp.Discriminator(width=32, layers=1)
     adam = gan_jax.optimizers.adam()
     loss, latent = gan_jax.losses.non_saturating(), gan_jax.latents.normal(2)
     gan = gan_jax.GAN(generator, discriminator, loss, adam, adam, latent)

@@ -27,7 +27,7 @@ def one_line(text: object, most: int = 500) -> str:
     return line if len(line) <= most else f"{line[:most]}..."
 
 
-def told(value: object) -> str:
+def quoted(value: object) -> str:
     """Returns the repr of any value so that it is safe to print."""
     try:
         return one_line(" ".join(repr(value).split()))

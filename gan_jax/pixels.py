@@ -1,4 +1,4 @@
-"""Images as the networks see them, floating numbers in [-1, 1], and as files hold them, uint8 in [0, 255]."""
+"""Converts images between uint8 in [0, 255], as in files, and floats in [-1, 1], as in the networks."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,12 @@ from .types import Images
 
 
 def to_float(image: jax.Array) -> Images:
-    """uint8 `[0, 255]` to float32 `[-1, 1]`; floating images pass as they are."""
+    """Converts uint8 [0, 255] to float32 [-1, 1]. Returns other images unchanged."""
     return image.astype(jnp.float32) / 127.5 - 1.0 if image.dtype == jnp.uint8 else image
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Values in [-1, 1] to 0..255, rounded; what lies outside is clipped, NaN is 0; uint8 stays."""
+    """Converts floats in [-1, 1] to uint8: rounds, clips, and maps NaN to 0. Returns uint8 images unchanged."""
     images = np.asarray(images)
     if images.dtype == np.uint8:
         return images

@@ -1,6 +1,6 @@
 """Names, descriptions and host copies of the leaves of a pytree."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -8,18 +8,20 @@ import numpy as np
 
 from .types import PyTree
 
+Leaf: TypeAlias = Any  # an array, typed keys, a `jax.ShapeDtypeStruct` or a number
 
-def named_leaves(tree: PyTree) -> dict[str, Any]:
-    """The leaves by path, `generator/params/Dense_0/kernel`, in the order in which JAX flattens the tree.
 
-    The fields of a dataclass or a named tuple, the keys of a dict and the positions in a tuple are the parts of
-    a path, so a state has the same names as a dict of dicts and after a round trip through a file. A tree that
-    is a single leaf has the name `value`.
+def named_leaves(tree: PyTree) -> dict[str, Leaf]:
+    """Returns the leaves by their paths, such as `generator/params/Dense_0/kernel`, in JAX's flattening order.
+
+    The parts of a path are fields of dataclasses and named tuples, keys of dicts, and positions in tuples. So a
+    state has the same paths after a round trip through dicts or files. A tree that is a single leaf has the path
+    `value`.
 
     Raises:
         ValueError: if two leaves share a path, as in `{"a/b": x, "a": {"b": y}}`.
     """
-    named: dict[str, Any] = {}
+    named: dict[str, Leaf] = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         name = jax.tree_util.keystr(path, simple=True, separator="/") or "value"
         if name in named:
@@ -28,24 +30,24 @@ def named_leaves(tree: PyTree) -> dict[str, Any]:
     return named
 
 
-def is_key(leaf: Any) -> bool:
-    """Whether the leaf is an array of typed keys, as `jax.random.key` makes them, or stands for one."""
+def is_key(leaf: Leaf) -> bool:
+    """Returns whether the leaf is an array of typed keys (`jax.random.key`), or the shape and dtype of one."""
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def describe(leaf: Any) -> str:
-    """Type and shape of a leaf (an array, a `ShapeDtypeStruct` or a number): `float32[3,4]`, `key<fry>[]`."""
+def describe_leaf(leaf: Leaf) -> str:
+    """Returns the type and the shape of a leaf as text, such as `float32[3,4]` or `key<fry>[]`."""
     if not hasattr(leaf, "dtype"):
         leaf = np.asarray(leaf)
     return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
 
 
 def parse_description(description: str) -> tuple[str, tuple[int, ...]]:
-    """The inverse of `describe`: `float32[3,4]` is `("float32", (3, 4))`."""
+    """Inverts `describe_leaf`: `float32[3,4]` gives `("float32", (3, 4))`."""
     kind, _, shape = description.removesuffix("]").rpartition("[")
     return kind, tuple(int(size) for size in shape.split(",") if size)
 
 
-def host_array(leaf: Any) -> np.ndarray:
-    """The whole array in host memory, whatever its sharding; of typed keys, their data. No computation is run."""
+def host_array(leaf: Leaf) -> np.ndarray:
+    """Returns the global array in host memory, of typed keys their data, without running a computation."""
     return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)

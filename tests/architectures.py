@@ -1,4 +1,4 @@
-"""Every architecture and every augmentation in a game of the smallest size."""
+"""Every architecture and every augmentation in a GAN of the smallest size."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ GREY, COLOUR = (8, 8, 1), (8, 8, 3)
 
 
 class Either(NamedTuple):
-    """The state of `either`; `adam` says which of the two moves the parameters."""
+    """The state of `either`; `adam` is 1 where Adam moves the parameters, and 0 where SGD does."""
 
     adam: jax.Array
     grads: Any
@@ -24,7 +24,7 @@ class Either(NamedTuple):
 
 
 def either(rate: float) -> optax.GradientTransformation:
-    """SGD with momentum or Adam, in one program. The gradients that it was given stay in its state."""
+    """Returns SGD with momentum and Adam in one program. Its state keeps the last gradients."""
     both = gan_jax.optimizers.sgd(rate, momentum=0.9), gan_jax.optimizers.adam()
 
     def init(params: Any) -> Either:
@@ -40,7 +40,7 @@ def either(rate: float) -> optax.GradientTransformation:
 
 
 def with_adam(state: gan_jax.GANState) -> gan_jax.GANState:
-    """A state whose players are moved by Adam from now on."""
+    """Returns the state with Adam switched on for both players."""
 
     def switched(player: Any) -> Any:
         return player.replace(opt_state=player.opt_state._replace(adam=jnp.ones((), jnp.int32)))
@@ -49,7 +49,7 @@ def with_adam(state: gan_jax.GANState) -> gan_jax.GANState:
 
 
 def _game(generator: Any, discriminator: Any, rate: float = 0.005, **keywords: Any) -> gan_jax.GAN:
-    """`rate` is SGD's: parameters move by 1e-3 or more in 8 steps, and rounding is not blown up on the way."""
+    """`rate` of SGD moves parameters by 1e-3 or more in 8 steps, and does not amplify rounding errors."""
     defaults = {"loss": losses.non_saturating(), "latent": gan_jax.latents.normal(LATENT)}
     defaults |= {"generator_tx": either(rate), "discriminator_tx": either(rate)}
     return gan_jax.GAN(generator, discriminator, **{**defaults, **keywords})
@@ -61,7 +61,7 @@ def _players(model: Any, shared: dict[str, Any], of_generator: Any = None, of_di
 
 
 def _stylegan2(**keywords: Any) -> gan_jax.GAN:
-    """Groups of 8 samples lie on two of four devices each."""
+    """Each group of 8 samples lies on two of four devices."""
     shared = {"channel_base": 32, "channel_max": 4, "mapping_layers": 1}
     players = _players(stylegan2, shared, {"w_size": 4, "style_mixing": 0.9}, {"group": 8})
     return _game(*players, **keywords)
@@ -74,7 +74,7 @@ def _augmented(augmentation: augment.Augment) -> gan_jax.GAN:
 
 
 def adaptive() -> augment.Augment:
-    """p moves by 0.08 a step; the whole batch and the first device say otherwise on the first."""
+    """p moves by 0.08 a step. In the first step the first device alone would move it the other way."""
     return augment.ada(p=0.4, every=1, speed_kimg=0.2, target=0.25)
 
 
@@ -110,7 +110,7 @@ GAMES = ARCHITECTURES | AUGMENTATIONS
 
 
 def batches(gan: gan_jax.GAN, steps: int) -> dict[str, np.ndarray]:
-    """`image` `[steps, B, 8, 8, C]`, bars under noise, and `label` `[steps, B]` where the players have classes."""
+    """Returns noisy bars, `image` `[steps, B, 8, 8, C]`, and `label` `[steps, B]` where the GAN has classes."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(steps, B, *gan.generator.shape))
     found = {"image": np.tanh(noise + np.linspace(-2, 2, 8)[:, None]).astype(np.float32)}
@@ -120,9 +120,9 @@ def batches(gan: gan_jax.GAN, steps: int) -> dict[str, np.ndarray]:
 
 
 def start(gan: gan_jax.GAN, seed: int = 0) -> gan_jax.GANState:
-    """The state at step 0, with numbers in place of parameters that begin at zero.
+    """Returns the state at step 0, with random numbers in parameters that are zero at first.
 
-    At zero they would hide what lies behind them: attention, noise inside, the last convolution of a block.
+    Such zeros would hide the layers before them: attention, noise inputs, the last convolution of a block.
     """
     batch = jax.tree.map(lambda x: x[0], batches(gan, 1))
     state = jax.jit(lambda key: gan_jax.init(gan, key, batch))(jax.random.key(seed))

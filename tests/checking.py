@@ -1,4 +1,4 @@
-"""The type checker that `conftest` puts on the core: an int may stand for a float, as in PEP 484."""
+"""The type checker that `conftest` puts on the library. It accepts an int for a float, as PEP 484 does."""
 
 from beartype import BeartypeConf, beartype
 

@@ -1,7 +1,10 @@
-"""Before JAX starts: a compiler in a hurry. Before the core is imported: shapes in its signatures are checked."""
+"""Sets compiler options before JAX starts, and checks array shapes in the signatures of the library."""
 
+import ctypes
+import gc
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -10,13 +13,19 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-# The tests compile hundreds of small programs and run each a few times: with these XLA takes a third of the time.
-# A flag that XLA doesn't know ends the process, hence the version; elsewhere the tests are slower, no more.
-QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-if version("jaxlib").startswith("0.10."):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
+# The tests compile hundreds of small programs and run each a few times: these options cut XLA's time to a third.
+# An option that XLA does not know ends the process, so each is for the versions that were tried with it.
+_QUICK = {
+    "--xla_cpu_use_fusion_emitters=false": ("0.10.", "0.11."),
+    "--xla_cpu_parallel_codegen_split_count=1": ("0.10.", "0.11.", "0.12."),
+}
+_FLAGS = [flag for flag, versions in _QUICK.items() if version("jaxlib").startswith(versions)]
+os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *_FLAGS])
 
-# Nothing is left in the user's own folder; tests that compile much keep programs in one of theirs (`runs.py`).
+# A shell starts a command in the background with Ctrl-C ignored, and the tests of signals need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests leave nothing in the user's cache; tests of whole runs keep programs in a cache of their own (`runs.py`).
 os.environ["GAN_JAX_CACHE"] = "off"
 
 _CHECKED = ["latents", "losses", "networks", "parallel", "schedules"]
@@ -54,27 +63,43 @@ _CHECKED += [
 install_import_hook([f"gan_jax.{name}" for name in _CHECKED], "checking.checked")
 
 
+MEMORY = 1200  # MiB of a process, above which a module's end drops all compiled programs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory() -> Iterator[None]:
+    """Drops what JAX compiled, which it would keep until the process ends, and gives the memory back."""
+    yield
+    statm = Path("/proc/self/statm")  # of Linux
+    pages = int(statm.read_text().split()[1]) if statm.exists() else 0
+    if pages * os.sysconf("SC_PAGE_SIZE") > MEMORY * 2**20:
+        jax.clear_caches()
+        gc.unfreeze()  # `gan-jax train` freezes what it imported, and what earlier tests left with it
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @pytest.fixture
 def strict_ranks() -> Iterator[None]:
-    """No array grows an axis by itself: [B] against [B, 1] is an error, not a [B, B] table."""
+    """Makes rank promotion an error: [B] plus [B, 1] raises, and gives no [B, B] array."""
     with jax.numpy_rank_promotion("raise"):
         yield
 
 
 @pytest.fixture(scope="module")
 def quick_compile() -> Iterator[None]:
-    """Compile without most optimisations, for modules that play many small games."""
+    """Compiles without most optimisations, for modules that train many small GANs."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-# For tests of whole runs. Imports stay inside: the hook above has to come before the first of the core.
+# Fixtures for tests of whole runs. They import inside: the hook above must be set before the library is imported.
 
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the module's runs compile is kept, for all that this worker runs."""
+    """Keeps the programs that runs compile, for all modules of this test process."""
     import runs
 
     with runs.programs_kept(tmp_path_factory.getbasetemp() / "programs"):
@@ -83,7 +108,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a tiny run's config; a module may have its own."""
+    """Returns the config file of a tiny run; a module may define its own."""
     import runs
 
     return runs.write_config(tmp_path_factory.mktemp("config"))
@@ -91,7 +116,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workdir with checkpoints at steps 10 and 20. Tests copy it, or leave it as it is."""
+    """Returns a workdir with checkpoints at steps 10 and 20. Tests must not change it: they copy it."""
     import runs
 
     workdir = tmp_path_factory.mktemp("trained") / "run"
@@ -102,7 +127,7 @@ def trained(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kept(trained: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of the run; afterwards every file of it must still be what it was."""
+    """Returns a copy of the run. At the end every file of it must be unchanged."""
     import runs
 
     workdir = shutil.copytree(trained, tmp_path / "kept")

@@ -1,9 +1,8 @@
-"""A snippet of Python in a process of its own, on the CPU, with as many virtual devices as it asks for.
+"""Runs a Python program in a new process, on the CPU, with several virtual devices.
 
-The number of devices is fixed when JAX starts, so it can't be changed inside the tests' own process. In a
-snippet, call `jax.block_until_ready` on every step: with several CPU devices at most one step may be in
-flight, because collectives that queue up can wait for each other for ever. Such a process ignores SIGTERM;
-hence the hard limit here.
+JAX fixes the number of devices when it starts, so the tests' own process cannot change it. The program must call
+`jax.block_until_ready` after every step: with several CPU devices only one step may be in flight, because
+collectives that queue up can wait for each other for ever. Such a process ignores SIGTERM, so a timeout kills it.
 """
 
 import json
@@ -18,16 +17,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_python(source: str, *, devices: int = 1, timeout: float = 120.0, **environment: str) -> str:
-    """What `source` prints to its standard output.
+    """Returns what the program `source` prints to standard output.
 
     Args:
-        source: the program; `gan_jax` and the modules in `tests` can be imported.
-        devices: virtual CPU devices.
-        timeout: seconds until the process and its children are killed.
-        environment: further variables, such as `JAX_ENABLE_X64="1"`.
+        source: the program; it can import `gan_jax` and the modules in `tests`.
+        devices: the number of virtual CPU devices.
+        timeout: seconds, after which the process and its children are killed.
+        environment: further environment variables, such as `JAX_ENABLE_X64="1"`.
 
     Raises:
-        AssertionError: it failed or ran into the timeout; the message has the end of what it printed.
+        AssertionError: the program failed or was killed; the message has the end of its output.
     """
     folders = [ROOT, *sorted(path for path in [ROOT / "tests", *(ROOT / "tests").rglob("*")] if path.is_dir())]
     path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
@@ -50,5 +49,5 @@ def run_python(source: str, *, devices: int = 1, timeout: float = 120.0, **envir
 
 
 def run_json(source: str, **keywords: Any) -> Any:
-    """The JSON that `source` prints as its last line; see `run_python`."""
+    """Runs `source` as `run_python` does, and returns the JSON on its last line."""
     return json.loads(run_python(source, **keywords).strip().splitlines()[-1])

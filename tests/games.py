@@ -1,4 +1,4 @@
-"""A small game written by hand, with plain functions that a test can differentiate on its own."""
+"""A small GAN of plain functions, which a test can differentiate by itself."""
 
 import functools
 from typing import Any
@@ -28,7 +28,7 @@ def discriminate(params: dict, image: jax.Array) -> jax.Array:
 
 
 class Generator:
-    """Counts how often it is run: under `jit`, how often it stands in the program."""
+    """Counts its calls: under `jit`, how often it is traced into the program."""
 
     calls = 0
 
@@ -61,25 +61,25 @@ DEFAULTS = {
 
 
 def make(**keywords: Any) -> gan_jax.GAN:
-    """The game with plain SGD, or with whatever `keywords` put in its place."""
+    """Returns the GAN with plain SGD; `keywords` replace any part of it."""
     return gan_jax.GAN(**{**DEFAULTS, **keywords})
 
 
 @functools.cache
 def compiled(gan: gan_jax.GAN) -> gan_jax.Step:
-    """The game's step, compiled once for all the tests that play it."""
+    """Returns the GAN's step, compiled once for all tests that use it."""
     return gan_jax.jit_step(gan_jax.make_train_step(gan))
 
 
 def batches(*rows: int, seed: int = 7, label: bool = False) -> dict[str, jax.Array]:
-    """A batch with the leading axes `rows`, images in [-1, 1]."""
+    """Returns a batch with the leading axes `rows` and images in [-1, 1]."""
     for_image, for_label = jax.random.split(jax.random.key(seed))
     batch = {"image": jax.random.uniform(for_image, (*rows, *SHAPE), minval=-1.0, maxval=1.0)}
     return batch | ({"label": jax.random.randint(for_label, rows, 0, 3)} if label else {})
 
 
 def play(gan: gan_jax.GAN, batch: Any, steps: int = 1, state: Any = None) -> tuple[gan_jax.GANState, list[dict]]:
-    """`steps` steps on the same batch: the state and each step's metrics."""
+    """Trains `steps` steps on one batch; returns the state and the metrics of each step."""
     if state is None:
         state = gan_jax.init(gan, jax.random.key(0), batch)
     step = compiled(gan)

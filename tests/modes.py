@@ -1,4 +1,4 @@
-"""A game by every mode, and how far apart the states are that it ends with."""
+"""Trains a GAN in every mode, and measures how far apart the final states are."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ import numpy as np
 import gan_jax
 
 MODES = ("jit", "shard", "pmap", "fused")
-AXIS = "data"  # the mesh's own name: then pmap compiles once, not again for the placed state
+AXIS = "data"  # the name of the mesh axis; with another name pmap compiles again for the placed state
 FUSED = 4
 TOLERANCE, FIRST_GRADIENT = 1e-6, 1e-5
 
 
 def make_step(gan: gan_jax.GAN, mode: str) -> gan_jax.Step:
-    """`gan`'s step by one of `MODES`, compiled at its first call."""
+    """Returns the step of `gan` in one of `MODES`, compiled at its first call."""
     step = gan_jax.make_train_step(gan, axis_name=AXIS if mode == "pmap" else None)
     if mode == "shard":
         return gan_jax.shard_step(step, gan_jax.make_mesh())
@@ -29,9 +29,9 @@ def place(state: Any, mode: str) -> Any:
 
 
 def play(step: gan_jax.Step, mode: str, state: Any, batches: dict[str, np.ndarray]) -> Any:
-    """The state after all of `batches` `[steps, ...]`; each step is waited for, as CPU devices need it.
+    """Returns the state after training on all `batches` `[steps, ...]`.
 
-    The state given is copied, not donated.
+    It waits for each step, as several CPU devices need it. It copies `state`, which is not donated.
     """
     state = place(jax.tree.map(jnp.copy, state), mode)
     size = FUSED if mode == "fused" else 1
@@ -47,12 +47,12 @@ def on_host(state: Any) -> Any:
 
 
 def difference(one: Any, other: Any) -> float:
-    """The largest `|a - b| / (1 + |b|)` over parameters, model state, optimizer state, EMA and all else."""
+    """Returns the largest `|a - b| / (1 + |b|)` over all leaves of two states."""
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     return max(float(np.max(np.abs(a - b) / (1 + np.abs(b)), initial=0.0)) for a, b in pairs)
 
 
 def relative(one: list[Any], other: list[Any]) -> float:
-    """The largest `||a - b|| / ||b||` over trees of gradients."""
+    """Returns the largest `||a - b|| / ||b||` over pairs of gradient trees."""
     pairs = [tuple(np.concatenate([x.ravel() for x in jax.tree.leaves(t)]) for t in ab) for ab in zip(one, other)]
     return max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in pairs)

@@ -1,6 +1,6 @@
-"""Whole runs for tests: small configs, the command line here or in a process of its own, and what a run left.
+"""Whole runs for tests: small configs, the command line in this process or a new one, and the files of a run.
 
-Compiling is nearly all the work of a run this small, so `programs_kept` keeps what was compiled.
+Compilation takes most of the time of such a small run, so `programs_kept` keeps compiled programs.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from gan_jax.report import writer
 
 ROOT = Path(__file__).resolve().parent.parent
 
-TINY = '''"""The digits at their own 8 pixels, and both players as small as they get."""
+TINY = '''"""The digits at their own 8 pixels, and the smallest networks."""
 
 from gan_jax.config import Call, Checkpoint, Config, Data, Log, Sample
 
@@ -45,16 +45,19 @@ def get_config():
     )
 '''
 
+MLP = TINY.replace('"dcgan", width=8', '"mlp", width=8')  # compiles in half the time
+
 _CACHE = {
     "jax_compilation_cache_dir": None,
     "jax_persistent_cache_min_compile_time_secs": 0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
+    "jax_disable_most_optimizations": True,
 }
 _VOLATILE = ("time", "images_per_second")
 
 
 class Stopped(NamedTuple):
-    """How a process ended that a signal stopped: the last step it had logged, and what it wrote to the end."""
+    """How a process ended after a signal: its exit code, the last step in its log, and its standard error."""
 
     code: int
     step: int
@@ -62,7 +65,7 @@ class Stopped(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a command ended, and what it wrote to standard output and error."""
+    """How a command ended: its exit code, standard output and standard error."""
 
     code: int
     out: str
@@ -70,14 +73,14 @@ class Outcome(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """The digest that training prints at its end."""
+        """The state digest that training prints last."""
         found = re.findall(r"state digest ([0-9a-f]{32})$", self.err, re.MULTILINE)
         assert len(found) == 1, self.err
         return found[0]
 
 
 def sentence(outcome: Outcome, *words: str, code: int = 2) -> None:
-    """It ended with the code, and with one line on standard error that has these words."""
+    """Asserts that the command ended with `code` and printed one line of error, which contains all `words`."""
     assert outcome.code == code, outcome.err
     assert outcome.out == ""
     assert re.fullmatch(r"gan-jax: \S[^\n]*\n", outcome.err), outcome.err
@@ -91,23 +94,23 @@ def write_config(folder: Path, text: str = TINY, name: str = "tiny.py") -> Path:
     return path
 
 
-def call(*arguments: Any) -> Outcome:
-    """`gan-jax ARGUMENTS` in this process."""
+def call(*arguments: object) -> Outcome:
+    """Runs `gan-jax ARGUMENTS` in this process."""
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         code = cli.main([str(word) for word in arguments])
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def spawn(
-    *arguments: Any,
+    *arguments: object,
     timeout: float = 120.0,
     wrapped: Sequence[str] = (),
-    python: Sequence[Any] = ("-m", "gan_jax"),
+    python: Sequence[object] = ("-m", "gan_jax"),
     **environment: str,
 ) -> Outcome:
-    """`python -m gan_jax ARGUMENTS` in a process of its own, killed with its children after `timeout` seconds.
+    """Runs `python -m gan_jax ARGUMENTS` in a new process, killed with its children after `timeout` seconds.
 
-    `wrapped`: in another command, such as setpriv. `python`: another program that takes the same arguments.
+    `wrapped`: words of a command that runs it, such as setpriv. `python`: another program with the same arguments.
     """
     process = _start(arguments, environment, stderr=subprocess.PIPE, words=[*wrapped, sys.executable, *python])
     try:
@@ -120,38 +123,32 @@ def spawn(
 
 
 def _start(
-    arguments: Any,
+    arguments: Sequence[object],
     environment: dict[str, str],
     stderr: int,
-    words: Sequence[Any] = (sys.executable, "-m", "gan_jax"),
+    words: Sequence[object] = (sys.executable, "-m", "gan_jax"),
 ) -> subprocess.Popen[str]:
     words = [*map(str, words), *map(str, arguments)]
     variables = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
-    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that; not these.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=stderr, text=True, env=variables, cwd=ROOT,
-            start_new_session=True,
-        )  # fmt: skip
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=stderr, text=True, env=variables, cwd=ROOT, start_new_session=True
+    )
 
 
 def stop(
     workdir: Path,
-    *arguments: Any,
+    *arguments: object,
     lines: int,
     least: int,
     how: signal.Signals = signal.SIGKILL,
     timeout: float = 120.0,
     **environment: str,
 ) -> Stopped:
-    """Trains in `workdir` and ends the process by a signal, about `lines` progress lines after its start.
+    """Trains in `workdir`, and sends the process a signal after about `lines` progress lines.
 
-    A tiny run would be over before anyone could look. So its standard error is a pipe with room for `lines`
-    lines and nobody reads it: at the next line the process stands still, in the middle of its work, and gets the
-    signal there, once it has logged `least` steps.
+    A tiny run would end before the test could send it. So standard error is a pipe with room for `lines` lines,
+    which nobody reads: at the next line the process blocks in the middle of its work. It gets the signal there,
+    once `least` steps are in its log.
     """
     reading, writing = os.pipe()
     try:
@@ -183,25 +180,25 @@ def last_step(workdir: Path) -> int:
 
 
 def checkpoints(workdir: Path) -> list[int]:
-    """The steps with a whole checkpoint."""
+    """Returns the steps that have a complete checkpoint."""
     return sorted(int(path.parent.name) for path in (workdir / "checkpoints").glob(f"*/{MANIFEST}"))
 
 
 def rows(workdir: Path) -> list[dict[str, Any]]:
-    """The log without what no two runs have in common: the time."""
+    """Returns the rows of the log without their times, which differ between runs."""
     return [{k: v for k, v in row.items() if k not in _VOLATILE} for row in writer.read(workdir)]
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below `folder` but the lock, by its path."""
+    """Returns the content of every file below `folder` by its path, without the lock file."""
     found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 @contextlib.contextmanager
 def programs_kept(folder: Path) -> Iterator[None]:
-    """Meanwhile this process and those it starts compile each program once: by its text, flags and devices."""
-    before = {name: getattr(jax.config, name) for name in _CACHE}
+    """Makes this process and those that it starts compile fast, and compile each program only once."""
+    before = {name: jax.config.values[name] for name in _CACHE}
     variables = {name.upper(): os.environ.get(name.upper()) for name in _CACHE}
     for name, value in {**_CACHE, "jax_compilation_cache_dir": str(folder)}.items():
         jax.config.update(name, value)

@@ -109,7 +109,8 @@ def test_its_docstring_has_all_parts(name):
 @pytest.mark.parametrize("name", [parameter(name, data.slow) for name, data in DATA.items()])
 def test_a_whole_step_traces(name):
     """Checks shapes only; nothing is computed."""
-    gan, batch = build_gan(name), batch_spec(recipe(name), spec(name))
+    gan = build_gan(name)
+    batch = batch_spec(recipe(name), gan, spec(name))
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
     after, metrics = jax.eval_shape(gan_jax.make_train_step(gan), state, batch)
     before, now = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), (state, after))
@@ -121,7 +122,8 @@ def test_a_whole_step_traces(name):
     "name", [parameter(name, name in ("ffhq64_r3gan", "imagenet64_r3gan")) for name in PUBLISHED]
 )
 def test_networks_have_the_papers_sizes(name):
-    gan, batch = build_gan(name), batch_spec(recipe(name), spec(name))
+    gan = build_gan(name)
+    batch = batch_spec(recipe(name), gan, spec(name))
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
     found = counts(state.generator.params, state.discriminator.params)
     assert found == DATA[name].counts
@@ -287,7 +289,10 @@ def test_r3gans_networks_are_the_published_ones(name):
 @pytest.mark.parametrize(("name", "batches"), [*((name, 2) for name in R3GAN), ("cifar10_sngan", 6)])
 def test_the_generator_has_its_own_draws(name, batches):
     assert build_gan(name).batches_per_step == batches
-    assert batch_spec(recipe(name), spec(name))["image"].shape[:2] == (batches, recipe(name).batch)
+    assert batch_spec(recipe(name), build_gan(name), spec(name))["image"].shape[:2] == (
+        batches,
+        recipe(name).batch,
+    )
 
 
 # ---- Moving averages.

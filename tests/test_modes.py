@@ -1,6 +1,6 @@
-"""One step, every mode: jit, a mesh, pmap and fused steps run the same function; broken copies are caught.
+"""One step in every mode: jit, a mesh, pmap and fused steps agree, and deliberate mistakes are noticed.
 
-All cases run in one process with four virtual devices (`main` below), which prints its comparisons as JSON.
+All cases run in one process with four virtual devices (`main` below), which prints the differences as JSON.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ LATENT, SHAPE = 4, (8, 8, 1)
 
 GAMES = {
     "batch norm": {},
-    # The hardest: a gradient of a gradient through statistics of the whole batch.
+    # The hardest case: a second derivative through the statistics of the whole batch.
     "r1": {"discriminator_terms": (gan_jax.Term(1.0, gan_jax.penalties.r1()),)},
     "spectral norm": {"norm": "spectral"},
     "two turns": {"disc_steps": 2},
@@ -50,7 +50,7 @@ def make(norm="batch", tx=None, **keywords):
 
 
 def data(gan, steps=STEPS):
-    """`[steps, (rows,) B, 8, 8, 1]`: bars, with rows of their own for every turn."""
+    """Returns images `[steps, (updates,) B, 8, 8, 1]`: noisy bars, a batch for each update of D in a step."""
     rows = () if gan.batches_per_step == 1 else (gan.batches_per_step,)
     noise = np.random.default_rng(0).normal(size=(steps, *rows, B, *SHAPE))
     return {"image": np.tanh(noise + np.linspace(-2, 2, 8)[:, None]).astype(np.float32)}
@@ -62,12 +62,12 @@ def start(gan):
 
 
 def run(gan, mode, steps=STEPS):
-    """The state after `steps` steps."""
+    """Returns the state after `steps` steps."""
     return on_host(play(make_step(gan, mode), mode, start(gan), data(gan, steps)))
 
 
 def keep_gradients():
-    """Adam, with the gradients it was given in its state."""
+    """Returns Adam with the last gradients kept in its state."""
     keep = optax.GradientTransformation(lambda params: params, lambda grads, state, params=None: (grads, grads))
     return optax.chain(keep, gan_jax.optimizers.adam())
 
@@ -78,7 +78,7 @@ def gradients(state):
 
 @contextlib.contextmanager
 def broken(how):
-    """The step with one deliberate mistake in what it does over devices."""
+    """Puts one deliberate mistake into what a step does over devices, while it is entered."""
     linen = types.SimpleNamespace(**vars(layers.nn))
     norm = layers.nn.BatchNorm
     linen.BatchNorm = lambda **keywords: norm(**{**keywords, "axis_name": None})
@@ -94,7 +94,7 @@ def broken(how):
 
 
 def main(optimised):
-    """Every comparison, as JSON."""
+    """Prints every comparison as JSON."""
     jax.config.update("jax_disable_most_optimizations", not optimised)
     found = {"games": {}, "first gradient": {}, "broken": {}}
     for name, keywords in GAMES.items():
@@ -119,7 +119,7 @@ def main(optimised):
     scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["quick", "shipped"]
 )
 def found(request):
-    """Compiled quickly, as the other tests are; and, slowly, as a run is."""
+    """Returns the comparisons: compiled with few optimisations; in the slow tests, as a real run compiles."""
     flags = {"XLA_FLAGS": ""} if request.param else {}
     return run_json(f"import test_modes; test_modes.main({request.param})", devices=4, timeout=280, **flags)
 
@@ -141,7 +141,7 @@ def test_first_gradients_with_adam(found, mode):
     assert found["first gradient"][mode] <= FIRST_GRADIENT
 
 
-# What the wrappers refuse, in this process with its one device.
+# Errors of the wrappers, in this process with one device.
 
 
 def test_more_devices_than_there_are():

@@ -1,6 +1,6 @@
-"""Every architecture and augmentation, by every mode, is one step; and it is taken up again bit for bit.
+"""Every architecture and augmentation takes the same step in every mode, and resumes with the same bits.
 
-A game's cases run in one process with four virtual devices (`main`), which prints its comparisons as JSON.
+The cases of a GAN run in one process with four virtual devices (`main`), which prints the differences as JSON.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from modes import FIRST_GRADIENT, MODES, TOLERANCE, difference, make_step, on_ho
 
 STEPS, STOP = 8, 4
 
-# By game: mistakes in what is done over devices, made at once, and where each must be seen after one step.
+# For each GAN: mistakes in what a step does over devices, made together, and the part of the state that shows it.
 BREAKS = {
     "mirror": {"draws by device": "generator/params"},
     "sngan": {"statistics of a device": "generator/params"},
@@ -42,7 +42,7 @@ BREAKS = {
 
 
 def broken(hows):
-    """While it is entered, a step is made with these mistakes."""
+    """Puts these mistakes into the steps that are made while it is entered."""
     norm, deviation = layers.nn.BatchNorm, stylegan2.minibatch_deviation
     linen = types.SimpleNamespace(**vars(layers.nn))
     linen.BatchNorm = lambda **keywords: norm(**{**keywords, "axis_name": None})
@@ -66,7 +66,7 @@ def part(state, prefix):
 
 
 def resumed(step, mode, start, batches):
-    """The state after a stop on the way: saved on disk, and restored into shapes."""
+    """Returns the final state of a run that is saved on the way and restored from disk."""
     first, rest = (
         jax.tree.map(lambda x, part=part: x[part], batches) for part in (slice(STOP), slice(STOP, None))
     )
@@ -83,7 +83,7 @@ def gradients(state):
 
 
 def main(name, modes=MODES):
-    """Every comparison of a game's modes, as JSON."""
+    """Prints the comparisons of a GAN's modes as JSON."""
     jax.config.update("jax_disable_most_optimizations", True)
     gan = architectures.GAMES[name]()
     start, batches = architectures.start(gan), architectures.batches(gan, STEPS)
@@ -94,7 +94,7 @@ def main(name, modes=MODES):
         state = play(step, mode, start, batches)
         found["resumed"][mode] = leaf_digests(resumed(step, mode, start, batches)) == leaf_digests(state)
         ends[mode] = on_host(state)
-        if mode != "fused":  # whose first gradients are gone by the end of a chunk
+        if mode != "fused":  # after a chunk of fused steps its first gradients are lost
             firsts[mode] = on_host(play(step, mode, by_adam, one))
     found["modes"] = {mode: difference(ends[mode], ends["jit"]) for mode in modes[1:]}
     reference = gradients(firsts["jit"])
@@ -113,8 +113,8 @@ def main(name, modes=MODES):
     print(json.dumps(found))
 
 
-# Quickly, the game whose samples have most to do with each other, on one device and by pmap; slowly, all there is.
-QUICK = ("stylegan2", ("jit", "pmap"))
+# The quick tests run the smallest GAN, on one device and by pmap; the slow ones run every GAN by every mode.
+QUICK = ("mirror", ("jit", "pmap"))
 CASES = [
     pytest.param(*QUICK, id="quick"),
     *(
@@ -151,7 +151,7 @@ def test_first_gradients_with_adam(found, name, modes):
 
 @every_game
 def test_taken_up_again_it_ends_with_the_same_bits(found, name, modes):
-    """Four steps, a checkpoint on disk, four more: in each mode what eight give at once."""
+    """Four steps, a checkpoint on disk and four more steps give the bits of eight steps, in each mode."""
     assert found(name, modes)["resumed"] == dict.fromkeys(modes, True)
 
 

@@ -207,9 +207,8 @@ def test_lazy_penalty_in_a_game():
     """Every third step adds -lr * 3 * gamma * w to the parameters; the other steps add nothing."""
     entries = (gan_jax.Term(0.5, penalties.r1(), 3),)
     gan = game(discriminator_terms=entries, discriminator_tx=gan_jax.optimizers.sgd(0.1))
-    still = game(
-        discriminator_tx=gan_jax.optimizers.sgd(0.1)
-    )  # without the penalty; this gradient does not depend on w
+    # Without the penalty. The gradient of this loss does not depend on w.
+    still = game(discriminator_tx=gan_jax.optimizers.sgd(0.1))
     weights = np.array([1.0, -2.0, 0.5, 3.0])
     state, plain = (gan_jax.init(g, jax.random.key(0), BATCH) for g in (gan, still))
     step, plain_step = (gan_jax.jit_step(gan_jax.make_train_step(g)) for g in (gan, still))

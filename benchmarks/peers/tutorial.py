@@ -75,7 +75,7 @@ def make(
                     return call_network(discriminator, params, d["state"], samples.image)[0]
 
                 pair = [Samples(x, None, None) for x in (real, fake)]  # type: ignore[arg-type]
-                total += case.gamma * penalty.apply((), critic, *pair, jax.random.key(0))[0]
+                total += case.gamma * penalty.apply((), critic, *pair, jax.random.key(0))[0]  # type: ignore[call-arg]
             return total, (loss, after)
 
         grads, (loss, after) = jax.grad(objective, has_aux=True)(d["params"])

@@ -1,5 +1,5 @@
-"""What a run keeps on disk of its state."""
+"""Saves the state of a run to disk, verifies it and restores it."""
 
 from .catalogue import Catalogue as Catalogue
 from .checkpoints import Checkpoints as Checkpoints
-from .checkpoints import Restored as Restored
+from .restore import Restored as Restored

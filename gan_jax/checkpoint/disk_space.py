@@ -1,35 +1,35 @@
-"""Whether a disk takes so many bytes."""
+"""Checks that a disk has room for a checkpoint."""
 
 import errno
 import os
 import shutil
 from pathlib import Path
 
-_SPARE = 2**20  # bytes for what is small and stands beside them
+_SPARE = 2**20  # bytes for the manifest and the metadata
 
 
-def lacks_room(home: Path, needed: int, *, take: bool) -> str | None:
-    """Why the directory `home` can't take `needed` bytes, in words; None where it can, or the system doesn't tell.
+def missing_room(directory: Path, needed: int, *, reserve: bool) -> str | None:
+    """Returns a phrase that says why `directory` cannot hold `needed` more bytes; None if it can, or if unknown.
 
     Args:
-        take: no number of free bytes tells of a quota, so the room is taken, and given back. Some file systems
-            write all of it for that.
+        reserve: also reserves the bytes and frees them again, because the number of free bytes does not reveal a
+            quota. Some file systems write all these bytes.
     """
-    free = max(0, shutil.disk_usage(home).free - _SPARE)
+    free = max(0, shutil.disk_usage(directory).free - _SPARE)
     if free < needed:
-        return f"has {free / 1e6:.0f} MB left for it"
-    return _refuses(home / "state.room", needed) if take else None
+        return f"has {free / 1e6:.0f} MB left"
+    return _reserve_error(directory / "state.room", needed) if reserve else None
 
 
-def _refuses(path: Path, size: int) -> str | None:
+def _reserve_error(path: Path, size: int) -> str | None:
     if not hasattr(os, "posix_fallocate"):
         return None
     try:
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, max(1, size))
     except OSError as error:
-        known = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        return f"doesn't take them ({error.strerror})" if known else None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return f"cannot reserve them ({error.strerror})" if full else None
     finally:
         path.unlink(missing_ok=True)
     return None

@@ -1,40 +1,69 @@
-"""A checkpoint's directory and its manifest: what was written, and whether it still is what was written."""
+"""The directory of a checkpoint and its manifest, which records the files and leaves that were written."""
 
 import json
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b, file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypedDict, cast
 
 import jax
 
-from ..errors import one_line, told
-from ..pytree import describe, is_key
+from ..errors import one_line, quoted
+from ..pytree import Leaf, describe_leaf, is_key
 from .digest import leaf_digests, state_digest
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-_KINDS = {
+_FIELD_TYPES = {
     "step": int, "written": str, "digest": str, "record": dict, "state": str, "leaves": dict, "shapes": dict,
     "keys": dict, "files": dict,
 }  # fmt: skip
 
+Record: TypeAlias = dict[str, Any]  # JSON, given by the caller of `Checkpoints.save`
+
+
+class FileEntry(TypedDict):
+    """The size of a file in bytes and the digest of its content."""
+
+    size: int
+    digest: str
+
+
+class Manifest(TypedDict):
+    """The content of `manifest.json`, without `check`, the digest of all the rest, which the file has too.
+
+    Attributes:
+        written: the time in UTC.
+        digest: the `state_digest` of the state.
+        state: the directory that Orbax writes, relative to that of the checkpoint.
+        leaves: the digest of each leaf, by its path.
+        shapes: the type and shape of each leaf, as `describe_leaf` writes them, by its path.
+        keys: the implementation of each leaf that is a typed key, by its path.
+        files: the entry of each file, by its path relative to the directory of the checkpoint.
+    """
+
+    format: int
+    step: int
+    written: str
+    digest: str
+    record: Record
+    state: str
+    leaves: dict[str, str]
+    shapes: dict[str, str]
+    keys: dict[str, str]
+    files: dict[str, FileEntry]
+
 
 class Damaged(Exception):
-    """A checkpoint that is not what was written; the message is a phrase that says what is wrong."""
+    """A checkpoint is not as it was written; the message is a phrase that says what is wrong."""
 
 
-def make_manifest(step: int, leaves: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a state, given by the paths of its leaves, before its files are known.
-
-    Its keys: `format`, `step`, `written` (UTC), `digest` (`state_digest`), `record` (the caller's), `state` (the
-    directory Orbax writes), and by path of a leaf `leaves` (its digest), `shapes` (`float32[3,4]`) and, of typed
-    keys, `keys` (the implementation). `settle_files` gives `files`, by path from the checkpoint's directory;
-    `write_manifest` adds `check`, the digest of all the rest.
-    """
+def make_manifest(step: int, leaves: Mapping[str, Leaf], record: Record) -> Manifest:
+    """Makes the manifest of a state, given by the paths of its leaves; `files` is still empty."""
     digests = leaf_digests(leaves)
     return {
         "format": FORMAT,
@@ -44,104 +73,104 @@ def make_manifest(step: int, leaves: dict[str, Any], record: dict[str, Any]) -> 
         "record": record,
         "state": "state",
         "leaves": digests,
-        "shapes": {name: describe(leaf) for name, leaf in leaves.items()},
+        "shapes": {name: describe_leaf(leaf) for name, leaf in leaves.items()},
         "keys": {name: str(jax.random.key_impl(leaf)) for name, leaf in leaves.items() if is_key(leaf)},
         "files": {},
     }
 
 
-def read_manifest(home: Path) -> dict[str, Any]:
-    """The manifest of the checkpoint directory `home`, every byte of it checked.
+def read_manifest(directory: Path) -> Manifest:
+    """Reads the manifest of the checkpoint in `directory` and checks every byte of it.
 
     Raises:
-        Damaged: it is missing, is not as it was written, is of a later format, or leads out of `home`.
+        Damaged: it is missing, was changed, has another format, or names a file outside of `directory`.
     """
-    if home.is_symlink() or (home / MANIFEST).is_symlink():
-        raise Damaged("it is a link, and what that leads to is not looked at")
+    if directory.is_symlink() or (directory / MANIFEST).is_symlink():
+        raise Damaged("it is a link, and links are not followed")
     try:
-        text = (home / MANIFEST).read_text(encoding="utf-8")
-        manifest = json.loads(text)
-        body = {name: value for name, value in manifest.items() if name != "check"}
+        text = (directory / MANIFEST).read_text(encoding="utf-8")
+        fields = {name: value for name, value in json.loads(text).items() if name != "check"}
     except FileNotFoundError:
         raise Damaged(f"it has no {MANIFEST}, so its save was not finished") from None
     except (OSError, ValueError, AttributeError, RecursionError):
         raise Damaged(f"its {MANIFEST} cannot be read") from None
-    # Compared as text, so that a changed byte counts wherever it is, in a string or between two values.
-    if _text(body) != text:
-        raise Damaged(f"its {MANIFEST} is not as it was written")
-    if body.get("format") != FORMAT:
-        raise Damaged(f"it has format {told(body.get('format'))}, and this version reads format {FORMAT}")
-    # A checkpoint may come from anyone, and its check proves only that it is whole.
-    for name, kind in _KINDS.items():
-        if not isinstance(body.get(name), kind):
-            raise Damaged(f"its {MANIFEST} has no {name} as a save writes it")
-    if body["leaves"].keys() != body["shapes"].keys() or body["keys"].keys() - body["shapes"].keys():
-        raise Damaged(f"its {MANIFEST} tells different leaves in different places")
-    state = body["state"]
-    for name in (f"{state}/", *body["files"]):
+    # Compared as text, so that every changed byte is noticed, also one between two values.
+    if _to_text(fields) != text:
+        raise Damaged(f"its {MANIFEST} was changed after it was written")
+    if fields.get("format") != FORMAT:
+        raise Damaged(f"its format is {quoted(fields.get('format'))}, but this version of gan_jax reads {FORMAT}")
+    # The check does not prove who wrote the manifest, so its fields are not trusted.
+    for name, kind in _FIELD_TYPES.items():
+        if not isinstance(fields.get(name), kind):
+            raise Damaged(f"its {MANIFEST} has no valid field '{name}'")
+    manifest = cast(Manifest, fields)
+    shapes = manifest["shapes"].keys()
+    if manifest["leaves"].keys() != shapes or manifest["keys"].keys() - shapes:
+        raise Damaged(f"its {MANIFEST} does not list the same leaves in 'leaves', 'shapes' and 'keys'")
+    state = manifest["state"]
+    for name in (f"{state}/", *manifest["files"]):
         if not _is_inside(name, state):
-            raise Damaged(f"its {MANIFEST} names a file outside of it, {told(name)}")
+            raise Damaged(f"its {MANIFEST} names a file outside the checkpoint: {quoted(name)}")
     return manifest
 
 
-def write_manifest(home: Path, manifest: dict[str, Any]) -> None:
-    """Puts the manifest in place in one rename: a reader, or a kill, sees the old one or the new one."""
-    body = {name: value for name, value in manifest.items() if name != "check"}
-    partial = home / f"{MANIFEST}.partial"
+def write_manifest(directory: Path, manifest: Mapping[str, object]) -> None:
+    """Writes the manifest by one rename, so a reader sees the old one or the new one, also after a kill."""
+    partial = directory / f"{MANIFEST}.partial"
     partial.unlink(missing_ok=True)  # it might be a link
     with partial.open("x", encoding="utf-8") as file:
-        file.write(_text(body))
+        file.write(_to_text(manifest))
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, home / MANIFEST)
-    sync_directory(home)
+    os.replace(partial, directory / MANIFEST)
+    sync_directory(directory)
 
 
-def settle_files(home: Path, folder: str) -> dict[str, dict[str, Any]]:
-    """Size and digest of every file below `home/folder`, by its path from `home`, each flushed to the disk."""
-    files: dict[str, dict[str, Any]] = {}
-    for path in sorted((home / folder).rglob("*")):
+def sync_files(directory: Path, state: str) -> dict[str, FileEntry]:
+    """Flushes every file below `directory/state` to the disk; returns its entry by its path from `directory`."""
+    files: dict[str, FileEntry] = {}
+    for path in sorted((directory / state).rglob("*")):
         if path.is_dir():
             sync_directory(path)
             continue
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        files[path.relative_to(home).as_posix()] = _measure(path)
-    sync_directory(home / folder)
+        files[path.relative_to(directory).as_posix()] = _file_entry(path)
+    sync_directory(directory / state)
     return files
 
 
-def verify_files(home: Path, step: int) -> dict[str, Any]:
-    """The manifest of the checkpoint of `step` in `home`, once every file has the size and bytes it names.
+def verify_checkpoint(directory: Path, step: int) -> Manifest:
+    """Checks the manifest and the size and bytes of every file of a checkpoint; returns the manifest.
 
     Raises:
-        Damaged: if not.
+        Damaged: something is not as it was written.
     """
-    manifest = read_manifest(home)
-    if link := _link(home, manifest["state"]):
-        raise Damaged(f"its {one_line(link)} is a link, and may be a file outside of it")
+    manifest = read_manifest(directory)
+    if link := _find_link(directory, manifest["state"]):
+        raise Damaged(f"its {one_line(link)} is a link, and links are not followed")
     if manifest["step"] != step:
-        raise Damaged(f"its {MANIFEST} is that of step {manifest['step']}")
+        raise Damaged(f"its {MANIFEST} belongs to step {manifest['step']}")
     for name, expected in manifest["files"].items():
         shown = one_line(name)
         try:
-            if not stat.S_ISREG(os.stat(home / name).st_mode):
-                raise Damaged(f"{shown} is no plain file")
-            found = _measure(home / name)
+            if not stat.S_ISREG(os.stat(directory / name).st_mode):
+                raise Damaged(f"{shown} is not a regular file")
+            found = _file_entry(directory / name)
         except FileNotFoundError:
             raise Damaged(f"{shown} is missing") from None
         except OSError as error:
             raise Damaged(f"{shown} cannot be read ({error.strerror})") from None
         size = expected.get("size") if isinstance(expected, dict) else None
         if found["size"] != size:
-            raise Damaged(f"{shown} has {found['size']} bytes, not {told(size)}")
+            raise Damaged(f"{shown} has {found['size']} bytes, not {quoted(size)}")
         if found != expected:
             raise Damaged(f"{shown} does not have the bytes that were written")
     return manifest
 
 
 def sync_directory(directory: Path) -> None:
-    """Flushes the names in a directory to the disk, so that a rename outlives a power cut."""
+    """Flushes the names in a directory to the disk, so that a rename survives a power failure."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -149,59 +178,59 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def foreign(home: Path) -> str | None:
-    """The name of something in `home` that no save puts there; None if there is nothing such."""
-    if home.is_symlink():
-        return f"no checkpoint but a link to {one_line(os.readlink(home))}"
-    entries = home.iterdir() if home.is_dir() else ()
-    return next((entry.name for entry in entries if not _is_ours(entry)), None)
+def find_foreign(directory: Path) -> str | None:
+    """Returns the name of something in `directory` that no save writes; None if there is no such thing."""
+    if directory.is_symlink():
+        return f"a link to {one_line(os.readlink(directory))}"
+    entries = directory.iterdir() if directory.is_dir() else ()
+    return next((entry.name for entry in entries if not _is_from_a_save(entry)), None)
 
 
-def tidy(home: Path, folder: str) -> None:
-    """Leaves the manifest and the directory it names, and removes what an earlier save left beside them."""
-    for entry in home.iterdir():
-        if _is_ours(entry) and entry.name not in (folder, MANIFEST):
+def remove_leftovers(directory: Path, state: str) -> None:
+    """Removes what earlier saves left in `directory`, but not the manifest or the directory `state`."""
+    for entry in directory.iterdir():
+        if _is_from_a_save(entry) and entry.name not in (state, MANIFEST):
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
-def remove(home: Path) -> None:
-    """Removes a checkpoint, its manifest first: what a kill leaves of it does not pass for a checkpoint.
+def remove_checkpoint(directory: Path) -> None:
+    """Removes a checkpoint; of a link, only the link.
 
-    Of a link, the link alone: nothing is removed through one.
+    The manifest goes first, so that a kill does not leave a damaged checkpoint.
     """
-    if home.is_symlink():
-        return home.unlink()
-    (home / MANIFEST).unlink(missing_ok=True)
-    if home.exists():
-        shutil.rmtree(home)
+    if directory.is_symlink():
+        return directory.unlink()
+    (directory / MANIFEST).unlink(missing_ok=True)
+    if directory.exists():
+        shutil.rmtree(directory)
 
 
-def _is_ours(entry: Path) -> bool:
+def _is_from_a_save(entry: Path) -> bool:
     return f"{entry.name}.".startswith(("state.", f"{MANIFEST}."))
 
 
-def _is_inside(name: str, folder: str) -> bool:
+def _is_inside(name: str, state: str) -> bool:
     parts = name.removesuffix("/").split("/")
-    return parts[0] == folder and "\0" not in name and not {"", ".", ".."} & set(parts)
+    return parts[0] == state and "\0" not in name and not {"", ".", ".."} & set(parts)
 
 
-def _link(home: Path, folder: str) -> str | None:
-    """A link in the folder of a checkpoint, or that itself, by its path from `home`; None where there is none."""
-    if (home / folder).is_symlink():
-        return folder
-    for place, folders, files in os.walk(home / folder):
+def _find_link(directory: Path, state: str) -> str | None:
+    """Returns the path of a link at or below `directory/state`, relative to `directory`; None if there is none."""
+    if (directory / state).is_symlink():
+        return state
+    for parent, folders, files in os.walk(directory / state):
         for name in (*folders, *files):
-            if os.path.islink(os.path.join(place, name)):
-                return os.path.relpath(os.path.join(place, name), home)
+            if os.path.islink(os.path.join(parent, name)):
+                return os.path.relpath(os.path.join(parent, name), directory)
     return None
 
 
-def _measure(path: Path) -> dict[str, Any]:
+def _file_entry(path: Path) -> FileEntry:
     with path.open("rb") as file:
         digest = file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
     return {"size": path.stat().st_size, "digest": digest}
 
 
-def _text(body: dict[str, Any]) -> str:
-    check = blake2b(json.dumps(body).encode(), digest_size=16).hexdigest()
-    return json.dumps({**body, "check": check}, indent=1) + "\n"
+def _to_text(fields: Mapping[str, object]) -> str:
+    check = blake2b(json.dumps(fields).encode(), digest_size=16).hexdigest()
+    return json.dumps({**fields, "check": check}, indent=1) + "\n"

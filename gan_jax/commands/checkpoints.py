@@ -21,7 +21,7 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
     Raises:
         UserError: there is no run.
     """
-    from ..checkpoint.catalogue import Catalogue, numbers
+    from ..checkpoint.catalogue import Catalogue, record_metrics
     from ..metrics.measures import best_by
     from ..train.workdir import read_config
 
@@ -39,7 +39,7 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
             continue
         size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
         words = [f"step {step}", manifest["written"], f"{size / 1e6:.1f} MB"]
-        words += [f"{name} {value:.4g}" for name, value in numbers(manifest["record"]).items()]
+        words += [f"{name} {value:.4g}" for name, value in record_metrics(manifest["record"]).items()]
         words += ["verified" if wrong is None else f"NOT VERIFIED: {wrong}"]
         lines.append("  ".join([*words, *(["best"] if step == best else [])]))
     return lines

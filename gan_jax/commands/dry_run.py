@@ -16,7 +16,7 @@ from ..ops import compiler_options
 from ..runtime import precision
 from ..runtime.placement import Placement
 from ..step import make_train_step
-from ..train.carry import carry_shapes
+from ..train.shapes import carry_shapes
 from ..train.validate import check_run, notes
 from ..types import PyTree
 
@@ -39,7 +39,7 @@ def describe(config: Config) -> str:
     def compiled(gan: GAN) -> Compiled:
         traced = precision.traced_with(placement.precision, make_train_step(gan))
         step = jax.jit(traced, donate_argnums=0, compiler_options=compiler_options())
-        return step.lower(state, batch_spec(config, spec)).compile()
+        return step.lower(state, batch_spec(config, gan, spec)).compile()
 
     program = compiled(gan)
     # The compiler counts the body of a loop once, so FLOPs come from the step without microbatches.

@@ -17,7 +17,7 @@ from ..metrics.record import Record, append_new
 from ..report.page import page
 from ..runtime import precision
 from ..standing_statistics import standing_statistics
-from ..train.open_run import Opened, open_run
+from ..train.open_run import OpenedRun, open_run
 from ..types import Variables
 
 
@@ -90,7 +90,7 @@ def evaluate(
     return records
 
 
-def _standing(run: Opened, seed: int, batches: int) -> Variables:
+def _standing(run: OpenedRun, seed: int, batches: int) -> Variables:
     """Returns the moving average of the generator with the statistics of batch norm measured again."""
     classes = run.spec.classes if run.config.conditional else None
     run_precision = precision.matmul_precision(run.config, jax.default_backend())

@@ -76,7 +76,7 @@ def write_config(path: str | os.PathLike) -> None:
         raise UserError(f"{shown} cannot name a config file: give a plain name that ends in .py, as my_photos.py")
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(_TEMPLATE.format(title=name, name=f'"{name}"', command=_command(path)))
+            file.write(_TEMPLATE.format(title=name, name=f'"{name}"', command=_command(path.name)))
     except FileExistsError as error:
         raise UserError(f"{shown} is there already: give another name, or remove it first") from error
     except (OSError, ValueError) as error:

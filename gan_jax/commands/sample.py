@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         **({} if arguments.count is None else {"count": arguments.count}),
     }  # fmt: skip
     if arguments.features is not None and arguments.neighbours is None:
-        raise UserError("--features says what --neighbours compares: give both options, or neither")
+        raise UserError("--features says what --neighbours compares: give both, or neither")
     if arguments.interpolate is not None:
         paths = sample_run.interpolate(arguments.workdir, steps=arguments.interpolate, **common)
     elif arguments.neighbours is not None:

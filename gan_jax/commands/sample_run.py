@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import choose_extractor
 from ..runtime.sampler import Sampler
-from ..train.open_run import Opened, open_run
+from ..train.open_run import OpenedRun, open_run
 from ..types import Variables
 
 _WALK = 9  # images from one sample to the next
@@ -157,7 +157,7 @@ def _check_count(count: int, least: int) -> None:
         raise UserError(f"--count must be at least {least}, got {count}")
 
 
-def _check_images(values: np.ndarray, run: Opened, consequence: str) -> None:
+def _check_images(values: np.ndarray, run: OpenedRun, consequence: str) -> None:
     if values.ndim != 4 or values.shape[-1] not in (1, 3, 4):
         raise UserError(f"samples of shape {run.spec.shape} are no images: {consequence}")
 

@@ -1,4 +1,4 @@
-"""From a `Config` to what plays: the only place where names become functions, and models meet the game."""
+"""Builds what a config names: the data set, the GAN, and the shapes of their batches."""
 
 import inspect
 from collections.abc import Iterable
@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jax.typing import DTypeLike
 
 from ..augment import Augment
 from ..data.source import Source
@@ -14,15 +16,16 @@ from ..errors import UserError, one_line
 from ..gan import GAN, GANTerm
 from ..penalties import Term
 from ..schedules import half_life, per_update
+from ..types import Schedule
 from .resolve import Call, keywords, resolve
 from .schema import HOMES, Config, ConfigTerm
 
 
 class SampleSpec(NamedTuple):
-    """What a game has to know of its data: the shape and type of a sample, and the number of labels."""
+    """What a GAN has to know of its data: the shape and type of a sample, and the number of classes."""
 
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: DTypeLike
     classes: int | None
 
     @staticmethod
@@ -30,11 +33,13 @@ class SampleSpec(NamedTuple):
         return SampleSpec(tuple(source.shape), np.dtype(source.dtype).name, source.classes)
 
 
-Allow = Iterable[str] | None  # top-level packages that names may come from beside gan_jax; None: any
+Allow = Iterable[str] | None  # top-level packages, beside gan_jax, that names may come from; None: any
 
 
-def build(call: Call, home: str, allow: Allow = None, **offered: Any) -> Any:
-    """What `call` makes. Keywords in `offered` are passed where the function takes them and `call` doesn't.
+def build(call: Call, home: str, allow: Allow = None, **offered: object) -> Any:
+    """Calls the function that `call` names in the field `home`, and returns the result.
+
+    A keyword in `offered` is passed if the function takes it and `call` does not set it.
 
     Raises:
         UserError: there is no such function, or it refuses its keywords.
@@ -53,16 +58,20 @@ def build(call: Call, home: str, allow: Allow = None, **offered: Any) -> Any:
     if missing:
         raise UserError(f"{home}={call.name} needs {missing[0]}: say {home}.{missing[0]}=...")
     try:
-        made = function(**passed)
+        built = function(**passed)
     except (TypeError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(f"{home}={call.name}: {one_line(error)}") from error
-    if made is None:
-        raise UserError(f"{home}={call.name} makes nothing: it has to return what it is named for")
-    return made
+    if built is None:
+        raise UserError(f"{home}={call.name} returned nothing: the function must return what it builds")
+    return built
 
 
 def make_source(config: Config, allow: Allow = None) -> Source:
-    """The data set of a run."""
+    """Returns the data set of a run.
+
+    Raises:
+        UserError: it cannot be read, or has no labels though the run is conditional.
+    """
     source = build(config.data.source, "data.source", allow)
     if config.conditional and source.classes is None:
         raise UserError(
@@ -71,19 +80,19 @@ def make_source(config: Config, allow: Allow = None) -> Source:
     return source
 
 
-def _schedule(value: Any, allow: Allow) -> Any:
+def _schedule(value: float | Call, allow: Allow) -> float | Schedule:
     return build(value, "schedule", allow) if isinstance(value, Call) else value
 
 
-def _optimizer(call: Call, home: str, images_per_update: float, allow: Allow) -> Any:
-    """An optimizer; a schedule among its keywords is one of images seen, and Optax counts updates."""
-    made = {
-        name: per_update(_schedule(value, allow), images_per_update) if isinstance(value, Call) else value
+def _optimizer(call: Call, home: str, images_per_update: float, allow: Allow) -> optax.GradientTransformation:
+    """Builds an optimizer. Schedules in a config count images; Optax counts updates."""
+    passed = {
+        name: per_update(build(value, "schedule", allow), images_per_update) if isinstance(value, Call) else value
         for name, value in call.items
     }
     function = resolve(call.name, HOMES[home].module, HOMES[home].attribute, allow=allow)
     try:
-        return function(**made)
+        return function(**passed)
     except (TypeError, ValueError) as error:
         raise UserError(f"{home}={call.name}: {error}") from error
 
@@ -95,12 +104,12 @@ def _terms(terms: tuple[ConfigTerm, ...], home: str, allow: Allow) -> tuple[GANT
 
 
 def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
-    """The game that `config` describes, on samples of that shape.
+    """Returns the GAN that `config` describes, for samples of that shape.
 
-    Networks are offered `shape`, `classes` (where the run is conditional) and `dtype`.
+    Networks that take them get `shape`, `classes` (None unless the run is conditional) and `dtype`.
 
     Raises:
-        UserError: a name, a keyword, or networks that don't fit the data.
+        UserError: a name or a keyword does not exist, or the networks do not fit the data.
     """
     offered = {
         "shape": tuple(spec.shape),
@@ -132,27 +141,10 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
         raise UserError(f"{config.name}: {error}") from error
 
 
-def batch_spec(config: Config, spec: SampleSpec) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of one step's batch; labels only where the run is conditional."""
-    turns = config.disc_steps + (not config.share_latents)
-    lead = (config.batch,) if turns == 1 else (turns, config.batch)
+def batch_spec(config: Config, gan: GAN, spec: SampleSpec) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of what one step reads, with labels if the run is conditional."""
+    lead = (config.batch,) if gan.batches_per_step == 1 else (gan.batches_per_step, config.batch)
     batch = {"image": jax.ShapeDtypeStruct((*lead, *spec.shape), spec.dtype)}
     if config.conditional:
         batch["label"] = jax.ShapeDtypeStruct(lead, jnp.int32)
     return batch
-
-
-def chunk_spec(config: Config, spec: SampleSpec, resident: bool) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of what `data.Loader` gives for one chunk of steps: rows, or indices of rows in a resident set."""
-    lead = (config.parallel.fuse,) if config.parallel.fuse > 1 else ()
-    batch = batch_spec(config, spec)
-    if resident:
-        image = batch.pop("image")
-        batch = {"index": jax.ShapeDtypeStruct(image.shape[: image.ndim - len(spec.shape)], jnp.int32)}
-    return {name: jax.ShapeDtypeStruct((*lead, *rows.shape), rows.dtype) for name, rows in batch.items()}
-
-
-def resident_spec(config: Config, spec: SampleSpec, count: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of a resident set of `count` samples; labels only where the run is conditional."""
-    rows = {"image": jax.ShapeDtypeStruct((count, *spec.shape), spec.dtype)}
-    return rows | ({"label": jax.ShapeDtypeStruct((count,), jnp.int32)} if config.conditional else {})

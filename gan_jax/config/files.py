@@ -3,9 +3,10 @@
 import difflib
 import runpy
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import UserError, one_line, told
+from ..errors import UserError, one_line, quoted
 from .recipes import recipes
 from .schema import Config
 
@@ -38,7 +39,7 @@ def _find(name_or_path: str | Path) -> Path:
         is_folder, is_file = path.is_dir(), path.is_file()
     except (OSError, RuntimeError) as error:  # a name that is too long, or the home of an unknown user
         raise UserError(
-            f"no config file {told(str(name_or_path))}: {getattr(error, 'strerror', None) or error}"
+            f"no config file {quoted(str(name_or_path))}: {getattr(error, 'strerror', None) or error}"
         ) from error
     if is_file:
         return path
@@ -50,12 +51,17 @@ def _find(name_or_path: str | Path) -> Path:
         some = ", ".join(inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
         raise UserError(f"{str(path)!r} is a folder: name a config file" + (f" in it: {some}" if inside else ""))
     folder = path.parent if path.parent.is_dir() else Path()
-    names = [str(other) for other in sorted(folder.glob("*.py"))]
-    names += [name for name in known if name not in {Path(other).stem for other in names}]
-    close = difflib.get_close_matches(path.stem, [Path(name).stem for name in names], n=3, cutoff=0.5)
-    found = [name for name in names if Path(name).stem in close]
-    hint = f"did you mean {' or '.join(found)}?" if found else "gan-jax recipes lists those that come with gan_jax"
-    raise UserError(f"no config file or recipe {told(str(name_or_path))}: {hint}")
+    files = [str(other) for other in sorted(folder.glob("*.py"))]
+    near = _near(path, files) or _near(path, known) if path.suffix else _near(path, known) or _near(path, files)
+    hint = f"did you mean {' or '.join(near)}?" if near else "gan-jax recipes lists those that come with gan_jax"
+    raise UserError(f"no config file or recipe {quoted(str(name_or_path))}: {hint}")
+
+
+def _near(path: Path, names: Iterable[str]) -> list[str]:
+    """Returns the names and paths whose stem is like that of `path`."""
+    stems = {name: Path(name).stem for name in names}
+    close = difflib.get_close_matches(path.stem, stems.values(), n=3, cutoff=0.5)
+    return [name for name, stem in stems.items() if stem in close]
 
 
 def _mistake(path: Path, error: BaseException) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import typing
 from collections.abc import Callable, Iterable, Iterator
 
-from ..errors import UserError, near, one_line, told
+from ..errors import UserError, near, one_line, quoted
 from .resolve import Call, Home, field_types, keywords, resolve
 from .schema import HOMES, Config
 from .values import UNIONS, describe, is_number, parse
@@ -22,7 +22,7 @@ def override(config: Config, items: Iterable[str], *, allow: Iterable[str] | Non
     for item in items:
         path, equals, text = (part.strip() for part in item.partition("="))
         if not equals or not path:
-            raise UserError(f"the override {told(item)} is not of the form field=value")
+            raise UserError(f"the override {quoted(item)} is not of the form field=value")
         setter = _Setter(config, path, text, None if allow is None else tuple(allow))
         changed = setter.set(config, Config, "", path.split("."))
         assert isinstance(changed, Config)
@@ -69,10 +69,10 @@ class _Setter:
         known |= {path.partition(".")[0] for path in known}
         head = self.path.rpartition(".")[0]
         siblings = [path for path in known if path.rpartition(".")[0] == head and head]
-        return UserError(f"unknown field {told(self.path)}{near(self.path, siblings) or near(self.path, known)}")
+        return UserError(f"unknown field {quoted(self.path)}{near(self.path, siblings) or near(self.path, known)}")
 
     def wrong(self, wanted: str) -> UserError:
-        return UserError(f"{one_line(self.path)} wants {wanted}, got {told(self.text)}")
+        return UserError(f"{one_line(self.path)} wants {wanted}, got {quoted(self.text)}")
 
     def resolve(self, name: str, path: str) -> Callable[..., object]:
         home: Home = HOMES.get(without_indices(path), HOMES["schedule"])  # a Call inside a Call is a schedule
@@ -92,7 +92,7 @@ class _Setter:
             if part not in known and not takes_any:
                 takes = ", ".join(sorted(known)) or "no keywords"
                 end = near(below, [f"{path}.{key}" for key in known]) or f": {node.name} takes {takes}"
-                raise UserError(f"unknown field {told(below)}{end}")
+                raise UserError(f"unknown field {quoted(below)}{end}")
             value = self.set(node.kwargs.get(part), known.get(part, object), below, rest)
             return Call(node.name, **{**node.kwargs, part: value})
         if isinstance(node, tuple) and part in map(str, range(len(node))):

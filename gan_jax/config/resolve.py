@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import UserError, near, one_line, told
+from ..errors import UserError, near, one_line, quoted
 
 
 class Home(NamedTuple):
@@ -130,19 +130,19 @@ def resolve(
     if colon:
         top = module_name.partition(".")[0]
         if allow is not None and top not in set(allow) and not _is_choice(module_name, function, home, attribute):
-            name, top = told(name), one_line(top)
+            name, top = quoted(name), one_line(top)
             raise UserError(f"{name} was read from a workdir and is not part of {home}: add `--allow {top}`")
         owner = _import(module_name, name)
     else:
         package = _is_package(_import(home, name))
         if name not in (known := choices(home, attribute)):
-            raise UserError(f"no {told(name)} in {home}{near(name, known)}")
+            raise UserError(f"no {quoted(name)} in {home}{near(name, known)}")
         owner = _import(f"{home}.{name}" if package else home, name)
         function = (attribute or name) if package else name
     value = getattr(owner, function, None)
     if not callable(value):
         public = [n for n, v in vars(owner).items() if callable(v) and not n.startswith("_")]
-        raise UserError(f"no function {told(function)} in {owner.__name__}{near(function, public)}")
+        raise UserError(f"no function {quoted(function)} in {owner.__name__}{near(function, public)}")
     return value
 
 
@@ -151,7 +151,7 @@ def _import(module: str, wanted: str) -> types.ModuleType:
         return importlib.import_module(module)
     except Exception as error:  # the module may be the user's, with any mistake in it
         reason = one_line(f"{type(error).__name__}: {error}".splitlines()[0])
-        raise UserError(f"cannot import {told(module)}, needed for {told(wanted)} ({reason})") from error
+        raise UserError(f"cannot import {quoted(module)}, needed for {quoted(wanted)} ({reason})") from error
 
 
 def keywords(function: Callable[..., object]) -> tuple[dict[str, object], bool]:

@@ -5,7 +5,7 @@ import math
 import typing
 from collections.abc import Mapping
 
-from ..errors import UserError, near, one_line, told
+from ..errors import UserError, near, one_line, quoted
 from .overrides import leaves
 from .resolve import Call, field_types
 from .schema import Config, Term
@@ -37,7 +37,7 @@ def to_plain(value: object, path: str) -> object:
     """
     if isinstance(value, Call):
         if not isinstance(value.name, str):
-            raise UserError(f"{one_line(path)} wants the name of a function, got {told(value.name)}")
+            raise UserError(f"{one_line(path)} wants the name of a function, got {quoted(value.name)}")
         return {"call": value.name, "with": {k: to_plain(v, f"{path}.{k}") for k, v in value.items}}
     if dataclasses.is_dataclass(value):
         names = [item.name for item in dataclasses.fields(value)]
@@ -48,7 +48,7 @@ def to_plain(value: object, path: str) -> object:
         return value
     if type(value) is int and abs(value) < LARGEST_INT:
         return value
-    got = told(value)
+    got = quoted(value)
     raise UserError(
         f"{one_line(path)} cannot be kept in a file: wants a finite number, text, None or a Call, got {got}"
     )
@@ -80,14 +80,14 @@ def _from_plain(value: object, hint: object, path: str) -> object:
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return value
     hints = field_types(hint)
-    value = {_RENAMED.get((kind, name), name): one for name, one in value.items()}
-    for name in value:
-        if name not in hints:
-            raise UserError(f"unknown field {dot + name!r}{near(dot + name, [dot + known for known in hints])}")
+    fields = {_RENAMED.get((kind, key), str(key)): one for key, one in value.items()}
+    for key in fields:
+        if key not in hints:
+            raise UserError(f"unknown field {dot + key!r}{near(dot + key, [dot + known for known in hints])}")
     for item in dataclasses.fields(kind):
-        if item.default is dataclasses.MISSING and item.name not in value:
+        if item.default is dataclasses.MISSING and item.name not in fields:
             raise UserError(f"the field {dot + item.name!r} is missing")
-    return kind(**{name: _from_plain(one, hints[name], dot + name) for name, one in value.items()})
+    return kind(**{key: _from_plain(one, hints[key], dot + key) for key, one in fields.items()})
 
 
 def to_text(config: Config) -> str:

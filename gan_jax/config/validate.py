@@ -6,7 +6,7 @@ import types
 import typing
 from typing import Literal
 
-from ..errors import UserError, told
+from ..errors import UserError, quoted
 from .resolve import Call, field_types
 from .schema import Config
 from .serialize import LARGEST_INT, to_plain
@@ -20,7 +20,7 @@ def validate(config: Config) -> None:
         raise UserError("name must not be empty")
     if config.name in (".", "..") or any(one in "/\\" or not one.isprintable() for one in config.name):
         raise UserError(
-            f"name must be a plain file name, got {told(config.name)}: it is --workdir that takes a path"
+            f"name must be a plain file name, got {quoted(config.name)}: it is --workdir that takes a path"
         )
     for player in ("generator_optimizer", "discriminator_optimizer"):
         rate = getattr(config, player).kwargs.get("learning_rate")
@@ -41,11 +41,11 @@ def _check(node: object, kind: object, prefix: str) -> None:
         value, hint, path = getattr(node, item.name), hints[item.name], prefix + item.name
         least = item.metadata.get("least")
         if not _fits(value, hint):
-            raise UserError(f"{path} wants {_describe(hint)}, got {told(value)}")
+            raise UserError(f"{path} wants {_describe(hint)}, got {quoted(value)}")
         if least is not None and isinstance(value, int | float) and value < least:
-            raise UserError(f"{path} must be at least {least}, got {told(value)}")
+            raise UserError(f"{path} must be at least {least}, got {quoted(value)}")
         if type(value) is int and abs(value) >= LARGEST_INT:
-            raise UserError(f"{path} must be below 2**63, got {told(value)}")
+            raise UserError(f"{path} must be below 2**63, got {quoted(value)}")
         if isinstance(value, Call):
             to_plain(value, path)  # refuses keywords that no file can hold
         elif dataclasses.is_dataclass(value):
@@ -72,5 +72,6 @@ def _fits(value: object, hint: object) -> bool:
 
 def _describe(hint: object) -> str:
     if typing.get_origin(hint) is tuple:
-        return "a tuple of " + " ".join(one.__name__ for one in typing.get_args(hint) if isinstance(one, type))
+        item = typing.get_args(hint)[0]
+        return f"a tuple of {getattr(item, '__name__', item)}"
     return describe(hint) or f"a {getattr(hint, '__name__', '')}"

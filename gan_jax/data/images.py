@@ -97,7 +97,7 @@ def open_image(file: Path | IO[bytes]) -> "Iterator[Image.Image]":
     from PIL import Image
 
     if isinstance(file, Path) and not stat.S_ISREG(os.stat(file).st_mode):
-        raise ValueError("it is no plain file")
+        raise ValueError("it is not a regular file")
     try:
         image = Image.open(file, formats=_FORMATS)
     except (

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+import jax
 import numpy as np
 
 from ..errors import UserError, one_line
@@ -14,6 +15,7 @@ from .order import Order
 from .source import Source
 
 Rows = dict[str, np.ndarray]
+Spec = dict[str, jax.ShapeDtypeStruct]
 _BLOCK = 256
 
 
@@ -40,20 +42,34 @@ def host_memory_bytes() -> int:
     return min(total, int(text)) if text.isdigit() else total
 
 
-def read_all(source: Source) -> Rows:
-    """Reads all rows of the source in order, on all cores: "image" [N, ...], and "label" [N] if it has labels."""
+def resident_spec(source: Source, labels: bool = True) -> Spec:
+    """Returns the shapes and dtypes of what `read_all` returns."""
+    spec = {"image": jax.ShapeDtypeStruct((len(source), *source.shape), source.dtype)}
+    if labels and source.classes is not None:
+        spec["label"] = jax.ShapeDtypeStruct((len(source),), np.dtype(np.int32))
+    return spec
+
+
+def read_all(source: Source, labels: bool = True) -> Rows:
+    """Reads all rows of the source in order, on all cores: "image" [N, ...], and "label" [N] if it has labels.
+
+    Args:
+        source: the data.
+        labels: False leaves the labels out.
+    """
     count = len(source)
     try:
         rows: Rows = {"image": np.empty((count, *source.shape), source.dtype)}
     except (MemoryError, ValueError) as error:  # ValueError: larger than NumPy allows
         raise UserError(f"{source.fingerprint()} does not fit in memory: pass data.resident=false") from error
-    if source.classes is not None:
+    if labels and source.classes is not None:
         rows["label"] = np.empty(count, np.int32)
 
     def read_block(start: int) -> None:
         indices = np.arange(start, min(start + _BLOCK, count))
-        for name, values in read_rows(source, indices).items():
-            rows[name][indices[0] : indices[-1] + 1] = values
+        block = read_rows(source, indices)
+        for name, values in rows.items():
+            values[indices[0] : indices[-1] + 1] = block[name]
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         futures = [pool.submit(read_block, start) for start in range(0, count, _BLOCK)]
@@ -103,6 +119,7 @@ class Loader:
     batch:            the number of samples in a global batch.
     batches_per_step: the number of batches that one step takes (`GAN.batches_per_step`).
     local:            the samples of each global batch that this process loads; None loads all.
+    labels:           False leaves the labels out.
 
     If a record cannot be read, `next` raises when it reaches the chunk of that record (see `read_rows`).
     """
@@ -120,6 +137,7 @@ class Loader:
         workers: int = 2,
         prefetch: int = 2,
         local: slice | None = None,
+        labels: bool = True,
     ):
         if min(batch, batches_per_step, fuse, workers, prefetch) < 1:
             raise ValueError("batch, batches_per_step, fuse, workers and prefetch must be at least 1")
@@ -137,7 +155,21 @@ class Loader:
         self._closed = False
         self._pool = None if resident else ThreadPoolExecutor(workers, thread_name_prefix="gan_jax-data")
         self._prefetch = prefetch
-        self._submit()
+        self._labels = labels and source.classes is not None
+
+    @property
+    def spec(self) -> Spec:
+        """The shape and dtype of each leaf of what the loaders of all processes together give for one chunk."""
+        chunk = (self._fuse,) if self._fuse > 1 else ()
+        lead = (
+            (*chunk, self._batch) if self._batches_per_step == 1 else (*chunk, self._batches_per_step, self._batch)
+        )
+        if self._pool is None:
+            return {"index": jax.ShapeDtypeStruct(lead, np.dtype(np.int32))}
+        spec = {"image": jax.ShapeDtypeStruct((*lead, *self._source.shape), self._source.dtype)}
+        if self._labels:
+            spec["label"] = jax.ShapeDtypeStruct(lead, np.dtype(np.int32))
+        return spec
 
     def __iter__(self) -> "Loader":
         return self
@@ -148,6 +180,7 @@ class Loader:
         if self._pool is None:
             self._next_step += self._fuse
             return {"index": self._indices(self._next_step - self._fuse).astype(np.int32)}
+        self._submit()
         try:
             rows = self._pending.popleft().result()
         except BaseException:
@@ -164,6 +197,7 @@ class Loader:
         self._pending.clear()
 
     def __enter__(self) -> "Loader":
+        self._submit()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -182,4 +216,6 @@ class Loader:
     def _read(self, first_step: int) -> Rows:
         indices = self._indices(first_step)
         rows = read_rows(self._source, indices.reshape(-1))
+        if not self._labels:
+            rows.pop("label", None)
         return {name: values.reshape(*indices.shape, *values.shape[1:]) for name, values in rows.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from ..errors import UserError, one_line, told
+from ..errors import UserError, one_line, quoted
 from . import tfds_layout as layout
 from .images import Channels, Crop, Filter, Transform, open_image, quiet_pillow
 from .source import Mirrored, Source, checked_indices, describe_shape, hash_parts, reason
@@ -143,7 +143,7 @@ def _check_features(file: Path) -> None:
     """Refuses features of other packages, because TFDS would import and run the modules that the file names."""
     for name in _class_names(json.loads(file.read_text())):
         if not name.startswith("tensorflow_datasets."):
-            raise UserError(f"'{one_line(file)}' names the code {told(name)}: only TFDS's own features are read")
+            raise UserError(f"'{one_line(file)}' names the code {quoted(name)}: only TFDS's own features are read")
 
 
 def _class_names(node: object) -> Iterator[str]:

@@ -38,11 +38,13 @@ def formulations() -> Formulations:
 
 # XLA's default library for convolutions on the CPU is 1.4 to 4 times slower at weight gradients than the older
 # one. This option limits the new library to matrix products and reductions; it replaces the default list.
-_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+_CPU: dict[str, str | bool] = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+}
 
 # A program that runs once finishes sooner unoptimised, with the older emitters and in one part: the program for
 # initial weights then compiles four times faster.
-_CPU_ONCE = {
+_CPU_ONCE: dict[str, str | bool] = {
     "xla_backend_optimization_level": "0",
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": "1",
@@ -53,17 +55,18 @@ _CPU_ONCE = {
 def compiler_options(once: bool = False) -> dict[str, str | bool] | None:
     """Returns the compiler options for a jitted step on the default backend, or for a program that runs `once`.
 
-    A new compiler version may refuse an option. So the options are tried on a tiny program, and the last one is
-    dropped until the compiler accepts the rest. Returns None if no option remains.
+    A new compiler version may refuse an option; it is left out. Returns None if no option remains.
     """
     if jax.default_backend() != "cpu":
         return None
-    options: dict[str, str | bool] = dict(_CPU_ONCE if once else _CPU)
-    while options:
-        try:
-            jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
-        except Exception:  # the type of the error for an unknown option differs between versions
-            options.popitem()
-        else:
-            return options
-    return None
+    options = _CPU_ONCE if once else _CPU
+    return {name: value for name, value in options.items() if _accepts({name: value})} or None
+
+
+def _accepts(options: dict[str, str | bool]) -> bool:
+    """Returns whether the compiler accepts `options`, which it compiles a tiny program with."""
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
+    except Exception:  # the type of the error for an unknown option differs between versions
+        return False
+    return True

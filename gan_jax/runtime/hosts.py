@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class LostError(UserError):
-    """Another process of the run is gone, or was never reached. Exit code 4."""
+    """Another process of the run is gone, or JAX could not open a connection. Exit code 4."""
 
     exit_code = 4
 
@@ -51,7 +51,7 @@ def connect(coordinator: str | None = None, processes: int | None = None, proces
 
     Raises:
         UserError: the numbers are not valid, or nothing says where process 0 is.
-        LostError: the other processes were not reached.
+        LostError: JAX could not open a connection. (When a process does not come, JAX aborts after 5 minutes.)
     """
     try:
         jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
@@ -61,7 +61,10 @@ def connect(coordinator: str | None = None, processes: int | None = None, proces
             "HOST:PORT, --processes N and --process I, from 0 to N - 1"
         ) from error
     except RuntimeError as error:
-        raise LostError(f"--distributed: the other processes were not reached ({first_line(error)})") from error
+        raise LostError(
+            f"--distributed: JAX could not connect the processes ({first_line(error)}): check that process 0 can "
+            "open the port of --coordinator"
+        ) from error
 
 
 def disconnect() -> None:

@@ -81,11 +81,11 @@ class Placement:
         return dataclasses.replace(step, function=jax.jit(traced, inline=True))
 
     def compile(self, step: Step, carry: PyTree, *, gather: bool, fuse: int) -> Step:
-        """Returns `((state, meter), batch, *shared) -> ((state, meter), step number)` for these devices.
+        """Returns `(carry, batch, *shared) -> (carry, step number)` for these devices.
 
         Args:
             step: from `step`.
-            carry: the shapes of `(state, meter)`.
+            carry: the shapes of the carry.
             gather: whether a batch holds rows of the resident data set instead of images.
             fuse: the number of steps in one call.
         """
@@ -95,7 +95,7 @@ class Placement:
             return jit_step(step)
         if self.mode == "pmap":
             return pmap_step(step, AXIS, self.devices)
-        return shard_step(step, self.mesh, tuple(self.shardings(carry)) if self.sharded else None)
+        return shard_step(step, self.mesh, self.shardings(carry) if self.sharded else None)
 
     def batch_sharding(self, axis: int) -> Sharding:
         """Returns the sharding of a batch that is split over the devices along `axis`."""

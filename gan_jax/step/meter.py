@@ -1,7 +1,7 @@
-"""Means of metrics over an interval, kept on the device: the host reads them once an interval, not each step."""
+"""Means of metrics over an interval, kept on the device. The host reads them once an interval, not each step."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +9,22 @@ import numpy as np
 from flax import struct
 from jax import lax
 
-from ..types import Metrics
+from ..state import GANState
+from ..types import Metrics, PyTree
 from .step import Step
 
-Reading = Callable[[], tuple[dict[str, float], tuple[int, str] | None]]
+Means = dict[str, float]
+FirstBad = tuple[int, str]  # the first step whose metrics were not all finite, and one metric that was not
+Reading = Callable[[], tuple[Means, FirstBad | None]]
 
 
 class Meter(struct.PyTreeNode):
-    """Attributes:
-    sums, counts: of each metric since the last reset; a lazy penalty counts where it ran.
-    first_bad: int32, the first step whose metrics were not all finite, or -1.
-    bad: for each metric whether it was not finite at that step.
+    """Sums of metrics since the last reset.
+
+    Attributes:
+        sums, counts: of each metric. A lazy penalty counts on the steps on which it is computed.
+        first_bad: int32, the first step whose metrics were not all finite, or -1.
+        bad: for each metric, whether it was not finite at that step.
     """
 
     sums: dict[str, jax.Array]
@@ -28,8 +33,15 @@ class Meter(struct.PyTreeNode):
     bad: dict[str, jax.Array]
 
 
+class Carry(NamedTuple):
+    """What a metered step passes on to the next one, and what a checkpoint contains."""
+
+    state: GANState
+    meter: Meter
+
+
 def make_meter(metrics: Metrics) -> Meter:
-    """An empty meter for metrics of these names (values or `jax.ShapeDtypeStruct`s)."""
+    """Returns an empty meter for metrics of these names (values or `jax.ShapeDtypeStruct`s)."""
     names = sorted(name for name in metrics if name != "nonfinite" and not name.startswith("applied/"))
     return Meter(
         sums={name: jnp.zeros((), jnp.float32) for name in names},
@@ -40,12 +52,12 @@ def make_meter(metrics: Metrics) -> Meter:
 
 
 def reset(meter: Meter) -> Meter:
-    """An empty meter for the same metrics (values or `jax.ShapeDtypeStruct`s), on the device where jitted."""
+    """Returns an empty meter for the same metrics (values or `jax.ShapeDtypeStruct`s)."""
     return make_meter(meter.sums)
 
 
 def add(meter: Meter, metrics: Metrics, step: jax.Array) -> Meter:
-    """The meter after one more step, number `step`."""
+    """Returns the meter after one more step, number `step`."""
     weight = {name: metrics.get(f"applied/{name.split('/')[-1]}", jnp.ones(())) for name in meter.sums}
     weight = {n: w if n.startswith("penalty/") else jnp.ones(()) for n, w in weight.items()}
     now = (metrics["nonfinite"] > 0) & (meter.first_bad < 0)
@@ -58,16 +70,17 @@ def add(meter: Meter, metrics: Metrics, step: jax.Array) -> Meter:
 
 
 def begin_read(meter: Meter) -> Reading:
-    """Pack a meter; what it returns fetches it and gives the means and the first bad step, if any.
+    """Packs a meter; the function that it returns fetches it, and returns the means and the first bad step, if
+    any.
 
-    One transfer to the host, whatever the number of metrics, and of a small array made right now: a step that is
-    sent between the two calls is not waited for.
+    It is one transfer to the host, whatever the number of metrics, of a small array that is made now. So the
+    second call does not wait for a step that was dispatched in between.
     """
     names = list(meter.sums)
-    # Of several devices all hold the same.
+    # With several devices, all hold the same.
     packed = _pack(jax.tree.map(lambda x: x.addressable_data(0), meter))
 
-    def finish() -> tuple[dict[str, float], tuple[int, str] | None]:
+    def finish() -> tuple[Means, FirstBad | None]:
         words = jax.device_get(packed)
         sums, counts = words[1:].view(np.float32)[: 2 * len(names)].reshape(2, -1)
         means = {n: float(s / c) for n, s, c in zip(names, sums, counts) if c > 0}
@@ -75,16 +88,16 @@ def begin_read(meter: Meter) -> Reading:
         if first_bad < 0:
             return means, None
         bad = [n for n, flag in zip(names, words[1 + 2 * len(names) :]) if flag]
-        # Where a loss is bad its gradient is too: the cause is the one to name.
-        cause = ("loss", "logits", "penalty", "grad_norm")  # then whatever else a game reports
-        named = sorted(bad, key=lambda n: (*cause, n.split("/")[0]).index(n.split("/")[0]))
+        # If a loss is bad, its gradient is too: the cause is named first.
+        causes = ("loss", "logits", "penalty", "grad_norm")  # then whatever else a GAN reports
+        named = sorted(bad, key=lambda n: (*causes, n.split("/")[0]).index(n.split("/")[0]))
         return means, (first_bad, named[0] if named else "a metric")
 
     return finish
 
 
-def read(meter: Meter) -> tuple[dict[str, float], tuple[int, str] | None]:
-    """Fetch a meter: the means, and `(first bad step, its first bad metric)` if there was one. Waits for it."""
+def read(meter: Meter) -> tuple[Means, FirstBad | None]:
+    """Fetches a meter, and returns the means and the first bad step, if there was one. Waits for it."""
     return begin_read(meter)()
 
 
@@ -96,18 +109,22 @@ def _pack(meter: Meter) -> jax.Array:
     return jnp.concatenate([meter.first_bad[None], lax.bitcast_convert_type(values, jnp.int32), flags])
 
 
-def metered(step: Callable[..., Any], gather: bool = False) -> Step:
-    """`((state, meter), batch, *shared) -> ((state, meter), step number)` around a training step.
+def metered(step: Step, gather: bool = False) -> Step:
+    """Builds `(carry, batch, *shared) -> (carry, step number)` around a training step.
 
-    The step number is a small array of its own, to wait on: state and meter are donated to the next call.
-    With `gather` the batch is `{"index": [.., B]}` and `shared[0]` the resident data set it is gathered from.
+    The step number is a small array to wait for: state and meter are donated to the next call.
+
+    Args:
+        step: from `make_train_step`.
+        gather: the batch is `{"index": [.., B]}`, and `shared[0]` is the resident data set that it is gathered
+            from.
     """
 
-    def run(carry: tuple, batch: Any, *shared: Any) -> tuple[tuple, jax.Array]:
+    def run(carry: Carry, batch: PyTree, /, *shared: PyTree) -> tuple[Carry, jax.Array]:
         state, meter = carry
         if gather:
             batch = jax.tree.map(lambda rows: jnp.take(rows, batch["index"], axis=0), shared[0])
         state, metrics = step(state, batch)
-        return (state, add(meter, metrics, state.step)), state.step
+        return Carry(state, add(meter, metrics, state.step)), state.step
 
-    return Step(run, getattr(step, "batch_axis", 0), getattr(step, "axis_name", None))
+    return Step(run, step.batch_axis, step.axis_name)

@@ -16,13 +16,22 @@ from ..metrics.measures import best_by
 from ..runtime import precision
 from ..runtime.sampler import Sampler
 from ..state import GANState
-from .carry import carry_shapes
 from .resume import check_fields
+from .shapes import carry_shapes
 from .workdir import read_config
 
 
-class Opened(NamedTuple):
-    """A run's config, what its samples are, its game, its state at a step, and the fingerprint of its data."""
+class OpenedRun(NamedTuple):
+    """A trained run.
+
+    Attributes:
+        config: of the run.
+        spec: what its samples are.
+        gan: built from the config.
+        step: of the checkpoint.
+        state: at that step.
+        data: the fingerprint of its data.
+    """
 
     config: Config
     spec: SampleSpec
@@ -32,23 +41,27 @@ class Opened(NamedTuple):
     data: str
 
     def sampler(self, seed: int, truncation: float = 1.0, labels: Sequence[int] | None = None) -> Sampler:
-        """Draws in the run's own precision.
+        """Returns a sampler in the run's own precision.
 
         Raises:
-            UserError: the generator defines no truncation, or the run has no such labels.
+            UserError: the generator has no truncation, or the run does not have these labels.
         """
-        asked = precision.matmul_precision(self.config, jax.default_backend())
+        chosen = precision.matmul_precision(self.config, jax.default_backend())
         classes = self.spec.classes if self.config.conditional else None
-        return Sampler(self.gan, seed, classes, truncation, labels=labels, precision=asked)
+        return Sampler(self.gan, seed, classes, truncation, labels=labels, precision=chosen)
 
 
-def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened:
-    """A run at `step`; None: its newest good checkpoint; "best": by the config's `checkpoint.best`.
+def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> OpenedRun:
+    """Opens a run from its workdir.
 
-    Names in its files resolve inside gan_jax, and in what is allowed.
+    Args:
+        workdir: of the run.
+        step: of the checkpoint; None: the newest good one; "best": the best one by `checkpoint.best` of the
+            config.
+        allow: top-level packages that names in its files may come from besides gan_jax.
 
     Raises:
-        UserError: there is no run, no such checkpoint, or none that verifies.
+        UserError: there is no run, no such checkpoint, or none that is intact.
     """
     config = read_config(workdir)
     with Checkpoints(
@@ -69,7 +82,7 @@ def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened
     if restored is None:
         raise UserError(f"{workdir} holds no checkpoint yet: train it first")
     check_fields(restored.record)
-    return Opened(config, spec, gan, restored.step, restored.state.state, restored.record["data"])
+    return OpenedRun(config, spec, gan, restored.step, restored.state.state, restored.record["data"])
 
 
 def _named_step(name: str, checkpoints: Catalogue, config: Config) -> int:
@@ -84,7 +97,8 @@ def _named_step(name: str, checkpoints: Catalogue, config: Config) -> int:
 
 
 def _sample_spec(checkpoints: Catalogue, steps: list[int]) -> SampleSpec:
-    """What the samples of a run are, from the newest manifest that can be read; the last error if none can."""
+    """Reads what the samples of a run are from the newest manifest that can be read. Raises the last error if none
+    can."""
     while True:
         try:
             record = checkpoints.manifest(steps.pop())["record"]

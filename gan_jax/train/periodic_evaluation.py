@@ -1,10 +1,9 @@
-"""Metrics during a run: when they are due, what its checkpoints keep of them, and what a resumed run forgets."""
+"""Metrics during a run: how they are measured, and what checkpoints and resumed runs keep of them."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from ..config import Config
 from ..config.build import Allow
@@ -19,20 +18,21 @@ from ..types import Variables
 
 
 def check_settings(config: Config) -> None:
-    """Raises UserError where `metrics` or `checkpoint.best` can't be as they are."""
+    """Raises UserError if the fields of `metrics` and `checkpoint.best` do not fit together."""
     check_names(config.metrics.names)
     if config.metrics.every and not config.metrics.names:
         raise UserError("metrics.every is set and metrics.names is empty: name one, or set every to 0")
     if config.metrics.every % config.parallel.fuse:
         raise UserError(
-            f"metrics.every={config.metrics.every} is no multiple of parallel.fuse={config.parallel.fuse}: "
+            f"metrics.every={config.metrics.every} is not a multiple of parallel.fuse={config.parallel.fuse}: "
             "metrics are measured at the end of a chunk"
         )
     best = config.checkpoint.best
     if not best:
         return
     if best not in NUMBERS:
-        raise UserError(f"checkpoint.best={best} is no number of a metric: there are {', '.join(NUMBERS)}")
+        known = ", ".join(NUMBERS)
+        raise UserError(f"checkpoint.best={best} is not the name of a number that metrics give: there are {known}")
     if not config.metrics.every or NUMBERS[best][0] not in config.metrics.names:
         raise UserError(
             f"checkpoint.best={best} is never measured: set metrics.every, and put {NUMBERS[best][0]} among "
@@ -41,7 +41,7 @@ def check_settings(config: Config) -> None:
 
 
 def rewind(workdir: Path, step: int) -> None:
-    """Drops records of later steps than `step`: they are of a run that is now made anew."""
+    """Deletes the records of steps after `step`: the run will make these steps again."""
     path = workdir / EVALUATIONS
     records = read(path)
     kept = [one for one in records if one.step is None or one.step <= step]
@@ -51,44 +51,42 @@ def rewind(workdir: Path, step: int) -> None:
 
 
 def protocol(records: Iterable[Record]) -> str:
-    """A digest of all that has to be equal before numbers of two steps are compared."""
+    """Returns a digest of everything that must be equal before the numbers of two steps are compared."""
     parts = [{**r.to_json(), "value": None, "error": None, "error_meaning": None, "step": None} for r in records]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-class Measuring:
-    """Metrics during a run. Nothing is loaded, or trained, before the first measurement.
+class PeriodicEvaluation:
+    """Measures metrics during a run. Call it with a step and variables.
+
+    The feature network is loaded, or trained, at the first measurement.
 
     Args:
         config: of the run.
         workdir: where the records go.
-        sampler: makes the samples, with the run's own seed.
-        source: the data.
-        allow: as `resolve` takes it.
+        sampler: makes the samples, with the run's seed.
+        source: the real data.
+        allow: top-level packages that names may come from besides gan_jax; None: any.
     """
 
     def __init__(self, config: Config, workdir: Path, sampler: Sampler, source: Source, allow: Allow = None):
         self._config, self._workdir, self._sampler = config, workdir, sampler
         self._source, self._allow = source, allow
         self._evaluator: Evaluator | None = None
-        self._last: tuple[int, dict[str, Any]] = (-1, {})
+        self._last: tuple[int, dict[str, object]] = (-1, {})
 
-    def due(self, before: int, step: int) -> bool:
-        """Whether a measurement falls on a chunk's end."""
-        every = self._config.metrics.every
-        return every > 0 and before // every != step // every
-
-    def of(self, step: int) -> dict[str, Any]:
-        """What the record of a checkpoint at this step keeps: the numbers, and a digest of how they came about."""
+    def measured(self, step: int) -> dict[str, object]:
+        """Returns what the checkpoint of this step keeps: the numbers and their `protocol`; empty if not
+        measured."""
         return self._last[1] if self._last[0] == step else {}
 
-    def resume(self, step: int, record: Mapping[str, Any]) -> None:
-        """Take up a run from a checkpoint with such a record; a new one has none."""
+    def resume(self, step: int, record: Mapping[str, object]) -> None:
+        """Goes on from the checkpoint of `step` with this record; a new run has an empty one."""
         rewind(self._workdir, step)
         self._last = step, {name: record[name] for name in ("metrics", "protocol") if name in record}
 
     def __call__(self, step: int, variables: Variables) -> list[Record]:
-        """The records of one measurement, kept in the workdir."""
+        """Measures, writes the records to the workdir and returns them."""
         metrics = self._config.metrics
         if self._evaluator is None:
             extractor = make_extractor(metrics.features, self._source, self._allow)

@@ -1,13 +1,12 @@
-"""The compiled programs of a run: initial state, empty meter, pictures, and the step."""
+"""The compiled programs of a run: the initial state, an empty meter, samples, and the step."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import Sharding, SingleDeviceSharding
 
 from ..config import Config
-from ..config.build import SampleSpec, batch_spec, chunk_spec, resident_spec
+from ..config.build import SampleSpec, batch_spec
 from ..gan import GAN, init
 from ..ops import compiler_options
 from ..runtime.background_compiler import BackgroundCompiler
@@ -16,80 +15,80 @@ from ..runtime.sampler import Sampler
 from ..runtime.startup_timings import Timings
 from ..state import GANState
 from ..step import make_train_step
-from ..step.meter import reset
-from .carry import eval_state, traced_shapes
+from ..step.meter import Carry, reset
+from ..types import Key, PyTree
+from .shapes import state_shapes, traced_shapes
 
 
 class Programs:
-    """Traced here; compiled by `compile`, or else when they are called.
+    """The programs of a run. They are traced here; `compile` compiles them, or else their first call does.
 
     Attributes:
         shapes: of the carry.
-        make_state: the state at step 0, of the run's key.
-        empty_meter: a meter before its first step, made on the devices.
-        sampler: for pictures during the run. many: for metrics: without
-            truncation, and at the speed that compiling in full buys.
-        step: `((state, meter), batch, *shared) -> ((state, meter), step number)`.
+        make_state: makes the state at step 0 from the run's key.
+        empty_meter: makes a meter before its first step, on the devices.
+        sampler: draws sample grids during the run.
+        metrics_sampler: draws samples for metrics: without truncation, and compiled in full for speed.
+        step: `(carry, batch, *shared) -> (carry, step number)`.
 
     Raises:
-        UserError: the game can't be played on such data; truncation is asked of a generator without.
+        UserError: the GAN cannot be trained on such data; or it has no truncation, and the config asks for some.
     """
 
     def __init__(self, config: Config, gan: GAN, spec: SampleSpec, placement: Placement, resident: bool):
-        self._config, self._spec, self._placement, self._resident = config, spec, placement, resident
-        self.key, batch = jax.random.key(config.seed), batch_spec(config, spec)
+        self._config, self._placement = config, placement
+        self.key, batch = jax.random.key(config.seed), batch_spec(config, gan, spec)
 
-        def new(key: Any) -> GANState:
+        def new(key: Key) -> GANState:
             return init(gan, key, batch)
 
-        # The key is an argument: of a constant, the compiler would work out the weights itself, slowly.
-        self._init = jax.jit(
-            new,
-            out_shardings=placement.shardings(eval_state(config, new))
-            if placement.sharded
-            else placement.replicated,
-            compiler_options=compiler_options(once=True),
-        )
-        self.make_state: Callable[..., Any] = self._init
+        # The key is an argument. If it were a constant, the compiler would compute the weights itself, slowly.
+        places = placement.replicated
+        if placement.sharded:
+            places = placement.shardings(state_shapes(config, new))
+        self._init = jax.jit(new, out_shardings=places, compiler_options=compiler_options(once=True))
+        self.make_state: Callable[[Key], GANState] = self._init
         step = placement.step(gan)
-        # A step over a device axis can't be traced outside of it; without, its metrics are the same.
-        alone = step if step.axis_name is None else make_train_step(gan)
-        self.shapes = traced_shapes(config, self._init, alone.function, batch)
+        # A step with a device axis cannot be traced outside of it. Without one its metrics are the same.
+        without_axis = step if step.axis_name is None else make_train_step(gan)
+        self.shapes = traced_shapes(config, self._init, without_axis, batch)
         self._step = placement.compile(step, self.shapes, gather=resident, fuse=config.parallel.fuse)
-        self.batch_axis, self.step = self._step.batch_axis, self._step
-        classes = spec.classes if config.conditional else None
-        asked: Any = {"precision": placement.precision}
-        self.sampler = Sampler(gan, config.seed, classes, config.sample.truncation, fast_compile=True, **asked)
-        self.many = Sampler(gan, config.seed, classes, **asked)
+        self.batch_axis = self._step.batch_axis
+        self.step: Callable[..., tuple[Carry, jax.Array]] = self._step
+        classes, precision = (spec.classes if config.conditional else None), placement.precision
+        self.sampler = Sampler(
+            gan, config.seed, classes, config.sample.truncation, precision=precision, fast_compile=True
+        )
+        self.metrics_sampler = Sampler(gan, config.seed, classes, precision=precision)
         self.empty_meter = jax.jit(lambda: reset(self.shapes.meter), out_shardings=placement.replicated)
 
-    def compile(self, *, anew: bool, trains: bool, samples: int, timings: Timings) -> None:
-        """Start to compile, beside what comes now, what will be needed soon.
+    def compile(
+        self, *, starts: bool, chunk: Mapping[str, jax.ShapeDtypeStruct] | None, shared: PyTree, timings: Timings
+    ) -> None:
+        """Starts to compile, in the background, what the run will need soon.
 
         Args:
-            anew: the run begins, so its state is made and a picture is drawn.
-            trains: it makes steps.
-            samples: in the data set.
+            starts: the run is new, so its first state is made and a sample grid is drawn.
+            chunk: the shapes of what the loader gives for one call of the step; None: the run makes no step.
+            shared: the shapes of the resident data, a tuple of one mapping or of none.
             timings: gets the seconds that each program takes.
         """
-        placement, config = self._placement, self._config
-        ahead = BackgroundCompiler(placement.devices[0].platform, timings)
-        carry = placement.shapes(self.shapes)
-        if anew:
-            self.make_state = ahead("state", self._init.lower(self.key))
-            one = SingleDeviceSharding(placement.local_device)
-            self.sampler.compile(placed(self.shapes.state.ema, one), config.sample.count, ahead)
-        if trains:
-            batch = placed(
-                chunk_spec(config, self._spec, self._resident), placement.batch_sharding(self.batch_axis)
+        placement = self._placement
+        compiler = BackgroundCompiler(placement.devices[0].platform, timings)
+        if starts:
+            self.make_state = compiler("state", self._init.lower(self.key))
+            ema = with_sharding(self.shapes.state.ema, SingleDeviceSharding(placement.local_device))
+            self.sampler.compile(ema, self._config.sample.count, compiler)
+        if chunk is not None:
+            lowered = self._step.lower(
+                placement.shapes(self.shapes),
+                with_sharding(chunk, placement.batch_sharding(self.batch_axis)),
+                *with_sharding(shared, placement.replicated),
             )
-            shared = (resident_spec(config, self._spec, samples),) if self._resident else ()
-            lowered = self._step.lower(tuple(carry), batch, *placed(shared, placement.replicated))
-            compiled = ahead("step", lowered)
+            compiled = compiler("step", lowered)
             self.step = lambda carry, batch, *shared: compiled(carry, batch, shared)
-        ahead.close()
+        compiler.close()
 
 
-def placed(shapes: Any, sharding: Any) -> Any:
-    """Shapes with a sharding."""
+def with_sharding(shapes: PyTree, sharding: Sharding) -> PyTree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)

@@ -1,50 +1,15 @@
-"""Taking up a run: its checkpoint, wherever the run takes place now, and whether it is the same run."""
+"""Checks whether a checkpoint belongs to the run that goes on from it."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from .. import config as configs
 from ..config import Config
 from ..errors import UserError
-from ..pytree import named_leaves
-from ..runtime.hosts import Hosts
-from ..runtime.placement import Placement
-from .carry import Carry
-from .recorder import Keeper
-
-
-def restore(
-    keeper: Keeper, hosts: Hosts, placement: Placement, shapes: Carry, grid: bool
-) -> tuple[int, Carry, dict[str, Any]] | None:
-    """The newest good checkpoint, or the newest on the grid: its step, the carry and the record.
-
-    Of several processes the first reads and verifies it, and tells the others. None where there is none.
-    """
-    shapes = placement.shapes(shapes)
-    if hosts.count == 1:
-        restored = keeper.restore(shapes, grid)
-        return None if restored is None else (restored.step, restored.state, restored.record)
-    leaves: dict[str, Any] = {}
-
-    def read() -> list[Any] | None:
-        restored = keeper.restore(placement.on_host(shapes), grid)
-        if restored is None:
-            return None
-        leaves.update(named_leaves(restored.state))
-        return [restored.step, restored.record]
-
-    found = hosts.from_first(read)
-    if found is None:
-        return None
-    heard = hosts.arrays_from_first(leaves, named_leaves(shapes))
-    state = jax.tree.unflatten(jax.tree.structure(shapes), list(heard.values()))
-    return found[0], placement.put_state(state, shapes), found[1]
 
 
 def check_record(record: Mapping[str, Any], config: Config, fingerprint: str) -> None:
-    """Raises UserError where a checkpoint's run began with another config, or with other data."""
+    """Raises UserError if the run of a checkpoint has another config, or other data."""
     check_fields(record)
     configs.check_resume(configs.from_json(record["config"]), config)
     if record["data"] != fingerprint:
@@ -55,7 +20,7 @@ def check_record(record: Mapping[str, Any], config: Config, fingerprint: str) ->
 
 
 def check_fields(record: Mapping[str, Any]) -> None:
-    """Raises UserError where a checkpoint's record is not one that a run leaves."""
+    """Raises UserError if the record of a checkpoint was not written by a run."""
     wanted = {"config": dict, "sample": dict, "data": str, "environment": dict}
     if missing := [name for name, kind in wanted.items() if not isinstance(record.get(name), kind)]:
         raise UserError(f"this checkpoint is of no run of gan-jax train: its record has no {missing[0]}")
@@ -69,7 +34,8 @@ def check_fields(record: Mapping[str, Any]) -> None:
 
 
 def elsewhere(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """A line for a run that is resumed on other devices than those its checkpoint was made on."""
+    """Returns a line for a run that is resumed on other devices or versions than its checkpoint; None if on the
+    same."""
     known = [name for name in now if name in then]  # an older checkpoint says less
     changed = [f"{name} {then[name]} -> {now[name]}" for name in known if then[name] != now[name]]
     if not changed:

@@ -1,4 +1,4 @@
-"""Whose a workdir is: one run at a time, and always the same run. Its config lies in `config.json`."""
+"""Guards a workdir: one process trains in it at a time, and always the same run. Its config is `config.json`."""
 
 import contextlib
 import errno
@@ -16,10 +16,11 @@ from ..runtime.files import write_atomically
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """One run at a time in a workdir; the lock goes with the process, however it ends.
+    """Locks a workdir for this process. The lock ends with the process, however that ends.
 
     Raises:
-        UserError: another run is in it; or, meanwhile, the disk refuses what the run writes there.
+        UserError: another process trains in it; or, inside the context, the disk refuses what the run writes
+            there.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -33,7 +34,7 @@ def locked(workdir: Path) -> Iterator[None]:
             raise UserError(
                 f"another run is training in {workdir}: wait for it, or use another --workdir"
             ) from error
-        except OSError:  # a file system without locks: nothing guards the workdir there
+        except OSError:  # this file system has no locks, so nothing guards the workdir
             pass
         try:
             yield
@@ -47,17 +48,17 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def _refused(error: OSError, workdir: Path) -> bool:
-    """Whether it is the disk of the workdir that says no: full, read-only or gone."""
+    """Returns whether the disk of the workdir refused: it is full, read-only or gone."""
     if isinstance(error.filename, str | os.PathLike):
         return Path(error.filename).absolute().is_relative_to(workdir.absolute())
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def read_config(workdir: Path) -> Config:
-    """The config that a workdir's run was started with.
+    """Returns the config of the run in a workdir.
 
     Raises:
-        UserError: the folder holds no run.
+        UserError: the folder has no run, or its config cannot be read.
     """
     path = Path(workdir) / "config.json"
     try:
@@ -73,12 +74,12 @@ def read_config(workdir: Path) -> Config:
 
 
 def check_config(workdir: Path, config: Config) -> None:
-    """Another run's workdir is refused; one where no checkpoint was ever kept holds nothing to protect."""
+    """Raises UserError if the workdir belongs to another run. Without a checkpoint there is nothing to protect."""
     if (workdir / "config.json").exists() and any((workdir / "checkpoints").glob("*/manifest.json")):
         configs.check_resume(read_config(workdir), config)
 
 
 def keep_config(workdir: Path, config: Config) -> None:
-    """Writes a run's config into its workdir, in one rename."""
+    """Writes a run's config into its workdir, by one rename."""
     text = json.dumps(configs.to_json(config), indent=1) + "\n"
     write_atomically(workdir / "config.json", text.encode())

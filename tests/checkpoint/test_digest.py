@@ -1,8 +1,7 @@
-"""Digests: of the values, and of nothing else."""
+"""Tests of digests, which depend on the values and on nothing else."""
 
 import hashlib
 import json
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +12,13 @@ from flax import struct
 
 from devices import run_python
 from gan_jax.checkpoint.digest import leaf_digests, state_digest
-from gan_jax.pytree import describe, named_leaves, parse_description
+from gan_jax.pytree import describe_leaf, named_leaves, parse_description
+from gan_jax.types import PyTree
 
 
 class Player(struct.PyTreeNode):
-    params: dict[str, Any]
-    opt_state: Any
+    params: dict[str, PyTree]
+    opt_state: PyTree
     penalties: tuple
 
 
@@ -38,7 +38,7 @@ def make_state():
     }
 
 
-def test_the_digest_of_a_leaf_is_blake2b_of_type_shape_and_bytes():
+def test_the_digest_of_a_leaf_is_the_hash_of_type_shape_and_bytes():
     values = np.array([[1.0, -2.0, 0.5]], np.float32)
     expected = hashlib.blake2b(b"float32[1,3]" + values.tobytes(), digest_size=16).hexdigest()
     assert leaf_digests({"a": jnp.asarray(values)}) == {"a": expected}
@@ -46,7 +46,7 @@ def test_the_digest_of_a_leaf_is_blake2b_of_type_shape_and_bytes():
     assert leaf_digests(jnp.asarray(values)) == {"value": expected}
 
 
-def test_a_typed_key_counts_by_its_data_and_its_implementation():
+def test_the_digest_of_a_typed_key_depends_on_data_and_implementation():
     key = jax.random.key(5)
     data = np.asarray(jax.random.key_data(key))
     expected = hashlib.blake2b(b"key<fry>[]" + data.tobytes(), digest_size=16).hexdigest()
@@ -75,7 +75,7 @@ def test_paths_of_dataclasses_named_tuples_dicts_and_tuples():
         named_leaves({"a/b": 1, "a": {"b": 2}})
 
 
-def test_every_leaf_its_place_its_type_and_its_shape_count():
+def test_the_digest_depends_on_path_type_shape_and_value_of_every_leaf():
     base = {"a": jnp.arange(4.0), "b": jnp.zeros(4)}
     others = [
         {"a": base["a"].at[3].set(np.nextafter(np.float32(3), np.float32(4))), "b": base["b"]},
@@ -93,8 +93,8 @@ def test_every_leaf_its_place_its_type_and_its_shape_count():
 
 
 @pytest.mark.parametrize("leaf", [np.zeros((3, 4), np.int8), jnp.bfloat16(1), np.zeros((0, 2)), jax.random.key(0)])
-def test_a_description_is_read_back(leaf):
-    assert parse_description(describe(leaf)) == (str(leaf.dtype), leaf.shape)
+def test_a_description_is_parsed_back(leaf):
+    assert parse_description(describe_leaf(leaf)) == (str(leaf.dtype), leaf.shape)
 
 
 _FOUR_DEVICES = """
@@ -120,6 +120,6 @@ print(json.dumps([state_digest(state), state_digest(moved), state_digest(sharded
 """
 
 
-def test_the_sharding_does_not_count():
+def test_the_digest_does_not_depend_on_the_sharding():
     printed = run_python(_FOUR_DEVICES, devices=4)
     assert json.loads(printed) == [state_digest(make_state())] * 3

@@ -11,6 +11,8 @@ from runs import call, sentence
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
+MLP = ["generator=mlp", "discriminator=mlp", "generator.width=8", "discriminator.width=8"]  # compiles fast
+
 
 def total(text: str, player: str) -> int:
     """Parameters of a player by the last line of its table."""
@@ -67,11 +69,11 @@ def test_dry_run_of_what_cannot_run(config):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["steps=30", "parallel.fuse=4"], ["steps=30 is no multiple", "say steps=28 or 32, or set parallel.fuse"]),
+        (["steps=30", "parallel.fuse=4"], ["steps=30 is not a multiple", "set steps=28 or 32, or"]),
         (["steps=3", "parallel.fuse=4"], ["say steps=4, or"]),
         (["metrics.every=10", "metrics.names=fid"], ["no metric 'fid': there are frechet"]),
         (["checkpoint.best=frechet"], ["checkpoint.best=frechet is never measured: set metrics.every"]),
-        (["metrics.every=3", "steps=20", "parallel.fuse=2"], ["metrics.every=3 is no multiple"]),
+        (["metrics.every=3", "steps=20", "parallel.fuse=2"], ["metrics.every=3 is not a multiple"]),
     ],
 )  # fmt: skip
 def test_dry_run_refuses_what_training_refuses(overrides, words, config, tmp_path):
@@ -87,8 +89,8 @@ def test_a_batch_above_the_set_is_noted(config, tmp_path):
     folder.mkdir()
     for index in range(10):
         Image.fromarray(np.full((8, 8), 20 * index, np.uint8)).save(folder / f"{index}.png")
-    overrides = ["data.source=folder", f"data.source.path={folder}", "batch=16"]
-    note = "note: batch=16 is larger than the set of 10: each image comes 1.6 times a batch, on average\n"
+    overrides = ["data.source=folder", f"data.source.path={folder}", "batch=16", *MLP]
+    note = "note: batch=16 is larger than the data set of 10: a batch contains each image 1.6 times, on average\n"
     dry = call("train", config, *overrides, "--dry-run")
     assert dry.code == 0, dry.err
     assert note in dry.out

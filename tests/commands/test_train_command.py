@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
         (["generator=dcgam"], ["no 'dcgam' in gan_jax.models", "'dcgan'"]),
         (["data.source=digit"], ["no 'digit' in gan_jax.data", "'digits'"]),
         (["generator=nowhere.at_all:Generator"], ["cannot import 'nowhere.at_all'"]),
-        (["steps=30", "parallel.fuse=4"], ["steps=30 is no multiple of parallel.fuse=4"]),
+        (["steps=30", "parallel.fuse=4"], ["steps=30 is not a multiple of parallel.fuse=4"]),
         (["microbatches=3"], ["3 does not divide 16"]),
         (["parallel.devices=64"], ["parallel.devices=64, but there are"]),
         (["data.source.size=20", "generator.base=6"], ["dcgan makes square images", "not 20", ".size=32"]),

@@ -20,6 +20,8 @@ from gan_jax.errors import UserError
 from gan_jax.models import dcgan, mlp
 from gan_jax.runtime.sampler import Sampler
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 SPEC = SampleSpec((8, 8, 1), "uint8", 10)
 
 
@@ -33,7 +35,8 @@ def tiny(**changes) -> Config:
 
 def traced(config: Config, spec: SampleSpec = SPEC):
     """Shapes of the state, of the metrics, and the step's program as text; nothing is computed."""
-    gan, batch = make_gan(config, spec), batch_spec(config, spec)
+    gan = make_gan(config, spec)
+    batch = batch_spec(config, gan, spec)
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
     program, (_, metrics) = jax.make_jaxpr(gan_jax.make_train_step(gan), return_shape=True)(state, batch)
     return state, metrics, str(program)
@@ -67,7 +70,7 @@ def test_labels_are_offered_where_the_run_is_conditional():
         config = tiny(conditional=conditional)
         gan = make_gan(config, SPEC)
         assert (gan.generator.classes, gan.discriminator.classes) == (classes, classes)
-        assert ("label" in batch_spec(config, SPEC)) is conditional
+        assert ("label" in batch_spec(config, make_gan(config, SPEC), SPEC)) is conditional
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,8 @@ def test_labels_are_offered_where_the_run_is_conditional():
     [(1, True, (16,)), (1, False, (2, 16)), (3, True, (3, 16)), (2, False, (3, 16))],
 )
 def test_the_shape_of_a_batch(disc_steps, shared, lead):
-    batch = batch_spec(tiny(conditional=True, disc_steps=disc_steps, share_latents=shared), SPEC)
+    config = tiny(conditional=True, disc_steps=disc_steps, share_latents=shared)
+    batch = batch_spec(config, make_gan(config, SPEC), SPEC)
     assert batch["image"].shape == (*lead, 8, 8, 1)
     assert batch["image"].dtype == np.uint8
     assert (batch["label"].shape, batch["label"].dtype) == (lead, np.int32)
@@ -135,7 +139,8 @@ def test_a_rate_falls_to_nothing_inside_a_run():
         generator=Call("mlp", width=4), discriminator=Call("mlp", width=4),
         generator_optimizer=rate, discriminator_optimizer=rate,
     )  # fmt: skip
-    gan, spec = make_gan(config, SPEC), batch_spec(config, SPEC)
+    gan = make_gan(config, SPEC)
+    spec = batch_spec(config, gan, SPEC)
     batch = {"image": np.full(spec["image"].shape, 200, np.uint8)}
     state = jax.jit(lambda: gan_jax.init(gan, jax.random.key(0), spec))()
     step = jax.jit(gan_jax.make_train_step(gan))

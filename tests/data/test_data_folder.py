@@ -252,7 +252,7 @@ def test_a_file_that_becomes_a_bomb_is_refused_when_it_is_read(tmp_path, monkeyp
 def test_pipes_and_files_of_other_formats_are_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")  # opening a pipe would wait for ever
     (tmp_path / "run.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
-    with pytest.raises(UserError, match=r"pipe.png \(it is no plain file\), run.png \(cannot identify"):
+    with pytest.raises(UserError, match=r"pipe.png \(it is not a regular file\), run.png \(cannot identify"):
         folder(str(tmp_path))
 
 

@@ -165,7 +165,7 @@ def test_no_good_checkpoint_and_then_a_new_start(config, workdir, ends_undisturb
     before = runs.files(workdir)
     outcome = call("train", config, "--workdir", workdir)
     last_sentence(
-        outcome, "no checkpoint in", "(step 20: ", "; step 10: ", "move the directory away to start anew"
+        outcome, "no checkpoint in", "(step 20: ", "; step 10: ", "directory away to start again from step 0"
     )
     assert runs.files(workdir) == before
     (workdir / "checkpoints").rename(tmp_path / "away")
@@ -175,7 +175,7 @@ def test_no_good_checkpoint_and_then_a_new_start(config, workdir, ends_undisturb
 def test_the_only_good_checkpoint_stays_until_another_stands(config, workdir, monkeypatch):
     """With `keep=1` and a damaged newest one, every removal leaves a good one."""
     flip_a_bit(workdir / "checkpoints" / "20")
-    left, remove = [], gan_jax.checkpoint.checkpoints.remove
+    left, remove = [], gan_jax.checkpoint.checkpoints.remove_checkpoint
 
     def watched(home):
         with Checkpoints(home.parent) as others:
@@ -184,7 +184,7 @@ def test_the_only_good_checkpoint_stays_until_another_stands(config, workdir, mo
             left.append([step for step in good if str(step) != home.name])
         remove(home)
 
-    monkeypatch.setattr(gan_jax.checkpoint.checkpoints, "remove", watched)
+    monkeypatch.setattr(gan_jax.checkpoint.checkpoints, "remove_checkpoint", watched)
     outcome = call("train", config, "checkpoint.keep=1", "--workdir", workdir)
     assert outcome.code == 0, outcome.err
     assert left == [[10], [20], [30]]  # first the damaged 20 is replaced, then 10 is removed, then 20
@@ -202,7 +202,7 @@ def test_a_disk_that_fills_up_during_a_save(config, workdir, ends_undisturbed):
     )
     assert largest(workdir / "checkpoints" / "20").stat().st_size > FILES
     outcome = spawn("train", config, "--workdir", workdir, python=["-c", limited])
-    last_sentence(outcome, "the checkpoint of step 30 needs", "doesn't take them (File too large): make room")
+    last_sentence(outcome, "the checkpoint of step 30 needs", "reserve them (File too large): free disk space")
     assert runs.checkpoints(workdir) == [10, 20]
     assert not (workdir / "checkpoints" / "30").exists()  # an unfinished one would keep the disk full
     assert "resuming at step 20\n" in ends_undisturbed()
@@ -248,7 +248,7 @@ def test_a_full_disk(config, undisturbed, tmp_path):
     assert [kept for *_, kept in outcomes] == [["20"], ["20"], ["20"], ["30"]]
     first, too_little, none, again = (runs.Outcome(*outcome) for *outcome, _ in outcomes)
     assert first.code == 0, first.err
-    last_sentence(too_little, "the checkpoint of step 30 needs", "make room, then start the same command again")
+    last_sentence(too_little, "the checkpoint of step 30 needs", "then run the same command again")
     last_sentence(
         none, f"can't write to {tmp_path / 'run'}", "(No space left on device)", "start the same command"
     )

@@ -12,6 +12,8 @@ import harness
 import runs
 from harness import Ended, Scene, Wish
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
@@ -87,7 +89,6 @@ def test_stopped_while_jax_is_imported(scene, tmp_path):
     scene.resume(process)
 
 
-@pytest.mark.timeout(180)
 def test_five_kills(scene, tmp_path):
     wishes: list[Wish] = ["in the first compilation", "in a save", *harness.parts(3)]
     places = kill_all(scene, tmp_path, wishes, seed=5)
@@ -95,7 +96,6 @@ def test_five_kills(scene, tmp_path):
     assert places["in the first compilation"] >= 1
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_thirty_kills(scene, tmp_path):
     named = {"in the first compilation": 4, "in a save": 10, "in the final report": 2}

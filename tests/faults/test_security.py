@@ -16,7 +16,7 @@ import runs
 from gan_jax import config as configs
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.checkpoint.digest import leaf_digests
-from gan_jax.checkpoint.manifest import MANIFEST, read_manifest, settle_files, tidy, write_manifest
+from gan_jax.checkpoint.manifest import MANIFEST, read_manifest, remove_leftovers, sync_files, write_manifest
 from gan_jax.errors import UserError
 from runs import Outcome, call, sentence
 
@@ -158,7 +158,7 @@ def test_checkpoints_of_pickles_are_not_loaded(config, workdir, marker):
             if file.is_file():
                 file.write_bytes(pickle.dumps(Bomb(marker)))
         manifest = read_manifest(home)
-        write_manifest(home, {**manifest, "files": settle_files(home, "state")})
+        write_manifest(home, {**manifest, "files": sync_files(home, "state")})
     assert {name for name, outcome in commands(workdir).items() if outcome.code} == {
         "sample",
         "digest",
@@ -203,8 +203,8 @@ def test_a_manifest_names_nothing_outside_of_it(where, name, inside, outside):
     there = {"state": name, "files": {}} if where == "state" else {"files": {**manifest["files"], name: {}}}
     write_manifest(inside / "1", {**manifest, **there})
     with Checkpoints(inside) as checkpoints:
-        assert "names a file outside of it" in str(checkpoints.verify(1))
-        with pytest.raises(UserError, match="names a file outside of it"):
+        assert "names a file outside the checkpoint" in str(checkpoints.verify(1))
+        with pytest.raises(UserError, match="names a file outside the checkpoint"):
             checkpoints.restore(STATE)
 
 
@@ -259,7 +259,7 @@ def test_links_of_an_earlier_save_are_not_written_through(inside, outside):
     for name in (f"{MANIFEST}.partial", "state.b"):
         (home / name).symlink_to(outside / (MANIFEST if "." in name[6:] else "state"))
     (home / "state-of-mine").mkdir()
-    tidy(home, "state")
+    remove_leftovers(home, "state")
     assert sorted(entry.name for entry in home.iterdir()) == [MANIFEST, "state", "state-of-mine"]
     (home / f"{MANIFEST}.partial").symlink_to(outside / MANIFEST)
     write_manifest(home, read_manifest(home))
@@ -272,4 +272,4 @@ def test_a_pipe_in_a_checkpoint_does_not_block(inside):
     (inside / "1" / name).unlink()
     os.mkfifo(inside / "1" / name)
     with Checkpoints(inside) as checkpoints:
-        assert "is no plain file" in str(checkpoints.verify(1))
+        assert "is not a regular file" in str(checkpoints.verify(1))

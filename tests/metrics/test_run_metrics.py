@@ -116,7 +116,10 @@ def test_numbers_measured_otherwise_are_not_compared(tmp_path):
         (["metrics.every=10", "metrics.names=()"], ["metrics.names is empty"]),
         (["metrics.every=10", "metrics.count=1"], ["metrics.count must be at least 2"]),
         (["metrics.every=10", "metrics.names=(fid,)"], ["no metric 'fid'", "frechet"]),
-        (["checkpoint.best=fid", "metrics.every=10"], ["checkpoint.best=fid is no number of a metric"]),
+        (
+            ["checkpoint.best=fid", "metrics.every=10"],
+            ["checkpoint.best=fid is not the name of a number"],
+        ),
         (["checkpoint.best=frechet"], ["is never measured", "metrics.every"]),
         (["checkpoint.best=recall", "metrics.every=10"], ["is never measured", "prdc"]),
         (["metrics.every=10", "parallel.fuse=4"], ["no multiple of parallel.fuse=4"]),

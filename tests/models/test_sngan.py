@@ -54,7 +54,15 @@ def test_sagan_is_sngan_and_two_attentions():
 
 @pytest.mark.parametrize(
     ("model", "size"),
-    [(model, size) for model in (sngan, sagan, biggan) for size in (28, 48, 64)] + [(sngan, 32), (biggan, 128)],
+    [
+        *((model, 28) for model in (sngan, sagan, biggan)),
+        *((sngan, 32), (biggan, 128)),
+        *(
+            pytest.param(model, size, marks=pytest.mark.slow)
+            for model in (sngan, sagan, biggan)
+            for size in (48, 64)
+        ),
+    ],
 )
 def test_sizes(model, size):
     latents = jnp.ones((2, 60))  # 3 to 6 chunks

@@ -43,6 +43,8 @@ TABLE = {
     "whole map, padded": (4, 1, 1, 4, 4, 5, 5),
 }
 ALL = pytest.mark.parametrize("case", TABLE)
+QUICK = ("k3s1", "k3s1 to few channels", "k4s2", "k4s2 few channels", "k5s3 cut", "whole map, padded")  # of loops
+IN_LOOPS = [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in TABLE]
 
 
 def sides(k):
@@ -87,7 +89,7 @@ def test_value_gradient_and_its_gradient(pair, case):
         compare(*pair(case))
 
 
-@ALL
+@pytest.mark.parametrize("case", IN_LOOPS)
 @pytest.mark.parametrize("pair", [both, both_transposed], ids=["conv", "conv_transpose"])
 def test_a_loop_is_differentiated_twice(pair, case):
     """In a loop JAX saves the arrays of a custom derivative in its own way; see `patches.padded`."""

@@ -15,7 +15,7 @@ import gan_jax
 import runs
 from gan_jax import config as configs
 from gan_jax.config import Call, Config, Data, Parallel, Term
-from gan_jax.config.build import SampleSpec, batch_spec, chunk_spec, make_gan
+from gan_jax.config.build import SampleSpec, batch_spec, make_gan
 from gan_jax.report import writer
 from gan_jax.runtime import precision
 from gan_jax.runtime.placement import Placement
@@ -37,8 +37,12 @@ def small(**changes) -> Config:
 
 def texts(config: Config, platform: str) -> list[str]:
     """Returns the programs of the step and of the sample grid, as that platform's compiler would get them."""
-    programs = Programs(config, make_gan(config, SPEC), SPEC, Placement(config), resident=False)
-    step = programs.step.trace(tuple(programs.shapes), chunk_spec(config, SPEC, False))
+    gan = make_gan(config, SPEC)
+    programs = Programs(config, gan, SPEC, Placement(config), resident=False)
+    batch, fuse = batch_spec(config, gan, SPEC), config.parallel.fuse
+    if fuse > 1:
+        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((fuse, *x.shape), x.dtype), batch)
+    step = programs.step.trace(programs.shapes, batch)
     index = jax.ShapeDtypeStruct((4,), jnp.int32)
     samples = programs.sampler._block.trace(programs.shapes.state.ema, index, index)
     return [traced.lower(lowering_platforms=(platform,)).as_text() for traced in (step, samples)]
@@ -121,7 +125,7 @@ def test_bfloat16_stays_inside_the_networks():
         loss=gan_jax.Loss(recorded(gan.loss.generator), recorded(gan.loss.discriminator)),
         discriminator_terms=(dataclasses.replace(term, penalty=term.penalty._replace(apply=apply)),),
     )
-    batch = batch_spec(config, SPEC)
+    batch = batch_spec(config, gan, SPEC)
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
     after, metrics = jax.eval_shape(gan_jax.make_train_step(gan), state, batch)
     assert len(seen) >= 7

@@ -7,7 +7,9 @@ import pytest
 
 import games
 import gan_jax
-from gan_jax.step.meter import Meter, add, begin_read, make_meter, metered, read, reset
+from gan_jax.step.meter import Carry, Meter, add, begin_read, make_meter, metered, read, reset
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def follow(*history: dict[str, float], first_step: int = 1) -> Meter:
@@ -109,12 +111,12 @@ def test_gathered_on_the_device_is_the_same_batch():
     metrics = jax.eval_shape(gan_jax.make_train_step(gan), state(), games.batches(8))[1]
 
     plain = gan_jax.jit_step(metered(gan_jax.make_train_step(gan)))
-    carry = (state(), make_meter(metrics))
+    carry = Carry(state(), make_meter(metrics))
     for index in rows:
         carry, _ = plain(carry, {"image": data["image"][index]})
 
     gathered = gan_jax.fuse_steps(metered(gan_jax.make_train_step(gan), gather=True), 3)
-    fused, tokens = gan_jax.jit_step(gathered)((state(), make_meter(metrics)), {"index": rows}, data)
+    fused, tokens = gan_jax.jit_step(gathered)(Carry(state(), make_meter(metrics)), {"index": rows}, data)
     assert list(tokens) == [1, 2, 3]
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),

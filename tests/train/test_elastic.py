@@ -7,8 +7,9 @@ from devices import run_json
 
 pytestmark = pytest.mark.timeout(300)
 
-DEVICES = [1, 2, 4, 8, 1]
+MODES = ["replicated", "sharded", "pmap"]
 TOLERANCE = 1e-5
+FAST = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile
 SGD = runs.TINY.replace(
     "        log=Log",
     '        generator_optimizer=Call("sgd", learning_rate=0.02),\n'
@@ -47,15 +48,19 @@ print(json.dumps(found))
 
 
 @pytest.mark.parametrize(
-    "mode", ["replicated", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("sharded", "pmap"))]
+    ("mode", "devices"),
+    [
+        pytest.param("replicated", [1, 2, 1], id="quick"),
+        *(pytest.param(mode, [1, 2, 4, 8, 1], marks=pytest.mark.slow, id=mode) for mode in MODES),
+    ],
 )
-def test_a_run_moves_between_devices(mode, tmp_path):
-    """Compares 50 steps on each of 1, 2, 4, 8 and 1 devices with a run that stays on one device."""
+def test_a_run_moves_between_devices(mode, devices, tmp_path):
+    """Compares 50 steps on each number of devices with a run that stays on one device."""
     config = str(runs.write_config(tmp_path, SGD))
-    source = MOVES.format(config=config, folder=str(tmp_path), mode=mode, devices=DEVICES, common=COMMON)
-    found = run_json(source, devices=8, timeout=280)
+    source = MOVES.format(config=config, folder=str(tmp_path), mode=mode, devices=devices, common=COMMON)
+    found = run_json(source, devices=max(devices), timeout=280, **(FAST if max(devices) == 2 else {}))
     print(found)
-    for (difference, equal, noted), count, before in zip(found, DEVICES, [None, *DEVICES]):
+    for (difference, equal, noted), count, before in zip(found, devices, [None, *devices]):
         assert difference < TOLERANCE
         assert noted == (before is not None and before != count)
         if before is None:
@@ -102,7 +107,7 @@ def probe(axis_name):
 
 images = np.random.default_rng(0).integers(0, 256, (3, 16, 8, 8, 1)).astype(np.float32)
 found = {{}}
-for count in (1, 8):
+for count in (1, {devices}):
     mesh = gan_jax.make_mesh(count)
     modes = {{
         "jit": gan_jax.jit_step(probe(None)),
@@ -119,9 +124,10 @@ print(json.dumps(found))
 """
 
 
-def test_draws_do_not_depend_on_devices():
+@pytest.mark.parametrize("devices", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_draws_do_not_depend_on_devices(devices):
     """Latents, keys of every purpose, augmented images and the data have the same bits in every mode."""
-    found = run_json(DRAWS.format(), devices=8)
+    found = run_json(DRAWS.format(devices=devices), devices=devices, **(FAST if devices == 2 else {}))
     assert len(found) == 6
     reference = found["jit 1"]
     assert all(seen == reference for seen in found.values()), found

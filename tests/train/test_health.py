@@ -1,4 +1,4 @@
-"""A run that goes wrong: back to its last checkpoint with fresh latents, and what is said of it."""
+"""Runs that go wrong: the return to the last checkpoint with fresh latents, and the warnings of `Health`."""
 
 import re
 
@@ -12,7 +12,7 @@ from runs import call
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(240)]
 
-# One latent in about 700 is not a number: about one step in 44 of 16 images.
+# About one latent in 700 is NaN: that is about one step in 44, with 16 images a step.
 RARE = """
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def latent(size=8):
 def config(tmp_path, monkeypatch):
     (tmp_path / "rare.py").write_text(RARE)
     monkeypatch.syspath_prepend(tmp_path)
-    text = runs.TINY.replace('latent=Call("normal", size=8)', 'latent=Call("rare:latent", size=8)')
+    text = runs.MLP.replace('latent=Call("normal", size=8)', 'latent=Call("rare:latent", size=8)')
     return runs.write_config(tmp_path, text.replace("steps=60", "steps=120"))
 
 
@@ -42,7 +42,7 @@ def returns(outcome: runs.Outcome) -> list[tuple[int, int]]:
     "way", [[], pytest.param(["parallel.fuse=2", "log.every=4"], marks=pytest.mark.slow)], ids=["plain", "fused"]
 )
 def test_back_with_fresh_latents_and_the_same_after_a_stop(way, config, tmp_path):
-    """The run stays a function of its config and seed: stops off the grid, even several, change nothing."""
+    """A run is a function of its config and seed: several stops between its checkpoints change nothing."""
     arguments = ["train", config, "health.returns=9", "checkpoint.keep=2", *way]
     whole = call(*arguments, "--workdir", tmp_path / "whole")
     assert whole.code == 0, whole.err
@@ -54,7 +54,12 @@ def test_back_with_fresh_latents_and_the_same_after_a_stop(way, config, tmp_path
     every, fuse = (4, 2) if way else (1, 1)
     assert [row["step"] for row in runs.rows(tmp_path / "whole")] == list(range(every, 121, every))
     first = int(re.search(r"is not finite at step (\d+)", whole.err)[1])
-    stops = [first - 2, first - 1, first + 7, 93]  # before the first return twice, so that the grid's own is old
+    stops = [
+        first - 2,
+        first - 1,
+        first + 7,
+        93,
+    ]  # two before the first return
     for steps in [*stops, 120]:
         parts = call(*arguments, f"steps={steps - steps % fuse}", "--workdir", tmp_path / "parts")
         assert parts.code == 0, parts.err
@@ -81,7 +86,7 @@ def test_before_the_first_checkpoint_it_begins_anew(config, tmp_path):
 
 
 class Source:
-    """Reals of noise; the first half of them are one image."""
+    """Real images of noise; the first half of them are the same image."""
 
     shape, dtype, classes = (4, 4, 1), np.dtype(np.uint8), None
 
@@ -105,7 +110,7 @@ def test_the_discriminator_has_won():
     won = {"loss/discriminator": 0.012, "grad_norm/generator": 0.4}
     lines = [health.line(LINE), *[health.line(won) for _ in range(5)], health.line(LINE)]
     assert [line is not None for line in lines] == [False, False, False, True, False, False, False]  # once
-    assert "the discriminator has won (its loss is 0.012, where 1.4 is a guess)" in lines[3]
+    assert "the discriminator has won (its loss is 0.012, and 1.4 is chance)" in lines[3]
     assert "r1" in lines[3]
     again = [health.line(won) for _ in range(3)]
     assert again[2] is not None
@@ -126,7 +131,7 @@ def test_a_gradient_that_jumps_once_is_no_sign(jump):
 
 
 def test_a_critic_of_wasserstein_never_wins():
-    """Its loss has no value for a guess: being far from 0, or at it, says nothing."""
+    """The Wasserstein loss has no value for a guess: a loss far from 0, or at 0, is no sign."""
     health = Health(losses.wasserstein(), Source())
     assert all(health.line({**LINE, "loss/discriminator": loss}) is None for loss in (-50.0, 0.0, 0.0, 0.0, 0.0))
 
@@ -136,10 +141,10 @@ def test_samples_that_collapse():
     health = Health(losses.hinge(), Source())
     fine = rng.uniform(-1, 1, (64, 4, 4, 1))
     alike = fine[:1] + 1e-3 * rng.normal(size=fine.shape)
-    lines = [health.picture(samples) for samples in (fine, alike, alike, alike, alike)]
+    lines = [health.samples(samples) for samples in (fine, alike, alike, alike, alike)]
     assert [line is not None for line in lines] == [False, False, False, True, False]
     assert "the samples have collapsed" in lines[3]
-    assert health.picture(fine) is None
+    assert health.samples(fine) is None
 
 
 def test_the_distance_is_that_of_pairs():

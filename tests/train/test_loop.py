@@ -1,4 +1,4 @@
-"""Runs: what they leave, on one device and on two; what refuses to start again loses nothing; NaN."""
+"""Whole runs: their files, their transfers, two devices, refused restarts that lose nothing, and NaN."""
 
 import fcntl
 import io
@@ -25,11 +25,11 @@ from runs import call, sentence, spawn
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
 
-# ---- what a run leaves
+# ---- the files of a run
 
 
 def test_from_python(config, trained, tmp_path):
-    """`train` is what the command calls: the same digest, and it says the same."""
+    """`train` gives the digest and the output of the command."""
     said = io.StringIO()
     wanted = configs.override(configs.load(config), ["steps=20", "log.tensorboard=true", "sample.gif=true"])
     digest = gan_jax.train.train(wanted, tmp_path / "run", stream=said)
@@ -53,7 +53,7 @@ def test_no_steps_at_all(config, tmp_path):
 
 
 def test_modes_of_a_mixture_are_counted_on_the_way(tmp_path):
-    """Said at every picture, of 10,000 samples that the picture doesn't show."""
+    """Each sample grid reports the modes of 10,000 other samples."""
     source = 'Call("gaussians", count=1000, sigma=0.5)'
     text = runs.TINY.replace('Call("digits")', source).replace('"dcgan", width=8', '"mlp", width=8')
     text = text.replace('Call("mlp", width=8),\n        discr', 'Call("mlp", width=8, tanh=False),\n        discr')
@@ -75,13 +75,13 @@ def test_modes_of_a_mixture_are_counted_on_the_way(tmp_path):
 
 @pytest.fixture
 def fetches(monkeypatch):
-    """Grows by one each time that an array's values come to the host, in any of the ways that Python has."""
+    """A list that grows by one for each transfer of an array to the host, by any Python call that does so."""
     counted = []
     value = ArrayImpl._value
     monkeypatch.setattr(
         ArrayImpl, "_value", property(lambda self: (counted.append(self.shape), value.fget(self))[1])
     )
-    for name in ("asarray", "array"):  # these look into a CPU's memory without asking the array
+    for name in ("asarray", "array"):  # on a CPU these read the array's memory directly
         plain = getattr(np, name)
 
         def count(x, *arguments, plain=plain, **keywords):
@@ -94,7 +94,7 @@ def fetches(monkeypatch):
 
 @pytest.mark.parametrize("way", ["data.resident=false", "parallel.fuse=2"])
 def test_the_loop_moves_a_batch_in_and_a_line_of_the_log_out(way, config, tmp_path, monkeypatch, fetches):
-    """Between two borders: no other transfer to the device, explicit ones too, and one to the host a line."""
+    """Between two saves a step transfers only its batch to the device, and a log line one array to the host."""
     batches, lines = [], []
     put, write = Placement.put_batch, Writer.write
 
@@ -112,7 +112,7 @@ def test_the_loop_moves_a_batch_in_and_a_line_of_the_log_out(way, config, tmp_pa
 
     monkeypatch.setattr(Placement, "put_batch", put_batch)
     monkeypatch.setattr(Writer, "write", written)
-    monkeypatch.setattr(gan_jax.train.loop, "_batch_only", strictly)
+    monkeypatch.setattr(gan_jax.train.loop, "_only_the_batch_is_sent", strictly)
     every = ["log.every=4", "sample.every=100", "checkpoint.every=100"]
     outcome = call("train", config, "steps=24", *every, way, "--workdir", tmp_path / "run")
     assert outcome.code == 0, outcome.err
@@ -125,9 +125,9 @@ def test_the_loop_moves_a_batch_in_and_a_line_of_the_log_out(way, config, tmp_pa
 def test_a_transfer_in_the_loop_is_an_error():
     x = jax.device_put(np.ones(3, np.float32))
     double = jax.jit(lambda x, y: x + y)
-    with gan_jax.train.loop._batch_only(False):
+    with gan_jax.train.loop._only_the_batch_is_sent(False):
         double(x, np.ones(3, np.float32))
-    with gan_jax.train.loop._batch_only(True):
+    with gan_jax.train.loop._only_the_batch_is_sent(True):
         double(x, jax.device_put(np.ones(3, np.float32)))
         with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
             double(x, np.ones(3, np.float32))
@@ -155,7 +155,7 @@ print(json.dumps([whole.digest, rest.digest, on_one.out.strip(), rest.err]))
 """
 
 
-@pytest.mark.parametrize("mode", ["shard", "pmap"])
+@pytest.mark.parametrize("mode", ["shard", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_a_run_on_two_devices_repeats_and_resumes(mode, config, tmp_path):
     arguments = ["", str(config), str(tmp_path), mode]
     program = f"import sys; sys.argv[:] = {arguments!r}\n{TWO}"
@@ -163,7 +163,7 @@ def test_a_run_on_two_devices_repeats_and_resumes(mode, config, tmp_path):
     assert whole == parts == on_disk
     assert "resuming at step 10" in said
     assert "elsewhere" not in said
-    if mode == "shard":  # and once on another layout: it goes on, and says what that means
+    if mode == "shard":  # on another number of devices it goes on, and prints what that means
         arguments = ["steps=24", "parallel.mode=jit", "--workdir", tmp_path / "parts"]
         elsewhere = call("train", config, *arguments)
         assert elsewhere.code == 0, elsewhere.err
@@ -172,7 +172,7 @@ def test_a_run_on_two_devices_repeats_and_resumes(mode, config, tmp_path):
         assert [row["step"] for row in runs.rows(tmp_path / "parts")] == list(range(1, 25))
 
 
-# ---- what the user can mend, in a run that is there: it stays as it was
+# ---- mistakes of the user on resume: the run stays unchanged
 
 
 def test_another_batch_is_another_run(config, kept):
@@ -189,7 +189,7 @@ def test_a_mistake_on_resume_loses_nothing(overrides, config, kept):
 
 
 def test_other_data_under_the_same_name(tmp_path):
-    """The config is the same, but a file was exchanged since."""
+    """The config is the same, but the data file was replaced."""
     image = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     np.savez(tmp_path / "set.npz", image=image)
     source = f"""Call("npz", path={str(tmp_path / "set.npz")!r})"""
@@ -224,11 +224,11 @@ def test_batch_that_three_devices_cannot_share(config, kept):
     sentence(outcome, "batch=16 can't be divided over 3 devices", "multiple of 3", "parallel.devices")
 
 
-# ---- a run that leaves the finite numbers
+# ---- values that are not finite
 
 
 def diverging(tmp_path):
-    """Sound for 12 steps of 16 images; then a learning rate of 1e30."""
+    """Returns a config that trains well for 12 steps of 16 images, and then with a learning rate of 1e30."""
     rate = 'Call("sgd", learning_rate=Call("linear", start=0.01, end=1e30, images=1, delay=192))'
     text = runs.TINY.replace("log=Log", f"generator_optimizer={rate},\n        log=Log")
     return runs.write_config(tmp_path, text)
@@ -236,7 +236,7 @@ def diverging(tmp_path):
 
 @pytest.mark.parametrize("log_every", [1, 50])
 def test_a_loss_that_is_not_finite(log_every, tmp_path):
-    """Found at the next line of the log, or where a checkpoint would be saved, whichever comes first."""
+    """A run notices it at the next log line or checkpoint, whichever comes first."""
     workdir = tmp_path / "run"
     arguments = ["checkpoint.every=5", f"log.every={log_every}", "--workdir", workdir]
     outcome = call("train", diverging(tmp_path), *arguments)
@@ -252,9 +252,9 @@ def test_a_loss_that_is_not_finite(log_every, tmp_path):
     assert runs.checkpoints(workdir) == [5, 10]
     with Checkpoints(workdir / "checkpoints", keep=10) as checkpoints:
         assert [checkpoints.verify(step) for step in (5, 10)] == [None, None]
-    if log_every == 1:  # JSON has no NaN: the line says null, and is there to be looked at
+    if log_every == 1:  # JSON has no NaN: the log line has null
         row = runs.rows(workdir)[-1]
         assert (row["step"], row[metric]) == (step, None)
     assert call("digest", workdir).code == 0
-    if log_every == 50:  # it would come to the same again
+    if log_every == 50:  # started again, it fails in the same way
         assert call("train", diverging(tmp_path), *arguments).err.splitlines()[-1] == last

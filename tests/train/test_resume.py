@@ -1,4 +1,4 @@
-"""A run is its config, its seed and one integer: stopped and taken up again, it ends with the same bits."""
+"""Exact resume: a run that is stopped and started again ends with the same bits as an undisturbed run."""
 
 import fcntl
 import os
@@ -19,10 +19,10 @@ from runs import call, rows, spawn
 pytestmark = [
     pytest.mark.usefixtures("programs"),
     pytest.mark.timeout(240),
-    pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="the kill is timed by a pipe's size"),
+    pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="the test needs a pipe of a set size"),
 ]
 
-# The ways to run whose results must not depend on a kill. Input of both kinds, and fused steps.
+# A kill must not change the results of these: both kinds of input, and fused steps.
 WAYS = {
     "resident": ["data.resident=true"],
     "streamed": ["data.resident=false"],
@@ -33,7 +33,7 @@ STEPS = 60
 
 @pytest.fixture(scope="module")
 def at_once(config, tmp_path_factory):
-    """By way: the workdir and the outcome of a run that nothing disturbed."""
+    """Returns a function from a way to the workdir and the outcome of an undisturbed run."""
     made = {}
 
     def get(way):
@@ -48,7 +48,7 @@ def at_once(config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def half(config, tmp_path_factory):
-    """A workdir whose run was told to stop at step 30 of what becomes 60."""
+    """Returns the workdir of a run of 30 steps, which tests continue to 60."""
     workdir = tmp_path_factory.mktemp("half") / "run"
     assert call("train", config, *WAYS["resident"], "steps=30", "--workdir", workdir).code == 0
     return workdir
@@ -59,7 +59,7 @@ def pictures(workdir: Path) -> dict[str, bytes]:
 
 
 def assert_undisturbed(workdir: Path, outcome: runs.Outcome, reference: Path, expected: runs.Outcome) -> None:
-    """The same digest, printed and on disk; a log and pictures with no hole, no repeat and no other value."""
+    """Asserts the same digest, log rows and sample grids as those of the undisturbed run."""
     assert outcome.code == 0, outcome.err
     assert outcome.digest == expected.digest
     assert rows(workdir) == rows(reference)
@@ -67,11 +67,11 @@ def assert_undisturbed(workdir: Path, outcome: runs.Outcome, reference: Path, ex
 
 
 def test_the_reference_is_complete(at_once):
-    """What the others are compared with: a line a step, a picture and a checkpoint every ten."""
+    """The run that others are compared with has a log row a step, and a grid and a checkpoint every ten steps."""
     workdir, outcome = at_once("resident")
     assert [row["step"] for row in rows(workdir)] == list(range(1, STEPS + 1))
     assert list(pictures(workdir)) == [f"step_{step:08d}.png" for step in range(0, STEPS + 1, 10)]
-    assert len(set(pictures(workdir).values())) == 7  # it does learn: no two pictures are the same
+    assert len(set(pictures(workdir).values())) == 7  # it learns: no two grids are equal
     assert runs.checkpoints(workdir) == [10, 20, 30, 40, 50, 60]
     assert call("digest", workdir).out.strip() == outcome.digest
     assert len({call("digest", workdir, "--step", step).out for step in (50, 60)}) == 2
@@ -82,23 +82,25 @@ def test_streamed_and_resident_input_give_the_same_bits(at_once):
     assert_undisturbed(*at_once("streamed"), reference, expected)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", ["streamed", *(pytest.param(way, marks=pytest.mark.slow) for way in ("resident", "fused"))]
+)
 def test_killed_and_started_again(way, config, at_once, tmp_path):
     reference, expected = at_once(way)
     workdir = tmp_path / "run"
     stopped = runs.stop(workdir, config, *WAYS[way], lines=27 if way != "fused" else 7, least=22)
     assert stopped.code == -signal.SIGKILL
     assert 22 <= stopped.step < STEPS
-    assert not (workdir / "report.html").exists()  # it was in the middle of its work
+    assert not (workdir / "report.html").exists()  # it was killed in the middle of its work
     outcome = spawn("train", config, *WAYS[way], "--workdir", workdir)
     from_step = int(re.findall(r"^resuming at step (\d+)$", outcome.err, re.MULTILINE)[0])
-    assert 10 <= from_step <= stopped.step  # the save of step 20 may have been under way
+    assert 10 <= from_step <= stopped.step  # the save of step 20 may not have ended
     assert_undisturbed(workdir, outcome, reference, expected)
     assert call("digest", workdir).out.strip() == expected.digest
 
 
 def test_more_steps_later_are_the_steps_of_one_run(half, config, at_once, tmp_path):
-    """`steps=30`, then `steps=60`, is `steps=60`: no schedule reads `steps`."""
+    """`steps=30` and then `steps=60` gives `steps=60`: no schedule reads `steps`."""
     reference, expected = at_once("resident")
     workdir = shutil.copytree(half, tmp_path / "run")
     outcome = call("train", config, *WAYS["resident"], "--workdir", workdir)
@@ -131,7 +133,7 @@ def test_fewer_steps_than_done_change_nothing(half, config, tmp_path):
 
 
 def test_free_fields_move_no_bits(half, config, at_once, tmp_path):
-    """Everything that may change on resume, changed at once."""
+    """All fields that may change on resume, changed together."""
     workdir = shutil.copytree(half, tmp_path / "run")
     free = """data.resident=false data.workers=3 data.prefetch=5 log.every=7 log.tensorboard=true sample.every=9
         sample.count=5 sample.gif=true checkpoint.every=13 checkpoint.keep=1 parallel.devices=1
@@ -146,7 +148,7 @@ def test_free_fields_move_no_bits(half, config, at_once, tmp_path):
 
 
 def test_the_log_averages_over_its_interval_across_a_stop(config, at_once, tmp_path):
-    """The sums since the last line are in the checkpoint: a stop inside an interval doesn't show."""
+    """The checkpoint has the sums since the last log row, so a stop inside an interval changes no row."""
     means = {row["step"]: row for row in rows(at_once("resident")[0])}
     workdir = tmp_path / "run"
     for steps in (14, 24):
@@ -168,12 +170,12 @@ def test_a_finished_run_started_again_changes_nothing(at_once, config, tmp_path)
     assert_undisturbed(workdir, outcome, reference, expected)
     assert _states(workdir) == before
     shorter = call("train", config, *WAYS["resident"], "steps=20", "--workdir", workdir)
-    assert_undisturbed(workdir, shorter, reference, expected)  # what is there is not taken back
+    assert_undisturbed(workdir, shorter, reference, expected)  # the later steps are not removed
     assert _states(workdir) == before
 
 
 def _states(workdir: Path) -> dict[str, bytes]:
-    """Files of the checkpoints but the manifests, which say what `steps` was."""
+    """Returns the files of the checkpoints without the manifests, which contain `steps`."""
     found = runs.files(workdir / "checkpoints")
     return {name: content for name, content in found.items() if not name.endswith("manifest.json")}
 
@@ -183,16 +185,16 @@ def test_a_damaged_checkpoint_costs_its_interval_and_no_bits(at_once, config, tm
     workdir = shutil.copytree(reference, tmp_path / "run")
     manifest = workdir / "checkpoints" / "60" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"step": 60', '"step": 61'))
-    assert call("digest", workdir).code == 0  # of step 50, the newest that can be trusted
+    assert call("digest", workdir).code == 0  # of step 50, the newest good checkpoint
     outcome = call("train", config, *WAYS["resident"], "--workdir", workdir)
     assert "checkpoint 60 is passed over" in outcome.err
     assert "resuming at step 50" in outcome.err
     assert_undisturbed(workdir, outcome, reference, expected)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_asked_to_stop(how, config, at_once, tmp_path):
-    """The chunk in flight is the last, all is saved, and nothing is repeated or lost."""
+    """The current step is the last one, the state is saved, and nothing is repeated or lost."""
     reference, expected = at_once("resident")
     workdir = tmp_path / "run"
     stopped = runs.stop(workdir, config, *WAYS["resident"], lines=27, least=22, how=how)
@@ -209,7 +211,7 @@ def test_asked_to_stop(how, config, at_once, tmp_path):
 
 
 def test_asked_before_the_first_step(config, at_once, tmp_path, monkeypatch):
-    """As during the first compilation: the state at step 0 is saved, by the exit code that was wished for."""
+    """As in the first compilation: the state at step 0 is saved, and the exit code is the chosen one."""
     reference, expected = at_once("resident")
     workdir = tmp_path / "run"
     original = Loader.__enter__
@@ -249,12 +251,12 @@ with Preemption() as asked:
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-# ---- in full
+# ---- long runs
 
 
 @pytest.fixture(scope="module")
 def four_hundred(tmp_path_factory):
-    """The demo's config, 400 steps at once, streamed; every process compiles for itself."""
+    """400 undisturbed steps of the demo, streamed. Every process compiles its own programs."""
     workdir = tmp_path_factory.mktemp("full") / "run"
     outcome = spawn("train", *_full("data.resident=false"), "--workdir", workdir, timeout=300, **_FRESH)
     assert outcome.code == 0, outcome.err
@@ -299,7 +301,7 @@ def test_300_steps_and_then_600(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_again_and_again(config, at_once, tmp_path):
-    """A kill every few steps, at no step in particular, and before the first checkpoint too."""
+    """Kills after every few steps, at no chosen step, the first before any checkpoint."""
     reference, expected = at_once("resident")
     arguments = [str(config), *WAYS["resident"], "checkpoint.every=4"]
     workdir = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""The start of a run: what it compiles and imports before its first step, and where it says the time went."""
+"""The start of a run: what it compiles and imports before its first step, and its report of the time."""
 
 import json
 import os
@@ -15,11 +15,9 @@ from gan_jax.runtime.startup_timings import Timings, process_age
 
 pytestmark = pytest.mark.timeout(120)
 
-MLP = runs.TINY.replace('"dcgan", width=8', '"mlp", width=8')
-
 
 class Lowered:
-    """Stands for a program: compiled once `go` is set."""
+    """A stand-in for a lowered program, whose compilation ends once `go` is set."""
 
     def __init__(self, error: Exception | None = None):
         self.go, self.thread, self.error = threading.Event(), None, error
@@ -38,7 +36,7 @@ def test_a_program_is_compiled_beside_its_caller():
     programs = ahead("first", first), ahead("second", second)
     ahead.close()
     second.go.set()
-    assert second.thread is None  # in turn: it would only slow down the first
+    assert second.thread is None  # one after the other: together they would be slower
     first.go.set()
     assert [program(1, 2) for program in programs] == [3, 3]
     assert first.thread is second.thread is not threading.current_thread()
@@ -78,7 +76,7 @@ def test_phases_add_up_from_the_start_of_the_process():
     assert found["total"] < 100 + found["beside"]["compile"] + found["phases"]["data"] + 1
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="the system doesn't tell")
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="only Linux has /proc")
 def test_age_of_a_process():
     began = time.time()
     before, first, later = run_json(
@@ -96,26 +94,26 @@ def test_timings_of_a_run_and_one_compilation_of_each_program(tmp_path):
     def listen(event, _, fun_name="", **more):
         compiled.extend([fun_name] if event == "/jax/core/compile/backend_compile_duration" else [])
 
-    config = runs.write_config(tmp_path, MLP)
+    config = runs.write_config(tmp_path, runs.MLP)
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         outcome = runs.call("train", config, "steps=10", "--workdir", tmp_path / "run", "--timings")
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert outcome.code == 0, outcome.err
-    found = json.loads(outcome.out)  # one line, and nothing else
+    found = json.loads(outcome.out)  # one line only
     phases = ["imports", "data", "trace", "state", "picture", "input", "first_step"]
     assert list(found["phases"]) == phases
     assert set(found["beside"]) == {"state", "picture", "step"}
     assert found["total"] == pytest.approx(sum(found["phases"].values()), abs=0.01)
-    # What was compiled ahead is what is called: the step has no name of its own, the picture's is `block`.
+    # The run calls the programs that were compiled ahead: those of the step and of the sample grid.
     assert compiled.count("jit(program)") == 1, compiled
     assert compiled.count("jit(block)") == 1, compiled
 
 
 def test_what_is_imported_before_the_first_step(tmp_path):
-    """Nothing that it doesn't use: each of these takes a third of a second, or four times that."""
-    config = runs.write_config(tmp_path, MLP.replace("tensorboard=False", "tensorboard=True"))
+    """It imports no package that it does not use: each of these takes 0.3 to 1.3 seconds."""
+    config = runs.write_config(tmp_path, runs.MLP.replace("tensorboard=False", "tensorboard=True"))
     seen = run_json(f"""
 import json, os, sys
 from gan_jax import cli, train
@@ -133,3 +131,25 @@ cli.main(["train", {str(config)!r}, "steps=2", "--workdir", {str(tmp_path / "run
     heavy = {"orbax", "tensorboardX", "tensorflow_datasets", "matplotlib", "torch", "grain", "sklearn", "scipy"}
     assert not heavy & set(modules)
     assert seconds > 0
+
+
+def test_a_signal_while_jax_is_imported_stops_the_run(tmp_path):
+    """The handler is set before JAX is imported, which takes a second. The run stops before its first step."""
+    config = runs.write_config(tmp_path, runs.MLP)
+    code, err = run_json(f"""
+import contextlib, io, json, os, signal, sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "jaxlib":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Stop())
+from gan_jax import cli
+with contextlib.redirect_stderr(io.StringIO()) as err:
+    code = cli.main(["train", {str(config)!r}, "--workdir", {str(tmp_path / "run")!r}])
+print(json.dumps([code, err.getvalue()]))
+""")
+    assert (code, err) == (75, "SIGTERM came before the first step: the same command goes on\n")
+    assert not runs.checkpoints(tmp_path / "run")

@@ -146,10 +146,11 @@ class Synthesis(nn.Module):
         def styled(side: int, kind: str, x: jax.Array, gain: float = 1.0) -> jax.Array:
             nonlocal layer
             fold_in = jax.vmap(lambda key: jax.random.fold_in(key, _NOISE + layer))
+            layer_keys = None if keys is None else fold_in(keys)
             conv = StyledConv(
                 self.maps.channels(side), kind == "up", self.clamp, self.maps.type(side), name=f"{kind}_{side}"
             )
-            x = conv(x, ws[:, layer], None if keys is None else fold_in(keys), gain)
+            x = conv(x, ws[:, layer], layer_keys, gain)
             layer += 1
             return x
 
