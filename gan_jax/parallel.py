@@ -16,12 +16,12 @@ from jax.sharding import PartitionSpec as P
 
 from .ops import compiler_options
 from .step import Step, StepFunction
-from .types import PyTree
+from .types import Device, PyTree
 
 AXIS = "data"
 
 
-def make_mesh(devices: Sequence[jax.Device] | int | None = None) -> Mesh:
+def make_mesh(devices: Sequence[Device] | int | None = None) -> Mesh:
     """Builds a one-dimensional mesh with the axis "data".
 
     Args:
@@ -94,7 +94,7 @@ def shard_step(step: Step | StepFunction, mesh: Mesh, state: PyTree = None) -> S
     return _compiled(step, step.batch_axis, (whole if state is None else state, split, whole))
 
 
-def pmap_step(step: Step | StepFunction, axis_name: str, devices: Sequence[jax.Device] | None = None) -> Step:
+def pmap_step(step: Step | StepFunction, axis_name: str, devices: Sequence[Device] | None = None) -> Step:
     """Maps `step` over devices with `jax.pmap`. It must be built with the same `axis_name`.
 
     The state keeps its shape (`in_axes=None`). The batch is the global one, and is split here. If the devices

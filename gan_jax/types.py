@@ -12,6 +12,7 @@ import jaxtyping
 from jaxtyping import Array, Float, Int
 
 PyTree: TypeAlias = Any
+Device: TypeAlias = Any  # a `jax.Device`, which is no type for type checkers
 Scalar: TypeAlias = Float[Array, ""]
 Images: TypeAlias = Float[Array, "B *S"]
 Labels: TypeAlias = Int[Array, " B"]
@@ -84,10 +85,10 @@ class Network(Protocol):
     a whole batch, and every draw here belongs to one sample. Write dropout with `keys`.
     """
 
-    def init(self, key: Key, *args: PyTree, **keywords: PyTree) -> PyTree:
+    def init(self, key: Key, /, *args: PyTree, **keywords: PyTree) -> PyTree:
         """Returns a mapping with `"params"` and, if the network keeps state, other collections."""
         ...
 
-    def apply(self, variables: PyTree, *args: PyTree, **keywords: PyTree) -> PyTree:
+    def apply(self, variables: PyTree, /, *args: PyTree, **keywords: PyTree) -> PyTree:
         """Returns images (a generator) or logits (a discriminator)."""
         ...

@@ -22,6 +22,9 @@ _QUICK = {
 _FLAGS = [flag for flag, versions in _QUICK.items() if version("jaxlib").startswith(versions)]
 os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *_FLAGS])
 
+# Tracing makes many objects and few cycles: rarer garbage collection saves a twentieth of the time.
+gc.set_threshold(100_000, 50, 100)
+
 # A shell starts a command in the background with Ctrl-C ignored, and the tests of signals need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

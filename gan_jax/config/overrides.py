@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ..errors import UserError, near, one_line, quoted
 from .resolve import Call, Home, field_types, keywords, resolve
 from .schema import HOMES, Config
-from .values import UNIONS, describe, is_number, parse
+from .values import UNIONS, describe, is_function, is_number, parse
 
 
 def override(config: Config, items: Iterable[str], *, allow: Iterable[str] | None = None) -> Config:
@@ -112,8 +112,7 @@ class _Setter:
             fields = ", ".join(f"{self.path}.{item.name}" for item in dataclasses.fields(node))
             raise UserError(f"{self.path} is a group, set one of its fields: {fields}")
         options = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else ()
-        kinds = [Call if isinstance(node, Call) else hint, *(typing.get_origin(o) or o for o in options)]
-        may_be_name = Call in kinds or Callable in kinds[1:]
+        may_be_name = isinstance(node, Call) or hint is Call or Call in options or any(map(is_function, options))
         try:
             return parse(self.text, hint)
         except ValueError:

@@ -56,7 +56,7 @@ def parse(text: str, hint: object) -> object:
         return int(float(text)) if is_whole else int(text)
     if hint is str:
         return text
-    if dataclasses.is_dataclass(origin or hint) or (origin or hint) is Callable:
+    if dataclasses.is_dataclass(origin or hint) or is_function(hint):
         raise ValueError(text)
     return literal(text)
 
@@ -99,6 +99,12 @@ def is_number(text: str) -> bool:
     return True
 
 
+def is_function(hint: object) -> bool:
+    """Whether values of this type are functions: a `Callable`, or a Protocol such as `Schedule`."""
+    kind = typing.get_origin(hint) or hint
+    return kind is Callable or (getattr(kind, "_is_protocol", False) and "__call__" in vars(kind))
+
+
 def _refuse(text: str) -> NoReturn:
     raise ValueError(text)
 
@@ -109,7 +115,7 @@ def describe(hint: object) -> str:
     if origin is typing.Annotated:
         return describe(args[0])
     if origin in UNIONS:
-        values = [option for option in args if (typing.get_origin(option) or option) is not Callable]
+        values = [option for option in args if not is_function(option)]
         words = list(filter(None, map(describe, values)))
         if len(values) < len(args):  # a function beside other values is a schedule, which has a name
             words = ["a number" if word == "a float" else word for word in words] + ["a schedule"]
@@ -120,7 +126,7 @@ def describe(hint: object) -> str:
         return "() for none, or one of its items' fields"
     if isinstance(hint, type) and issubclass(hint, Call):
         return "a Call"
-    if (origin or hint) is Callable:
+    if is_function(hint):
         return "a function, which only a config file can give"
     if origin in (tuple, list) or hint in (tuple, list):
         return f"a list of {len(args)} values" if args and Ellipsis not in args else "a list"

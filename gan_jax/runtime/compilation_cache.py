@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path
 
 from ..errors import UserError
-from .machine import cpu_threads
+from .machine import cpu_lines, cpu_threads
 
 SWITCH = "GAN_JAX_CACHE"
 LIMIT_BYTES = 2**30
@@ -130,13 +130,8 @@ def make_private(path: Path) -> None:
 
 def _processor_id() -> str:
     """Returns a short name for what machine code depends on: the processor and the number of threads."""
-    words = [platform.machine(), str(cpu_threads())]
-    try:
-        with open("/proc/cpuinfo") as file:
-            first = file.read().partition("\n\n")[0].splitlines()
-    except OSError:
-        first = [platform.processor()]
-    words += [line for line in first if line.startswith(("model name", "flags", "Features"))] or first
+    lines = cpu_lines("model name", "flags", "Features") or [platform.processor()]
+    words = [platform.machine(), str(cpu_threads()), *lines]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
 
 

@@ -6,11 +6,18 @@ import platform
 
 def cpu_model() -> str:
     """Returns the processor's name, or "" where the system does not tell. Sums differ between processors."""
+    lines = cpu_lines("model name")
+    return platform.processor() if lines is None else next((line.partition(":")[2].strip() for line in lines), "")
+
+
+def cpu_lines(*fields: str) -> list[str] | None:
+    """Returns the lines of /proc/cpuinfo about the first processor that start with `fields`; None without that
+    file."""
     try:
         with open("/proc/cpuinfo") as file:
-            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
+            return [line for line in file.read().partition("\n\n")[0].splitlines() if line.startswith(fields)]
     except OSError:
-        return platform.processor()
+        return None
 
 
 def cpu_threads() -> int:

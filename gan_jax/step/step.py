@@ -2,20 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import TypeAlias
 
 import jax
 
 from ..types import PyTree
 
-
-@runtime_checkable
-class StepFunction(Protocol):
-    """A pure function of a state and a batch."""
-
-    def __call__(self, state: PyTree, batch: PyTree, /, *shared: PyTree) -> tuple[PyTree, PyTree]:
-        """Returns the new state and the metrics. `shared` is further data, the same on every device."""
-        ...
+StepFunction: TypeAlias = Callable[..., tuple[PyTree, PyTree]]
+"""`(state, batch, *shared) -> (state, metrics)`, pure. `shared` is further data, the same on every device."""
 
 
 @dataclasses.dataclass(frozen=True)

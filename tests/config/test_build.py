@@ -14,7 +14,7 @@ import gan_jax
 import gan_jax.train
 import runs
 from gan_jax import config as configs
-from gan_jax.config import Call, Config, Data, Log, Term
+from gan_jax.config import Call, Config, Data, Log, Term, override
 from gan_jax.config.build import SampleSpec, batch_spec, make_gan, make_source
 from gan_jax.errors import UserError
 from gan_jax.models import dcgan, mlp
@@ -298,3 +298,17 @@ def test_a_conditional_dcgan_trains_its_label_tables(tmp_path):
         name = f"state/{player}/params/embed/embedding"
         assert leaves[0]["shapes"][name] == f"float32[10,{wide}]"
         assert leaves[0]["leaves"][name] != leaves[1]["leaves"][name]
+
+
+@pytest.mark.parametrize(
+    ("items", "path", "wanted"),
+    [
+        (["augment=ada", "augment.p=linear", "augment.p.end=0.5"], "augment", Call("linear", end=0.5)),
+        (["augment=ada", "augment.p=0.25"], "augment", 0.25),
+    ],
+)
+def test_a_schedule_is_named_where_a_keyword_takes_one(items, path, wanted):
+    config = override(Config(name="scheduled"), items)
+    assert getattr(config, path).kwargs["p"] == wanted
+    with pytest.raises(UserError, match="wants a number or a schedule"):
+        override(config, ["augment.p=1e400"])

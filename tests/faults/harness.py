@@ -40,7 +40,7 @@ def get_config():
 '''
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-STEP_PROGRAM = "jit__unnamed_function"  # the step's program in the cache has a name that begins so
+STEP_PROGRAM = "jit_program-"  # the step's program in the cache has a name that begins so
 
 Wish: TypeAlias = str | tuple[float, float]  # see `reach`
 

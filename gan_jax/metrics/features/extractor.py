@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ...parallel import AXIS, make_mesh
-from ...types import PyTree
+from ...types import Device, PyTree
 
 
 class Extracted(NamedTuple):
@@ -54,7 +54,7 @@ def extract(
     batches: Iterable[np.ndarray],
     *,
     batch: int = 64,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Computes the features of all images, in their order.
 
