@@ -1,36 +1,23 @@
-"""From a config to a game: every name in its place, schedules in images, labels all the way to the players."""
+"""From a config to a GAN: every name finds its part, schedules count images, bfloat16 keeps float32 parameters."""
 
 import dataclasses
-import io
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
+from tiny_config import SPEC, tiny
 
 import gan_jax
 import gan_jax.train
-import runs
 from gan_jax import config as configs
-from gan_jax.config import Call, Config, Data, Log, Term, override
+from gan_jax.config import Call, Config, Data, Term, override
 from gan_jax.config.build import SampleSpec, batch_spec, make_gan, make_source
 from gan_jax.errors import UserError
 from gan_jax.models import dcgan, mlp
-from gan_jax.runtime.sampler import Sampler
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
-
-SPEC = SampleSpec((8, 8, 1), "uint8", 10)
-
-
-def tiny(**changes) -> Config:
-    small = Config(
-        name="tiny", batch=16, data=Data(Call("digits")), latent=Call("normal", size=4),
-        generator=Call("dcgan", width=4), discriminator=Call("dcgan", width=4),
-    )  # fmt: skip
-    return dataclasses.replace(small, **changes)
 
 
 def traced(config: Config, spec: SampleSpec = SPEC):
@@ -175,6 +162,20 @@ def test_penalties_by_config():
     assert {"penalty/r1", "penalty/wgan_gp", "penalty/reconstruction", "applied/r1"} <= set(metrics)
 
 
+@pytest.mark.parametrize(
+    ("items", "path", "wanted"),
+    [
+        (["augment=ada", "augment.p=linear", "augment.p.end=0.5"], "augment", Call("linear", end=0.5)),
+        (["augment=ada", "augment.p=0.25"], "augment", 0.25),
+    ],
+)
+def test_a_schedule_is_named_where_a_keyword_takes_one(items, path, wanted):
+    config = override(Config(name="scheduled"), items)
+    assert getattr(config, path).kwargs["p"] == wanted
+    with pytest.raises(UserError, match="wants a number or a schedule"):
+        override(config, ["augment.p=1e400"])
+
+
 # ---- precision
 
 
@@ -189,126 +190,3 @@ def test_bfloat16_computes_in_it_and_keeps_float32():
     assert sum(":bf16[" in line for line in heavy) > 8
     _, _, other = traced(dataclasses.replace(small, precision="float32"))
     assert "bf16" not in other
-
-
-# ---- labels
-
-SHADE = 25  # of an image of class 1; the image of class c is c times as bright
-
-
-class Shade(nn.Module):
-    """A generator whose image is its label, as the data's images are."""
-
-    shape: tuple[int, ...]
-    classes: int | None = None
-
-    @nn.compact
-    def __call__(self, latents, label=None):
-        scale = self.param("scale", nn.initializers.ones, ())
-        assert (label is None) == (self.classes is None)
-        label = jnp.zeros(latents.shape[0]) if label is None else label
-        shade = (label * SHADE).reshape(-1, 1, 1, 1) / 127.5 - 1.0
-        return jnp.broadcast_to(shade, (latents.shape[0], *self.shape)) + 0.0 * scale
-
-
-class Judge(nn.Module):
-    """A discriminator whose logit is how far an image is from its label's shade."""
-
-    classes: int | None = None
-
-    @nn.compact
-    def __call__(self, image, label=None):
-        scale = self.param("scale", nn.initializers.ones, ())
-        assert (label is None) == (self.classes is None)
-        shown = (image + 1.0) * (127.5 / SHADE)
-        label = jnp.zeros(image.shape[0]) if label is None else label
-        return scale * jnp.abs(shown - label.reshape(-1, 1, 1, 1)).max(axis=(1, 2, 3))
-
-
-@pytest.fixture
-def shades(tmp_path):
-    """Images that tell their label, in an order that no index tells, and a config that plays on them."""
-    label = np.random.default_rng(0).integers(0, 10, 100).astype(np.int32)
-    image = np.broadcast_to((label * SHADE).astype(np.uint8)[:, None, None, None], (100, 4, 4, 1))
-    np.savez(tmp_path / "shades.npz", image=image, label=label)
-    return tiny(
-        steps=8, conditional=True, data=Data(Call("npz", path=str(tmp_path / "shades.npz"))),
-        generator=Call(f"{__name__}:Shade"), discriminator=Call(f"{__name__}:Judge"),
-        generator_optimizer=Call("sgd", learning_rate=0.0),
-        discriminator_optimizer=Call("sgd", learning_rate=0.0), log=Log(every=1, tensorboard=False),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("resident", [True, False])
-def test_a_label_goes_with_its_image_to_both_players(resident, shades, tmp_path):
-    """A whole run: every logit is 0 only if each image, real and generated, meets its own label."""
-    config = dataclasses.replace(
-        shades, data=dataclasses.replace(shades.data, resident=resident), disc_steps=2, share_latents=False
-    )
-    np.testing.assert_allclose(train(config, tmp_path / "run"), np.zeros((8, 2)), atol=1e-4)
-
-
-def test_without_conditional_no_label_is_passed(shades, tmp_path):
-    """The same data; each judge takes every label for 0, so the mean logit is the mean label."""
-    logits = train(dataclasses.replace(shades, conditional=False), tmp_path / "run")
-    assert all(2 < real < 7 and fake == pytest.approx(0, abs=1e-4) for real, fake in logits)
-
-
-def train(config: Config, workdir) -> list[tuple[float, float]]:
-    """The mean logits of reals and fakes at each step."""
-    gan_jax.train.train(config, workdir, stream=io.StringIO())
-    return [(row["logits/real"], row["logits/fake"]) for row in runs.rows(workdir)]
-
-
-def test_samples_have_their_labels_in_turn(shades):
-    gan = make_gan(shades, SampleSpec((4, 4, 1), "uint8", 10))
-    samples = Sampler(gan, seed=0, classes=10)({"params": {"scale": 1.0}}, 25, first=300)
-    shown = np.rint((samples[:, 0, 0, 0] + 1) * 127.5 / SHADE)
-    assert list(shown) == [i % 10 for i in range(300, 325)]
-
-
-class Noise:
-    """A generator that is all noise of its own: nothing learned, nothing of the latents."""
-
-    def init(self, key, latents):
-        return {"params": {}}
-
-    def apply(self, variables, latents, keys):
-        return jax.vmap(lambda key: jax.random.uniform(key, (2, 2, 1)))(keys)
-
-
-def test_noise_inside_a_generator_is_a_samples_own(shades):
-    """Sample 300 is sample 300, in whatever block it is drawn, and no two share their noise."""
-    gan = dataclasses.replace(make_gan(shades, SampleSpec((4, 4, 1), "uint8", 10)), generator=Noise())
-    sampler = Sampler(gan, seed=0)
-    samples = sampler({}, 600)
-    assert len(np.unique(samples.reshape(600, -1), axis=0)) == 600
-    assert (sampler({}, 20, first=250) == samples[250:270]).all()
-    assert (Sampler(gan, seed=1)({}, 600) != samples).all(axis=(1, 2, 3)).all()
-
-
-def test_a_conditional_dcgan_trains_its_label_tables(tmp_path):
-    """On the digits, end to end: both players' embeddings move, and there is a row for each of the ten."""
-    config = tiny(steps=2, conditional=True, checkpoint=configs.Checkpoint(every=1))
-    gan_jax.train.train(config, tmp_path / "run", stream=io.StringIO())
-    leaves = [
-        json.loads((tmp_path / "run" / "checkpoints" / step / "manifest.json").read_text()) for step in ("1", "2")
-    ]
-    for player, wide in (("generator", 4), ("discriminator", 4)):
-        name = f"state/{player}/params/embed/embedding"
-        assert leaves[0]["shapes"][name] == f"float32[10,{wide}]"
-        assert leaves[0]["leaves"][name] != leaves[1]["leaves"][name]
-
-
-@pytest.mark.parametrize(
-    ("items", "path", "wanted"),
-    [
-        (["augment=ada", "augment.p=linear", "augment.p.end=0.5"], "augment", Call("linear", end=0.5)),
-        (["augment=ada", "augment.p=0.25"], "augment", 0.25),
-    ],
-)
-def test_a_schedule_is_named_where_a_keyword_takes_one(items, path, wanted):
-    config = override(Config(name="scheduled"), items)
-    assert getattr(config, path).kwargs["p"] == wanted
-    with pytest.raises(UserError, match="wants a number or a schedule"):
-        override(config, ["augment.p=1e400"])

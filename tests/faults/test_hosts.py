@@ -1,86 +1,18 @@
-"""Several processes on one machine, as if each were a host: they are one run, which outlives each of them.
+"""Several processes on one machine, as if each were a host: they are one run."""
 
-JAX writes lines of its own to standard error, so tests look for a sentence among the lines.
-"""
-
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 import runs
 from gan_jax.pytree import host_array, named_leaves
-from gan_jax.runtime.hosts import Hosts, LostError
 from gan_jax.train.open_run import open_run
-from runs import ROOT, Outcome
+from host_processes import LONG, SGD, Process, ended, free_port, says, start, wait_until
+from runs import Outcome
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(300)]
-END_SECONDS = 30  # within which a process ends when another one is gone
-
-SGD = runs.TINY.replace(
-    "        log=Log",
-    '        generator_optimizer=Call("sgd", learning_rate=0.01),\n'
-    '        discriminator_optimizer=Call("sgd", learning_rate=0.01),\n'
-    "        log=Log",
-)
-
-
-class Process:
-    """`gan-jax train` as one of `count` processes of a run, with `devices` virtual devices."""
-
-    def __init__(
-        self, workdir: Path, port: int, index: int, count: int, devices: int, *arguments: str, **environment: str
-    ):
-        words = [sys.executable, "-m", "gan_jax", "train", *map(str, arguments), "--workdir", str(workdir)]
-        scheduled = "SLURM_JOB_ID" in environment  # then JAX finds the other processes
-        words += ["--distributed"] if count > 1 or scheduled else []
-        if count > 1 and not scheduled:
-            words += ["--coordinator", f"127.0.0.1:{port}", "--processes", str(count), "--process", str(index)]
-        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-        self.process = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, **environment},
-        )  # fmt: skip
-
-    def end(self, timeout: float = 120.0) -> Outcome:
-        """Waits for the end of the process; kills it and fails after `timeout` seconds."""
-        try:
-            out, err = self.process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            out, err = self.process.communicate()
-            raise AssertionError(f"killed after {timeout} s\n{out[-2000:]}\n{err[-4000:]}") from None
-        # Gloo prints how many processes it is connected to; its threads cut each other's lines.
-        lines = [line for line in out.splitlines() if "peer ranks" not in line]
-        return Outcome(self.process.returncode, "\n".join(lines), err)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(workdir: Path, *arguments: str, count: int = 2, devices: int = 2) -> list[Process]:
-    port = free_port()
-    return [Process(workdir, port, index, count, devices, *arguments) for index in range(count)]
-
-
-def ended(processes: list[Process], timeout: float = 120.0) -> list[Outcome]:
-    return [process.end(timeout) for process in processes]
-
-
-def says(outcome: Outcome, words: str) -> bool:
-    """Whether a line of standard error is a sentence of gan-jax with these words."""
-    return any(line.startswith("gan-jax: ") and words in line for line in outcome.err.splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -146,48 +78,6 @@ def test_every_mode_of_two_processes(mode, config, together, tmp_path):
         assert outcomes[0].digest == together[1][0].digest
 
 
-def wait_until(condition: Callable[[], object], process: Process, timeout: float = 90.0) -> None:
-    """Waits until `condition()`; fails when the process ends before."""
-    until = time.monotonic() + timeout
-    while not condition():
-        assert process.process.poll() is None, process.end()
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-LONG = ["steps=100000", "log.every=1", "sample.every=1000000", "checkpoint.every=50", "checkpoint.keep=2"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_process_that_is_gone(victim, how, config, tmp_path):
-    """The other one ends within 30 seconds. The same command continues, and ends with the bits of a whole run.
-
-    A stopped process keeps its connections open and answers nothing, as a host that lost its network.
-    """
-    workdir = tmp_path / "run"
-    processes = start(workdir, config, *LONG)
-    wait_until(lambda: runs.checkpoints(workdir), processes[0])
-    os.killpg(processes[victim].process.pid, how)
-    began = time.monotonic()
-    other = processes[1 - victim].end(timeout=60)
-    seconds = time.monotonic() - began
-    os.killpg(processes[victim].process.pid, signal.SIGKILL)
-    processes[victim].end()
-    print(f"process {victim}, {how.name}: the other ended after {seconds:.1f} s with {other.code}")
-    print(other.err[-400:])
-    assert seconds < END_SECONDS
-    # An error of Gloo becomes our sentence and code 4; JAX's own checks abort the process.
-    assert other.code in (4, -signal.SIGABRT), other.err
-    assert other.code != 4 or says(other, "another process of this run is gone")
-    steps = runs.checkpoints(workdir)[-1] + 10
-    outcomes = ended(start(workdir, config, f"steps={steps}"))
-    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
-    undisturbed = ended(start(tmp_path / "undisturbed", config, f"steps={steps}", "checkpoint.every=50"))
-    assert outcomes[0].digest == undisturbed[0].digest
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
 def test_one_process_gets_a_signal_and_all_stop_at_the_same_step(index, config, tmp_path):
@@ -199,15 +89,6 @@ def test_one_process_gets_a_signal_and_all_stop_at_the_same_step(index, config, 
     assert [outcome.code for outcome in outcomes] == [42, 42], outcomes
     steps = runs.checkpoints(workdir)[-1]
     assert f"at step {steps} of 100000: all is saved, the same command goes on" in outcomes[0].err
-
-
-@pytest.mark.slow
-def test_a_mistake_that_only_process_0_sees(config, tmp_path):
-    """It alone touches the workdir; both processes name the mistake."""
-    (tmp_path / "file").write_text("")
-    for outcome in ended(start(tmp_path / "file" / "run", config), timeout=60):
-        assert outcome.code == 2, outcome.err
-        assert says(outcome, "can't write to the workdir")
 
 
 @pytest.mark.slow
@@ -230,25 +111,6 @@ def test_numbers_of_processes_that_are_not_valid(config, tmp_path):
     assert says(outcome, "--process I, from 0 to N - 1")
 
 
-@pytest.mark.parametrize(
-    ("error", "lost"),
-    [
-        (ValueError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer"), True),
-        (jax.errors.JaxRuntimeError("UNAVAILABLE: heartbeat timeout"), True),
-        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory on a peer"), False),
-        (ValueError("a connection that JAX knows nothing of"), False),
-    ],
-)
-def test_which_errors_mean_that_another_process_is_gone(error, lost):
-    hosts = Hosts()
-    with pytest.raises(type(error)), hosts.alive():  # a run of one process has no other
-        raise error
-    hosts.count = 2
-    with pytest.raises(LostError if lost else type(error)), hosts.alive():
-        raise error
-    assert LostError.exit_code == 4
-
-
 @pytest.mark.slow
 def test_a_distributed_run_of_one_process_stops_like_any_other(config, tmp_path):
     """Although JAX's preemption service receives SIGTERM in place of our handler."""
@@ -267,64 +129,3 @@ def test_several_processes_refuse_the_mode_of_one_device(config, tmp_path):
     for outcome in ended(start(tmp_path / "run", config, "parallel.mode=jit")):
         assert outcome.code == 2, outcome.err
         assert says(outcome, "parallel.mode=jit runs on one device, and several processes have 4")
-
-
-BROKEN = """
-import os
-import numpy as np
-from gan_jax.data.digits import digits as real_digits
-from gan_jax.errors import UserError
-
-class Broken:
-    def __init__(self):
-        self.source = real_digits()
-        self.shape, self.dtype, self.classes = self.source.shape, self.source.dtype, self.source.classes
-
-    def __len__(self):
-        return len(self.source)
-
-    def fingerprint(self):
-        return self.source.fingerprint()
-
-    def read(self, indices):
-        if os.environ.get("BROKEN") and 700 in indices:
-            raise ValueError("an error that gan_jax does not know")
-        return self.source.read(indices)
-
-def digits():
-    if os.environ.get("MISSING"):
-        raise UserError("the disk with the digits is not mounted here")
-    return Broken()
-"""
-
-
-def start_broken(config: str, folder: Path, environments: list[dict[str, str]]) -> list[Process]:
-    """Starts two processes of one run; the environment variables of each say what fails in it."""
-    (folder / "broken.py").write_text(BROKEN)
-    port, path = free_port(), f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    arguments = [config, *LONG, "data.source=broken:digits", "data.resident=false"]
-    given = ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process"]
-    return [
-        Process(folder / "run", port, 0, 1, 2, *arguments, *given, str(index), PYTHONPATH=path, **variables)
-        for index, variables in enumerate(environments)
-    ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("where", [0, 1])
-def test_a_data_set_that_one_process_lacks(where, config, tmp_path):
-    """That process names the mistake; the other one ends too."""
-    environments = [{"MISSING": "1"} if index == where else {} for index in range(2)]
-    outcomes = ended(start_broken(config, tmp_path, environments), timeout=60)
-    assert outcomes[where].code == 2, outcomes
-    assert says(outcomes[where], "the disk with the digits is not mounted here")
-    assert outcomes[1 - where].code in (4, -signal.SIGABRT), outcomes
-
-
-@pytest.mark.slow
-def test_an_unknown_error_in_one_process(config, tmp_path):
-    """It shows its traceback there, and the other process ends too."""
-    first, second = ended(start_broken(config, tmp_path, [{}, {"BROKEN": "1"}]), timeout=90)
-    assert second.code == 1
-    assert "ValueError: an error that gan_jax does not know" in second.err
-    assert first.code in (4, -signal.SIGABRT), first.err

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_train_step import LR_D, LR_G, close, latents_by_hand
+from by_hand import LR_D, LR_G, close, latents_by_hand
 
 import games
 import gan_jax

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from undisturbed import assert_undisturbed, pictures
 
 import runs
 from devices import run_python
@@ -52,18 +53,6 @@ def half(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("half") / "run"
     assert call("train", config, *WAYS["resident"], "steps=30", "--workdir", workdir).code == 0
     return workdir
-
-
-def pictures(workdir: Path) -> dict[str, bytes]:
-    return runs.files(workdir / "samples")
-
-
-def assert_undisturbed(workdir: Path, outcome: runs.Outcome, reference: Path, expected: runs.Outcome) -> None:
-    """Asserts the same digest, log rows and sample grids as those of the undisturbed run."""
-    assert outcome.code == 0, outcome.err
-    assert outcome.digest == expected.digest
-    assert rows(workdir) == rows(reference)
-    assert pictures(workdir) == pictures(reference)
 
 
 def test_the_reference_is_complete(at_once):
@@ -249,53 +238,6 @@ with Preemption() as asked:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-
-
-# ---- long runs
-
-
-@pytest.fixture(scope="module")
-def four_hundred(tmp_path_factory):
-    """400 undisturbed steps of the demo, streamed. Every process compiles its own programs."""
-    workdir = tmp_path_factory.mktemp("full") / "run"
-    outcome = spawn("train", *_full("data.resident=false"), "--workdir", workdir, timeout=300, **_FRESH)
-    assert outcome.code == 0, outcome.err
-    return workdir, outcome
-
-
-_FRESH = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
-
-
-def _full(*overrides: str) -> list[str]:
-    config = runs.ROOT / "configs" / "digits.py"
-    return [str(config), "steps=400", "log.every=5", "sample.every=50", "checkpoint.every=50", *overrides]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("resident", ["true", "false"])
-def test_400_steps_at_once_and_150_then_250(resident, four_hundred, tmp_path):
-    workdir = tmp_path / "run"
-    arguments = _full(f"data.resident={resident}")
-    stopped = runs.stop(workdir, *arguments, lines=32, least=150, timeout=300, **_FRESH)
-    assert stopped.code == -signal.SIGKILL
-    assert 150 <= stopped.step < 200
-    outcome = spawn("train", *arguments, "--workdir", workdir, timeout=300, **_FRESH)
-    assert "resuming at step 150" in outcome.err or "resuming at step 100" in outcome.err
-    assert_undisturbed(workdir, outcome, *four_hundred)
-    assert call("digest", workdir).out.strip() == outcome.digest
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_300_steps_and_then_600(tmp_path):
-    config = str(runs.ROOT / "configs" / "digits.py")
-    fields = ["sample.every=100", "checkpoint.every=100"]
-    for steps in (300, 600):
-        arguments = ["train", config, f"steps={steps}", *fields, "--workdir", tmp_path / "parts"]
-        parts = spawn(*arguments, timeout=300, **_FRESH)
-    at_once = ["train", config, "steps=600", *fields, "--workdir", tmp_path / "whole"]
-    assert_undisturbed(tmp_path / "parts", parts, tmp_path / "whole", spawn(*at_once, timeout=300, **_FRESH))
 
 
 @pytest.mark.slow
