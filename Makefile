@@ -2,7 +2,7 @@
 # make test    install and run the tests        (make test PYTHON=python3.13 for another Python)
 # make slow    the long proofs                  (make test CONSTRAINTS=tests/oldest.txt for the oldest dependencies)
 # make lint    ruff and pyright
-# make docs    build the site into docs/_build/html
+# make docs    build the site into docs/_build/html, and run the tutorial as a notebook
 # make peers   PyTorch and matplotlib, for the benchmarks
 # make ratios  two speed ratios that a wrong formulation of a convolution breaks
 # make wheel   build the wheel and run it in an environment of its own
@@ -35,6 +35,7 @@ slow: dev
 
 docs: $(VENV)/.installed-docs
 	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	cd docs/_build/html && JAX_PLATFORMS=cpu $(abspath $(BIN))/jupyter-execute --inplace --timeout=600 first_gan.ipynb
 	@echo docs/_build/html/index.html
 
 peers: dev

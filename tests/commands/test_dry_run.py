@@ -70,7 +70,7 @@ def test_dry_run_of_what_cannot_run(config):
     ("overrides", "words"),
     [
         (["steps=30", "parallel.fuse=4"], ["steps=30 is not a multiple", "set steps=28 or 32, or"]),
-        (["steps=3", "parallel.fuse=4"], ["say steps=4, or"]),
+        (["steps=3", "parallel.fuse=4"], ["set steps=4, or"]),
         (["metrics.every=10", "metrics.names=fid"], ["no metric 'fid': there are frechet"]),
         (["checkpoint.best=frechet"], ["checkpoint.best=frechet is never measured: set metrics.every"]),
         (["metrics.every=3", "steps=20", "parallel.fuse=2"], ["metrics.every=3 is not a multiple"]),

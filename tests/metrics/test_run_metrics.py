@@ -122,7 +122,7 @@ def test_numbers_measured_otherwise_are_not_compared(tmp_path):
         ),
         (["checkpoint.best=frechet"], ["is never measured", "metrics.every"]),
         (["checkpoint.best=recall", "metrics.every=10"], ["is never measured", "prdc"]),
-        (["metrics.every=10", "parallel.fuse=4"], ["no multiple of parallel.fuse=4"]),
+        (["metrics.every=10", "parallel.fuse=4"], ["not a multiple of parallel.fuse=4"]),
     ],
 )
 def test_settings_that_cannot_be(config, tmp_path, overrides, words):
