@@ -48,9 +48,10 @@ lint: dev
 
 wheel: install
 	$(PIP) build
-	$(BIN)/python -m build --outdir dist .
-	rm -rf $(VENV)/wheel && $(BIN)/python -m venv $(VENV)/wheel
-	$(VENV)/wheel/bin/python -m pip install --quiet dist/*.whl
+	rm -rf $(VENV)/dist $(VENV)/wheel
+	$(BIN)/python -m build --outdir $(VENV)/dist .
+	$(BIN)/python -m venv $(VENV)/wheel
+	$(VENV)/wheel/bin/python -m pip install --quiet $(VENV)/dist/*.whl
 	cd $(VENV) && wheel/bin/gan-jax doctor
 
 install: $(VENV)/.installed

@@ -15,6 +15,7 @@ import optax
 from jax.core import Tracer
 
 from .augment import Augment, identity
+from .latents import Latent
 from .losses import Loss
 from .networks import accepted, init_network, sample_network
 from .penalties import Penalty, Term
@@ -57,7 +58,7 @@ class GAN:
     loss: Loss
     generator_tx: optax.GradientTransformation
     discriminator_tx: optax.GradientTransformation
-    latent: Callable[[Key], Latents]
+    latent: Latent
     generator_terms: tuple[GANTerm, ...] = ()
     discriminator_terms: tuple[GANTerm, ...] = ()
     augment: Augment = dataclasses.field(default_factory=identity)

@@ -1,3 +1,3 @@
 """Training: from a config and a workdir to a trained state, through any number of stops."""
 
-from .loop import train as train
+from .start import train as train

@@ -1,38 +1,30 @@
-"""A run: from a config and a workdir to a trained state, through any number of stops. Read `train` first.
+"""The loop of a run.
 
-The workdir contains `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `tensorboard/`, `samples/`,
-`checkpoints/` and, at the end, `samples.gif` and `report.html`. After a step, things are written in this order:
-the line of the log, the sample grid, the checkpoint, and metrics, which are then put into the checkpoint's
-manifest. So a process that is killed at any instant has written everything that comes before its newest
-checkpoint, or a resumed run writes it again.
-
-With several processes all run this, and process 0 alone touches the workdir (`gan_jax.runtime.hosts`).
+After a step, things are written in this order: the line of the log, the sample grid, the checkpoint, and metrics,
+which are then put into the checkpoint's manifest. So a process that is killed at any instant has written
+everything that comes before its newest checkpoint, or a resumed run writes it again.
 """
 
 import contextlib
 import functools
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import jax
 
-from .. import config as configs
-from ..config import Config
-from ..config.build import Allow
 from ..data.loader import Loader, read_all, resident_spec
 from ..errors import NonFiniteError
 from ..runtime.hosts import Hosts
 from ..runtime.startup_timings import Timings
-from ..step.meter import Carry, FirstBad, Reading, begin_read, read
+from ..step.meter import Carry, Reading, begin_read, read
 from ..types import PyTree
 from .due import due_after
-from .prepare import Prepared, prepare
+from .prepare import Prepared
 from .recorder import Recorder
 from .resume import check_record, elsewhere
-from .workdir import check_config, locked
+from .run_checkpoints import RunCheckpoints
 
 
 class StopRules(NamedTuple):
@@ -48,70 +40,22 @@ class StopRules(NamedTuple):
     deadline: float | None
 
 
-def train(
-    config: Config,
-    workdir: str | os.PathLike,
-    *,
-    allow: Allow = None,
-    stream: TextIO | None = None,
-    on_first_step: Callable[[dict[str, Any]], None] | None = None,
-    max_seconds: float | None = None,
-    stop: Callable[[], str | None] = lambda: None,
-) -> str | None:
-    """Trains `config` in `workdir` up to `config.steps`, from the newest good checkpoint there.
-
-    Args:
-        config: what to train.
-        workdir: where the run lives.
-        allow: top-level packages that names may come from besides gan_jax; None: any.
-        stream: where progress goes; None: standard error.
-        on_first_step: called once with the timings until the first step was done (`Timings.summary`), for which it
-            waits. A run that makes no step does not call it.
-        max_seconds: from this call. After them, the chunk in flight is the last. The run makes at least one chunk,
-            so that a run that is started again and again gets somewhere.
-        stop: returns why the run should save and stop, such as "SIGTERM came", or None. Asked before every chunk.
-
-    Returns:
-        The digest of the state; None if the run was stopped first: all is saved, and the same call goes on.
-
-    Raises:
-        UserError: something that the user can mend, in one sentence.
-        NonFiniteError: a loss, a gradient or a parameter is not finite.
-    """
-    configs.validate(config)
-    workdir, hosts, timings = Path(workdir), Hosts(), Timings()
-    stops = StopRules(stop, None if max_seconds is None else time.monotonic() + max_seconds)
-    timings.phase("imports")
-    with hosts.alive(), contextlib.ExitStack() as stack:
-
-        def claim_workdir() -> None:
-            stack.enter_context(locked(workdir))
-            check_config(workdir, config)
-
-        hosts.from_first(claim_workdir)
-        hosts.agree("config", configs.to_json(config))
-        prepared = prepare(config, hosts, timings, allow)
-        recorder = stack.enter_context(Recorder(prepared, workdir, hosts, allow, stream))
-        if hosts.count == 1 and (reason := stop()):  # several processes have to agree first
-            recorder.say(f"{reason} before the first step: the same command goes on")
-            return None
-        return _Run(prepared, recorder, hosts, timings, stops, on_first_step).run(workdir)
-
-
-class _Run:
+class Run:
     """The share of one process in a run."""
 
     def __init__(
         self,
         prepared: Prepared,
         recorder: Recorder,
+        checkpoints: RunCheckpoints,
         hosts: Hosts,
         timings: Timings,
         stops: StopRules,
         on_first_step: Callable[[dict[str, Any]], None] | None,
     ):
         self.config, self.placement, self.programs = prepared.config, prepared.placement, prepared.programs
-        self.prepared, self.recorder, self.hosts, self.timings = prepared, recorder, hosts, timings
+        self.prepared, self.recorder, self.checkpoints = prepared, recorder, checkpoints
+        self.hosts, self.timings = hosts, timings
         self.stops, self.on_first_step = stops, on_first_step
         self.stop_reason: str | None = None
         self.returned = 0  # how often the run went back to a checkpoint because a number was not finite
@@ -131,14 +75,14 @@ class _Run:
             steps = f"step {step} of {self.config.steps}"
             self.recorder.say(f"{self.stop_reason} at {steps}: all is saved, the same command goes on")
             return None
-        return self.recorder.finish(step, self.placement.fetch(carry))
+        return self.recorder.finish(step, carry)
 
     # -- how it starts
 
     def _start(self, workdir: Path) -> tuple[int, Carry, Mapping[str, Any]]:
         """Returns the step and the carry to begin with, restored or new, and the record of the checkpoint."""
         config, say = self.config, self.recorder.say
-        restored = self.recorder.restore()
+        restored = self.checkpoints.restore()
         step, record = (restored[0], restored[2]) if restored else (0, {})
         if restored is not None:
             check_record(record, config, self.prepared.fingerprint)
@@ -172,9 +116,9 @@ class _Run:
         allowed = self.config.health.returns
         if self.returned >= allowed:
             raise failure
-        step, carry, record = self.recorder.restore(grid=True) or (0, self._new_carry(), {})
+        step, carry, record = self.checkpoints.restore(grid=True) or (0, self._new_carry(), {})
         self.returned += 1
-        self.recorder.forget_after(step)
+        self.checkpoints.forget_after(step)
         what = str(failure).partition(":")[0]  # the rest is advice for a run that has ended
         self.recorder.say(f"{what}\nback at step {step} with fresh latents ({self.returned} of {allowed} times)")
         key = jax.random.fold_in(self.programs.key, self.returned)
@@ -187,17 +131,17 @@ class _Run:
     def _train_from(self, step: int, carry: Carry) -> tuple[int, Carry]:
         """Trains from `step` to the last step, or to where the run is stopped, and saves everything."""
         if step == 0:
-            self._draw(step, carry)
+            self.recorder.draw(step, carry)
         elif self.recorder.lacks_metrics(step):  # the process ended between the checkpoint and its metrics
             self._measure(step, carry)
         self.timings.phase("picture")
         first = step
         step, carry = self._steps(step, carry)
         if self.stop_reason is None:  # a run that is stopped has little time
-            self._draw(step, carry, new=step > first)
+            self.recorder.draw(step, carry, new=step > first)
         self.recorder.say_rest(step, read(carry.meter)[0])
         self._save(step, carry)
-        self.recorder.wait()
+        self.checkpoints.wait()
         return step, carry
 
     def _steps(self, step: int, carry: Carry) -> tuple[int, Carry]:
@@ -221,7 +165,7 @@ class _Run:
                 if last or due.grid or due.checkpoint or due.metrics:
                     reading = self._log(reading)
                 if due.grid and not last:
-                    self._draw(step, carry)
+                    self.recorder.draw(step, carry)
                 if due.metrics or (due.checkpoint and not last):
                     self._save(step, carry)
                 if due.metrics:
@@ -268,26 +212,20 @@ class _Run:
             step, finish = reading
             means, bad = finish()
             self.recorder.log(step, means)
-            self._check_finite(bad)
-
-    def _check_finite(self, bad: FirstBad | None) -> None:
-        if bad is not None:
-            raise NonFiniteError(self.recorder.nonfinite_message(*bad))
-
-    def _draw(self, step: int, carry: Carry, new: bool = True) -> None:
-        self.recorder.draw(step, self.placement.fetch(carry.state.ema), new)
+            self.checkpoints.check_finite(bad)
 
     def _measure(self, step: int, carry: Carry) -> None:
         """Measures after a checkpoint of the same step was saved, so nothing is lost if measuring fails."""
-        self.recorder.measure(step, self.placement.fetch(carry.state.ema))
+        self.recorder.measure(step, carry)
         self._save(step, carry)
 
     def _save(self, step: int, carry: Carry) -> None:
         """Saves a checkpoint, if everything that it would contain is finite."""
-        self._check_finite(read(carry.meter)[1])
+        self.checkpoints.check_finite(read(carry.meter)[1])
         due = due_after(self.config, step)
         undisturbed = step == 0 or due.checkpoint or due.metrics
-        self.recorder.save(step, self.placement.fetch(carry), grid=undisturbed, returned=self.returned)
+        metrics = self.recorder.measured(step)
+        self.checkpoints.save(step, carry, grid=undisturbed, returned=self.returned, **metrics)
 
 
 def _only_the_batch_is_sent(applies: bool) -> contextlib.AbstractContextManager:

@@ -1,4 +1,4 @@
-"""What a run leaves in its workdir: log, sample grids, checkpoints, metrics and the page.
+"""What a run shows: log, sample grids, metrics and the page.
 
 All processes of a run call the recorder at the same time, and process 0 alone writes.
 """
@@ -8,21 +8,16 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Self, TextIO
+from typing import Concatenate, ParamSpec, TextIO
 
-import jax
-
-from ..checkpoint import Checkpoints, Restored
 from ..checkpoint.digest import leaf_digests, state_digest
 from ..config.build import Allow
-from ..metrics.measures import best_by
-from ..pytree import named_leaves
 from ..report.page import page
 from ..report.sample_grids import SampleGrids
 from ..report.writer import Writer, rewind
 from ..runtime.hosts import Hosts
 from ..step.meter import Carry
-from ..types import PyTree, Variables
+from ..types import Variables
 from .due import due_after
 from .health import Health
 from .periodic_evaluation import PeriodicEvaluation
@@ -46,7 +41,7 @@ def _in_process_0(
 
 
 class Recorder:
-    """The workdir of one run. A context manager.
+    """Prints and writes what one run shows.
 
     Args:
         prepared: the run.
@@ -69,23 +64,7 @@ class Recorder:
         self._grids = SampleGrids(workdir, programs.sampler, source, config.sample.count)
         self._evaluation = PeriodicEvaluation(config, workdir, programs.metrics_sampler, source, allow)
         self._health = Health(prepared.gan.loss, source) if config.health.warn else None
-        self._stack = contextlib.ExitStack()
         self._writer: Writer | None = None
-
-    @functools.cached_property
-    def _checkpoints(self) -> Checkpoints:
-        """Opened when it is first needed: a run that cannot start leaves the workdir as it was."""
-        keep, best = self._config.checkpoint.keep, best_by(self._config.checkpoint.best)
-        grid = self._config.health.returns > 0
-        return self._stack.enter_context(
-            Checkpoints(self._workdir / "checkpoints", keep=keep, best=best, grid=grid)
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*error)  # pyright: ignore[reportArgumentType]
 
     @_in_process_0
     def say(self, text: str) -> None:
@@ -94,81 +73,6 @@ class Recorder:
             self._writer.message(text)
         else:
             print(text, file=self._stream, flush=True)
-
-    # -- checkpoints
-
-    def restore(self, grid: bool = False) -> tuple[int, Carry, dict] | None:
-        """Restores the newest good checkpoint: its step, the carry on the devices, and the record.
-
-        Process 0 reads and verifies it, and sends it to the others.
-
-        Args:
-            grid: take the newest of those that an undisturbed run has too.
-
-        Returns:
-            None if there is no checkpoint.
-        """
-        placement = self._prepared.placement
-        shapes = placement.shapes(self._prepared.programs.shapes)
-        if self._hosts.count == 1:
-            restored = self._read(shapes, grid)
-            return None if restored is None else (restored.step, restored.state, restored.record)
-        leaves: dict[str, PyTree] = {}
-
-        def read() -> list | None:
-            restored = self._read(placement.on_host(shapes), grid)
-            if restored is None:
-                return None
-            leaves.update(named_leaves(restored.state))
-            return [restored.step, restored.record]
-
-        found = self._hosts.from_first(read)
-        if found is None:
-            return None
-        arrays = self._hosts.arrays_from_first(leaves, named_leaves(shapes))
-        carry = jax.tree.unflatten(jax.tree.structure(shapes), list(arrays.values()))
-        return found[0], placement.put_state(carry, shapes), found[1]
-
-    def _read(self, target: PyTree, grid: bool) -> Restored | None:
-        exists = (self._workdir / "checkpoints").is_dir()
-        restored = self._checkpoints.restore(target, grid=grid) if exists else None
-        for step, reason in restored.passed_over if restored else ():
-            self.say(f"checkpoint {step} is passed over: {reason}")
-        return restored
-
-    def save(self, step: int, carry: Carry, **record: object) -> None:
-        """Starts to save a checkpoint.
-
-        Args:
-            step: number of steps done.
-            carry: on the host.
-            record: added to the checkpoint's record.
-        """
-        more = {**self._prepared.record, **record, **self._evaluation.measured(step)}
-        self._hosts.from_first(lambda: self._checkpoints.save(step, carry, more))
-
-    def wait(self) -> None:
-        """Waits until the checkpoint under way is complete."""
-        self._hosts.from_first(lambda: self._checkpoints.wait())
-
-    def forget_after(self, step: int) -> None:
-        """Deletes the checkpoints of later steps."""
-        self._hosts.from_first(lambda: self._checkpoints.forget(step))
-
-    def nonfinite_message(self, step: int, metric: str) -> str:
-        """Returns the sentence for a metric that is not finite: where, and which checkpoint is left."""
-
-        def message() -> str:
-            checkpoints = self._checkpoints
-            checkpoints.wait()
-            good = next((s for s in reversed(checkpoints.steps()) if checkpoints.verify(s) is None), None)
-            where = "there is no checkpoint yet" if good is None else f"the last good checkpoint is step {good}"
-            return (
-                f"{metric} is not finite at step {step}; {where}: lower the learning rates, or raise the "
-                "discriminator's penalty, in another --workdir"
-            )
-
-        return self._hosts.from_first(message)
 
     # -- the log, sample grids and metrics
 
@@ -219,15 +123,19 @@ class Recorder:
             losses = f"G {means['loss/generator']:.2f} D {means['loss/discriminator']:.2f}"
             self.say(f"step {step}: loss {losses} since the last line")
 
-    @_in_process_0
-    def draw(self, step: int, variables: Variables, new: bool = True) -> None:
+    def draw(self, step: int, carry: Carry, new: bool = True) -> None:
         """Draws the sample grid after `step` steps. `new` is False if it was drawn before."""
+        self._draw(step, self._prepared.placement.fetch(carry.state.ema), new)
+
+    @_in_process_0
+    def _draw(self, step: int, variables: Variables, new: bool) -> None:
         samples = self._grids.draw(step, variables, self._log, new)
         if new and step and self._config.sample.truncation == 1.0:
             self._warn(self._health and self._health.samples(samples))
 
-    def measure(self, step: int, variables: Variables) -> None:
+    def measure(self, step: int, carry: Carry) -> None:
         """Measures how good the samples are: a line for each metric, and numbers for the step's checkpoint."""
+        variables = self._prepared.placement.fetch(carry.state.ema)
 
         def measure() -> None:
             records = self._evaluation(step, variables)
@@ -243,6 +151,10 @@ class Recorder:
             lambda: not self._evaluation.measured(step)
         )
 
+    def measured(self, step: int) -> dict[str, object]:
+        """Returns what the checkpoint of this step keeps of its metrics, in process 0; empty in the others."""
+        return self._evaluation.measured(step)
+
     def _warn(self, text: str | None) -> None:
         if text:
             self.say(text)
@@ -251,11 +163,12 @@ class Recorder:
 
     def finish(self, step: int, carry: Carry) -> str:
         """Writes the GIF and the page, says what to look at, and returns the digest of the state."""
+        state = self._prepared.placement.fetch(carry.state)
 
         def finish() -> str:
             paths = [self._grids.path(step), *(self._grids.gif() if self._config.sample.gif else [])]
             paths.append(page(self._workdir))
-            digest = state_digest(leaf_digests(carry.state))
+            digest = state_digest(leaf_digests(state))
             lines = "".join(f"  {path}\n" for path in paths)
             self.say(f"look at:\n{lines}step {step}, state digest {digest}")
             return digest

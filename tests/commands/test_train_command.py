@@ -115,7 +115,8 @@ def test_overrides_may_stand_after_options(config, tmp_path):
 def test_the_time_is_up(config, trained, tmp_path, monkeypatch):
     """The chunk in flight is the last; all is saved, and the same command ends as if it had never stopped."""
     workdir, clock = tmp_path / "run", iter([0.0, 1.0, 2.0, 99.0])
-    monkeypatch.setattr("gan_jax.train.loop.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    for module in ("start", "loop"):
+        monkeypatch.setattr(f"gan_jax.train.{module}.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr("gan_jax.runtime.startup_timings.process_age", lambda: 0.0)
     stopped = call("train", config, "steps=20", "--workdir", workdir, "--max-time", "50s")
     assert stopped.code == 75, stopped.err

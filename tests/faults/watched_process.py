@@ -16,7 +16,7 @@ import runs
 from gan_jax.checkpoint.manifest import MANIFEST
 
 STEPS = 12
-STEP_PROGRAM = "jit__unnamed_function"  # the step's program in the cache has a name that begins so
+STEP_PROGRAM = "jit_program-"  # the step's program in the cache has a name that begins so
 
 
 class Process:

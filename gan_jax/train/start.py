@@ -1,0 +1,76 @@
+"""`train`: from a config and a workdir to a trained state, through any number of stops. Read this first, then
+`loop.py`.
+
+The workdir contains `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `tensorboard/`, `samples/`,
+`checkpoints/` and, at the end, `samples.gif` and `report.html`. With several processes all run this, and process 0
+alone touches the workdir (`gan_jax.runtime.hosts`).
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from .. import config as configs
+from ..config import Config
+from ..config.build import Allow
+from ..runtime.hosts import Hosts
+from ..runtime.startup_timings import Timings
+from .loop import Run, StopRules
+from .prepare import prepare
+from .recorder import Recorder
+from .run_checkpoints import RunCheckpoints
+from .workdir import check_config, locked
+
+
+def train(
+    config: Config,
+    workdir: str | os.PathLike,
+    *,
+    allow: Allow = None,
+    stream: TextIO | None = None,
+    on_first_step: Callable[[dict[str, Any]], None] | None = None,
+    max_seconds: float | None = None,
+    stop: Callable[[], str | None] = lambda: None,
+) -> str | None:
+    """Trains `config` in `workdir` up to `config.steps`, from the newest good checkpoint there.
+
+    Args:
+        config: what to train.
+        workdir: where the run lives.
+        allow: top-level packages that names may come from besides gan_jax; None: any.
+        stream: where progress goes; None: standard error.
+        on_first_step: called once with the timings until the first step was done (`Timings.summary`), for which it
+            waits. A run that makes no step does not call it.
+        max_seconds: from this call. After them, the chunk in flight is the last. The run makes at least one chunk,
+            so that a run that is started again and again gets somewhere.
+        stop: returns why the run should save and stop, such as "SIGTERM came", or None. Asked before every chunk.
+
+    Returns:
+        The digest of the state; None if the run was stopped first: all is saved, and the same call goes on.
+
+    Raises:
+        UserError: something that the user can mend, in one sentence.
+        NonFiniteError: a loss, a gradient or a parameter is not finite.
+    """
+    configs.validate(config)
+    workdir, hosts, timings = Path(workdir), Hosts(), Timings()
+    stops = StopRules(stop, None if max_seconds is None else time.monotonic() + max_seconds)
+    timings.phase("imports")
+    with hosts.alive(), contextlib.ExitStack() as stack:
+
+        def claim_workdir() -> None:
+            stack.enter_context(locked(workdir))
+            check_config(workdir, config)
+
+        hosts.from_first(claim_workdir)
+        hosts.agree("config", configs.to_json(config))
+        prepared = prepare(config, hosts, timings, allow)
+        recorder = Recorder(prepared, workdir, hosts, allow, stream)
+        checkpoints = stack.enter_context(RunCheckpoints(prepared, workdir, hosts, recorder.say))
+        if hosts.count == 1 and (reason := stop()):  # several processes have to agree first
+            recorder.say(f"{reason} before the first step: the same command goes on")
+            return None
+        return Run(prepared, recorder, checkpoints, hosts, timings, stops, on_first_step).run(workdir)
