@@ -6,12 +6,12 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from states import assert_same, make_state, save_all
 
 from devices import run_python
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.checkpoint.manifest import read_manifest, write_manifest
 from gan_jax.errors import NonFiniteError, UserError
+from states import assert_same, make_state, save_all
 
 
 def test_a_damaged_checkpoint_does_not_count_as_kept(tmp_path):

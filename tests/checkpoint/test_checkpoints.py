@@ -8,12 +8,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from absl import logging as absl_logging
-from states import abstract, assert_same, make_state, save_all
 
 from devices import run_python
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.checkpoint.digest import leaf_digests, state_digest
 from gan_jax.errors import UserError
+from states import abstract, assert_same, make_state, save_all
 
 
 def test_bits_types_and_structure_are_restored(tmp_path):

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_config import SPEC, tiny
 
 import gan_jax
 import gan_jax.train
@@ -16,6 +15,7 @@ from gan_jax.config import Call, Config, Data, Term, override
 from gan_jax.config.build import SampleSpec, batch_spec, make_gan, make_source
 from gan_jax.errors import UserError
 from gan_jax.models import dcgan, mlp
+from tiny_config import SPEC, tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from tiny_config import tiny
 
 import gan_jax
 import gan_jax.train
@@ -18,6 +17,7 @@ from gan_jax import config as configs
 from gan_jax.config import Call, Config, Data, Log
 from gan_jax.config.build import SampleSpec, make_gan
 from gan_jax.runtime.sampler import Sampler
+from tiny_config import tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

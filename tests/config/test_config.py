@@ -4,10 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from trial import CONFIG, error_of
 
 from gan_jax import config as configs
 from gan_jax.config import Call, Config, Term, load, override
+from trial import CONFIG, error_of
 
 # ---- JSON and text
 

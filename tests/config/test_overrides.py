@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from trial import CONFIG, error_of
 
 from gan_jax.config import Call, override
+from trial import CONFIG, error_of
 
 PENALTY = "discriminator_terms.1.penalty."
 

@@ -1,12 +1,12 @@
 """Tests `Call`, and how `resolve` finds the function or the class that a name means."""
 
 import pytest
-from trial import error_of
 
 from gan_jax import config as configs
 from gan_jax.config import HOMES, Call, resolve
 from gan_jax.config.resolve import keywords
 from gan_jax.errors import UserError
+from trial import error_of
 
 
 def test_call_is_a_value():

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_stylegan2 import GENERATOR, KEY, KEYS, LABELS, LATENTS, SMALL, init, noisy_variables, shapes
 
 import gan_jax
 from devices import run_json
 from gan_jax.models import stylegan2
 from gan_jax.models.layers import equalized
 from gan_jax.ops import modulated_conv
+from small_stylegan2 import GENERATOR, KEY, KEYS, LABELS, LATENTS, SMALL, init, noisy_variables, shapes
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

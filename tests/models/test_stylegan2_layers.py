@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_stylegan2 import KEY, init
 
 from gan_jax.models.layers import equalized, styled
 from gan_jax.ops import modulated_conv
+from small_stylegan2 import KEY, init
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_stylegan2 import GENERATOR, KEYS, LABELS, LATENTS, SMALL, init, noisy_variables
 
 from gan_jax.models import stylegan2
 from gan_jax.models.layers import styled
+from small_stylegan2 import GENERATOR, KEYS, LABELS, LATENTS, SMALL, init, noisy_variables
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivatives import compare
 from jax import lax
 
 import gan_jax
+from derivatives import compare
 from gan_jax.models import dcgan
 from gan_jax.ops import compiler_options, conv, conv_transpose
 

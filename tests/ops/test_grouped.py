@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivatives import compare
 from jax import lax
-from test_conv import convolutions, naive
 
+from derivatives import compare
 from gan_jax.ops import FORMULATIONS, compiler_options, grouped_conv
 from gan_jax.ops.backend import formulations
+from test_conv import convolutions, naive
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

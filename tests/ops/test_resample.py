@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivatives import compare
 from jax import lax
 
+from derivatives import compare
 from gan_jax.ops import FORMULATIONS, downsample, filter2d, upsample
 from gan_jax.ops.backend import formulations
 

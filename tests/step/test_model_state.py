@@ -5,11 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import pytest
-from by_hand import LR_D, close, latents_by_hand
 from flax import linen as nn
 
 import games
 import gan_jax
+from by_hand import LR_D, close, latents_by_hand
 from gan_jax.models import mlp, stylegan2
 from gan_jax.step import mixes_samples
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from by_hand import LR_D, LR_G, close, latents_by_hand
 
 import games
 import gan_jax
+from by_hand import LR_D, LR_G, close, latents_by_hand
 from gan_jax.models import dcgan
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -8,7 +8,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from undisturbed import assert_undisturbed, pictures
 
 import runs
 from devices import run_python
@@ -16,6 +15,7 @@ from gan_jax.checkpoint import Checkpoints
 from gan_jax.data.loader import Loader
 from gan_jax.runtime.preemption import Preemption
 from runs import call, rows, spawn
+from undisturbed import assert_undisturbed, pictures
 
 pytestmark = [
     pytest.mark.usefixtures("programs"),

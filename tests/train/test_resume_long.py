@@ -4,10 +4,10 @@ import fcntl
 import signal
 
 import pytest
-from undisturbed import assert_undisturbed
 
 import runs
 from runs import call, spawn
+from undisturbed import assert_undisturbed
 
 pytestmark = [
     pytest.mark.usefixtures("programs"),
