@@ -96,13 +96,13 @@ def broken(how):
 def main(optimised):
     """Prints every comparison as JSON."""
     jax.config.update("jax_disable_most_optimizations", not optimised)
-    found = {"games": {}, "first gradient": {}, "broken": {}}
+    found = {"gans": {}, "first gradient": {}, "broken": {}}
     for name, keywords in GAMES.items():
         gan = make(**keywords)
         reference = run(gan, "jit")
         compared = {mode: difference(run(gan, mode), reference) for mode in MODES[1:]}
         compared["moved"] = difference(reference.ema["params"], on_host(start(gan)).ema["params"])
-        found["games"][name] = compared
+        found["gans"][name] = compared
         if name == "batch norm":
             for how in BREAKS:
                 with broken(how):
@@ -127,8 +127,8 @@ def found(request):
 @pytest.mark.parametrize("mode", MODES[1:])
 @pytest.mark.parametrize("name", GAMES)
 def test_every_mode_is_the_same_step(found, name, mode):
-    assert found["games"][name]["moved"] > 1e-2  # else agreement would mean nothing
-    assert found["games"][name][mode] <= TOLERANCE
+    assert found["gans"][name]["moved"] > 1e-2  # else agreement would mean nothing
+    assert found["gans"][name][mode] <= TOLERANCE
 
 
 @pytest.mark.parametrize("how", BREAKS)

@@ -8,9 +8,9 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 
-import games
 import gan_jax
-from games import LATENT, SHAPE, WIDTH
+import small_gan
+from small_gan import LATENT, SHAPE, WIDTH
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -113,7 +113,7 @@ def squeeze(x):
 
 
 KINDS = {
-    "hand": (games.Generator(), games.Discriminator(), lambda params, weights: weights),
+    "hand": (small_gan.Generator(), small_gan.Discriminator(), lambda params, weights: weights),
     "linen": (LinenGenerator(), LinenDiscriminator(), load_linen),
     "nnx": (
         NNX(lambda rngs: NNXPlayer(LATENT, 4, rngs), to_image),
@@ -126,27 +126,27 @@ KINDS = {
         load_equinox,
     ),
 }
-BATCH = games.batches(8)
+BATCH = small_gan.batches(8)
 
 
 @pytest.fixture(scope="module")
 def by_hand():
-    gan = games.make(discriminator_terms=(gan_jax.Term(0.5, gan_jax.penalties.r1()),))
+    gan = small_gan.make(discriminator_terms=(gan_jax.Term(0.5, gan_jax.penalties.r1()),))
     weights = gan_jax.init(gan, jax.random.key(5), BATCH)
-    return weights, games.play(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, weights))[1]
+    return weights, small_gan.train(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, weights))[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_network_plays_the_same_game(kind, by_hand):
     weights, expected = by_hand
     generator, discriminator, load = KINDS[kind]
-    gan = games.make(
+    gan = small_gan.make(
         generator=generator,
         discriminator=discriminator,
         discriminator_terms=(gan_jax.Term(0.5, gan_jax.penalties.r1()),),
     )
     state = gan_jax.init(gan, weights.key, BATCH)
-    _, own = games.play(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, state))
+    _, own = small_gan.train(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, state))
     assert all(np.isfinite(value) for metrics in own for value in metrics.values())
 
     def with_weights(player, weights):
@@ -157,7 +157,7 @@ def test_every_kind_of_network_plays_the_same_game(kind, by_hand):
         generator=with_weights(state.generator, weights.generator.params),
         discriminator=with_weights(state.discriminator, weights.discriminator.params),
     )
-    _, metrics = games.play(gan, BATCH, steps=3, state=state)
+    _, metrics = small_gan.train(gan, BATCH, steps=3, state=state)
     for ours, theirs in zip(metrics, expected):
         assert ours.keys() == theirs.keys()
         for name in ours:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-import games
 import gan_jax
-from games import LATENT, SHAPE
+import small_gan
 from gan_jax.models.layers import Dense, SpectralNormed
+from small_gan import LATENT, SHAPE
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
-BATCH = games.batches(8)
+BATCH = small_gan.batches(8)
 
 
 # Keywords.
@@ -34,11 +34,13 @@ class Recording:
 
 
 def test_networks_get_what_they_name():
-    gan = games.make(generator=Recording(games.Generator()), discriminator=Recording(games.Discriminator()))
-    batch = games.batches(8, label=True)
+    gan = small_gan.make(
+        generator=Recording(small_gan.Generator()), discriminator=Recording(small_gan.Discriminator())
+    )
+    batch = small_gan.batches(8, label=True)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     gan.generator.seen.clear()
-    games.play(gan, batch, state=state)
+    small_gan.train(gan, batch, state=state)
     # A network without state gets no `mutable`, because with it a network returns a pair.
     assert set(gan.generator.seen) == {((8,), (8,), True, None, None)}
     assert set(gan.discriminator.seen) == {((8,), (8,), True, None, None)}
@@ -47,13 +49,13 @@ def test_networks_get_what_they_name():
 
 
 def test_a_network_with_any_keyword_gets_all():
-    class Open(games.Generator):
+    class Open(small_gan.Generator):
         def apply(self, variables, latents, **keywords):
             self.seen = keywords
             return super().apply(variables, latents)
 
-    gan = games.make(generator=Open())
-    games.play(gan, BATCH)
+    gan = small_gan.make(generator=Open())
+    small_gan.train(gan, BATCH)
     assert {"label", "train", "axis_name", "keys"} <= set(gan.generator.seen)
 
 
@@ -74,15 +76,15 @@ def test_labels_reach_both_networks():
 
     batch = {"image": jnp.zeros((4, *SHAPE)), "label": jnp.asarray([0, 1, 2, 5])}
     players = {"generator": LabelImage(), "discriminator": LabelLogit(), "loss": gan_jax.losses.wasserstein()}
-    _, (metrics,) = games.play(games.make(**players), batch)
+    _, (metrics,) = small_gan.train(small_gan.make(**players), batch)
     assert metrics["logits/real"] == 20  # 10 times the mean label; the images are 0
     assert metrics["logits/fake"] == 22
-    _, (metrics,) = games.play(games.make(**players, fake_labels=lambda key: jnp.asarray(3)), batch)
+    _, (metrics,) = small_gan.train(small_gan.make(**players, fake_labels=lambda key: jnp.asarray(3)), batch)
     assert metrics["logits/real"] == 20
     assert metrics["logits/fake"] == 33
 
 
-class Noisy(games.Generator):
+class Noisy(small_gan.Generator):
     """A generator that draws noise inside the network, with one key per sample."""
 
     def apply(self, variables, latents, keys):
@@ -92,9 +94,9 @@ class Noisy(games.Generator):
 
 @pytest.mark.parametrize("share", [True, False])
 def test_noise_does_not_depend_on_how_the_batch_is_split(share):
-    batch = games.batches(8) if share else games.batches(2, 8)
-    whole, first = games.play(games.make(generator=Noisy(), share_latents=share), batch)
-    parts, second = games.play(games.make(generator=Noisy(), share_latents=share, microbatches=4), batch)
+    batch = small_gan.batches(8) if share else small_gan.batches(2, 8)
+    whole, first = small_gan.train(small_gan.make(generator=Noisy(), share_latents=share), batch)
+    parts, second = small_gan.train(small_gan.make(generator=Noisy(), share_latents=share, microbatches=4), batch)
     for name, value in first[0].items():
         np.testing.assert_allclose(second[0][name], value, rtol=1e-5, atol=1e-7, err_msg=name)
     jax.tree.map(
@@ -105,13 +107,13 @@ def test_noise_does_not_depend_on_how_the_batch_is_split(share):
 
 
 def test_noise_is_there():
-    _, (noisy,) = games.play(games.make(generator=Noisy()), BATCH)
-    _, (plain,) = games.play(games.make(), BATCH)
+    _, (noisy,) = small_gan.train(small_gan.make(generator=Noisy()), BATCH)
+    _, (plain,) = small_gan.train(small_gan.make(), BATCH)
     assert abs(plain["logits/fake"] - noisy["logits/fake"]) > 1e-4
 
 
 def test_sampler_gives_each_sample_a_key_of_its_own():
-    gan = games.make(generator=Noisy())
+    gan = small_gan.make(generator=Noisy())
     state = gan_jax.init(gan, jax.random.key(0), BATCH)
     sample = gan_jax.make_sampler(gan)
     latents = jnp.zeros((6, LATENT))
@@ -121,23 +123,24 @@ def test_sampler_gives_each_sample_a_key_of_its_own():
         images[:2], sample(state.ema, latents[:2], key=jax.random.key(1)), rtol=1e-6
     )  # a sample does not depend on how many follow it
     np.testing.assert_array_equal(
-        gan_jax.make_sampler(games.make())(state.ema, latents), games.generate(state.ema["params"], latents)
+        gan_jax.make_sampler(small_gan.make())(state.ema, latents),
+        small_gan.generate(state.ema["params"], latents),
     )
 
 
 def test_truncation_needs_a_generator_that_defines_one():
-    sample = gan_jax.make_sampler(games.make())
-    variables = games.Generator().init(jax.random.key(0), jnp.zeros((1, LATENT)))
+    sample = gan_jax.make_sampler(small_gan.make())
+    variables = small_gan.Generator().init(jax.random.key(0), jnp.zeros((1, LATENT)))
     with pytest.raises(ValueError, match=r"truncation=0.5, but Generator has none"):
         sample(variables, jnp.zeros((1, LATENT)), truncation=0.5)
 
-    class Truncated(games.Generator):
+    class Truncated(small_gan.Generator):
         def apply(self, variables, latents, truncation=1.0):
             return super().apply(variables, truncation * latents)
 
     latents = jnp.ones((2, LATENT))
     np.testing.assert_array_equal(
-        gan_jax.make_sampler(games.make(generator=Truncated()))(variables, latents, truncation=0.5),
+        gan_jax.make_sampler(small_gan.make(generator=Truncated()))(variables, latents, truncation=0.5),
         sample(variables, 0.5 * latents),
     )
 
@@ -169,16 +172,16 @@ class Iterating(Around, SpectralNormed):
 def test_spectral_norm_that_nothing_iterates_is_refused(network):
     name = type(network).__name__
     with pytest.raises(ValueError, match=f"{name} of test_networks has spectral norm, but no `refresh`.*Spectral"):
-        games.play(games.make(discriminator=network), BATCH)
+        small_gan.train(small_gan.make(discriminator=network), BATCH)
 
 
 def test_spectral_norm_is_iterated_through_a_wrapper():
-    gan = games.make(discriminator=Iterating(Normed()), discriminator_tx=gan_jax.optimizers.sgd(0.0))
+    gan = small_gan.make(discriminator=Iterating(Normed()), discriminator_tx=gan_jax.optimizers.sgd(0.0))
     state = gan_jax.init(gan, jax.random.key(0), BATCH)
     # The kernel has one output, so one iteration is exact from any start: u is 1 or -1.
     u = {"inner": {"logit": {"u": jnp.full(1, -0.3)}}}
     state = state.replace(discriminator=state.discriminator.replace(model_state={"spectral": u}))
-    after, _ = games.play(gan, BATCH, state=state)
+    after, _ = small_gan.train(gan, BATCH, state=state)
     (u,) = jax.tree.leaves(after.discriminator.model_state["spectral"])
     np.testing.assert_allclose(u, [-1.0], rtol=1e-6)
 
@@ -196,12 +199,12 @@ def test_a_network_without_params_is_refused(player):
             return variables[0]
 
     with pytest.raises(TypeError, match=r"Bare\.init must return a mapping with 'params'.*returned list"):
-        gan_jax.init(games.make(**{player: Bare()}), jax.random.key(0), BATCH)
+        gan_jax.init(small_gan.make(**{player: Bare()}), jax.random.key(0), BATCH)
 
 
 def test_a_generator_of_the_wrong_shape_is_refused():
     with pytest.raises(ValueError, match=r"samples of shape \(2, 2, 1\), but the batch's are \(3, 3, 1\)"):
-        gan_jax.init(games.make(), jax.random.key(0), {"image": jnp.zeros((4, 3, 3, 1))})
+        gan_jax.init(small_gan.make(), jax.random.key(0), {"image": jnp.zeros((4, 3, 3, 1))})
 
 
 @pytest.mark.parametrize(
@@ -218,12 +221,12 @@ def test_a_generator_of_the_wrong_shape_is_refused():
 )
 def test_a_game_that_makes_no_sense_is_refused(keywords, message):
     with pytest.raises(ValueError, match=message):
-        games.make(**keywords)
+        small_gan.make(**keywords)
 
 
 def test_init_reads_shapes_only():
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), BATCH)
-    gan, key = games.make(), jax.random.key(0)
+    gan, key = small_gan.make(), jax.random.key(0)
     jax.tree.map(
         np.testing.assert_array_equal,
         gan_jax.init(gan, key, shapes).generator,
@@ -237,7 +240,7 @@ def test_init_reads_shapes_only():
 
 def test_a_population_is_a_vmap_over_games_built_from_traced_numbers():
     def run(rates, weight):
-        gan = games.make(
+        gan = small_gan.make(
             generator_tx=gan_jax.optimizers.sgd(rates[0]),
             discriminator_tx=gan_jax.optimizers.adam(rates[1]),
             discriminator_terms=(gan_jax.Term(weight, gan_jax.penalties.r1()),),

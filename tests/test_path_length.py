@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import games
 import gan_jax
+import small_gan
 from devices import run_json
 from gan_jax import networks, penalties
 from gan_jax.models import dcgan, stylegan2
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
 
 B, L, W, SHAPE = 6, 3, 4, (2, 2, 1)
 draw = np.random.default_rng(0)
-LATENTS = draw.normal(size=(B, games.LATENT))
-PARAMS = {"mapping": draw.normal(size=(games.LATENT, W)), "images": draw.normal(size=(L, W, 4))}
+LATENTS = draw.normal(size=(B, small_gan.LATENT))
+PARAMS = {"mapping": draw.normal(size=(small_gan.LATENT, W)), "images": draw.normal(size=(L, W, 4))}
 KEYS = jax.random.split(jax.random.key(0), B)
 REAL = Samples(jnp.zeros((B, *SHAPE)), None, KEYS)
 
@@ -115,7 +115,7 @@ def test_devices_that_would_take_other_samples_than_one():
 
 def game(generator, every=1, **keywords):
     entries = (gan_jax.Term(2.0, penalties.path_length(decay=0.1), every),)
-    return games.make(generator=generator, generator_terms=entries, **keywords)
+    return small_gan.make(generator=generator, generator_terms=entries, **keywords)
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -123,8 +123,8 @@ def test_in_a_game_it_moves_only_what_makes_images(share):
     """The loss is zero, so only the penalty moves parameters, and only on the steps on which it is computed."""
     silent = gan_jax.Loss(lambda real, fake: 0.0 * jnp.sum(fake), lambda real, fake: 0.0 * jnp.sum(fake))
     gan = game(Linear(), 2, loss=silent, share_latents=share, generator_tx=gan_jax.optimizers.sgd(0.01))
-    batch = games.batches(B) if share else games.batches(2, B)
-    state, history = games.play(gan, batch, steps=1)
+    batch = small_gan.batches(B) if share else small_gan.batches(2, B)
+    state, history = small_gan.train(gan, batch, steps=1)
     (a,) = state.generator.penalties
     assert a > 0
     assert history[0]["penalty/path_length"] > 0
@@ -132,15 +132,15 @@ def test_in_a_game_it_moves_only_what_makes_images(share):
     moved = np.asarray(state.generator.params["images"])
     assert np.abs(moved - PARAMS["images"]).max() > 1e-4
     kept = float(a)
-    state, history = games.play(gan, batch, steps=1, state=state)
+    state, history = small_gan.train(gan, batch, steps=1, state=state)
     assert history[0]["applied/path_length"] == 0
     np.testing.assert_allclose(state.generator.params["images"], moved, rtol=1e-6)
     np.testing.assert_allclose(state.generator.penalties[0], kept, rtol=1e-7)
 
 
 def test_a_generator_without_a_mapping_is_refused():
-    with pytest.raises(ValueError, match="Generator of games has no method 'mapping'"):
-        games.play(game(games.Generator()), games.batches(B))
+    with pytest.raises(ValueError, match="Generator of small_gan has no method 'mapping'"):
+        small_gan.train(game(small_gan.Generator()), small_gan.batches(B))
     with pytest.raises(ValueError, match=r"Generator of gan_jax\.models\.dcgan has no method 'mapping'"):
         networks.accepted(dcgan.Generator((8, 8, 1)), "apply", {"method": "mapping"})
 
@@ -171,10 +171,10 @@ def test_axis_name_is_given_to_a_penalty_that_wants_it():
 DEVICES = """
 import json
 import jax, jax.numpy as jnp, numpy as np
-import gan_jax, games, test_path_length as t
+import gan_jax, small_gan, test_path_length as t
 
 jax.config.update("jax_disable_most_optimizations", True)
-gan, batch = t.game(t.Linear(), 2), games.batches(4)
+gan, batch = t.game(t.Linear(), 2), small_gan.batches(4)
 states = []
 for axis in (None, "i"):
     step = gan_jax.make_train_step(gan, axis_name=axis)

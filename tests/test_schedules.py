@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-import games
 import gan_jax
+import small_gan
 from gan_jax import optimizers, schedules
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
@@ -60,13 +60,13 @@ class Constant:
 
     def init(self, key, latents):
         state = {"batch_stats": {"n": jnp.zeros(())}, "spectral": {"u": jnp.zeros(())}}
-        return {"params": jnp.zeros(games.SHAPE), **state}
+        return {"params": jnp.zeros(small_gan.SHAPE), **state}
 
     def refresh(self, variables):
         return variables
 
     def apply(self, variables, latents, train, mutable=()):
-        image = jnp.broadcast_to(variables["params"], (latents.shape[0], *games.SHAPE))
+        image = jnp.broadcast_to(variables["params"], (latents.shape[0], *small_gan.SHAPE))
         changed = {name: jax.tree.map(lambda x: x + 1, variables[name]) for name in mutable}
         return (image, changed) if mutable else image
 
@@ -85,7 +85,7 @@ class Sum:
 def test_moving_average(ramp_up):
     """After step t the parameters are 0.1 t, so the moving average is a sum with known weights."""
     batch_size, half_life, steps = 4, 10.0, 6
-    gan = games.make(
+    gan = small_gan.make(
         generator=Constant(),
         discriminator=Sum(),
         loss=gan_jax.losses.wasserstein(),
@@ -93,7 +93,7 @@ def test_moving_average(ramp_up):
         discriminator_tx=optimizers.sgd(0.0),
         ema=schedules.half_life(half_life, ramp_up),
     )
-    state, _ = games.play(gan, games.batches(batch_size), steps)
+    state, _ = small_gan.train(gan, small_gan.batches(batch_size), steps)
     keep = []
     for t in range(steps):
         current = half_life if ramp_up is None else min(half_life, ramp_up * t * batch_size)
@@ -109,20 +109,20 @@ def test_moving_average(ramp_up):
 
 
 def test_moving_average_starts_as_the_generator():
-    gan = games.make()
-    state = gan_jax.init(gan, jax.random.key(0), games.batches(4))
+    gan = small_gan.make()
+    state = gan_jax.init(gan, jax.random.key(0), small_gan.batches(4))
     jax.tree.map(np.testing.assert_array_equal, state.ema["params"], state.generator.params)
 
 
 def test_a_step_counts_the_global_batch_once_for_any_number_of_updates():
     """A step with three batches counts as one: the half-life is a function of step times B."""
     seen = []
-    gan = games.make(
+    gan = small_gan.make(
         disc_steps=2,
         share_latents=False,
         ema=lambda images: (jax.debug.callback(lambda x: seen.append(float(x)), images), 10.0 + 0 * images)[1],
     )
-    state, _ = games.play(gan, games.batches(3, 4), steps=3)
+    state, _ = small_gan.train(gan, small_gan.batches(3, 4), steps=3)
     jax.block_until_ready(state)
     jax.effects_barrier()
     assert seen == [0.0, 4.0, 8.0]

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import games
 import gan_jax
+import small_gan
 from gan_jax import augment
 from gan_jax.step.updates import Updates
 from gan_jax.types import Samples
@@ -70,10 +70,10 @@ def test_update_sees_the_reals_logits_of_the_whole_batch_and_its_size():
         apply=lambda state, images, keys: images + 0 * state,
         update=lambda state, logits, images: state + images + jnp.mean(jnp.sign(logits)),
     )
-    always = games.Discriminator()
+    always = small_gan.Discriminator()
     always.apply = lambda variables, image: jnp.full(image.shape[0], 2.0) + 0 * image[:, 0, 0, 0]
-    gan = games.make(augment=follow, discriminator=always, microbatches=2)
-    state, _ = games.play(gan, games.batches(8), steps=3)
+    gan = small_gan.make(augment=follow, discriminator=always, microbatches=2)
+    state, _ = small_gan.train(gan, small_gan.batches(8), steps=3)
     assert state.augment == 3 * (8 + 1)
 
 
@@ -81,8 +81,8 @@ def test_update_is_once_a_step_however_many_turns():
     counting = gan_jax.Augment(
         lambda: jnp.zeros(()), lambda state, images, keys: images, lambda state, logits, images: state + images
     )
-    gan = games.make(augment=counting, disc_steps=3)
-    batch = {"image": jnp.zeros((3, 8, *games.SHAPE))}
+    gan = small_gan.make(augment=counting, disc_steps=3)
+    batch = {"image": jnp.zeros((3, 8, *small_gan.SHAPE))}
     step = gan_jax.make_train_step(gan)
     state, _ = step(gan_jax.init(gan, jax.random.key(0), batch), batch)
     assert state.augment == 8
@@ -104,7 +104,7 @@ def test_the_discriminator_s_own_keys_are_none_of_the_augmentation_s():
     """Nor do the two derive a common key: ADA folds and splits the keys it gets."""
     seen = {}
 
-    class Recording(games.Discriminator):
+    class Recording(small_gan.Discriminator):
         def apply(self, variables, image, keys):
             seen["network"] = keys
             return super().apply(variables, image)
@@ -113,9 +113,9 @@ def test_the_discriminator_s_own_keys_are_none_of_the_augmentation_s():
         seen["augment"] = keys
         return images
 
-    gan = games.make(augment=augment.identity()._replace(apply=record), discriminator=Recording())
+    gan = small_gan.make(augment=augment.identity()._replace(apply=record), discriminator=Recording())
     params = gan.discriminator.init(jax.random.key(0), None)["params"]
-    samples = Samples(jnp.zeros((2, *games.SHAPE)), None, KEYS[:2])
+    samples = Samples(jnp.zeros((2, *small_gan.SHAPE)), None, KEYS[:2])
     Updates(gan, None).discriminate(params, {}, (), samples)
     of_augment, of_network = (derived(seen[name][0]) for name in ("augment", "network"))
     assert len(of_augment) == len(of_network) > 200
@@ -127,10 +127,12 @@ def test_the_discriminator_s_own_keys_are_none_of_the_augmentation_s():
 
 def test_metrics_of_an_augmentation_are_those_after_the_update():
     """ADA's p moves by 16 / 100 in the second and the fourth step, because D's logits of reals are positive."""
-    always = games.Discriminator()
+    always = small_gan.Discriminator()
     always.apply = lambda variables, image: jnp.full(image.shape[0], 2.0) + 0 * image[:, 0, 0, 0]
     ada = augment.ada("blit", p=0.4, every=2, speed_kimg=0.1)
-    state, history = games.play(games.make(augment=ada, discriminator=always), games.batches(8), steps=4)
+    state, history = small_gan.train(
+        small_gan.make(augment=ada, discriminator=always), small_gan.batches(8), steps=4
+    )
     np.testing.assert_allclose([one["augment/p"] for one in history], [0.4, 0.56, 0.56, 0.72], rtol=1e-6)
     assert history[-1]["augment/p"] == state.augment.p
     assert history[-1]["nonfinite"] == 0
@@ -138,15 +140,15 @@ def test_metrics_of_an_augmentation_are_those_after_the_update():
 
 def test_metrics_of_an_augmentation_count_as_nonfinite():
     broken = augment.identity()._replace(metrics=lambda state: {"augment/broken": jnp.asarray(jnp.nan)})
-    _, (metrics,) = games.play(games.make(augment=broken), games.batches(8))
+    _, (metrics,) = small_gan.train(small_gan.make(augment=broken), small_gan.batches(8))
     assert metrics["nonfinite"] == 1
 
 
 def test_reals_and_fakes_are_both_augmented():
     """An augmentation that returns zeros makes the logits of reals and fakes equal."""
     blank = gan_jax.Augment(lambda: (), lambda state, images, keys: 0.0 * images, lambda state, *_: state)
-    _, (metrics,) = games.play(games.make(augment=blank), games.batches(8))
-    _, (plain,) = games.play(games.make(), games.batches(8))
+    _, (metrics,) = small_gan.train(small_gan.make(augment=blank), small_gan.batches(8))
+    _, (plain,) = small_gan.train(small_gan.make(), small_gan.batches(8))
     assert metrics["logits/real"] == metrics["logits/fake"]
     assert plain["logits/real"] != plain["logits/fake"]
     assert metrics["grad_norm/generator"] == 0

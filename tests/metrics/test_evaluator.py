@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fake_features
-import games
+import small_gan
 from gan_jax.config import Call
 from gan_jax.data.arrays import Arrays
 from gan_jax.data.digits import digits
@@ -98,7 +98,7 @@ def test_labels_are_shared_out_as_the_reals_are(tmp_path):
 
 
 def test_a_sampler_takes_labels():
-    game = games.make(generator=Labelled())
+    game = small_gan.make(generator=Labelled())
     variables = {"params": {}}
     sampler = Sampler(game, 0, classes=3)
     given = np.array([2, 0, 1, 1, 2], np.int32)
@@ -120,7 +120,7 @@ class Labelled:
 
 
 def test_samples_that_are_not_finite_are_no_black_images():
-    game = games.make(generator=Broken())
+    game = small_gan.make(generator=Broken())
     with pytest.raises(UserError, match="samples are not finite: go back to an earlier --step"):
         list(generate_images(Sampler(game, 0), {"params": {}}, 10))
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import games
 import gan_jax
+import small_gan
 from gan_jax.step.meter import Carry, Meter, add, begin_read, make_meter, metered, read, reset
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -82,9 +82,9 @@ def test_reset_is_a_meter_of_nothing():
 
 def test_in_a_game_with_a_penalty_every_third_step():
     """Seven steps against the same seven without a meter."""
-    gan = games.make(discriminator_terms=(gan_jax.Term(1.0, gan_jax.penalties.r1(), 3),))
-    batch = games.batches(8)
-    _, history = games.play(gan, batch, 7)
+    gan = small_gan.make(discriminator_terms=(gan_jax.Term(1.0, gan_jax.penalties.r1(), 3),))
+    batch = small_gan.batches(8)
+    _, history = small_gan.train(gan, batch, 7)
     state = jax.jit(lambda: gan_jax.init(gan, jax.random.key(0), batch))()
     step = gan_jax.jit_step(metered(gan_jax.make_train_step(gan)))
     carry = (state, make_meter(history[0]))
@@ -104,11 +104,11 @@ def test_in_a_game_with_a_penalty_every_third_step():
 
 def test_gathered_on_the_device_is_the_same_batch():
     """A resident set and indices, against the rows themselves; also with steps fused."""
-    data = games.batches(20)
-    gan = games.make()
+    data = small_gan.batches(20)
+    gan = small_gan.make()
     rows = np.random.default_rng(0).integers(0, 20, (3, 8))
-    state = jax.jit(lambda: gan_jax.init(gan, jax.random.key(0), games.batches(8)))
-    metrics = jax.eval_shape(gan_jax.make_train_step(gan), state(), games.batches(8))[1]
+    state = jax.jit(lambda: gan_jax.init(gan, jax.random.key(0), small_gan.batches(8)))
+    metrics = jax.eval_shape(gan_jax.make_train_step(gan), state(), small_gan.batches(8))[1]
 
     plain = gan_jax.jit_step(metered(gan_jax.make_train_step(gan)))
     carry = Carry(state(), make_meter(metrics))

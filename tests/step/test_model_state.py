@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 from flax import linen as nn
 
-import games
 import gan_jax
+import small_gan
 from by_hand import LR_D, close, latents_by_hand
 from gan_jax.models import mlp, stylegan2
 from gan_jax.step import mixes_samples
@@ -20,7 +20,7 @@ class NormedGenerator(nn.Module):
     @nn.compact
     def __call__(self, latents, train):
         x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(4)(latents))
-        return jnp.tanh(x).reshape(-1, *games.SHAPE)
+        return jnp.tanh(x).reshape(-1, *small_gan.SHAPE)
 
 
 class NormedDiscriminator(nn.Module):
@@ -34,13 +34,13 @@ class NormedDiscriminator(nn.Module):
 @pytest.mark.parametrize("share", [True, False])
 def test_batch_statistics_change_in_their_own_turn_only(share):
     """D's by the real pass, then the fake pass; G's by one pass of its own turn: recomputed with Flax itself."""
-    gan = games.make(
+    gan = small_gan.make(
         generator=NormedGenerator(), discriminator=NormedDiscriminator(), disc_steps=2, share_latents=share
     )
-    batch = games.batches(gan.batches_per_step, 8)
+    batch = small_gan.batches(gan.batches_per_step, 8)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     start = jax.tree.map(jnp.copy, state)
-    after, _ = games.play(gan, batch, state=state)
+    after, _ = small_gan.train(gan, batch, state=state)
     assert set(start.generator.model_state) == {"batch_stats"}
 
     def run(network, params, model_state, x):
@@ -64,7 +64,7 @@ def test_batch_statistics_change_in_their_own_turn_only(share):
     close(after.generator.model_state, own)
 
 
-class Refreshed(games.Generator):
+class Refreshed(small_gan.Generator):
     """Counts its refreshes and, apart from them, nothing."""
 
     def init(self, key, x):
@@ -74,24 +74,24 @@ class Refreshed(games.Generator):
         return {**variables, "count": {"n": variables["count"]["n"] + 1}}
 
 
-class RefreshedDiscriminator(Refreshed, games.Discriminator):
+class RefreshedDiscriminator(Refreshed, small_gan.Discriminator):
     def init(self, key, x):
-        return {**games.Discriminator.init(self, key, x), "count": {"n": jnp.zeros(())}}
+        return {**small_gan.Discriminator.init(self, key, x), "count": {"n": jnp.zeros(())}}
 
     def apply(self, variables, image):
-        return games.Discriminator.apply(self, variables, image)
+        return small_gan.Discriminator.apply(self, variables, image)
 
 
 @pytest.mark.parametrize(("disc_steps", "microbatches"), [(1, 1), (3, 2)])
 def test_refresh_is_once_a_turn(disc_steps, microbatches):
-    gan = games.make(
+    gan = small_gan.make(
         generator=Refreshed(),
         discriminator=RefreshedDiscriminator(),
         disc_steps=disc_steps,
         microbatches=microbatches,
     )
-    batch = games.batches(*([disc_steps] if disc_steps > 1 else []), 4)
-    state, _ = games.play(gan, batch, steps=2)
+    batch = small_gan.batches(*([disc_steps] if disc_steps > 1 else []), 4)
+    state, _ = small_gan.train(gan, batch, steps=2)
     assert state.generator.model_state["count"]["n"] == 2
     assert state.discriminator.model_state["count"]["n"] == 2 * disc_steps
 
@@ -110,14 +110,14 @@ def test_microbatches_are_the_large_batch(share):
         "generator_terms": (gan_jax.Term(0.1, gan_jax.penalties.reconstruction()),),
         "share_latents": share,
     }
-    batch = games.batches(8) if share else games.batches(2, 8)
-    whole, first = games.play(games.make(**keywords), batch, steps=2)
-    parts, second = games.play(games.make(**keywords, microbatches=4), batch, steps=2)
+    batch = small_gan.batches(8) if share else small_gan.batches(2, 8)
+    whole, first = small_gan.train(small_gan.make(**keywords), batch, steps=2)
+    parts, second = small_gan.train(small_gan.make(**keywords, microbatches=4), batch, steps=2)
     close(whole.replace(key=0), parts.replace(key=0))
     close(first, second)
 
 
-class Counting(games.Generator):
+class Counting(small_gan.Generator):
     """Counts the passes of its own turns."""
 
     def init(self, key, x):
@@ -129,12 +129,12 @@ class Counting(games.Generator):
 
 
 def mixed(batch, **keywords):
-    gan = games.make(**keywords)
+    gan = small_gan.make(**keywords)
     return mixes_samples(gan, jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch)))
 
 
 def test_what_is_of_a_microbatch_is_named():
-    batch = games.batches(8)
+    batch = small_gan.batches(8)
     assert mixed(batch) == []
     assert mixed(batch, discriminator=mlp.Discriminator(width=4, spectral=True)) == []
     assert mixed(batch, discriminator_terms=(gan_jax.Term(1.0, gan_jax.penalties.r1_r2()),)) == []
@@ -160,11 +160,11 @@ def test_what_is_of_a_microbatch_is_named():
 @pytest.mark.parametrize("microbatches", [1, 4])
 def test_a_running_mean_moves_once_a_part(microbatches):
     keywords = {"generator": Counting(), "microbatches": microbatches}
-    assert mixed(games.batches(8), **keywords) == ["the generator's passes"]
-    state, _ = games.play(games.make(**keywords), games.batches(8))
+    assert mixed(small_gan.batches(8), **keywords) == ["the generator's passes"]
+    state, _ = small_gan.train(small_gan.make(**keywords), small_gan.batches(8))
     assert state.generator.model_state["passes"]["n"] == microbatches
 
 
 def test_a_batch_that_cannot_be_cut_is_refused():
     with pytest.raises(ValueError, match=r"4 microbatches do not divide a batch of 6 "):
-        games.play(games.make(microbatches=4), games.batches(6))
+        small_gan.train(small_gan.make(microbatches=4), small_gan.batches(6))

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import games
 import gan_jax
+import small_gan
 from by_hand import LR_D, LR_G, close, latents_by_hand
 from gan_jax import pixels
 
@@ -18,10 +18,14 @@ def step_by_hand(loss, state, rows, draws_of_turn, generator_draw):
     g, d = state.generator.params, state.discriminator.params
 
     def on_discriminator(d, row, latents):
-        return loss.discriminator(games.discriminate(d, row), games.discriminate(d, games.generate(g, latents)))
+        return loss.discriminator(
+            small_gan.discriminate(d, row), small_gan.discriminate(d, small_gan.generate(g, latents))
+        )
 
     def on_generator(g, row, latents):
-        return loss.generator(games.discriminate(d, row), games.discriminate(d, games.generate(g, latents)))
+        return loss.generator(
+            small_gan.discriminate(d, row), small_gan.discriminate(d, small_gan.generate(g, latents))
+        )
 
     for row, latents in zip(rows, draws_of_turn):
         d = jax.tree.map(lambda p, s: p - LR_D * s, d, jax.grad(on_discriminator)(d, row, latents))
@@ -33,9 +37,9 @@ def step_by_hand(loss, state, rows, draws_of_turn, generator_draw):
 @pytest.mark.parametrize("disc_steps", [1, 2])
 def test_discriminator_first_then_the_generator_against_the_new_one(disc_steps, share):
     """With a loss that reads both logits in both turns, so that each input of each turn counts."""
-    gan = games.make(loss=gan_jax.losses.relativistic(), disc_steps=disc_steps, share_latents=share)
+    gan = small_gan.make(loss=gan_jax.losses.relativistic(), disc_steps=disc_steps, share_latents=share)
     assert gan.batches_per_step == disc_steps + (not share)
-    batch = games.batches(*([gan.batches_per_step] if gan.batches_per_step > 1 else []), 4)
+    batch = small_gan.batches(*([gan.batches_per_step] if gan.batches_per_step > 1 else []), 4)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     rows = list(batch["image"]) if gan.batches_per_step > 1 else [batch["image"]]
     draws = [latents_by_hand(state.key, 0, turn, 4) for turn in range(disc_steps + 1)]
@@ -47,7 +51,7 @@ def test_discriminator_first_then_the_generator_against_the_new_one(disc_steps, 
     # The generator's turn takes the last row, whether or not that is the discriminator's last.
     after = state.replace(discriminator=state.discriminator.replace(params=d))
     g, _ = step_by_hand(gan.loss, after, rows[-1:], [], own)
-    after, _ = games.play(gan, batch, state=jax.tree.map(jnp.copy, state))
+    after, _ = small_gan.train(gan, batch, state=jax.tree.map(jnp.copy, state))
     close(after.discriminator.params, d)
     close(after.generator.params, g)
     # The wrong order, G against the old D, would be seen.
@@ -56,14 +60,14 @@ def test_discriminator_first_then_the_generator_against_the_new_one(disc_steps, 
 
 
 def test_metrics_of_a_step():
-    gan = games.make(loss=gan_jax.losses.least_squares())
-    batch = games.batches(4)
+    gan = small_gan.make(loss=gan_jax.losses.least_squares())
+    batch = small_gan.batches(4)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     start = jax.tree.map(jnp.copy, state)
-    after, (metrics,) = games.play(gan, batch, state=state)
-    fake = games.generate(start.generator.params, latents_by_hand(start.key, 0, 0, 4))
-    on_real, on_fake = (games.discriminate(start.discriminator.params, x) for x in (batch["image"], fake))
-    again = games.discriminate(after.discriminator.params, fake)
+    after, (metrics,) = small_gan.train(gan, batch, state=state)
+    fake = small_gan.generate(start.generator.params, latents_by_hand(start.key, 0, 0, 4))
+    on_real, on_fake = (small_gan.discriminate(start.discriminator.params, x) for x in (batch["image"], fake))
+    again = small_gan.discriminate(after.discriminator.params, fake)
     moved = [
         (before.params[name] - now.params[name]) / rate
         for before, now, rate in (
@@ -88,12 +92,12 @@ def test_metrics_of_a_step():
 
 def test_draws_differ_by_step_and_come_back_with_it():
     """The key never advances: a state put back to step 1 draws step 1's latents again."""
-    gan, batch = games.make(), games.batches(4)
+    gan, batch = small_gan.make(), small_gan.batches(4)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     key = np.asarray(jax.random.key_data(state.key))
-    two, history = games.play(gan, batch, steps=2, state=jax.tree.map(jnp.copy, state))
-    one, _ = games.play(gan, batch, steps=1, state=jax.tree.map(jnp.copy, state))
-    back, again = games.play(gan, batch, steps=1, state=one)
+    two, history = small_gan.train(gan, batch, steps=2, state=jax.tree.map(jnp.copy, state))
+    one, _ = small_gan.train(gan, batch, steps=1, state=jax.tree.map(jnp.copy, state))
+    back, again = small_gan.train(gan, batch, steps=1, state=one)
     assert two.step == back.step == 2
     np.testing.assert_array_equal(jax.random.key_data(two.key), key)
     assert history[1] == again[0]
@@ -102,7 +106,7 @@ def test_draws_differ_by_step_and_come_back_with_it():
 
 def test_a_step_reads_nothing_from_the_host():
     """Its program has no callback, and runs where every transfer is forbidden."""
-    gan, batch = games.make(), games.batches(4)
+    gan, batch = small_gan.make(), small_gan.batches(4)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     step = gan_jax.make_train_step(gan)
     assert "callback" not in str(jax.make_jaxpr(step.function)(state, batch))
@@ -113,11 +117,11 @@ def test_a_step_reads_nothing_from_the_host():
 
 
 def test_bytes_and_floats_agree():
-    raw = np.random.default_rng(0).integers(0, 256, (8, *games.SHAPE), np.uint8)
+    raw = np.random.default_rng(0).integers(0, 256, (8, *small_gan.SHAPE), np.uint8)
     floats = (raw.astype(np.float64) / 127.5 - 1).astype(np.float32)
     assert (floats.min(), floats.max()) <= (-0.9, 1.0)
-    one, first = games.play(games.make(), {"image": jnp.asarray(raw)})
-    other, second = games.play(games.make(), {"image": jnp.asarray(floats)})
+    one, first = small_gan.train(small_gan.make(), {"image": jnp.asarray(raw)})
+    other, second = small_gan.train(small_gan.make(), {"image": jnp.asarray(floats)})
     close(one.replace(key=0), other.replace(key=0))
     close(first, second)
     np.testing.assert_array_equal(pixels.to_float(jnp.asarray([0, 255], jnp.uint8)), [-1.0, 1.0])
@@ -135,8 +139,8 @@ def test_bytes_and_floats_agree():
     ],
 )
 def test_forward_passes_of_the_generator(keywords, forwards):
-    gan = games.make(**keywords)
-    batch = games.batches(*([gan.batches_per_step] if gan.batches_per_step > 1 else []), 4)
+    gan = small_gan.make(**keywords)
+    batch = small_gan.batches(*([gan.batches_per_step] if gan.batches_per_step > 1 else []), 4)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     gan.generator.calls = 0
     jax.make_jaxpr(gan_jax.make_train_step(gan).function)(state, batch)
@@ -144,11 +148,11 @@ def test_forward_passes_of_the_generator(keywords, forwards):
 
 
 def test_nonfinite_counts_the_metrics_that_are_not():
-    gan, batch = games.make(), games.batches(4)
-    _, (clean,) = games.play(gan, batch)
+    gan, batch = small_gan.make(), small_gan.batches(4)
+    _, (clean,) = small_gan.train(gan, batch)
     assert clean["nonfinite"] == 0
     batch["image"] = batch["image"].at[2, 0, 0, 0].set(jnp.nan)
-    _, (metrics,) = games.play(gan, batch)
+    _, (metrics,) = small_gan.train(gan, batch)
     bad = [name for name, value in metrics.items() if not np.isfinite(value)]
     assert metrics["nonfinite"] == len(bad)
     assert {"loss/discriminator", "logits/real", "grad_norm/discriminator"} <= set(bad)

@@ -78,7 +78,7 @@ def batches(*rows: int, seed: int = 7, label: bool = False) -> dict[str, jax.Arr
     return batch | ({"label": jax.random.randint(for_label, rows, 0, 3)} if label else {})
 
 
-def play(gan: gan_jax.GAN, batch: Any, steps: int = 1, state: Any = None) -> tuple[gan_jax.GANState, list[dict]]:
+def train(gan: gan_jax.GAN, batch: Any, steps: int = 1, state: Any = None) -> tuple[gan_jax.GANState, list[dict]]:
     """Trains `steps` steps on one batch; returns the state and the metrics of each step."""
     if state is None:
         state = gan_jax.init(gan, jax.random.key(0), batch)
