@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code.
 
     0: success. 1: an error of gan_jax itself. 2: a mistake that the user can correct. 3: a run whose numbers are
-    not finite any more. 75: a run that was stopped and saved. 130: Ctrl-C.
+    not finite any more. 4: another process of the run is gone (JAX itself may end the process with 134 instead).
+    75: a run that was stopped and saved. 130: Ctrl-C.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     # Before JAX is imported, which takes seconds: a run can be asked to stop from its first moment on.

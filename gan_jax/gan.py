@@ -6,6 +6,7 @@ state, metrics = step(state, batch)
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
@@ -48,9 +49,10 @@ class GAN:
             "one_stage" update it against the old one, with the same pass of the discriminator: less work and
             another algorithm, see `step/simultaneous.py`.
         microbatches: the gradient of each update is the mean over this many parts of the batch, to save memory. It
-            equals that of the whole batch if networks and penalties treat samples apart. Batch norm and minibatch
-            deviation see one part. Running means (batch statistics, the mean of w, that of path length) move once
-            a part. `step.mixes_samples` names what a GAN has of these.
+            equals that of the whole batch if networks and penalties compute each sample independently of the
+            others. Batch norm and minibatch deviation see one part. Running means (batch statistics, the mean of
+            w, that of path length) are updated once for each part. `step.mixes_samples` lists what a GAN has of
+            these.
     """
 
     generator: Network
@@ -79,6 +81,8 @@ class GAN:
             raise ValueError(
                 f"update={self.update} is one pass for both players: set share_latents=True and microbatches=1"
             )
+        for function in (self.loss.generator, self.loss.discriminator):
+            _check_axis_name("the loss", function, self.loss.wants_axis_name)
         self._check_terms()
 
     def _check_terms(self) -> None:
@@ -89,6 +93,7 @@ class GAN:
                     "generator_terms and discriminator_terms hold terms such as "
                     f"gan_jax.Term(5.0, gan_jax.penalties.r1()), got {term!r}"
                 )
+            _check_axis_name(f"penalty {term.penalty.name}", term.penalty.apply, term.penalty.wants_axis_name)
             if term.every < 1:
                 raise ValueError(f"penalty {term.penalty.name}: every must be at least 1, got {term.every}")
         names = [term.penalty.name for term in terms]
@@ -99,6 +104,16 @@ class GAN:
     def batches_per_step(self) -> int:
         """Batches that one step reads. If it is above 1, it is the leading axis of what a step gets."""
         return self.disc_steps + (0 if self.share_latents else 1)
+
+
+def _check_axis_name(name: str, function: Callable[..., PyTree], wanted: bool) -> None:
+    """Raises ValueError if a function takes `axis_name` but would not get it: under `pmap` it would be local."""
+    try:
+        takes = "axis_name" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a function without a signature
+        return
+    if takes and not wanted:
+        raise ValueError(f"{name} takes axis_name, so set wants_axis_name=True: else it would be None under pmap")
 
 
 def init(gan: GAN, key: Key, batch: Batch) -> GANState:

@@ -51,7 +51,7 @@ def minimax(real_label: float = 1.0) -> Loss:
     """The zero-sum GAN: D minimises `-E log s(r) - E log(1 - s(f))`, G minimises `E log(1 - s(f))`.
 
     At the equilibrium both logits are 0: D's loss is `2 log 2` and G's is `-log 2`. G's gradient vanishes where D
-    tells real and generated samples apart, so train with `non_saturating` instead.
+    separates real from generated samples, so train with `non_saturating` instead.
 
     Args:
         real_label: D's target on real samples; below 1 it is one-sided label smoothing (Salimans et al., 2016).

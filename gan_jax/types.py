@@ -12,7 +12,7 @@ import jaxtyping
 from jaxtyping import Array, Float, Int
 
 PyTree: TypeAlias = Any
-Device: TypeAlias = Any  # a `jax.Device`, which is no type for type checkers
+Device: TypeAlias = Any  # type checkers do not accept `jax.Device` as a type
 Scalar: TypeAlias = Float[Array, ""]
 Images: TypeAlias = Float[Array, "B *S"]
 Labels: TypeAlias = Int[Array, " B"]

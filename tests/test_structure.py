@@ -216,6 +216,18 @@ def test_nobody_imports_an_architecture_by_name(imports):
     assert not users
 
 
+def test_the_first_line_of_a_docstring_is_a_whole_sentence():
+    """It says what the thing is, and does not spill over."""
+    spilled = []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+                text = ast.get_docstring(node) or ""
+                if "\n" in text.partition("\n\n")[0]:
+                    spilled.append(f"{path.name}: {getattr(node, 'name', 'module')}")
+    assert not spilled
+
+
 def test_nothing_is_left_to_do():
     marks = ("TO" + "DO", "FIX" + "ME")
     left = [f.name for f in PACKAGE.rglob("*.py") if any(mark in f.read_text() for mark in marks)]

@@ -49,7 +49,7 @@ def evaluate(
         truncation: the truncation of the latents, 1.0 for none.
         standing: measure the statistics of batch norm again over this many batches (standing statistics, Brock et
             al., 2019); 0: use those of the training.
-        allow: packages, beside gan_jax, that functions named by the run's config may come from.
+        allow: packages, besides gan_jax, that functions named by the run's config may come from.
 
     Raises:
         UserError: there is no run, no such checkpoint, metric, split, truncation or weights.

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-time", type=seconds, metavar="55m",
-        help="save and stop when the process is this old (90s, 55m, 8h)",
+        help="save and stop when the process has run for this long (90s, 55m, 8h)",
     )  # fmt: skip
     parser.add_argument(
         "--preempt-exit-code", type=int, default=SAVED, metavar="N",

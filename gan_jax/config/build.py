@@ -33,7 +33,7 @@ class SampleSpec(NamedTuple):
         return SampleSpec(tuple(source.shape), np.dtype(source.dtype).name, source.classes)
 
 
-Allow = Iterable[str] | None  # top-level packages, beside gan_jax, that names may come from; None: any
+Allow = Iterable[str] | None  # top-level packages, besides gan_jax, that names may come from; None: any
 
 
 def build(call: Call, home: str, allow: Allow = None, **offered: object) -> Any:

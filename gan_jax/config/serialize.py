@@ -80,6 +80,9 @@ def _from_plain(value: object, hint: object, path: str) -> object:
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return value
     hints = field_types(hint)
+    for (owner, old), new in _RENAMED.items():
+        if owner is kind and old in value and new in value:
+            raise UserError(f"{dot}{old} and {dot}{new} are two names of one field: remove the first")
     fields = {_RENAMED.get((kind, key), str(key)): one for key, one in value.items()}
     for key in fields:
         if key not in hints:

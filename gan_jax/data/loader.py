@@ -216,6 +216,8 @@ class Loader:
     def _read(self, first_step: int) -> Rows:
         indices = self._indices(first_step)
         rows = read_rows(self._source, indices.reshape(-1))
-        if not self._labels:
-            rows.pop("label", None)
-        return {name: values.reshape(*indices.shape, *values.shape[1:]) for name, values in rows.items()}
+        return {
+            name: values.reshape(*indices.shape, *values.shape[1:])
+            for name, values in rows.items()
+            if name != "label" or self._labels
+        }

@@ -93,7 +93,7 @@ def modes(comparison: Comparison) -> list[Number]:
         )
     missing = histogram.min() == 0  # a class without real images would make the divergence infinite
     coverage = class_coverage(logits.argmax(axis=1), len(histogram), histogram + missing)
-    notes = ("the reference lacks classes, so one sample was added to each class of it",) if missing else ()
+    notes = ("one sample a class added to the reference, which lacks some",) if missing else ()  # in `protocol`
     options = {"classes": coverage.classes}
     return [
         Number("modes", coverage.found, options=options),

@@ -1,5 +1,6 @@
 """What a run shows: log lines, sample grids, charts and a report page."""
 
+from ..pixels import to_uint8 as to_uint8
 from .images import grid as grid
 from .images import heat_map as heat_map
 from .images import picture as picture

@@ -51,7 +51,7 @@ def connect(coordinator: str | None = None, processes: int | None = None, proces
 
     Raises:
         UserError: the numbers are not valid, or nothing says where process 0 is.
-        LostError: JAX could not open a connection. (When a process does not come, JAX aborts after 5 minutes.)
+        LostError: JAX could not open a connection. (If a process does not connect within 5 minutes, JAX aborts.)
     """
     try:
         jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)

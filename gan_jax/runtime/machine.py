@@ -11,8 +11,7 @@ def cpu_model() -> str:
 
 
 def cpu_lines(*fields: str) -> list[str] | None:
-    """Returns the lines of /proc/cpuinfo about the first processor that start with `fields`; None without that
-    file."""
+    """Returns lines of /proc/cpuinfo about the first processor, by how they start; None without that file."""
     try:
         with open("/proc/cpuinfo") as file:
             return [line for line in file.read().partition("\n\n")[0].splitlines() if line.startswith(fields)]

@@ -97,7 +97,7 @@ class Sampler:
         size, device = min(count, BLOCK), jax.tree.leaves(variables)[0].sharding
         index = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=device)
         label = None if self._classes is None else index
-        self._compiled[size] = compiler("picture", self._block.lower(variables, index, label))
+        self._compiled[size] = compiler("grid", self._block.lower(variables, index, label))
 
     def __call__(
         self, variables: Variables, count: int, first: int = 0, labels: np.ndarray | None = None

@@ -70,8 +70,7 @@ def add(meter: Meter, metrics: Metrics, step: jax.Array) -> Meter:
 
 
 def begin_read(meter: Meter) -> Reading:
-    """Packs a meter; the function that it returns fetches it, and returns the means and the first bad step, if
-    any.
+    """Packs a meter. The function that it returns fetches the means and the first bad step.
 
     It is one transfer to the host, whatever the number of metrics, of a small array that is made now. So the
     second call does not wait for a step that was dispatched in between.

@@ -1,14 +1,14 @@
-"""Simultaneous updates: both players move against the old opponent. Less work a step, and another algorithm.
-Opt-in.
+"""Simultaneous updates, opt-in: both players are updated against the old opponent.
 
-With "simultaneous", the discriminator passes over the generated samples once, and its logits are pulled back
-twice: to its own parameters, and to the samples for the generator. This is simultaneous gradient descent, which
-    the convergence
-theory treats: Mescheder et al., "The numerics of GANs", 2017; Nagarajan and Kolter, 2017.
+It is less work, and another algorithm than alternating updates.
 
-With "one_stage" they are pulled back once. If the discriminator treats samples apart, the gradient of either loss
-by sample i is a number times the gradient of its logit f_i. So the generator's gradient is the discriminator's
-times
+With "simultaneous", the discriminator passes over the generated samples once. Its logits are pulled back twice: to
+its own parameters, and to the samples for the generator. This is simultaneous gradient descent, which the
+convergence theory treats: Mescheder et al., "The numerics of GANs", 2017; Nagarajan and Kolter, 2017.
+
+With "one_stage" they are pulled back once. If the discriminator treats samples apart, then for sample i the
+gradient of either loss is the gradient of its logit f_i, times a number. So the generator's gradient is the
+discriminator's times
 
     (d L_G / d f_i) / (d L_D / d f_i)        (for the non-saturating loss -exp(-f_i)).
 

@@ -179,8 +179,7 @@ class Updates:
     def discriminate(
         self, params: PyTree, model_state: dict, augment: PyTree, samples: Samples
     ) -> tuple[Logits, dict[str, PyTree]]:
-        """Runs `D(augment(image, key), label)` in training mode: `(logits, model_state)`. Logits are float32 at
-        least.
+        """Runs `D(augment(image, key), label)` in training mode: `(float32 logits, model_state)`.
 
         The augmentation gets `fold_in(key, 0)` and the network `fold_in(key, 1)`, so they share no random draw.
         """

@@ -134,12 +134,12 @@ class Run:
             self.recorder.draw(step, carry)
         elif self.recorder.lacks_metrics(step):  # the process ended between the checkpoint and its metrics
             self._measure(step, carry)
-        self.timings.phase("picture")
+        self.timings.phase("grid")
         first = step
         step, carry = self._steps(step, carry)
         if self.stop_reason is None:  # a run that is stopped has little time
             self.recorder.draw(step, carry, new=step > first)
-        self.recorder.say_rest(step, read(carry.meter)[0])
+        self.recorder.say_rest(step, carry)
         self._save(step, carry)
         self.checkpoints.wait()
         return step, carry
@@ -157,13 +157,15 @@ class Run:
                     carry, token = programs.step(carry, batch, *shared)
                     self._wait(previous, token)
                     step, previous = step + config.parallel.fuse, token
-                    reading = self._log(reading)
+                    self._log(reading)
+                    reading = None
                     due, last = due_after(config, step), step >= config.steps
                     if due.log:
                         reading = step, begin_read(carry.meter)
                         carry = carry._replace(meter=programs.empty_meter())
                 if last or due.grid or due.checkpoint or due.metrics:
-                    reading = self._log(reading)
+                    self._log(reading)
+                    reading = None
                 if due.grid and not last:
                     self.recorder.draw(step, carry)
                 if due.metrics or (due.checkpoint and not last):
@@ -189,8 +191,7 @@ class Run:
         return (self.placement.put(read_all(self.prepared.source, self.config.conditional)),)
 
     def _stops(self, started: bool) -> bool:
-        """Returns whether the run stops here. `started`: a chunk was made, as there must be whatever the
-        deadline."""
+        """Returns whether the run stops here. `started`: at least one chunk was made."""
         late = started and self.stops.deadline is not None and time.monotonic() > self.stops.deadline
         self.stop_reason = self.hosts.stops(self.stops.reason() or ("the time is up" if late else None))
         return self.stop_reason is not None

@@ -97,8 +97,7 @@ def _named_step(name: str, checkpoints: Catalogue, config: Config) -> int:
 
 
 def _sample_spec(checkpoints: Catalogue, steps: list[int]) -> SampleSpec:
-    """Reads what the samples of a run are from the newest manifest that can be read. Raises the last error if none
-    can."""
+    """Reads what the samples of a run are, from the newest manifest that can be read."""
     while True:
         try:
             record = checkpoints.manifest(steps.pop())["record"]

@@ -51,7 +51,10 @@ def rewind(workdir: Path, step: int) -> None:
 
 
 def protocol(records: Iterable[Record]) -> str:
-    """Returns a digest of everything that must be equal before the numbers of two steps are compared."""
+    """Returns a digest of everything that must be equal before the numbers of two steps are compared.
+
+    The texts of notes and options enter it, so they belong to the format of a run.
+    """
     parts = [{**r.to_json(), "value": None, "error": None, "error_meaning": None, "step": None} for r in records]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -76,8 +79,7 @@ class PeriodicEvaluation:
         self._last: tuple[int, dict[str, object]] = (-1, {})
 
     def measured(self, step: int) -> dict[str, object]:
-        """Returns what the checkpoint of this step keeps: the numbers and their `protocol`; empty if not
-        measured."""
+        """Returns the numbers and the `protocol` that the checkpoint of this step keeps, or nothing."""
         return self._last[1] if self._last[0] == step else {}
 
     def resume(self, step: int, record: Mapping[str, object]) -> None:

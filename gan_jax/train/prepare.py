@@ -1,4 +1,4 @@
-"""Everything that a run needs before it touches its workdir."""
+"""Everything that a run needs before its first step."""
 
 from typing import NamedTuple
 

@@ -16,7 +16,7 @@ from ..report.page import page
 from ..report.sample_grids import SampleGrids
 from ..report.writer import Writer, rewind
 from ..runtime.hosts import Hosts
-from ..step.meter import Carry
+from ..step.meter import Carry, read
 from ..types import Variables
 from .due import due_after
 from .health import Health
@@ -78,7 +78,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def writing(self, step: int, record: Mapping[str, object]) -> Iterator[None]:
-        """Opens the log, and deletes what lies in the workdir of later steps.
+        """Opens the log, and deletes the files of later steps from the workdir.
 
         Args:
             step: number of steps done.
@@ -117,8 +117,9 @@ class Recorder:
         self._warn(self._health and self._health.line(means))
 
     @_in_process_0
-    def say_rest(self, step: int, means: Mapping[str, float]) -> None:
+    def say_rest(self, step: int, carry: Carry) -> None:
         """Prints the means since the last line. They are not written: where a run stops is no part of its log."""
+        means, _ = read(carry.meter)
         if "loss/generator" in means:
             losses = f"G {means['loss/generator']:.2f} D {means['loss/discriminator']:.2f}"
             self.say(f"step {step}: loss {losses} since the last line")

@@ -23,19 +23,18 @@ def check_fields(record: Mapping[str, Any]) -> None:
     """Raises UserError if the record of a checkpoint was not written by a run."""
     wanted = {"config": dict, "sample": dict, "data": str, "environment": dict}
     if missing := [name for name, kind in wanted.items() if not isinstance(record.get(name), kind)]:
-        raise UserError(f"this checkpoint is of no run of gan-jax train: its record has no {missing[0]}")
+        raise UserError(f"gan-jax train did not write this checkpoint: its record has no {missing[0]}")
     if type(record.get("returned", 0)) is not int:
-        raise UserError("this checkpoint is of no run of gan-jax train: its record counts returns in no number")
+        raise UserError("gan-jax train did not write this checkpoint: `returned` in its record is not an integer")
     sample = record["sample"]
     shape, classes = sample.get("shape"), sample.get("classes")
     whole = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
     if not whole or sample.get("dtype") not in ("uint8", "float32") or not isinstance(classes, int | None):
-        raise UserError("this checkpoint is of no run of gan-jax train: its record says nothing of its samples")
+        raise UserError("gan-jax train did not write this checkpoint: its record does not describe its samples")
 
 
 def elsewhere(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Returns a line for a run that is resumed on other devices or versions than its checkpoint; None if on the
-    same."""
+    """Returns a line if a run is resumed on other devices or versions; None if on the same."""
     known = [name for name in now if name in then]  # an older checkpoint says less
     changed = [f"{name} {then[name]} -> {now[name]}" for name in known if then[name] != now[name]]
     if not changed:

@@ -53,7 +53,7 @@ class RunCheckpoints:
         Process 0 reads and verifies it, and sends it to the others.
 
         Args:
-            grid: take the newest of those that an undisturbed run has too.
+            grid: restore the newest checkpoint that a run without stops would also have.
 
         Returns:
             None if there is no checkpoint.

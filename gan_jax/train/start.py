@@ -1,5 +1,4 @@
-"""`train`: from a config and a workdir to a trained state, through any number of stops. Read this first, then
-`loop.py`.
+"""`train`: from a config and a workdir to a trained state. Read this first, then `loop.py`.
 
 The workdir contains `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `tensorboard/`, `samples/`,
 `checkpoints/` and, at the end, `samples.gif` and `report.html`. With several processes all run this, and process 0

@@ -23,8 +23,7 @@ def check_run(config: Config, source: Source) -> None:
 
 
 def notes(config: Config, count: int) -> list[str]:
-    """Returns a line for each thing in `config` that works, but may surprise. `count` is the size of the data
-    set."""
+    """Returns a line for each thing that works, but may surprise. `count` is the size of the data set."""
     if config.batch <= count:
         return []
     times = f"{config.batch / count:.3g}"

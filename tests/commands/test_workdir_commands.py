@@ -54,7 +54,7 @@ def test_a_name_from_outside_in_a_workdir_is_not_imported(command, trained, tmp_
     [
         (lambda record: record.pop("sample"), "its record has no sample"),
         (lambda record: record.update(data=3), "its record has no data"),
-        (lambda record: record["sample"].update(dtype="evil"), "its record says nothing of its samples"),
+        (lambda record: record["sample"].update(dtype="evil"), "its record does not describe its samples"),
     ],
 )
 def test_a_checkpoint_that_no_run_left(change, words, trained, tmp_path):
@@ -64,7 +64,7 @@ def test_a_checkpoint_that_no_run_left(change, words, trained, tmp_path):
         manifest = read_manifest(path)
         change(manifest["record"])
         write_manifest(path, manifest)
-    sentence(call("digest", workdir), "of no run of gan-jax train", words)
+    sentence(call("digest", workdir), "gan-jax train did not write this checkpoint", words)
 
 
 def test_a_config_of_wrong_types_in_a_workdir(trained, tmp_path):

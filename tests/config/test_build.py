@@ -190,3 +190,17 @@ def test_bfloat16_computes_in_it_and_keeps_float32():
     assert sum(":bf16[" in line for line in heavy) > 8
     _, _, other = traced(dataclasses.replace(small, precision="float32"))
     assert "bf16" not in other
+
+
+def test_a_config_of_an_older_version_opens():
+    """Its fields had other names: `generator_penalties`, and `call` in a penalty."""
+    config = Config(name="older", discriminator_terms=(Term(5.0, Call("r1"), every=4),))
+    tree = json.loads(json.dumps(configs.to_json(config)))
+    [term] = tree.pop("discriminator_terms")
+    term["call"] = term.pop("penalty")
+    older = {**tree, "generator_penalties": tree.pop("generator_terms"), "discriminator_penalties": [term]}
+    older.pop("generator_terms", None)
+    assert configs.from_json(older) == config
+    configs.check_resume(configs.from_json(older), config)
+    with pytest.raises(UserError, match="are two names of one field: remove the first"):
+        configs.from_json({**older, "discriminator_terms": []})

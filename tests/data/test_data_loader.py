@@ -9,6 +9,7 @@ import pytest
 from gan_jax.data import Loader, Order, choose_resident, read_all
 from gan_jax.data.digits import digits
 from gan_jax.data.gaussians import gaussians
+from gan_jax.data.loader import resident_spec
 from gan_jax.errors import UserError
 
 
@@ -187,3 +188,21 @@ def test_a_start_inside_a_chunk_is_refused():
         Loader(digits(), seed=0, batch=4, fuse=4, start_step=6, resident=True)
     with pytest.raises(ValueError, match="at least 1"):
         Loader(digits(), seed=0, batch=0, resident=True)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize(("fuse", "batches_per_step"), [(1, 1), (3, 1), (1, 2), (3, 2)])
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_loader_says_what_it_gives(resident, fuse, batches_per_step, labels):
+    source = digits(size=8)
+    options = dict(batch=4, fuse=fuse, batches_per_step=batches_per_step, resident=resident, labels=labels)
+    with Loader(source, seed=0, **options) as loader:
+        given, spec = next(loader), loader.spec
+    assert {name: (x.shape, x.dtype) for name, x in given.items()} == {
+        n: (s.shape, s.dtype) for n, s in spec.items()
+    }
+    whole, spec = read_all(source, labels), resident_spec(source, labels)
+    assert {name: (x.shape, x.dtype) for name, x in whole.items()} == {
+        n: (s.shape, s.dtype) for n, s in spec.items()
+    }
+    assert ("label" in whole) is labels

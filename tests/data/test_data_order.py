@@ -8,7 +8,7 @@ from gan_jax.data import Order
 
 
 def rule_3(seed: int, size: int, n: int) -> int:
-    """Rebatches_per_step the row at position n of a run, as rule 3 of the design defines it."""
+    """Returns the row at position n of a run, as rule 3 of the design defines it."""
     key = jax.random.fold_in(jax.random.key(seed), n // size)
     return int(np.asarray(jax.random.permutation(key, size))[n % size])
 

@@ -8,6 +8,7 @@ import pytest
 import gan_jax
 import small_gan
 from by_hand import LR_D, LR_G, close, latents_by_hand
+from devices import run_python
 from gan_jax import pixels
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -157,3 +158,68 @@ def test_nonfinite_counts_the_metrics_that_are_not():
     assert metrics["nonfinite"] == len(bad)
     assert {"loss/discriminator", "logits/real", "grad_norm/discriminator"} <= set(bad)
     assert "logits/fake" not in bad
+
+
+def relativistic_average(wants_axis_name):
+    """Compares each logit with the mean logit of the other side: it mixes samples."""
+
+    def loss(one, other, axis_name=None):
+        mean = jnp.mean(other)
+        mean = mean if axis_name is None else jax.lax.pmean(mean, axis_name)
+        return jnp.mean(jax.nn.softplus(mean - one))
+
+    return gan_jax.Loss(
+        lambda real, fake, axis_name=None: loss(fake, real, axis_name),
+        lambda real, fake, axis_name=None: loss(real, fake, axis_name),
+        wants_axis_name=wants_axis_name,
+    )
+
+
+def test_a_loss_that_mixes_samples_gets_the_axis():
+    """Two devices, which `vmap` stands for, make the step that one device makes of the whole batch."""
+    gan = small_gan.make(loss=relativistic_average(True))
+    batch = small_gan.batches(8)
+    state = gan_jax.init(gan, jax.random.key(0), batch)
+    whole, _ = gan_jax.make_train_step(gan)(state, batch)
+    halves = jax.tree.map(lambda x: x.reshape(2, 4, *x.shape[1:]), batch)
+    step = gan_jax.make_train_step(gan, axis_name="devices").function
+    parts, _ = jax.vmap(step, in_axes=(None, 0), axis_name="devices")(state, halves)
+    close(jax.tree.map(lambda x: x[0], parts.generator.params), whole.generator.params)
+    close(jax.tree.map(lambda x: x[1], parts.discriminator.params), whole.discriminator.params)
+
+
+def test_what_takes_the_axis_and_does_not_say_so_is_refused():
+    with pytest.raises(ValueError, match="the loss takes axis_name, so set wants_axis_name=True"):
+        small_gan.make(loss=relativistic_average(False))
+    local = gan_jax.penalties.path_length()._replace(wants_axis_name=False)
+    with pytest.raises(ValueError, match="penalty path_length takes axis_name"):
+        small_gan.make(generator_terms=(gan_jax.Term(1.0, local),))
+
+
+def test_what_is_no_term_is_refused():
+    """In a process of its own: the type checks of the tests would refuse it first."""
+    program = """
+import gan_jax, small_gan
+for term in ((1.0, gan_jax.penalties.r1(), 1), gan_jax.penalties.r1(), gan_jax.Term(1.0, 2)):
+    try:
+        small_gan.make(discriminator_terms=(term,))
+    except ValueError as error:
+        print(str(error).partition(", got")[0])
+"""
+    said = run_python(program).splitlines()
+    wanted = "generator_terms and discriminator_terms hold terms such as gan_jax.Term(5.0, gan_jax.penalties.r1())"
+    assert said == [wanted] * 3
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_lowered_step_is_the_step(wrapped):
+    gan, batch = small_gan.make(), small_gan.batches(4)
+    state = gan_jax.init(gan, jax.random.key(0), batch)
+    expected, metrics = gan_jax.make_train_step(gan)(state, batch)
+    step = gan_jax.make_train_step(gan)
+    step = gan_jax.jit_step(step) if wrapped else step
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, batch))
+    lowered = step.lower(*shapes)
+    found, same = lowered.compile()(state, batch, ())
+    close(found.replace(key=0), expected.replace(key=0))
+    close(same, metrics)

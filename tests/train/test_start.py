@@ -102,9 +102,9 @@ def test_timings_of_a_run_and_one_compilation_of_each_program(tmp_path):
         jax.monitoring.unregister_event_duration_listener(listen)
     assert outcome.code == 0, outcome.err
     found = json.loads(outcome.out)  # one line only
-    phases = ["imports", "data", "trace", "state", "picture", "input", "first_step"]
+    phases = ["imports", "data", "trace", "state", "grid", "input", "first_step"]
     assert list(found["phases"]) == phases
-    assert set(found["beside"]) == {"state", "picture", "step"}
+    assert set(found["beside"]) == {"state", "grid", "step"}
     assert found["total"] == pytest.approx(sum(found["phases"].values()), abs=0.01)
     # The run calls the programs that were compiled ahead: those of the step and of the sample grid.
     assert compiled.count("jit(program)") == 1, compiled

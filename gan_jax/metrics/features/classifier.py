@@ -102,7 +102,8 @@ def classifier(
         accuracy=accuracy,
         held_out=count,
         trained_on=source.fingerprint(),
-        notes=(f"classifier of the data's classes, accuracy {accuracy:.4f} on {count} held-out images",),
+        # The text enters `protocol` of a run: other words would make a resumed run forget its best checkpoint.
+        notes=(f"classifier of the data's classes, accuracy {accuracy:.4f} on {count} held out",),
     )
 
 
