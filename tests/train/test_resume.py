@@ -72,7 +72,7 @@ def test_streamed_and_resident_input_give_the_same_bits(at_once):
 
 
 @pytest.mark.parametrize(
-    "way", ["streamed", *(pytest.param(way, marks=pytest.mark.slow) for way in ("resident", "fused"))]
+    "way", ["fused", *(pytest.param(way, marks=pytest.mark.slow) for way in ("resident", "streamed"))]
 )
 def test_killed_and_started_again(way, config, at_once, tmp_path):
     reference, expected = at_once(way)
