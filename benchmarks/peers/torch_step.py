@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -140,10 +140,10 @@ def make(
     if where.type == "cuda":  # as JAX does: choose kernels by timing them, use TF32 products
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-    compiled = networks
+    compiled: list[Any] = networks
     if variant == "torch_compile":
         # Over its limit of recompilations, which counts all networks of a process, it would silently run eagerly.
         torch._dynamo.reset()
         torch._dynamo.config.fail_on_recompile_limit_hit = True
-        compiled = [torch.compile(network, dynamic=False) for network in networks]  # type: ignore[misc]
+        compiled = [torch.compile(network, dynamic=False) for network in networks]
     return Peer(case, compiled[0], compiled[1], optimizers, tuned, where, half, dtype)

@@ -138,7 +138,7 @@ def flatten(image: "Image.Image", channels: int, upright: bool = True) -> "Image
     from PIL import Image, ImageOps
 
     if upright:
-        image = ImageOps.exif_transpose(image)
+        image = ImageOps.exif_transpose(image) or image
     if image.mode in _SIXTEEN_BIT:
         image = _from_sixteen_bits(image)
     elif image.mode == "F":
