@@ -28,7 +28,7 @@ class Evaluator:
         source: the data. Of mirrored data, the original images are used.
         extractor: computes the features of real and generated images.
         names: the metrics, keys of `metrics.measures.MEASURES`.
-        reference: the largest number of real images, chosen at random but always alike; 0 for all.
+        reference: the largest number of real images, a fixed random choice; 0 for all.
 
     Raises:
         UserError: there is no such metric, or the data are not images.
