@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     75: a run that was stopped and saved. 130: Ctrl-C.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if os.getcwd() not in sys.path:  # as `python -m gan_jax` does, so that a config finds your modules beside it
+        sys.path.append(os.getcwd())
     # Before JAX is imported, which takes seconds: a run can be asked to stop from its first moment on.
     trains = words[:1] == ["train"] and "--dry-run" not in words
     with Preemption() if trains else contextlib.nullcontext() as preemption:

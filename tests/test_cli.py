@@ -1,10 +1,13 @@
 """The command line itself: its help, its commands, and what it imports."""
 
 import importlib
+import os
+import subprocess
+import sys
 
 import pytest
 
-from devices import run_json
+from devices import ROOT, run_json
 from gan_jax import cli
 from runs import call
 
@@ -53,3 +56,14 @@ def test_what_is_missing_is_named(words, missing, capsys):
         cli.main(words)
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"{' '.join(['gan-jax', *words])}: error: the following arguments are required: {missing}"
+
+
+def test_modules_in_the_current_folder_are_found(tmp_path):
+    """As with `python -m gan_jax`: a config may name a function of a file beside it. Installed packages go first."""
+    (tmp_path / "my_parts.py").write_text("value = 3\n")
+    (tmp_path / "json.py").write_text("raise RuntimeError\n")
+    program = "from gan_jax.cli import main; main(['recipes']); import json, my_parts; print(my_parts.value)"
+    command = [sys.executable, "-P", "-c", program]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1:] == ["3"], done.stderr

@@ -1,6 +1,7 @@
 """What the site generates: the home page, the recipes, the fields of a config, the commands, and a notebook.
 
-A page has a line `<!-- generated:NAME -->` where the text of the function NAME belongs.
+A page has a line `<!-- generated:NAME -->` where the text of the function NAME belongs. A line for readers of the
+repository may follow, up to `<!-- end -->`: it is replaced too.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 _SECTION = re.compile(r"^(Source|Data|Command|Expected|Cost)\s+(?=\S)")
-_MARK = re.compile(r"^<!-- generated:(\w+) -->$", re.M)
+_MARK = re.compile(r"^<!-- generated:(\w+) -->$(?:\n[^\n]*\n<!-- end -->$)?", re.M)
 _MARKUP = re.compile(
     r"((?<![\w*])\*\w[^*]*\*(?![\w*]))|(?<!\\)([*|]|(?<=\w)_(?!\w))"
 )  # *so* is emphasis, else a sign
