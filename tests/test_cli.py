@@ -59,7 +59,7 @@ def test_what_is_missing_is_named(words, missing, capsys):
 
 
 def test_modules_in_the_current_folder_are_found(tmp_path):
-    """As with `python -m gan_jax`: a config may name a function of a file beside it. Installed packages go first."""
+    """As with `python -m gan_jax`: a config may name functions of its own. Installed packages go first."""
     (tmp_path / "my_parts.py").write_text("value = 3\n")
     (tmp_path / "json.py").write_text("raise RuntimeError\n")
     program = "from gan_jax.cli import main; main(['recipes']); import json, my_parts; print(my_parts.value)"
