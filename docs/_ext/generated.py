@@ -210,9 +210,6 @@ def _sentence(text: str) -> str:
     return html.escape(text[:1].upper() + text[1:] + ".", quote=False)
 
 
-# ---- the tutorial as a notebook
-
-
 def notebook_link() -> str:
     """A link to the notebook, which the site alone has."""
     return '<p><a href="first_gan.ipynb" download>Download this page as a Jupyter notebook</a></p>'
@@ -231,9 +228,6 @@ def notebook(text: str) -> dict[str, typing.Any]:
         cell |= {"id": f"cell-{number}", "metadata": {}}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-
-
-# ---- Sphinx
 
 
 PAGES = {page.__name__: page for page in (readme, contributing, license, recipes, config, commands, notebook_link)}
