@@ -25,7 +25,7 @@ class Discriminator(nn.Module):
         return nn.Dense(1)(x.reshape(len(x), -1))
 
 
-adam, penalty = gan_jax.optimizers.adam(1e-3), gan_jax.Term(0.5, gan_jax.penalties.r1_r2())
+adam, penalty = gan_jax.optimizers.adam(2e-3), gan_jax.Term(0.5, gan_jax.penalties.r1_r2())
 loss, latent = gan_jax.losses.relativistic(), gan_jax.latents.normal(8)
 gan = gan_jax.GAN(Generator(), Discriminator(), loss, adam, adam, latent, discriminator_terms=(penalty,))
 phase = jax.random.uniform(jax.random.key(1), (300, 32, 1, 1), maxval=2 * jnp.pi)

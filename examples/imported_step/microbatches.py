@@ -22,7 +22,7 @@ whole = gan_jax.GAN(
     discriminator_terms=(gan_jax.Term(1.0, gan_jax.penalties.r1_r2()),),
 )
 parts = dataclasses.replace(whole, microbatches=4)
-images = jax.random.uniform(jax.random.key(1), (100, 256, 8, 8, 1), minval=-1.0)
+images = jax.random.uniform(jax.random.key(1), (50, 256, 8, 8, 1), minval=-1.0)
 
 
 def train(gan):
