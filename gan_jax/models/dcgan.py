@@ -133,5 +133,6 @@ class Discriminator(SpectralNormed):
         flat = x.reshape(x.shape[0], -1)
         logits = Dense(1, use_bias=self.norm != "batch", **common, name="logit")(flat)[:, 0].astype(jnp.float32)
         if embedded is not None:
-            logits = logits + jnp.sum(embedded * jnp.mean(x, axis=(1, 2)), axis=-1)
+            means = jnp.mean(x.astype(embedded.dtype), axis=(1, 2))
+            logits = logits + jnp.sum(embedded * means, axis=-1)
         return logits

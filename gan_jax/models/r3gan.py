@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from ..ops import downsample, upsample
+from ..ops import downsample, in_float32, multiply, upsample
 from ..types import Images, Labels
 from .layers import Conv, Dense, GroupedConv, check_counts, doublings, need_label, side
 
@@ -89,6 +89,12 @@ class Block(nn.Module):
         h = nn.leaky_relu(Conv(hidden, size=1, padding=0, **common, name="conv_1")(x), SLOPE)
         h = nn.leaky_relu(GroupedConv(hidden, groups=self.groups, **common, name="conv_2")(h), SLOPE)
         return x + _pointwise(width, self.dtype, "conv_3", nn.initializers.zeros)(h)
+
+
+@in_float32
+def _pool(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the sum over the map `[B, H, W, C]`, weighted by the kernel `[H, W, C]`."""
+    return jnp.sum(x * kernel, axis=(1, 2))
 
 
 def _pointwise(features: int, dtype: DTypeLike, name: str, init: Initializer | None = None) -> Conv:
@@ -204,7 +210,7 @@ class Generator(_R3GAN):
         style = Dense(first.width, use_bias=False, kernel_init=_normal(), dtype=first.dtype, name="style")(z)
         shape = (first.side, first.side, first.width)
         basis = self.param("basis", nn.initializers.normal(1.0), shape, jnp.float32)
-        x = basis.astype(first.dtype) * style[:, None, None, :]  # [B, base, base, C]
+        x = multiply(style[:, None, None, :], basis)  # [B, base, base, C]
         x = self.residual(x, first, len(stages))
         for stage in stages[1:]:
             if stage.width != x.shape[-1]:
@@ -238,7 +244,7 @@ class Discriminator(_R3GAN):
         shape = (first.side, first.side, first.width)
         # A depthwise convolution as large as the map, written as a sum: float32 is then exact on every backend.
         kernel = self.param("pool", nn.initializers.normal(1 / first.side), shape, jnp.float32)
-        x = jnp.sum(x * kernel.astype(first.dtype), axis=(1, 2))  # [B, C]
+        x = _pool(x.astype(first.dtype), kernel)  # [B, C]
         features = 1 if self.classes is None else first.width
         x = Dense(features, use_bias=False, kernel_init=_normal(), dtype=first.dtype, name="logit")(x)
         x = x.astype(jnp.float32)

@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from ...ops import conv, conv_transpose, grouped_conv
+from ...ops import add, conv, conv_transpose, grouped_conv
 from ...types import Labels, PyTree, Variables
 
 Norm = Literal["batch", "spectral", "none"]
@@ -73,11 +73,11 @@ class _Layer(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
     dtype: DTypeLike = jnp.float32
 
-    def _kernel(self, shape: tuple[int, ...]) -> jax.Array:
+    def _kernel(self, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         if self.spectral:
             kernel = kernel / self._singular_value(kernel)
-        return kernel.astype(self.dtype)
+        return kernel.astype(self.dtype if dtype is None else dtype)
 
     def _singular_value(self, kernel: jax.Array) -> jax.Array:
         def init_u() -> jax.Array:
@@ -89,8 +89,8 @@ class _Layer(nn.Module):
 
     def _add_bias(self, x: jax.Array, features: int) -> jax.Array:
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32).astype(self.dtype)
-            x = x + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
+            bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
+            x = add(x, jnp.expand_dims(bias, tuple(range(x.ndim - 1))))
         return x
 
 
@@ -155,7 +155,9 @@ class Embed(_Layer):
 
     @nn.compact
     def __call__(self, label: Labels) -> jax.Array:
-        return self._add_bias(jnp.take(self._kernel((self.classes, self.features)), label, axis=0), self.features)
+        # A label's row gets the sum of the gradients of its samples, so the table itself is float32.
+        kernel = self._kernel((self.classes, self.features), jnp.float32)
+        return self._add_bias(jnp.take(kernel, label, axis=0).astype(self.dtype), self.features)
 
 
 class BatchNorm(nn.Module):

@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from ...ops import conv, filter2d
+from ...ops import add, conv, filter2d
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -99,7 +99,7 @@ class EqualConv(nn.Module):
 def add_bias(layer: nn.Module, x: jax.Array) -> jax.Array:
     """Adds the `layer`'s parameter "bias" `[C]`, initially zero, to `x [N, H, W, C]`."""
     bias = layer.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
-    return x + bias.astype(x.dtype)[None, None, None]
+    return add(x, bias[None, None, None])
 
 
 def minibatch_deviation(x: jax.Array, group: int, axis_name: str | None = None) -> jax.Array:

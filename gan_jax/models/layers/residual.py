@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from ...ops import downsample, upsample
+from ...ops import downsample, in_float32, multiply, upsample
 from ...types import Images, Labels
 from .base import BatchNorm, Conv, Dense, Embed, check_label
 
@@ -48,7 +48,7 @@ class ConditionalBatchNorm(nn.Module):
             Dense, x.shape[-1], use_bias=False, spectral=self.spectral, kernel_init=_ORTHOGONAL, dtype=self.dtype
         )
         gain, bias = 1.0 + linear(name="gain")(condition), linear(name="bias")(condition)  # [B, C]
-        return x * gain[:, None, None, :] + bias[:, None, None, :]
+        return _affine(x, gain[:, None, None, :], bias[:, None, None, :])
 
 
 class SelfAttention(nn.Module):
@@ -81,8 +81,8 @@ class SelfAttention(nn.Module):
         scores = jnp.einsum("nqc,nkc->nqk", query, key, preferred_element_type=exact)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)  # [B, HW, HW / 4]
         mixed = jnp.einsum("nqk,nkc->nqc", weights, value).reshape(n, height, width, half)
-        gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32).astype(self.dtype)
-        return x.astype(self.dtype) + gamma * conv1x1(channels, name="out")(mixed)
+        gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
+        return x.astype(self.dtype) + multiply(conv1x1(channels, name="out")(mixed), gamma)
 
 
 class GeneratorBlock(nn.Module):
@@ -244,6 +244,12 @@ def _conv1x1(features: int, **keywords: Any) -> Conv:
     return Conv(features, size=1, padding=0, kernel_init=_ORTHOGONAL, **keywords)
 
 
+@in_float32
+def _affine(x: jax.Array, gain: jax.Array, bias: jax.Array) -> jax.Array:
+    return x * gain + bias
+
+
+@in_float32
 def _max_pool(x: jax.Array) -> jax.Array:
     """Returns the maximum of every 2 x 2 pixels."""
     n, height, width, channels = x.shape

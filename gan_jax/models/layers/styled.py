@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from ...ops import modulated_conv, upsample
+from ...ops import add, modulated_conv, upsample
 from ...types import Images, Key, Labels
 from .base import check_counts, need_label
 from .equalized import TAPS, EqualConv, EqualDense, activate, add_bias
@@ -109,7 +109,7 @@ class StyledConv(nn.Module):
         strength = self.param("noise_strength", nn.initializers.zeros, (), jnp.float32)
         if keys is not None:
             noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:3]))(keys)
-            x = x + (strength * noise).astype(x.dtype)[..., None]
+            x = add(x, (strength * noise)[..., None])
         return activate(add_bias(self, x), gain, self.clamp)
 
 
