@@ -42,7 +42,11 @@ def in_float32(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 def add(x: jax.Array, y: jax.Array) -> jax.Array:
     """Returns `x + y` in the type of x; y broadcasts, and its type may be wider, as for a float32 bias."""
-    return (_wide(x) + _wide(y)).astype(x.dtype)  # linear, so a derivative keeps neither
+    if x.dtype.itemsize > 2:
+        return (x + y).astype(x.dtype)
+    # The broadcast comes before the cast, so the sum in its derivative is float32. The addition stays in 16 bits:
+    # only so can cuDNN add the bias inside the convolution.
+    return x + jnp.broadcast_to(_wide(y), x.shape).astype(x.dtype)
 
 
 @in_float32
