@@ -98,7 +98,7 @@ class Generator(SpectralNormed):
         first, *chunks = jnp.split(truncate(latents, truncation), len(widths), axis=-1)
         label = check_label(label, self.classes)
         if label is not None and self.classes is not None:
-            embedded = label_table(label, self.classes, self.embedding)
+            embedded = label_table(label, self.classes, self.embedding, self.dtype)
             chunks = [jnp.concatenate([embedded, chunk], axis=-1) for chunk in chunks]
         return blocks_to_image(
             first_map(first, base, widths[0], spectral=True, dtype=self.dtype),

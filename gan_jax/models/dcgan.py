@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from ..ops import widen
 from ..types import Images, Key, Labels
 from .layers import (
     BatchNorm,
@@ -94,7 +95,7 @@ class Generator(SpectralNormed):
             x = nn.relu(_Normed(self.norm, self.dtype, name=f"norm_{i}")(x, train, axis_name))
         last = {**common, "use_bias": False, "spectral": False}
         x = ConvTranspose(self.shape[-1], **last, name="image")(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(widen(x))
 
 
 class Discriminator(SpectralNormed):
@@ -131,8 +132,8 @@ class Discriminator(SpectralNormed):
             features *= 2
         embedded = embed_label(label, self.classes, x.shape[-1], "embed")
         flat = x.reshape(x.shape[0], -1)
-        logits = Dense(1, use_bias=self.norm != "batch", **common, name="logit")(flat)[:, 0].astype(jnp.float32)
+        logits = widen(Dense(1, use_bias=self.norm != "batch", **common, name="logit")(flat)[:, 0])
         if embedded is not None:
-            means = jnp.mean(x.astype(embedded.dtype), axis=(1, 2))
+            means = jnp.mean(widen(x), axis=(1, 2))
             logits = logits + jnp.sum(embedded * means, axis=-1)
         return logits

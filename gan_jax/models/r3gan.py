@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from ..ops import downsample, in_float32, multiply, upsample
+from ..ops import downsample, in_float32, multiply, upsample, widen
 from ..types import Images, Labels
 from .layers import Conv, Dense, GroupedConv, check_counts, doublings, need_label, side
 
@@ -136,7 +136,7 @@ class _R3GAN(nn.Module, kw_only=True):
         for width, groups in zip(widths, cardinality):
             if width * self.expansion % groups:
                 raise ValueError(f"r3gan: cardinality {groups} does not divide {width * self.expansion} channels")
-        dtypes = [jnp.float32 if s <= exact else self.dtype for s in sides]
+        dtypes = [jnp.promote_types(self.dtype, jnp.float32) if s <= exact else self.dtype for s in sides]
         return [Stage(*stage) for stage in zip(sides, widths, cardinality, dtypes)]
 
     @nn.nowrap
@@ -217,7 +217,7 @@ class Generator(_R3GAN):
                 x = _pointwise(stage.width, stage.dtype, f"to_{stage.side}")(x)
             x = upsample(x.astype(stage.dtype), TAPS)
             x = self.residual(x, stage, len(stages))
-        return _pointwise(self.shape[-1], last.dtype, "image")(x).astype(jnp.float32)
+        return widen(_pointwise(self.shape[-1], last.dtype, "image")(x))
 
 
 class Discriminator(_R3GAN):
@@ -247,7 +247,7 @@ class Discriminator(_R3GAN):
         x = _pool(x.astype(first.dtype), kernel)  # [B, C]
         features = 1 if self.classes is None else first.width
         x = Dense(features, use_bias=False, kernel_init=_normal(), dtype=first.dtype, name="logit")(x)
-        x = x.astype(jnp.float32)
+        x = widen(x)
         if self.classes is None:
             return x[:, 0]
         return jnp.sum(x * self.embed(label, features, (self.classes * features) ** -0.5), axis=-1)

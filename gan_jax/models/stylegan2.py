@@ -17,7 +17,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from ..ops import downsample
+from ..ops import downsample, widen
 from ..types import Images, Key, Labels
 from .layers import check_counts, check_truncation, side
 from .layers.equalized import TAPS, EqualConv, EqualDense, minibatch_deviation
@@ -176,7 +176,7 @@ class Discriminator(nn.Module):
                 image = downsample(image, TAPS)
             x = self._block(x, larger, smaller, maps)
         x = self._from_image(image, x, 4, maps)
-        x = minibatch_deviation(x.astype(jnp.float32), self.group, axis_name)
+        x = minibatch_deviation(widen(x), self.group, axis_name)
         x = EqualConv(maps.channels(4), clamp=self.conv_clamp, name="conv_4")(x)
         x = EqualDense(maps.channels(4), linear=False, name="dense")(x.reshape(x.shape[0], -1))
         if self.classes is None:

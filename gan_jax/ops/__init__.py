@@ -8,6 +8,7 @@ from .conv import conv_transpose as conv_transpose
 from .float32 import add as add
 from .float32 import in_float32 as in_float32
 from .float32 import multiply as multiply
+from .float32 import widen as widen
 from .grouped import grouped_conv as grouped_conv
 from .modulated import modulated_conv as modulated_conv
 from .resample import downsample as downsample

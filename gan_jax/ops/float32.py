@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 
-def _wide(a: jax.Array) -> jax.Array:
+def widen(a: jax.Array) -> jax.Array:
+    """Casts to float32, or leaves float32 and float64 as they are."""
     return a.astype(jnp.promote_types(a.dtype, jnp.float32))
 
 
@@ -30,7 +31,7 @@ def in_float32(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     @functools.wraps(function)
     def wrapped(x: jax.Array, *others: jax.Array) -> jax.Array:
         def compute(x: jax.Array, *others: jax.Array) -> jax.Array:
-            return function(*map(_wide, (x, *others))).astype(x.dtype)
+            return function(*map(widen, (x, *others))).astype(x.dtype)
 
         if x.dtype.itemsize > 2:
             return compute(x, *others)
@@ -46,7 +47,7 @@ def add(x: jax.Array, y: jax.Array) -> jax.Array:
         return (x + y).astype(x.dtype)
     # The broadcast comes before the cast, so the sum in its derivative is float32. The addition stays in 16 bits:
     # only so can cuDNN add the bias inside the convolution.
-    return x + jnp.broadcast_to(_wide(y), x.shape).astype(x.dtype)
+    return x + jnp.broadcast_to(widen(y), x.shape).astype(x.dtype)
 
 
 @in_float32

@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from ...ops import add, conv, conv_transpose, grouped_conv
+from ...ops import add, conv, conv_transpose, grouped_conv, widen
 from ...types import Labels, PyTree, Variables
 
 Norm = Literal["batch", "spectral", "none"]
@@ -26,7 +26,7 @@ def _unit(vector: jax.Array) -> jax.Array:
 
 def _matrix(kernel: jax.Array) -> jax.Array:
     """Reshapes a kernel `[..., O]` to the matrix `[fan-in, O]` whose largest singular value is used."""
-    return kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
+    return widen(kernel.reshape(-1, kernel.shape[-1]))
 
 
 def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -156,7 +156,7 @@ class Embed(_Layer):
     @nn.compact
     def __call__(self, label: Labels) -> jax.Array:
         # A label's row gets the sum of the gradients of its samples, so the table itself is float32.
-        kernel = self._kernel((self.classes, self.features), jnp.float32)
+        kernel = self._kernel((self.classes, self.features), jnp.promote_types(self.dtype, jnp.float32))
         return self._add_bias(jnp.take(kernel, label, axis=0).astype(self.dtype), self.features)
 
 

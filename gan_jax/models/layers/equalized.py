@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from ...ops import add, conv, filter2d
+from ...ops import add, conv, filter2d, widen
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -52,7 +52,7 @@ class EqualDense(nn.Module):
         kernel = self.param("kernel", init, shape, jnp.float32) * (self.lr_mul / math.sqrt(x.shape[-1]))
         init = nn.initializers.constant(self.bias_init / self.lr_mul)
         bias = self.param("bias", init, (self.features,), jnp.float32) * self.lr_mul
-        x = x.astype(jnp.float32) @ kernel
+        x = widen(x) @ kernel
         return activate(x + jnp.expand_dims(bias, tuple(range(x.ndim - 1))), linear=self.linear)
 
 
@@ -134,6 +134,6 @@ def minibatch_deviation(x: jax.Array, group: int, axis_name: str | None = None) 
 
 def _deviation(x: jax.Array, group: int) -> jax.Array:
     """Returns the mean standard deviation of each sample's group, `[B]`, in float32 at least."""
-    groups = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(-1, group, *x.shape[1:])
+    groups = widen(x).reshape(-1, group, *x.shape[1:])
     deviation = jnp.sqrt(jnp.var(groups, axis=1) + 1e-8)  # [B / group, H, W, C]
     return jnp.repeat(jnp.mean(deviation, axis=(1, 2, 3)), group)

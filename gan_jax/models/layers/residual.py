@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from ...ops import downsample, in_float32, multiply, upsample
+from ...ops import downsample, in_float32, multiply, upsample, widen
 from ...types import Images, Labels
 from .base import BatchNorm, Conv, Dense, Embed, check_label
 
@@ -176,7 +176,7 @@ def blocks_to_image(
             x = SelfAttention(spectral, dtype, name=f"attention_{i}")(x)
     x = BatchNorm(dtype, epsilon=EPSILON, name="norm")(x, train=train, axis_name=axis_name)
     x = _conv3x3(channels, spectral=spectral, dtype=dtype, name="image")(nn.relu(x))
-    return jnp.tanh(x.astype(jnp.float32))
+    return jnp.tanh(widen(x))
 
 
 def image_to_logits(
@@ -204,11 +204,12 @@ def image_to_logits(
         x = DiscriminatorBlock(width, i <= halvings, i == 1, skip, dtype, name=f"block_{i}")(x)
         if i in attention:
             x = SelfAttention(True, dtype, name=f"attention_{i}")(x)
-    features = jnp.sum(nn.relu(x).astype(jnp.float32), axis=(1, 2))  # [B, C]
-    logits = Dense(1, spectral=True, kernel_init=_ORTHOGONAL, name="logit")(features)[:, 0]
+    features = jnp.sum(widen(nn.relu(x)), axis=(1, 2))  # [B, C]
+    exact = {"spectral": True, "kernel_init": _ORTHOGONAL, "dtype": features.dtype}
+    logits = Dense(1, **exact, name="logit")(features)[:, 0]
     if classes is None or label is None:
         return logits
-    table = Embed(features.shape[-1], spectral=True, kernel_init=_ORTHOGONAL, classes=classes, name="embed")
+    table = Embed(features.shape[-1], **exact, classes=classes, name="embed")
     return logits + jnp.sum(table(label) * features, axis=-1)
 
 
@@ -225,9 +226,10 @@ def one_hot(label: Labels | None, classes: int | None, dtype: DTypeLike) -> jax.
     return None if label is None or classes is None else jax.nn.one_hot(label, classes, dtype=dtype)
 
 
-def label_table(label: Labels, classes: int, features: int) -> jax.Array:
+def label_table(label: Labels, classes: int, features: int, dtype: DTypeLike) -> jax.Array:
     """Returns a learned vector per label, `[B, features]`, without spectral norm. Call it in a compact module."""
-    return Embed(features, kernel_init=_ORTHOGONAL, classes=classes, name="embed")(label)
+    exact = jnp.promote_types(dtype, jnp.float32)
+    return Embed(features, kernel_init=_ORTHOGONAL, classes=classes, dtype=exact, name="embed")(label)
 
 
 def _check_attention(attention: Sequence[int], blocks: int) -> None:

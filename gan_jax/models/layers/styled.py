@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from ...ops import add, modulated_conv, upsample
+from ...ops import add, modulated_conv, upsample, widen
 from ...types import Images, Key, Labels
 from .base import check_counts, need_label
 from .equalized import TAPS, EqualConv, EqualDense, activate, add_bias
@@ -54,12 +54,12 @@ class Maps:
     def type(self, side: int) -> DTypeLike:
         """The type in which a map of that side is computed."""
         low = side > 4 and side * 2**self.low_precision > self.size
-        return self.dtype if low else jnp.float32
+        return self.dtype if low else jnp.promote_types(self.dtype, jnp.float32)
 
 
 def _normalised(x: jax.Array) -> jax.Array:
     """Scales the last axis to mean square one."""
-    x = x.astype(jnp.float32)
+    x = widen(x)
     return x * lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)
 
 
@@ -108,7 +108,7 @@ class StyledConv(nn.Module):
         x = modulated_conv(x.astype(self.dtype), kernel, style, padding=padding, up=up)
         strength = self.param("noise_strength", nn.initializers.zeros, (), jnp.float32)
         if keys is not None:
-            noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:3]))(keys)
+            noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:3], jnp.float32))(keys)
             x = add(x, (strength * noise)[..., None])
         return activate(add_bias(self, x), gain, self.clamp)
 
@@ -165,7 +165,7 @@ class Synthesis(nn.Module):
             if self.architecture == "skip" or side == self.maps.sides[-1]:
                 # `layer` does not advance here: the next map's first convolution uses the same w.
                 added = ToImage(self.shape[-1], self.clamp, name=f"image_{side}")(x, ws[:, layer])
-                added = added.astype(jnp.float32)
+                added = widen(added)
                 image = added if image is None else upsample(image, TAPS) + added
         assert image is not None
         return image
