@@ -53,9 +53,9 @@ def keep_first() -> Any:
     def init(params: Any) -> First:
         return First(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))
 
-    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, First]:
-        first = jax.tree.map(lambda g, kept: jnp.where(state.count == 0, g, kept), grads, state.grads)
-        return jax.tree.map(jnp.zeros_like, grads), First(state.count + 1, first)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, First]:
+        first = jax.tree.map(lambda g, kept: jnp.where(state.count == 0, g, kept), updates, state.grads)
+        return jax.tree.map(jnp.zeros_like, updates), First(state.count + 1, first)
 
     return optax.GradientTransformation(init, update)
 
@@ -113,7 +113,8 @@ def _start(gan: Any) -> Any:
 
     import gan_jax
 
-    state = gan_jax.init(gan, jax.random.key(0), jax.tree.map(lambda x: x[0], _batches()))
+    batch = jax.tree.map(lambda x: x[0], _batches())
+    state = jax.jit(lambda key: gan_jax.init(gan, key, batch))(jax.random.key(0))
     rng = np.random.default_rng(0)
 
     def filled(x: Any) -> Any:

@@ -147,7 +147,7 @@ def _in_bfloat16(name: str) -> gan_jax.GAN:
 
 def _step_sums(name: str) -> list[str]:
     gan = _in_bfloat16(name)
-    batch = jax.tree.map(lambda x: x[0], architectures.batches(gan, 1))
+    batch = jax.tree.map(lambda x: jnp.asarray(x[0]), architectures.batches(gan, 1))
     state = jax.eval_shape(lambda key: gan_jax.init(gan, key, batch), jax.random.key(0))
     return _sums_in_16_bits(jax.make_jaxpr(gan_jax.make_train_step(gan))(state, batch).jaxpr)
 
