@@ -7,7 +7,7 @@ from types import ModuleType
 import jax
 
 from ..types import PyTree
-from .call import signature
+from .keywords import signature
 
 
 def library(name: str, package: str, adapter: str) -> ModuleType:

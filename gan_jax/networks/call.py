@@ -1,123 +1,20 @@
 """How a network of any kind is called. Keywords that its signature does not name are not passed."""
 
+import contextlib
 import functools
-import inspect
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.errors import InvalidRngError
+from jax.errors import TracerBoolConversionError
 
 from ..types import Key, Network, PyTree, Variables
 from .keys import per_sample_key
+from .keywords import accepted, name_of, nnx_class
 
-# Names of `train`, and whether a network gets `train` under it, or `not train`.
-TRAIN = {
-    "train": True,
-    "training": True,
-    "is_training": True,
-    "deterministic": False,
-    "use_running_average": False,
-}
 _STREAMS = ("dropout", "noise")  # the random streams that a Linen module gets, each made of `keys`
-
-
-class Adapter:
-    """A network of another library. It gets what it needs itself, and what the library's function names.
-
-    Attributes:
-        needs: the keywords that `apply` of the adapter takes itself.
-    """
-
-    needs: frozenset[str] = frozenset({"train", "axis_name", "keys", "mutable"})
-
-    def function(self, method: str | None) -> Callable | None:
-        """Returns the function of the model whose signature says which keywords it gets; None: no such method."""
-        raise NotImplementedError
-
-
-def signature(function: Callable) -> tuple[frozenset[str], bool]:
-    """Returns the names of the parameters, and whether the function takes any other keyword too.
-
-    A function without a signature names nothing. Keywords that a `functools.partial` has bound stay as they are.
-    """
-    try:
-        return _cached_signature(function)
-    except TypeError:  # it has no hash
-        return _read_signature(function)
-
-
-def _read_signature(function: Callable) -> tuple[frozenset[str], bool]:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return frozenset(), False
-    bound = function.keywords if isinstance(function, functools.partial) else {}
-    named = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-    return named - set(bound), any(p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-_cached_signature = functools.lru_cache(maxsize=256)(_read_signature)
-
-
-def _nnx_class(module: nn.Module) -> Callable | None:
-    """Returns the NNX class that a `flax.nnx.bridge.ToLinen` wraps, or None for another module."""
-    bridge = sys.modules.get("flax.nnx.bridge.wrappers")  # not imported here: whoever has such a module has it
-    return module.nnx_class if bridge is not None and isinstance(module, bridge.ToLinen) else None
-
-
-def _linen_function(module: nn.Module, method: str | None) -> Callable | None:
-    """Returns the function whose signature says which keywords a Linen module gets."""
-    inner = _nnx_class(module)
-    if inner is not None:
-        return getattr(inner, method or "__call__", None) if isinstance(inner, type) else (lambda: None)
-    if method is None and isinstance(module, nn.Sequential) and type(module).__call__ is nn.Sequential.__call__:
-        first = module.layers[0] if module.layers else (lambda: None)  # it alone gets the keywords
-        return _linen_function(first, None) if isinstance(first, nn.Module) else first
-    return getattr(type(module), method or "__call__", None)
-
-
-def accepted(network: Network, entry: str, keywords: Mapping[str, PyTree]) -> dict[str, PyTree]:
-    """Returns the keywords that `network` names in its signature, or all of them if it takes `**anything`.
-
-    Where `train` is offered, a network that names `training` or `is_training` gets it under that name, and one
-    that names `deterministic` or `use_running_average` gets `not train`.
-
-    The keyword `method` asks for another function of the network ("mapping", "synthesis"). In a Linen module it is
-    the method of that name, and gets the keywords that this method names. Any other network names `method` in its
-    `apply`.
-
-    Args:
-        network: a generator or discriminator.
-        entry: "init" or "apply".
-        keywords: what the library offers.
-
-    Raises:
-        ValueError: the network has no such method.
-    """
-    method = keywords.get("method")
-    own: frozenset[str] = frozenset()  # keywords of `apply` itself
-    if isinstance(network, nn.Module):  # apply and init pass their keywords on to the method
-        function = _linen_function(network, method)
-        own = frozenset({"mutable", "method"} if entry == "apply" and function is not None else ())
-    elif isinstance(network, Adapter):
-        function = network.function(method)
-        own = network.needs | ({"method"} if function is not None else frozenset())
-    else:
-        function = getattr(network, entry)
-        function = getattr(function, "__func__", function)
-    named, anything = (frozenset(), False) if function is None else signature(function)
-    if method is not None and not (anything or "method" in named | own):
-        raise ValueError(
-            f"{type(network).__name__} of {type(network).__module__} has no method {method!r}, which this GAN "
-            "calls (a path length penalty does): use a network that has it"
-        )
-    extra = {k: v for k, v in keywords.items() if anything or k in named | own}
-    if "train" in keywords:
-        extra |= {name: keywords["train"] == same for name, same in TRAIN.items() if name in named}
-    return extra
 
 
 def statistics_names(network: Network) -> tuple[str, ...]:
@@ -164,7 +61,11 @@ def init_network(
 
     Batch statistics are float32 at least: a running mean of 16 bits would stop moving.
     """
-    variables = network.init(key, *args, **accepted(network, "init", keywords))
+    rngs: PyTree = key
+    if isinstance(network, nn.Module) and type(network).init is nn.Module.init:
+        rngs = {"params": key, "default": jax.random.fold_in(key, 1)}  # "default": for an NNX module inside
+    with _explained(network, sampling=False):
+        variables = network.init(rngs, *args, **accepted(network, "init", keywords))
     params, model_state = split_variables(variables, network)
     for name in set(statistics_names(network)) & set(model_state):
         model_state[name] = jax.tree.map(_float32_at_least, model_state[name])
@@ -208,23 +109,37 @@ def _apply(network: Network, variables: Variables, args: tuple, keywords: dict[s
     extra = accepted(network, "apply", keywords)
     if not isinstance(network, nn.Module):
         return network.apply(variables, *args, **extra)
-    inner, keys = _nnx_class(network), keywords.get("keys")
+    inner, keys = nnx_class(network), keywords.get("keys")
     if inner is not None:
         network = network.clone(nnx_class=functools.partial(_in_mode, inner, keywords["train"]))
     if keys is not None:
         bases = [keys, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)]
         extra["rngs"] = {name: per_sample_key(base) for name, base in zip(_STREAMS, bases, strict=True)}
-    try:
+    with _explained(network, sampling=keys is None):
         return network.apply(variables, *args, **extra)
+
+
+@contextlib.contextmanager
+def _explained(network: Network, sampling: bool) -> Iterator[None]:
+    """Turns Flax's errors about random streams and traced keywords into a sentence that says what to do."""
+    try:
+        yield
     except InvalidRngError as error:
-        if keys is None:
-            advice = "it gets no random stream without keys: give the sampler a key"
+        if sampling:
+            advice = "it draws from a random stream, and has none without keys: give the sampler a key"
         else:
             advice = (
                 f"its random streams are {' and '.join(_STREAMS)}: use one of these names (inside nn.scan and "
                 "nn.vmap list it in split_rngs), or draw from `keys`, one key a sample"
             )
-        raise ValueError(f"{type(network).__name__} of {type(network).__module__}: {advice}") from error
+        raise ValueError(f"{name_of(network)}: {advice}") from error
+    except TracerBoolConversionError as error:
+        if "kwargs['" not in str(error):
+            raise
+        raise ValueError(
+            f"{name_of(network)}: nn.remat and nn.jit trace the keywords of the network that they wrap, such as "
+            "`train`: wrap modules inside it instead, or give nn.jit static_argnames"
+        ) from error
 
 
 def _in_mode(make: Callable, train: bool, *args: PyTree, **keywords: PyTree) -> PyTree:
@@ -246,7 +161,7 @@ def refresh(network: Network, params: PyTree, model_state: Mapping[str, PyTree])
         return split_variables(function(join_variables(params, model_state)), network)[1]
     if model_state.get("spectral"):
         raise ValueError(
-            f"{type(network).__name__} of {type(network).__module__} has spectral norm, but no `refresh` for "
+            f"{name_of(network)} has spectral norm, but no `refresh` for "
             "its power iteration: derive it from gan_jax.models.layers.SpectralNormed, or give it "
             "refresh(variables) -> variables"
         )

@@ -8,7 +8,7 @@ import jax
 
 from ..types import Key, PyTree
 from .adapter import chosen, from_dict, library, to_dict
-from .call import Adapter
+from .keywords import Adapter
 
 _PER_SAMPLE = ("label",)  # keywords whose leading axis is the batch
 _WHOLE = ("train", "axis_name", "truncation")

@@ -5,8 +5,8 @@ from typing import Any
 
 from ..types import Key, PyTree
 from .adapter import chosen, library
-from .call import TRAIN, Adapter
 from .keys import per_sample_key
+from .keywords import TRAIN, Adapter
 
 _AVERAGES = ("average", "hidden")  # what an ExponentialMovingAverage keeps, besides a counter
 

@@ -9,8 +9,8 @@ import jax
 
 from ..types import Key, PyTree
 from .adapter import chosen, from_dict, to_dict
-from .call import Adapter
 from .keys import per_sample_key
+from .keywords import Adapter
 
 
 class NNXNetwork(Adapter):
