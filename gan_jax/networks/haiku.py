@@ -38,7 +38,7 @@ class HaikuNetwork(Adapter):
 
         def over_devices(next_function: Callable, args: tuple, kwargs: dict, context: Any) -> PyTree:
             module = context.module
-            if isinstance(module, self._haiku.BatchNorm) and axis_name is not None:
+            if isinstance(module, self._haiku.BatchNorm) and context.method_name == "__call__":
                 module.cross_replica_axis = module.cross_replica_axis or axis_name
             return next_function(*args, **kwargs)
 

@@ -7,6 +7,7 @@ act on each of them, and a draw of shape `[B, ...]` is made row by row, each fro
 
 import functools
 from collections.abc import Hashable
+from typing import Any
 
 import jax
 from jax.extend.random import define_prng_impl
@@ -41,7 +42,7 @@ def _implementation(size: int, words: int, inner: Hashable) -> Hashable:
         one = lambda key: jax.random.key_data(jax.random.split(wrap(key), shape))  # noqa: E731
         return jax.vmap(one, out_axes=len(shape))(data)
 
-    def fold_in(data: jax.Array, number: jax.Array) -> jax.Array:
+    def fold_in(data: jax.Array, number: Any) -> jax.Array:
         return jax.vmap(lambda key: jax.random.key_data(jax.random.fold_in(wrap(key), number)))(data)
 
     def random_bits(data: jax.Array, width: int, shape: tuple[int, ...]) -> jax.Array:
