@@ -160,7 +160,7 @@ def test_batch_statistics_move_under_another_name_of_train():
 def test_statistics_names():
     assert networks.statistics_names(small_gan.Generator()) == ("batch_stats",)
     assert networks.statistics_names(networks.from_functions(takes, takes, statistics=("a", "b"))) == ("a", "b")
-    wrong = Functions(None)
+    wrong = Functions(takes)
     wrong.statistics = "averages"
     with pytest.raises(TypeError, match=r"Functions.statistics must be a tuple of names.*it is 'averages'"):
         networks.statistics_names(wrong)
