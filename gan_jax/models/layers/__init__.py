@@ -16,3 +16,4 @@ from .base import embed_label as embed_label
 from .base import need_label as need_label
 from .base import side as side
 from .base import spectral_refresh as spectral_refresh
+from .dropout import Dropout as Dropout
