@@ -130,7 +130,7 @@ class _Example(NamedTuple):
 def _example(gan: GAN, batch: Batch, key: Key, size: int) -> _Example:
     lead = 1 if gan.batches_per_step == 1 else 2
 
-    def zeros(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+    def zeros(leaf: PyTree) -> jax.Array:
         return jnp.zeros((size, *leaf.shape[lead:]), leaf.dtype)
 
     keys = jax.random.split(key, size)
