@@ -48,6 +48,7 @@ _CHECKED += [
     "gan",
     "optimizers",
     "models.dcgan",
+    "models.dcgan_studiogan",
     "ops.conv",
     "ops.grouped",
     "ops.modulated",
