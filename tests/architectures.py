@@ -82,7 +82,7 @@ ARCHITECTURES = {
     "mlp": lambda: _game(*_players(mlp, {"width": 8})),
     "dcgan": lambda: _game(*_players(dcgan, {"width": 4})),
     "dcgan_studiogan": lambda: _game(
-        dcgan_studiogan.Generator(GREY, (8, 4)), dcgan_studiogan.Discriminator((4, 8)), rate=0.002
+        *_players(dcgan_studiogan, {}, {"widths": (8, 4)}, {"widths": (4, 8)}), rate=0.002
     ),
     "sngan": lambda: _game(*_players(sngan, {"widths": (8, 4)}), loss=losses.hinge(), rate=0.002),
     "sagan": lambda: _game(*_players(sagan, {"widths": (8, 4)}), loss=losses.hinge(), rate=0.002),
@@ -124,7 +124,7 @@ def batches(gan: gan_jax.GAN, steps: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(steps, B, *gan.generator.shape))
     found = {"image": np.tanh(noise + np.linspace(-2, 2, 8)[:, None]).astype(np.float32)}
-    if getattr(gan.generator, "classes", None) is not None:
+    if gan.generator.classes is not None:
         found["label"] = rng.integers(0, CLASSES, (steps, B)).astype(np.int32)
     return found
 
