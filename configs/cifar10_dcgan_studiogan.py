@@ -11,7 +11,7 @@ Expected  FID 48.29 in StudioGAN's benchmark: 50,000 samples, TensorFlow's Incep
           images. Its log of 2020, against the 10,000 test images, has its best, 49.03, at step 42,000 and then
           collapses to 137 at 200,000: a case of a collapse, not a baseline. Here the step was traced and the
           parameters were counted (generator 3,812,355, discriminator 2,931,009); the recipe was not trained.
-Cost      COST
+Cost      not known: it was not measured here, and we have read no log with a time.
 """
 
 from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Sample
