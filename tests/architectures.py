@@ -9,7 +9,7 @@ import optax
 
 import gan_jax
 from gan_jax import augment, losses, penalties, schedules
-from gan_jax.models import biggan, dcgan, dcgan_studiogan, mlp, r3gan, sagan, sngan, stylegan2
+from gan_jax.models import biggan, dcgan, mlp, r3gan, sagan, sngan, stylegan2
 
 B, LATENT, CLASSES = 16, 4, 3
 GREY, COLOUR = (8, 8, 1), (8, 8, 3)
@@ -81,9 +81,6 @@ def adaptive() -> augment.Augment:
 ARCHITECTURES = {
     "mlp": lambda: _game(*_players(mlp, {"width": 8})),
     "dcgan": lambda: _game(*_players(dcgan, {"width": 4})),
-    "dcgan_studiogan": lambda: _game(
-        *_players(dcgan_studiogan, {}, {"widths": (8, 4)}, {"widths": (4, 8)}), rate=0.002
-    ),
     "sngan": lambda: _game(*_players(sngan, {"widths": (8, 4)}), loss=losses.hinge(), rate=0.002),
     "sagan": lambda: _game(*_players(sagan, {"widths": (8, 4)}), loss=losses.hinge(), rate=0.002),
     # On some processors pmap's sums round so that 0.002 ends at 1.008e-6 from jit.
