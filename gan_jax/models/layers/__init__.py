@@ -15,6 +15,7 @@ from .base import doublings as doublings
 from .base import embed_label as embed_label
 from .base import need_label as need_label
 from .base import side as side
+from .dropout import Dropout as Dropout
 from .spectral import SpectralNormed as SpectralNormed
 from .spectral import SpectralVectors as SpectralVectors
 from .spectral import spectral_refresh as spectral_refresh
