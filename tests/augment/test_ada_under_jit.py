@@ -55,7 +55,10 @@ for i in range(2000 // BATCH):
     x, y = jax.random.normal(kx, (BATCH, SIZE, SIZE, 3)), jax.random.normal(ky, (BATCH, SIZE, SIZE, 3))
     keys = jax.random.split(keys, BATCH)
     found = jitted(x, keys)
-    gaps.append(float(jnp.abs(found - plain(x, keys)).max()))
+    expected = plain(x, keys)  # op by op
+    # Colours and filters can make an image 20 times as bright, and its rounding errors as large.
+    brightest = jnp.maximum(1, jnp.abs(expected).max((1, 2, 3)))
+    gaps.append(float((jnp.abs(found - expected).max((1, 2, 3)) / brightest).max()))
     linear = np.float64(found) - np.float64(jitted(jnp.zeros_like(x), keys))  # colours and noise add constants
     inner = lambda a, b: np.sum(np.float64(a) * np.float64(b), (1, 2, 3))
     scale = np.sqrt(inner(linear, linear) * inner(y, y)) + 1e-30
@@ -68,7 +71,9 @@ print(json.dumps({"gap": max(gaps), "adjoint": max(adjoint)}))
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_2000_images_as_op_by_op(policy):
-    """In a process of its own, which compiles as a user's does: the options of these tests change the fusions."""
+    """The difference is relative to the largest value of an image, at least 1. It runs in a process of its own, so that it
+    compiles as a user's does: the options of these tests change the fusions.
+    """
     found = run_json(MANY.replace("POLICY", repr(policy)), devices=1)
     assert found["gap"] < 1e-4, found
     assert found["adjoint"] < 1e-4, found
