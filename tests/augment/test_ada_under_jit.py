@@ -1,4 +1,4 @@
-"""ADA compiled by XLA gives the pixels of float64 and of the operations one by one, and its transpose is the same."""
+"""ADA compiled by XLA gives the pixels of float64 and of op by op, and the transpose belongs to them."""
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +71,7 @@ print(json.dumps({"gap": max(gaps), "adjoint": max(adjoint)}))
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_2000_images_as_op_by_op(policy):
-    """The difference is relative to the largest value of an image, at least 1. It runs in a process of its own, so that it
-    compiles as a user's does: the options of these tests change the fusions.
-    """
+    """In a process of its own, which compiles as a user does: the options of these tests change the fusions."""
     found = run_json(MANY.replace("POLICY", repr(policy)), devices=1)
     assert found["gap"] < 1e-4, found
     assert found["adjoint"] < 1e-4, found
