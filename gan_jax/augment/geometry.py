@@ -147,8 +147,7 @@ def _bilinear(phases: list[list[jax.Array]], y: jax.Array, x: jax.Array) -> jax.
     by the next, its weight is zero, and rounding changes the result by no more than rounding.
 
     Args:
-        phases: `phases[i][j] [P, Q, C]` has the pixels of the rows 2 p + i and the columns 2 q + j; the periods are
-            2 P and 2 Q.
+        phases: `phases[i][j] [P, Q, C]` has the pixels of the rows 2 p + i and the columns 2 q + j of one period.
     """
     numbers = lax.GatherDimensionNumbers(offset_dims=(2,), collapsed_slice_dims=(0, 1), start_index_map=(0, 1))
     height, width, channels = phases[0][0].shape

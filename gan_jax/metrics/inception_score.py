@@ -11,7 +11,7 @@ class InceptionScore(NamedTuple):
 
     Attributes:
         mean: of the scores.
-        std: their standard deviation, with the divisor `splits`, not `splits - 1`; NaN for one split, which has no spread.
+        std: their standard deviation, with the divisor `splits`, not `splits - 1`; NaN for one split.
         splits: the number of splits.
     """
 

@@ -24,7 +24,10 @@ def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
     )
     found = []
     for name, player, terms in players:
-        found += [f"the {name}'s {collection}" for collection in sorted(set(player.model_state) - {"spectral"})]
+        found += [
+            f"the {name}'s {collection}"
+            for collection in sorted(set(player.model_state) - {"spectral", "noise_buffers"})
+        ]
         for term, state in zip(terms, player.penalties, strict=True):
             if jax.tree.leaves(state):
                 found.append(f"the state of the penalty {term.penalty.name}")
