@@ -210,8 +210,9 @@ print(json.dumps(found))
 STEP = """
 gan = gan_jax.GAN(
     stylegan2.Generator((8, 8, 1), w_size=4, mapping_layers=1, channel_max=2, style_mixing=0.5),
-    stylegan2.Discriminator(channel_max=2, group=2, minibatch_groups="strided"), gan_jax.losses.non_saturating(), sgd, sgd,
-    gan_jax.latents.normal(3), generator_terms=(gan_jax.Term(2.0, gan_jax.penalties.path_length(through_mean=True), 1),),
+    stylegan2.Discriminator(channel_max=2, group=2, minibatch_groups="strided"),
+    gan_jax.losses.non_saturating(), sgd, sgd, gan_jax.latents.normal(3),
+    generator_terms=(gan_jax.Term(2.0, gan_jax.penalties.path_length(through_mean=True), 1),),
 )
 batch = {"image": jax.random.normal(jax.random.key(1), (4, 8, 8, 1))}
 states = []
