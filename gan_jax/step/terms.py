@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..checks import axis_keyword
 from ..penalties import Penalty, Term
 from ..types import Metrics, PyTree, Scalar, Schedule
 
@@ -36,8 +37,7 @@ def weighted_sum(
     total, new_states, metrics = jnp.zeros(()), [], {}
     for term, state in zip(terms, states, strict=True):
         penalty, every = term.penalty, term.every
-        keywords = {"axis_name": axis_name} if penalty.wants_axis_name else {}
-        apply = functools.partial(_apply, penalty, arguments, keywords)
+        apply = functools.partial(_apply, penalty, arguments, axis_keyword(penalty.apply, axis_name))
         if every == 1:
             value, state = apply(state)
         else:
