@@ -50,7 +50,11 @@ def broken(hows):
     mistakes = {
         "draws by device": (gan_jax.step.inputs, "global_index", lambda size, axis: jnp.arange(size)),
         "statistics of a device": (layers, "nn", linen),
-        "deviation of a device": (stylegan2, "minibatch_deviation", lambda x, group, axis: deviation(x, group)),
+        "deviation of a device": (
+            stylegan2,
+            "minibatch_deviation",
+            lambda x, group, axis, *how: deviation(x, group, None, *how),
+        ),
         "mean w of a device": (stylegan2, "lax", lax),
         "path length of a device": (penalties, "lax", lax),
         "signs of a device": (gan_jax.step.updates.Updates, "gather", lambda self, logits: logits),

@@ -61,7 +61,7 @@ FACTS = {
     "cifar10_stylegan2_ada": Facts(
         "non_saturating", 1, False, 64, 1_562_500, 512,
         {**_STYLE, "w_size": 512, "mapping_layers": 2, "style_mixing": 0.0, "architecture": "skip"},
-        {**_STYLE, "mapping_layers": 8, "group": 32, "architecture": "orig"},
+        {**_STYLE, "mapping_layers": 8, "group": 32, "architecture": "orig", "minibatch_groups": "strided"},
     ),
     "ffhq64_r3gan": _r3gan(256, 78_125, (*_W, 384), (*_C, 48)),
     "ffhq256_r3gan": _r3gan(256, 78_125, (*_W, 384, 192, 96), (*_C, 48, 24, 12), 16),
