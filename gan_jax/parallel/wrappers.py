@@ -13,6 +13,7 @@ from ..ops import compiler_options
 from ..step import Step, StepFunction
 from ..types import Device, PyTree
 from .mesh import auto_mesh, check_divides, on_auto_mesh, put, split, whole
+from .replicated import replicated
 
 Places = tuple[PyTree, NamedSharding, NamedSharding]
 """Where the state lies, where the batch lies, and where metrics and shared data lie."""
@@ -108,7 +109,9 @@ def pmap_step(step: Step | StepFunction, axis_name: str, devices: Sequence[Devic
     belong to several processes, the same function is mapped by `jax.shard_map`.
 
     Raises:
-        ValueError: the step reduces over another axis, or the devices do not divide the batch.
+        ValueError: the step reduces over another axis. When it is called: the devices do not divide the batch. Or
+            a leaf of the new state, or a metric, may differ between devices, since it depends on the batch and is
+            not reduced over `axis_name`: a batch norm without it.
     """
     if isinstance(step, Step) and step.axis_name != axis_name:
         raise ValueError(f"pmap_step over {axis_name!r}, but the step was built with axis_name={step.axis_name!r}")
@@ -119,11 +122,13 @@ def pmap_step(step: Step | StepFunction, axis_name: str, devices: Sequence[Devic
     mesh = Mesh(np.asarray(devices), (axis_name,), axis_types=(AxisType.Auto,))
     places = (whole(mesh), split(mesh, axis), whole(mesh))
 
+    checked = replicated(step, axis_name)
+
     def cut(x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:axis], len(devices), x.shape[axis] // len(devices), *x.shape[axis + 1 :])
 
     def program(state: PyTree, batch: PyTree, shared: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
-        return step(state, batch, *shared)
+        return checked(state, batch, *shared)
 
     if len({device.process_index for device in devices}) > 1:
         # pmap itself, inside a jit, accepts devices of one process only. This is what pmap is made of.
