@@ -24,6 +24,7 @@ from jax import lax
 from ..networks import refresh
 from ..state import GANState, PlayerState
 from ..types import Images, Logits, Metrics, PyTree, Samples, Scalar
+from .devices import vary
 from .inputs import UpdateInputs
 from .terms import weighted_sum
 from .updates import GeneratorPass, Updates, mean_logit
@@ -74,7 +75,7 @@ def update_simultaneously(
         )  # fmt: skip
         return (on_real, on_fake, penalty), (after, states, metrics)
 
-    outputs, pullback, (after, states, metrics) = jax.vjp(passes, player.params, generated.image, has_aux=True)
+    outputs, pullback, (after, states, metrics) = jax.vjp(passes, vary(player.params, updates.axis_name), generated.image, has_aux=True)
     on_real, on_fake, penalty = outputs
 
     def loss_d(real: Logits, fake: Logits) -> Scalar:

@@ -19,6 +19,7 @@ from ..losses import LossFunction
 from ..networks import call_network, refresh
 from ..state import GANState, PlayerState
 from ..types import Images, Key, Labels, Latents, Logits, Metrics, PyTree, Samples, Scalar
+from .devices import gather, pmean, vary
 from .draws import Draws, global_batch
 from .inputs import UpdateInputs
 from .microbatches import over_microbatches
@@ -43,11 +44,6 @@ class GeneratorPass(NamedTuple):
     model_state: dict[str, PyTree]
     penalty_states: tuple[PyTree, ...]
     metrics: Metrics
-
-
-def pmean(tree: PyTree, axis_name: str | None) -> PyTree:
-    """Returns the mean over devices, or the tree itself if there is no device axis."""
-    return tree if axis_name is None else lax.pmean(tree, axis_name)
 
 
 def mean_logit(logits: Logits) -> jax.Array:
@@ -103,13 +99,13 @@ class Updates:
                 metrics |= {"logits/fake": mean_logit(on_fake)}
                 return loss + penalty, ((after, states), on_real, metrics)
 
-            grads, (carry, on_real, metrics) = jax.grad(objective, has_aux=True)(player.params)
+            grads, (carry, on_real, metrics) = jax.grad(objective, has_aux=True)(vary(player.params, self.axis_name))
             return grads, carry, on_real, metrics
 
         carry = (refresh(gan.discriminator, player.params, player.model_state), player.penalties)
         if generated is not None:
             inputs = inputs._replace(fake=generated.image)
-        grads, carry, logits, metrics = over_microbatches(gradients, carry, inputs, gan.microbatches)
+        grads, carry, logits, metrics = over_microbatches(gradients, carry, inputs, gan.microbatches, self.axis_name)
         player, metrics = self.apply_gradients(
             gan.discriminator_tx, player, grads, carry, metrics, "grad_norm/discriminator"
         )
@@ -150,7 +146,7 @@ class Updates:
             return grads, carry, None, {"loss/generator": value, **own.metrics}
 
         carry = (player.model_state, player.penalties)
-        grads, carry, _, metrics = over_microbatches(gradients, carry, inputs, gan.microbatches)
+        grads, carry, _, metrics = over_microbatches(gradients, carry, inputs, gan.microbatches, self.axis_name)
         return self.apply_gradients(gan.generator_tx, player, grads, carry, metrics, "grad_norm/generator")
 
     # -- what they are made of
@@ -174,6 +170,7 @@ class Updates:
     ) -> tuple[PyTree, dict[str, PyTree]]:
         """Runs the generator in training mode: `(images [B, *S], model_state)`, or what its `method` returns."""
         keywords = {"label": draws.label, "axis_name": self.axis_name, "keys": draws.generator, **keywords}
+        params = vary(params, self.axis_name)
         return call_network(self.gan.generator, params, model_state, latents, **keywords)
 
     def discriminate(
@@ -185,6 +182,7 @@ class Updates:
         """
         for_augment, keys = (jax.vmap(lambda key, i=i: jax.random.fold_in(key, i))(samples.key) for i in (0, 1))
         image = self.gan.augment.apply(augment, samples.image, for_augment)
+        params = vary(params, self.axis_name)
         logits, model_state = call_network(
             self.gan.discriminator,
             params, model_state, image, label=samples.label, axis_name=self.axis_name, keys=keys,
@@ -219,13 +217,13 @@ class Updates:
             return (image, penalty), (new_state, states, metrics)
 
         (image, penalty), pullback, (new_state, states, metrics) = jax.vjp(
-            run, state.generator.params, has_aux=True
+            run, vary(state.generator.params, self.axis_name), has_aux=True
         )
         return GeneratorPass(image, penalty, pullback, new_state, states, metrics)
 
     def gather(self, logits: Logits) -> Logits:
         """Returns the logits of the global batch."""
-        return logits if self.axis_name is None else lax.all_gather(logits, self.axis_name, tiled=True)
+        return gather(logits, self.axis_name)
 
     def apply_gradients(
         self,
