@@ -6,9 +6,8 @@ state, metrics = step(state, batch)
 """
 
 import dataclasses
-import inspect
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +15,12 @@ import optax
 from jax.core import Tracer
 
 from .augment import Augment, identity
+from .checks import check_batch, check_gan, check_images, check_logit
 from .latents import Latent
 from .losses import Loss
 from .networks import accepted, init_network, sample_network
 from .penalties import Penalty, Term
+from .pytree import widened
 from .schedules import half_life
 from .state import GANState, PlayerState
 from .types import Batch, Images, Key, Labels, Latents, Network, PyTree, Schedule, Variables
@@ -33,14 +34,14 @@ class GAN:
 
     Attributes:
         generator: turns latents `[B, ...]` into images `[B, *S]`.
-        discriminator: turns images into logits, `[B]` or `[B, 1]`.
+        discriminator: turns images into logits, `[B]` or `[B, 1]`, or into a pytree that the loss knows.
         loss: what each player minimises.
         generator_tx, discriminator_tx: the Optax optimizer of each player.
         latent: turns one key into one latent.
         generator_terms, discriminator_terms: penalties that are added to each player's loss.
         augment: the augmentation of the images that the discriminator sees.
-        fake_labels: turns one key into the label of one generated sample. None: generated samples have the labels
-            of the batch's real images.
+        fake_labels: turns one key into the label of one generated sample, a pytree like that of one real image.
+            None: generated samples have the labels of the batch's real images.
         ema: the half-life of the moving average of the generator's variables, in images, as a schedule.
         disc_steps: updates of the discriminator in a step.
         share_latents: the generator's update uses the latents and real images of the discriminator's last update.
@@ -49,9 +50,9 @@ class GAN:
             "one_stage" update it against the old one, with the same pass of the discriminator: less work and
             another algorithm, see `step/simultaneous.py`.
         microbatches: the gradient of each update is the mean over this many parts of the batch, to save memory. It
-            equals that of the whole batch if networks and penalties compute each sample independently of the
-            others. Batch norm and minibatch deviation see one part. Running means (batch statistics, the mean of
-            w, that of path length) are updated once for each part. `step.mixes_samples` lists what a GAN has of
+            equals that of the whole batch if networks, losses and penalties compute each sample independently of
+            the others. Batch norm and minibatch deviation see one part. Running means (batch statistics, the mean
+            of w, that of path length) are updated once for each part. `step.mixes_samples` lists what a GAN has of
             these.
     """
 
@@ -64,7 +65,7 @@ class GAN:
     generator_terms: tuple[GANTerm, ...] = ()
     discriminator_terms: tuple[GANTerm, ...] = ()
     augment: Augment = dataclasses.field(default_factory=identity)
-    fake_labels: Callable[[Key], jax.Array] | None = None
+    fake_labels: Callable[[Key], PyTree] | None = None
     ema: Schedule = dataclasses.field(default_factory=lambda: half_life(10_000.0, ramp_up=0.05))
     disc_steps: int = 1
     share_latents: bool = True
@@ -72,48 +73,12 @@ class GAN:
     microbatches: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("disc_steps", "microbatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.update not in ("alternating", "simultaneous", "one_stage"):
-            raise ValueError(f"update must be alternating, simultaneous or one_stage, got {self.update!r}")
-        if self.update != "alternating" and not (self.share_latents and self.microbatches == 1):
-            raise ValueError(
-                f"update={self.update} is one pass for both players: set share_latents=True and microbatches=1"
-            )
-        for function in (self.loss.generator, self.loss.discriminator):
-            _check_axis_name("the loss", function, self.loss.wants_axis_name)
-        self._check_terms()
-
-    def _check_terms(self) -> None:
-        terms = self.generator_terms + self.discriminator_terms
-        for term in terms:
-            if not isinstance(term, Term) or not isinstance(term.penalty, Penalty):
-                raise ValueError(
-                    "generator_terms and discriminator_terms hold terms such as "
-                    f"gan_jax.Term(5.0, gan_jax.penalties.r1()), got {term!r}"
-                )
-            _check_axis_name(f"penalty {term.penalty.name}", term.penalty.apply, term.penalty.wants_axis_name)
-            if term.every < 1:
-                raise ValueError(f"penalty {term.penalty.name}: every must be at least 1, got {term.every}")
-        names = [term.penalty.name for term in terms]
-        if len(set(names)) < len(names):  # their metrics would have the same name
-            raise ValueError(f"penalties must have different names, got {names}")
+        check_gan(self)
 
     @property
     def batches_per_step(self) -> int:
         """Batches that one step reads. If it is above 1, it is the leading axis of what a step gets."""
         return self.disc_steps + (0 if self.share_latents else 1)
-
-
-def _check_axis_name(name: str, function: Callable[..., PyTree], wanted: bool) -> None:
-    """Raises ValueError if a function takes `axis_name` but would not get it: under `pmap` it would be local."""
-    try:
-        takes = "axis_name" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a function without a signature
-        return
-    if takes and not wanted:
-        raise ValueError(f"{name} takes axis_name, so set wants_axis_name=True: else it would be None under pmap")
 
 
 def init(gan: GAN, key: Key, batch: Batch) -> GANState:
@@ -124,47 +89,81 @@ def init(gan: GAN, key: Key, batch: Batch) -> GANState:
     Args:
         gan: what will be trained.
         key: a typed key, `jax.random.key(seed)`. Everything random in the run follows from it.
-        batch: a batch, or the `jax.ShapeDtypeStruct`s of one. Only its shapes are read.
+        batch: a batch, or the `jax.ShapeDtypeStruct`s of one. Only its shapes and types are read.
 
     Raises:
-        ValueError: the generator's samples have another shape than the batch's.
+        ValueError: the batch, the generator's samples or the discriminator's logits have a wrong shape or type.
         TypeError: a network's `init` does not return a mapping with "params".
     """
+    check_batch(batch, gan.batches_per_step)
     for_generator, for_discriminator, for_run = jax.random.split(key, 3)
-    shape = batch["image"].shape[1 if gan.batches_per_step == 1 else 2 :]
-    image = jnp.zeros((1, *shape))
-    label = jnp.zeros((1,), jnp.int32) if batch.get("label") is not None else None
-    keys = jax.random.split(for_run, 1)
-    latents = jax.vmap(gan.latent)(keys)
-    extra = {"label": label, "train": False, "axis_name": None, "keys": keys}
-
-    params, model_state = init_network(gan.generator, for_generator, latents, **extra)
+    one = _example(gan, batch, for_run, 1)
+    extra = {"train": False, "axis_name": None, "keys": one.keys}
+    params, model_state = init_network(gan.generator, for_generator, one.latents, label=one.fake_label, **extra)
     generator = _player(gan.generator_tx, gan.generator_terms, params, model_state)
-    sample = jax.eval_shape(
-        lambda variables: sample_network(gan.generator, variables, latents, **extra),
-        generator.variables,
+    params, model_state = init_network(gan.discriminator, for_discriminator, one.image, label=one.label, **extra)
+    discriminator = _player(gan.discriminator_tx, gan.discriminator_terms, params, model_state)
+    # A batch of one cannot show that an output has lost the axis of the samples.
+    jax.eval_shape(
+        lambda key: _check_outputs(gan, _example(gan, batch, key, 2), generator, discriminator), for_run
     )
-    if sample.shape[1:] != tuple(shape):
-        raise ValueError(
-            f"the generator makes samples of shape {sample.shape[1:]}, but the batch's are {tuple(shape)}: "
-            "give it the shape of the data"
-        )
-    params, model_state = init_network(gan.discriminator, for_discriminator, image, **extra)
     return GANState(
         step=jnp.zeros((), jnp.int32),
         key=for_run,
         generator=generator,
-        discriminator=_player(gan.discriminator_tx, gan.discriminator_terms, params, model_state),
-        ema=jax.tree.map(jnp.copy, generator.variables),  # buffers of its own: the state is donated
+        discriminator=discriminator,
+        ema=jax.tree.map(jnp.copy, widened(generator.variables)),  # buffers of its own: the state is donated
         augment=gan.augment.init(),
     )
+
+
+class _Example(NamedTuple):
+    """A batch of example inputs for the networks: zeros where the batch has data. Leaves are `[B, ...]`."""
+
+    image: Images
+    label: Labels | None
+    latents: Latents
+    fake_label: Labels | None
+    keys: Key
+
+
+def _example(gan: GAN, batch: Batch, key: Key, size: int) -> _Example:
+    lead = 1 if gan.batches_per_step == 1 else 2
+
+    def zeros(leaf: PyTree) -> jax.Array:
+        return jnp.zeros((size, *leaf.shape[lead:]), leaf.dtype)
+
+    keys = jax.random.split(key, size)
+    label = fake_label = jax.tree.map(zeros, batch.get("label"))
+    if gan.fake_labels is not None:
+        fake_label = jax.vmap(gan.fake_labels)(keys)
+        label = fake_label if label is None else label
+        shapes = [jax.tree.map(jnp.shape, tree) for tree in (label, fake_label)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"fake_labels makes labels of the shape {shapes[1]} for {size} samples, but those of the batch "
+                f"have {shapes[0]}: they must be alike"
+            )
+    latents = jax.vmap(gan.latent)(keys)
+    return _Example(jnp.zeros((size, *batch["image"].shape[lead:])), label, latents, fake_label, keys)
+
+
+def _check_outputs(gan: GAN, two: _Example, generator: PlayerState, discriminator: PlayerState) -> None:
+    """Checks the shapes of what the networks return for a batch of two."""
+    extra = {"axis_name": None, "keys": two.keys}
+    images = sample_network(gan.generator, generator.variables, two.latents, label=two.fake_label, **extra)
+    check_images(images, 2, two.image.shape[1:])
+    output = sample_network(gan.discriminator, discriminator.variables, two.image, label=two.label, **extra)
+    check_logit(gan.loss.logit(output), 2)
 
 
 def _player(
     tx: optax.GradientTransformation, terms: tuple[GANTerm, ...], params: PyTree, model_state: dict[str, PyTree]
 ) -> PlayerState:
+    # Some optimizers keep the parameters themselves in their state: the state is donated, so they are copied.
+    opt_state = jax.tree.map(jnp.copy, tx.init(widened(params)))
     states = tuple(term.penalty.init() for term in terms)
-    return PlayerState(params=params, model_state=model_state, opt_state=tx.init(params), penalties=states)
+    return PlayerState(params=params, model_state=model_state, opt_state=opt_state, penalties=states)
 
 
 @runtime_checkable
@@ -185,7 +184,7 @@ class SampleFunction(Protocol):
         Args:
             variables: `state.ema`, or `state.generator.variables`.
             latents: `[B, ...]`.
-            labels: `[B]`, if the GAN has labels.
+            labels: leaves `[B, ...]`, if the GAN has labels.
             key: for generators with noise of their own; sample i draws from `fold_in(key, i)`. Without it there is
                 no noise, which is another distribution than the trained one: give a key where samples are
                 measured.

@@ -4,12 +4,13 @@ Each function takes `(real_logits, fake_logits)` and returns a scalar to be mini
 Below, `r` and `f` are the discriminator's logits of real and generated samples, and `s` is the logistic sigmoid.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax.nn import relu, softplus
 
-from .types import Logits, Scalar
+from .types import Logits, PyTree, Scalar
 
 
 @runtime_checkable
@@ -20,10 +21,18 @@ class LossFunction(Protocol):
         """Returns the loss, a mean over the batch.
 
         Args:
-            real: the discriminator's output on real samples, at least float32: `[B]` or `[B, 1]` as a rule.
+            real: the discriminator's output on real samples, at least float32: `[B]` or `[B, 1]` as a rule, or the
+                pytree that the discriminator returns.
             fake: its output on generated samples, in the same shape.
+
+        A loss that mixes samples takes a keyword `axis_name` besides: the device axis under `pmap`, else None.
         """
         ...
+
+
+def _whole_output(output: PyTree) -> PyTree:
+    """Returns the output itself: the logit of a discriminator that returns nothing else."""
+    return output
 
 
 class Loss(NamedTuple):
@@ -32,13 +41,14 @@ class Loss(NamedTuple):
     Attributes:
         generator: what the generator minimises.
         discriminator: what the discriminator minimises.
-        wants_axis_name: True if both functions take the keyword `axis_name` (the device axis under `pmap`, else
-            None): a loss that mixes samples needs it.
+        logit: takes the critic's logit out of what the discriminator returns, if that is a pytree (logits and
+            classes, for one). Penalties, adaptive augmentation and the metrics `logits/*` read the logit alone. It
+            is `[B]`, `[B, 1]` or, for patches, a map `[B, h, w]`.
     """
 
     generator: LossFunction
     discriminator: LossFunction
-    wants_axis_name: bool = False
+    logit: Callable[[PyTree], Logits] = _whole_output
 
 
 def _cross_entropy(real: Logits, fake: Logits, real_label: float) -> Scalar:

@@ -48,6 +48,25 @@ def accepted(network: Network, entry: str, keywords: Mapping[str, PyTree]) -> di
     return {k: v for k, v in keywords.items() if anything or k in named}
 
 
+def statistics_names(network: Network) -> tuple[str, ...]:
+    """Returns the names of the network's collections of batch statistics.
+
+    A network says which they are in an attribute `statistics`, a tuple of names; without one it is
+    `("batch_stats",)`, as in Linen. They are averaged into the EMA, and standing statistics measures them again.
+
+    Raises:
+        TypeError: `statistics` is not a tuple, list or set of names.
+    """
+    names = getattr(network, "statistics", ("batch_stats",))
+    listed = isinstance(names, tuple | list | set | frozenset)
+    if not listed or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"{type(network).__name__}.statistics must be a tuple of names of collections, such as "
+            f'("batch_stats",), but it is {names!r}'
+        )
+    return tuple(names) if not isinstance(names, set | frozenset) else tuple(sorted(names))
+
+
 def split_variables(variables: PyTree, network: Network) -> tuple[PyTree, dict[str, PyTree]]:
     """Splits what a network's `init` returned into `(params, model_state)`.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .terms import Term as Term
-from .types import Critic, Generate, Images, Key, Latents, Logits, PyTree, Samples, Scalar
+from .types import Critic, Generate, Images, Key, Latents, PyTree, Samples, Scalar
 
 
 @runtime_checkable
@@ -45,33 +45,28 @@ class Penalty(NamedTuple):
     Attributes:
         name: its metric is `penalty/<name>`.
         init: returns the state that it starts with; `()` if it keeps none.
-        apply: computes the penalty.
-        wants_axis_name: True if `apply` takes the keyword `axis_name` (the device axis under `pmap`, else None): a
-            penalty that mixes samples, or keeps state, needs it. Its state must be the same on every device.
+        apply: computes the penalty. If its signature names `axis_name`, it gets the device axis under `pmap`, else
+            None: a penalty that mixes samples, or keeps state, needs it. Its state must be the same on every
+            device.
     """
 
     name: str
     init: Callable[[], PyTree]
     apply: DiscriminatorPenalty | GeneratorPenalty
-    wants_axis_name: bool = False
 
 
 def _stateless(name: str, value: Callable[..., Scalar]) -> Penalty:
     return Penalty(name, lambda: (), lambda state, *arguments: (value(*arguments), state))
 
 
-def _ones(logits: Logits) -> Logits:
-    return jax.tree.map(jnp.ones_like, logits)
-
-
 def _gradient(critic: Critic, samples: Samples) -> Images:
-    """Returns the gradient of each sample's logit by its image, `[B, *S]`.
+    """Returns the gradient of each sample's logit (for patches: of their sum) by its image, `[B, *S]`.
 
     The pullback of ones is the gradient of the *sum* of logits. Row i is the gradient of logit i if the critic
     treats samples apart. If it mixes them (batch statistics), row i is the gradient of all logits by image i.
     """
     logits, pullback = jax.vjp(lambda image: critic(samples._replace(image=image)), samples.image)
-    return pullback(_ones(logits))[0]
+    return pullback(jnp.ones_like(logits))[0]
 
 
 def _square(gradient: Images) -> jax.Array:
@@ -107,7 +102,7 @@ def r1_r2() -> Penalty:
             return critic(real._replace(image=images[0])), critic(fake._replace(image=images[1]))
 
         logits, pullback = jax.vjp(both, (real.image, fake.image))
-        on_real, on_fake = pullback(_ones(logits))[0]
+        on_real, on_fake = pullback(jax.tree.map(jnp.ones_like, logits))[0]
         return (jnp.mean(_square(on_real)) + jnp.mean(_square(on_fake))) / 2
 
     return _stateless("r1_r2", value)
@@ -226,4 +221,4 @@ def path_length(decay: float = 0.01, shrink: int = 2) -> Penalty:
         state = state + decay * (mean.astype(state.dtype) - state)
         return jnp.mean((lengths - state) ** 2), state
 
-    return Penalty("path_length", lambda: jnp.zeros(()), apply, wants_axis_name=True)
+    return Penalty("path_length", lambda: jnp.zeros(()), apply)

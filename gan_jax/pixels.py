@@ -8,7 +8,7 @@ from .types import Images
 
 
 def to_float(image: jax.Array) -> Images:
-    """Converts uint8 [0, 255] to float32 [-1, 1]. Returns other images unchanged."""
+    """Converts uint8 [0, 255] to float32 [-1, 1]. Returns floating images unchanged."""
     return image.astype(jnp.float32) / 127.5 - 1.0 if image.dtype == jnp.uint8 else image
 
 

@@ -51,3 +51,14 @@ def parse_description(description: str) -> tuple[str, tuple[int, ...]]:
 def host_array(leaf: Leaf) -> np.ndarray:
     """Returns the global array in host memory, of typed keys their data, without running a computation."""
     return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
+
+
+def widened(tree: PyTree) -> PyTree:
+    """Returns the tree with floating leaves in float32 at least: 16 bits would lose small changes."""
+
+    def widen(leaf: jax.Array) -> jax.Array:
+        if is_key(leaf) or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+    return jax.tree.map(widen, tree)

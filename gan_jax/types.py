@@ -9,19 +9,19 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jaxtyping
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 PyTree: TypeAlias = Any
 Device: TypeAlias = Any  # type checkers do not accept `jax.Device` as a type
 Scalar: TypeAlias = Float[Array, ""]
 Images: TypeAlias = Float[Array, "B *S"]
-Labels: TypeAlias = Int[Array, " B"]
+Labels: TypeAlias = PyTree  # leaves [B, ...]: integers [B] for classes, attributes [B, A], a source image
 Key: TypeAlias = jaxtyping.Key[Array, "..."]  # one key, or [B] of them
 Latents: TypeAlias = PyTree  # what `GAN.latent` returns for one key, with a leading [B]
-Logits: TypeAlias = PyTree  # [B] or [B, 1]; another pytree where the loss knows it
+Logits: TypeAlias = PyTree  # [B], [B, 1], or a map [B, h, w]; as the discriminator's output, any pytree
 Metrics: TypeAlias = dict[str, jax.Array]
 Variables: TypeAlias = Mapping[str, PyTree]  # {"params": ..., and the collections of the model state}
-Batch: TypeAlias = Mapping[str, PyTree]  # {"image": [B, *S] uint8 or floating, "label": [B]}
+Batch: TypeAlias = Mapping[str, PyTree]  # {"image": [B, *S] uint8 or floating, "label": Labels}
 
 
 class Samples(NamedTuple):
@@ -29,7 +29,7 @@ class Samples(NamedTuple):
 
     Attributes:
         image: `[B, *S]` in [-1, 1], not yet augmented.
-        label: `[B]` integers, or None if the GAN has no labels.
+        label: a pytree of `[B, ...]`: integers, attributes, a source image. None if the GAN has no labels.
         key: `[B]` keys. The same key gives the same augmentation.
     """
 
@@ -52,7 +52,7 @@ class Critic(Protocol):
     """The discriminator of one update, with its variables closed over: what a penalty differentiates."""
 
     def __call__(self, samples: Samples, /) -> Logits:
-        """Returns `D(augment(image, key), label)`: the logits, in float32 at least."""
+        """Returns the logit of `D(augment(image, key), label)` (see `Loss.logit`), in float32 at least."""
         ...
 
 

@@ -63,7 +63,7 @@ def broken(hows, refused=False):
         "deviation of a device": (stylegan2, "minibatch_deviation", lambda x, group, axis: deviation(x, group)),
         "mean w of a device": (stylegan2, "lax", lax),
         "path length of a device": (penalties, "lax", lax),
-        "signs of a device": (gan_jax.step.updates.Updates, "gather", lambda self, logits: logits),
+        "signs of a device": (gan_jax.step.updates, "gather", lambda logit, axis: logit),
     }
     stack = contextlib.ExitStack()
     for how in hows:

@@ -40,6 +40,7 @@ def test_networks_get_what_they_name():
     batch = small_gan.batches(8, label=True)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     gan.generator.seen.clear()
+    gan.discriminator.seen.clear()
     small_gan.train(gan, batch, state=state)
     # A network without state gets no `mutable`, because with it a network returns a pair.
     assert set(gan.generator.seen) == {((8,), (8,), True, None, None)}

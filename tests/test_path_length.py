@@ -155,12 +155,12 @@ def test_keywords_are_those_of_the_method():
     assert networks.accepted(network, "apply", keywords) == keywords
 
 
-def test_axis_name_is_given_to_a_penalty_that_wants_it():
+def test_axis_name_is_given_to_a_penalty_that_names_it():
     def named(state, *arguments, axis_name):
         return jnp.asarray(3.0 if axis_name == "i" else 1.0), state
 
     plain = penalties.Penalty("plain", lambda: (), lambda state, *arguments: (jnp.asarray(2.0), state))
-    knows = penalties.Penalty("knows", lambda: (), named, wants_axis_name=True)
+    knows = penalties.Penalty("knows", lambda: (), named)
     for every in (1, 2):
         entries = (gan_jax.Term(1.0, plain, every), gan_jax.Term(1.0, knows, every))
         for axis, expected in (("i", 3.0), (None, 1.0)):

@@ -15,6 +15,7 @@ LIBRARY = [
     {"types", "errors", "terms"},
     {"pixels", "pytree", "ops", "losses", "penalties", "latents", "schedules", "optimizers", "networks", "state"},
     {"augment", "models"},
+    {"checks"},
     {"gan"},
     {"step"},
     {"parallel", "standing_statistics"},

@@ -33,6 +33,11 @@ def pmean(tree: PyTree, axis_name: str | None) -> PyTree:
     return tree if axis_name is None else lax.pmean(vary(tree, axis_name), axis_name)
 
 
+def psum(tree: PyTree, axis_name: str | None) -> PyTree:
+    """Returns the sum over devices."""
+    return tree if axis_name is None else lax.psum(vary(tree, axis_name), axis_name)
+
+
 def gather(tree: PyTree, axis_name: str | None) -> PyTree:
     """Returns the samples `[B, ...]` of all devices, in order."""
     if axis_name is None:

@@ -1,8 +1,10 @@
 """What each update of a step reads: real images, their labels and the random draws."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from ..gan import GAN
 from ..pixels import to_float
@@ -33,16 +35,8 @@ def update_inputs(gan: GAN, state: GANState, batch: Batch, axis_name: str | None
     Update i of the discriminator reads batch i. The generator's update reads the last batch. With
     `gan.share_latents` that is the last batch of the discriminator too, and the latents, labels and noise are the
     same.
-
-    Raises:
-        ValueError: the step takes several batches, and the leading axis has another size.
     """
     count = gan.batches_per_step
-    if count > 1 and batch["image"].shape[0] != count:
-        raise ValueError(
-            f"a step of this GAN takes {count} batches, so images are [{count}, B, ...], but their shape is "
-            f"{batch['image'].shape}"
-        )
     batches = [batch] if count == 1 else [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(count)]
     images = [to_float(one["image"]) for one in batches]
     labels = [one.get("label") for one in batches]
@@ -61,3 +55,18 @@ def update_inputs(gan: GAN, state: GANState, batch: Batch, axis_name: str | None
         )
         for_generator = for_generator._replace(draws=draws)
     return [*for_discriminator, for_generator]
+
+
+def labels_out_of_range(gan: GAN, updates: Sequence[UpdateInputs]) -> jax.Array | None:
+    """Returns how many labels are none of the networks' classes; None if that cannot be told.
+
+    A label beyond the last class makes NaN or zeros in a network, and label -1 is read as the last class.
+    """
+    classes = [getattr(network, "classes", None) for network in (gan.generator, gan.discriminator)]
+    known = [number for number in classes if isinstance(number, int)]
+    labels = [label for inputs in updates for label in (inputs.label, inputs.draws.label)]
+    labels = list({id(label): label for label in labels}.values())  # several updates may read the same labels
+    integers = [x for x in labels if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.integer)]
+    if not known or not integers:
+        return None
+    return jnp.stack([jnp.sum((x < 0) | (x >= min(known)), dtype=jnp.float32) for x in integers]).sum()

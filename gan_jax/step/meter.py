@@ -42,7 +42,8 @@ class Carry(NamedTuple):
 
 def make_meter(metrics: Metrics) -> Meter:
     """Returns an empty meter for metrics of these names (values or `jax.ShapeDtypeStruct`s)."""
-    names = sorted(name for name in metrics if name != "nonfinite" and not name.startswith("applied/"))
+    counts = ("nonfinite", "labels/out_of_range")
+    names = sorted(name for name in metrics if name not in counts and not name.startswith("applied/"))
     return Meter(
         sums={name: jnp.zeros((), jnp.float32) for name in names},
         counts={name: jnp.zeros((), jnp.float32) for name in names},
@@ -90,7 +91,7 @@ def begin_read(meter: Meter) -> Reading:
         # If a loss is bad, its gradient is too: the cause is named first.
         causes = ("loss", "logits", "penalty", "grad_norm")  # then whatever else a GAN reports
         named = sorted(bad, key=lambda n: (*causes, n.split("/")[0]).index(n.split("/")[0]))
-        return means, (first_bad, named[0] if named else "a metric")
+        return means, (first_bad, named[0] if named else "labels/out_of_range")
 
     return finish
 

@@ -7,17 +7,21 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..types import Metrics, PyTree
+from ..types import PyTree
 from .devices import vary
 
 Inputs = TypeVar("Inputs")
-Result = tuple[PyTree, PyTree, PyTree, Metrics]
+Result = tuple[PyTree, PyTree, PyTree, PyTree]
 
 
 def over_microbatches(
-    function: Callable[[PyTree, Inputs], Result], carry: PyTree, inputs: Inputs, count: int, axis_name: str | None = None
+    function: Callable[[PyTree, Inputs], Result],
+    carry: PyTree,
+    inputs: Inputs,
+    count: int,
+    axis_name: str | None = None,
 ) -> Result:
-    """Applies `function(carry, inputs) -> (gradients, carry, logits, metrics)` to `count` parts of the batch.
+    """Applies `function(carry, inputs) -> (gradients, carry, logit, metrics)` to `count` parts of the batch.
 
     Gradients and metrics are means over the parts: the mean over the whole batch, if samples do not mix. The carry
     (model state) goes from part to part. Part j has samples j, j + count, ..., so that each device of a sharded
@@ -37,14 +41,14 @@ def over_microbatches(
 
     def body(state: tuple, part: Inputs) -> tuple:
         carry, total = state
-        gradients, carry, logits, metrics = function(carry, part)
-        return (carry, jax.tree.map(jnp.add, total, gradients)), (logits, metrics)
+        gradients, carry, logit, metrics = function(carry, part)
+        return (carry, jax.tree.map(jnp.add, total, gradients)), (logit, metrics)
 
-    (carry, total), (logits, metrics) = lax.scan(body, (carry, zeros), parts)
-    logits = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(size, *x.shape[2:]), logits)
+    (carry, total), (logit, metrics) = lax.scan(body, (carry, zeros), parts)
+    logit = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(size, *x.shape[2:]), logit)
     return (
         jax.tree.map(lambda x: x / count, total),
         carry,
-        logits,
+        logit,
         jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics),
     )

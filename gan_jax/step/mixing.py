@@ -1,34 +1,91 @@
-"""Names what a GAN computes over a microbatch instead of the whole batch."""
+"""What mixes the samples of a batch: it needs the whole batch, not a microbatch or one device's share."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
+from ..checks import takes
 from ..gan import GAN
+from ..losses import LossFunction
 from ..state import GANState
+from ..types import Logits, Network, PyTree
+
+
+def mixing_operations(network: Network, model_state: dict[str, PyTree]) -> list[str]:
+    """Names the operations of a network that mix samples, or that may do so; an empty list if there are none.
+
+    They are: its collections other than those of spectral norm (batch statistics, for one), and a minibatch
+    deviation (an attribute `group`). What else a network of your own mixes cannot be seen here.
+    """
+    found = sorted(set(model_state) - {"spectral"})
+    group = getattr(network, "group", 1)
+    if isinstance(group, int) and group > 1:
+        found.append(f"minibatch deviation (group={group})")
+    return found
 
 
 def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
     """Names the operations that see a microbatch instead of the whole batch; an empty list if there are none.
 
-    They are: a network's collections other than those of spectral norm (batch statistics, for one), a minibatch
-    deviation (a discriminator's attribute `group`), and the states of penalties, which all move once a microbatch.
-    What a loss, a penalty or a network of your own mixes besides these cannot be seen here. The answer does not
-    depend on `gan.microbatches`.
+    They are those of `mixing_operations`, the states of penalties, which all move once a microbatch, and a loss
+    that is no mean over samples. What a penalty or a network of your own mixes besides cannot be seen here. The
+    answer does not depend on `gan.microbatches`.
 
     Args:
         gan: what is trained.
         state_shapes: its state, or the `jax.ShapeDtypeStruct`s of one.
     """
     players = (
-        ("generator", state_shapes.generator, gan.generator_terms),
-        ("discriminator", state_shapes.discriminator, gan.discriminator_terms),
-    )
+        ("generator", gan.generator, state_shapes.generator, gan.generator_terms, gan.loss.generator),
+        (
+            "discriminator", gan.discriminator, state_shapes.discriminator, gan.discriminator_terms,
+            gan.loss.discriminator,
+        ),
+    )  # fmt: skip
     found = []
-    for name, player, terms in players:
-        found += [f"the {name}'s {collection}" for collection in sorted(set(player.model_state) - {"spectral"})]
+    for name, network, player, terms, loss in players:
+        found += [f"the {name}'s {operation}" for operation in mixing_operations(network, player.model_state)]
         for term, state in zip(terms, player.penalties, strict=True):
             if jax.tree.leaves(state):
                 found.append(f"the state of the penalty {term.penalty.name}")
-    group = getattr(gan.discriminator, "group", 1)
-    if isinstance(group, int) and group > 1:
-        found.append(f"the discriminator's minibatch deviation (group={group})")
+        if is_separable(loss, jnp.zeros(2), jnp.zeros(2)) is False:
+            found.append(f"the {name}'s loss")
     return found
+
+
+def is_separable(function: LossFunction, real: Logits, fake: Logits) -> bool | None:
+    """Returns whether a loss is a mean over samples (or pairs of them); None if it cannot be told.
+
+    The loss of four samples is compared with the mean of the losses of two and two, on random logits.
+
+    Args:
+        function: the loss.
+        real, fake: outputs of a discriminator; only their structure, shapes and types are read.
+    """
+    random = np.random.default_rng(0)
+
+    def four(leaf: jax.Array) -> jax.Array:
+        return jnp.asarray(random.normal(size=(4, *leaf.shape[1:])), leaf.dtype)
+
+    def halves() -> jax.Array:
+        whole = jax.tree.map(four, (real, fake))
+        parts = [jax.tree.map(lambda x, i=i: x[i : i + 2], whole) for i in (0, 2)]
+        return jnp.stack([function(*outputs) for outputs in (whole, *parts)])
+
+    try:
+        with jax.ensure_compile_time_eval():
+            whole, *parts = np.asarray(jax.jit(halves)()).astype(float)
+    except Exception:  # a loss of another structure or another number of samples
+        return None
+    if not np.isfinite([whole, *parts]).all():
+        return None
+    return bool(abs(whole - np.mean(parts)) <= 1e-4 * max(abs(whole), *map(abs, parts)))
+
+
+def check_separable(function: LossFunction, real: Logits, fake: Logits) -> None:
+    """Raises ValueError if a loss mixes samples, but does not take the device axis: it would be a local one."""
+    if not takes(function, "axis_name") and is_separable(function, real, fake) is False:
+        raise ValueError(
+            "the loss mixes samples, so under pmap it would mix those of one device only: give it a keyword "
+            "axis_name, and take its means over that axis as well (jax.lax.pmean)"
+        )

@@ -24,10 +24,11 @@ from jax import lax
 from ..networks import refresh
 from ..state import GANState, PlayerState
 from ..types import Images, Logits, Metrics, PyTree, Samples, Scalar
-from .devices import vary
+from .devices import gather, vary
 from .inputs import UpdateInputs
+from .mixing import mixing_operations
 from .terms import weighted_sum
-from .updates import GeneratorPass, Updates, mean_logit
+from .updates import GeneratorPass, Updates
 
 
 def update_simultaneously(
@@ -42,19 +43,20 @@ def update_simultaneously(
         generated: the pass of the generator on the same inputs.
 
     Returns:
-        The discriminator, the generator, the logits of the real images of the global batch, and the metrics.
+        The discriminator, the generator, the logit of the real images of the global batch, and the metrics.
 
     Raises:
-        ValueError: "one_stage" with a discriminator that has batch statistics, or more than one logit a sample.
-            Other operations that mix samples (a minibatch deviation) cannot be seen here, and give wrong
-            gradients.
+        ValueError: "one_stage" with a discriminator that keeps model state (other than that of spectral norm) or
+            has a minibatch deviation, since it may mix samples; or with more than one logit a sample. Other
+            operations that mix samples cannot be seen here, and give wrong gradients.
     """
     gan, player, draws = updates.gan, state.discriminator, inputs.draws
     one_stage = gan.update == "one_stage"
-    if one_stage and "batch_stats" in player.model_state:
+    mixing = mixing_operations(gan.discriminator, player.model_state) if one_stage else []
+    if mixing:
         raise ValueError(
-            "update=one_stage needs a discriminator that treats samples apart, and this one has batch statistics: "
-            "train it without batch norm, or with update=simultaneous"
+            f"update=one_stage needs a discriminator that treats samples apart, and this one has {mixing[0]}: use "
+            "update=simultaneous, or a discriminator without it"
         )
     model_state = refresh(gan.discriminator, player.params, player.model_state)
     real = Samples(inputs.image, inputs.label, draws.real)
@@ -62,7 +64,7 @@ def update_simultaneously(
 
     def passes(params: PyTree, image: Images) -> tuple:
         def critic(samples: Samples, /) -> Logits:
-            return updates.discriminate(params, model_state, state.augment, samples)[0]
+            return updates.logit(updates.discriminate(params, model_state, state.augment, samples)[0], samples)
 
         fake = Samples(image, draws.label, draws.fake)
         on_real, after_real = updates.discriminate(params, model_state, state.augment, real)
@@ -75,8 +77,9 @@ def update_simultaneously(
         )  # fmt: skip
         return (on_real, on_fake, penalty), (after, states, metrics)
 
-    outputs, pullback, (after, states, metrics) = jax.vjp(passes, vary(player.params, updates.axis_name), generated.image, has_aux=True)
-    on_real, on_fake, penalty = outputs
+    params = vary(player.params, updates.axis_name)
+    outputs, pullback, (after, states, metrics) = jax.vjp(passes, params, generated.image, has_aux=True)
+    on_real, on_fake, on_penalty = outputs
 
     def loss_d(real: Logits, fake: Logits) -> Scalar:
         return updates.loss(gan.loss.discriminator, real, fake)
@@ -86,24 +89,27 @@ def update_simultaneously(
 
     value_d, by_logits = jax.value_and_grad(loss_d, argnums=(0, 1))(on_real, on_fake)
     value_g, for_generator = jax.value_and_grad(loss_g, argnums=1)(on_real, on_fake)
-    grads, by_image = pullback((*by_logits, jnp.ones_like(penalty)))
+    grads, by_image = pullback((*by_logits, jnp.ones_like(on_penalty)))
     if one_stage:
         by_image = _rescaled(by_image, for_generator, by_logits[1])
     else:
-        zeros = jax.tree.map(jnp.zeros_like, (on_real, penalty))
+        zeros = jax.tree.map(jnp.zeros_like, (on_real, on_penalty))
         by_image = pullback((zeros[0], for_generator, zeros[1]))[1]
     (by_params,) = generated.pullback((by_image, jnp.ones_like(generated.penalty)))
 
     metrics = {**metrics, **generated.metrics, "loss/discriminator": value_d, "loss/generator": value_g}
-    metrics |= {"logits/real": mean_logit(on_real), "logits/fake": mean_logit(on_fake)}
+    logit = updates.logit(on_real, real)
+    logit_fake = updates.logit(on_fake, Samples(generated.image, draws.label, draws.fake))
+    metrics |= {"logits/real": jnp.mean(logit), "logits/fake": jnp.mean(logit_fake)}
     discriminator, metrics = updates.apply_gradients(
-        gan.discriminator_tx, player, grads, (after, states), metrics, "grad_norm/discriminator"
-    )
-    generator, more = updates.apply_gradients(
-        gan.generator_tx, state.generator, by_params, (generated.model_state, generated.penalty_states), {},
-        "grad_norm/generator",
+        gan.discriminator_tx, player, grads, value_d + on_penalty, (after, states), metrics,
+        "grad_norm/discriminator",
     )  # fmt: skip
-    return discriminator, generator, updates.gather(on_real), {**metrics, **more}
+    generator, more = updates.apply_gradients(
+        gan.generator_tx, state.generator, by_params, value_g + generated.penalty,
+        (generated.model_state, generated.penalty_states), {}, "grad_norm/generator",
+    )  # fmt: skip
+    return discriminator, generator, gather(logit, updates.axis_name), {**metrics, **more}
 
 
 def _rescaled(by_image: Images, wanted: Logits, given: Logits) -> Images:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..checks import axis_keyword
 from ..penalties import Penalty, Term
 from ..types import Metrics, PyTree, Scalar, Schedule
 from .devices import vary
@@ -37,8 +38,7 @@ def weighted_sum(
     total, new_states, metrics = jnp.zeros(()), [], {}
     for term, state in zip(terms, states, strict=True):
         penalty, every = term.penalty, term.every
-        keywords = {"axis_name": axis_name} if penalty.wants_axis_name else {}
-        apply = functools.partial(_apply, penalty, arguments, keywords, axis_name)
+        apply = functools.partial(_apply, penalty, arguments, axis_name)
         if every == 1:
             value, state = apply(state)
         else:
@@ -54,10 +54,8 @@ def weighted_sum(
     return total, tuple(new_states), metrics
 
 
-def _apply(
-    penalty: Penalty, arguments: tuple, keywords: dict, axis_name: str | None, state: PyTree
-) -> tuple[Scalar, PyTree]:
-    value, state = penalty.apply(state, *arguments, **keywords)
+def _apply(penalty: Penalty, arguments: tuple, axis_name: str | None, state: PyTree) -> tuple[Scalar, PyTree]:
+    value, state = penalty.apply(state, *arguments, **axis_keyword(penalty.apply, axis_name))
     return vary(value, axis_name), state
 
 

@@ -8,12 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..checks import check_batch, check_state
 from ..gan import GAN
+from ..networks import statistics_names
+from ..pytree import widened
 from ..schedules import decay
 from ..state import GANState, PlayerState
 from ..types import Batch, Logits, Metrics, PyTree
+from .devices import psum
 from .draws import global_batch
-from .inputs import UpdateInputs, update_inputs
+from .inputs import UpdateInputs, labels_out_of_range, update_inputs
 from .simultaneous import update_simultaneously
 from .step import Step
 from .updates import GeneratorPass, Updates
@@ -24,14 +28,16 @@ Outcome = tuple[PlayerState, PlayerState, Logits, Metrics]
 def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
     """Builds one step of training, a pure function `(state, batch) -> (state, metrics)`.
 
-    `batch["image"]` is `[B, *S]`, uint8 (read as [-1, 1]) or floating. `batch["label"]` is `[B]`, if the GAN has
-    labels. If `gan.batches_per_step` is above 1, both have that many batches in front: update i of the
-    discriminator reads batch i, the generator's update the last one.
+    `batch["image"]` is `[B, *S]`, uint8 (read as [-1, 1]) or floating. `batch["label"]` is a pytree of `[B, ...]`,
+    if the GAN has labels. If `gan.batches_per_step` is above 1, both have that many batches in front: update i of
+    the discriminator reads batch i, the generator's update the last one.
 
     Metrics are scalars, means over the global batch: `loss/generator`, `loss/discriminator`, `logits/real`,
     `logits/fake`, `penalty/<name>` (and `applied/<name>`, 1 or 0, of a lazy one), `grad_norm/generator`,
     `grad_norm/discriminator`, those of the augmentation after the step (`augment/p` of ADA), and `nonfinite`, the
-    number of these that are not finite. The discriminator's metrics are those of its last update.
+    number of these that are not finite. The discriminator's metrics are those of its last update. If a network
+    says how many `classes` it has, `labels/out_of_range` is the number of labels that are none of them, and
+    `nonfinite` counts these too.
 
     Args:
         gan: what is trained; closed over.
@@ -43,27 +49,34 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
     shares_pass = gan.share_latents and gan.microbatches == 1
 
     def step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
+        check_batch(batch, gan.batches_per_step)
+        check_state(gan, state)
         *earlier, last, for_generator = update_inputs(gan, state, batch, axis_name)
         batch_size = global_batch(last.image.shape[0], axis_name)
         state = updates.refresh_generator(state)
         generated = updates.generator_pass(state, for_generator) if shares_pass else None
+        wrong_labels = labels_out_of_range(gan, [*earlier, last, for_generator])
 
         new = state
         for inputs in earlier:
             discriminator, _, _ = updates.discriminator(new, inputs, None)
             new = new.replace(discriminator=discriminator)
-        discriminator, generator, logits, metrics = update_players(updates, new, last, for_generator, generated)
+        discriminator, generator, logit, metrics = update_players(updates, new, last, for_generator, generated)
 
-        augment = gan.augment.update(state.augment, lax.stop_gradient(logits), batch_size)
+        augment = gan.augment.update(state.augment, lax.stop_gradient(logit), batch_size)
         keep = decay(gan.ema(updates.images_seen(state, last)), batch_size)
         metrics = {**metrics, **gan.augment.metrics(augment)}
-        metrics["nonfinite"] = jnp.stack([jnp.sum(~jnp.isfinite(value)) for value in metrics.values()]).sum()
+        nonfinite = jnp.stack([jnp.sum(~jnp.isfinite(value)) for value in metrics.values()]).sum()
+        if wrong_labels is not None:
+            metrics["labels/out_of_range"] = psum(wrong_labels, axis_name)
+            nonfinite = nonfinite + metrics["labels/out_of_range"]
+        metrics["nonfinite"] = nonfinite
         return GANState(
             step=state.step + 1,
             key=state.key,
             generator=generator,
             discriminator=discriminator,
-            ema=update_ema(state.ema, generator, keep),
+            ema=update_ema(state.ema, generator, keep, {"params", *statistics_names(gan.generator)}),
             augment=augment,
         ), metrics
 
@@ -78,9 +91,9 @@ def _alternating(
     generated: GeneratorPass | None,
 ) -> Outcome:
     """The discriminator's last update, then the generator's against the new discriminator."""
-    discriminator, logits, metrics = updates.discriminator(state, for_discriminator, generated)
+    discriminator, logit, metrics = updates.discriminator(state, for_discriminator, generated)
     generator, more = updates.generator(state.replace(discriminator=discriminator), for_generator, generated)
-    return discriminator, generator, logits, {**metrics, **more}
+    return discriminator, generator, logit, {**metrics, **more}
 
 
 def _simultaneous(
@@ -95,20 +108,21 @@ def _simultaneous(
     return update_simultaneously(updates, state, for_discriminator, generated)
 
 
-def update_ema(ema: dict[str, PyTree], generator: PlayerState, keep: jax.Array) -> dict[str, PyTree]:
-    """Returns the moving average after a step: `keep * old + (1 - keep) * new` of parameters and batch statistics.
+def update_ema(
+    ema: dict[str, PyTree], generator: PlayerState, keep: jax.Array, averaged: set[str]
+) -> dict[str, PyTree]:
+    """Returns the moving average after a step: `keep * old + (1 - keep) * new`, in float32 at least.
 
-    Other collections are copied: the vectors of spectral norm and mean latents are directions, or averages
-    already.
+    Only the collections in `averaged` (parameters and batch statistics) are averaged. The others are copied: the
+    vectors of spectral norm and mean latents are directions, or averages already.
     """
 
     def mix(old: jax.Array, new: jax.Array) -> jax.Array:
         if not jnp.issubdtype(new.dtype, jnp.floating):
             return new  # a counter
-        return old + (1 - keep).astype(new.dtype) * (new - old)
+        return old + (1 - keep).astype(old.dtype) * (new.astype(old.dtype) - old)
 
-    averaged = {"params", "batch_stats"}
     return {
-        name: jax.tree.map(mix, ema[name], new) if name in averaged else new
+        name: jax.tree.map(mix, ema[name], new) if name in averaged else widened(new)
         for name, new in generator.variables.items()
     }

@@ -14,15 +14,18 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from ..checks import axis_keyword, check_images, check_logit, takes
 from ..gan import GAN
 from ..losses import LossFunction
 from ..networks import call_network, refresh
+from ..pytree import widened
 from ..state import GANState, PlayerState
 from ..types import Images, Key, Labels, Latents, Logits, Metrics, PyTree, Samples, Scalar
 from .devices import gather, pmean, vary
 from .draws import Draws, global_batch
 from .inputs import UpdateInputs
 from .microbatches import over_microbatches
+from .mixing import check_separable
 from .terms import weighted_sum
 
 
@@ -46,11 +49,6 @@ class GeneratorPass(NamedTuple):
     metrics: Metrics
 
 
-def mean_logit(logits: Logits) -> jax.Array:
-    leaves = jax.tree.leaves(logits)
-    return jnp.stack([jnp.mean(leaf) for leaf in leaves]).mean()
-
-
 @dataclasses.dataclass(frozen=True)
 class Updates:
     """The updates of a `GAN`, on the device axis `axis_name` (under `pmap`) or on none."""
@@ -71,7 +69,7 @@ class Updates:
             generated: the pass of the generator on these inputs, if it was made already.
 
         Returns:
-            The discriminator, the logits of the real images of the global batch, and the metrics.
+            The discriminator, the logit of the real images of the global batch, and the metrics.
         """
         gan, player, generator = self.gan, state.discriminator, state.generator
         seen = self.images_seen(state, inputs)
@@ -86,7 +84,7 @@ class Updates:
 
             def objective(params: PyTree) -> tuple:
                 def critic(samples: Samples, /) -> Logits:
-                    return self.discriminate(params, model_state, state.augment, samples)[0]
+                    return self.logit(self.discriminate(params, model_state, state.augment, samples)[0], samples)
 
                 on_real, after_real = self.discriminate(params, model_state, state.augment, real)
                 on_fake, after = self.discriminate(params, after_real, state.augment, fake)
@@ -95,21 +93,25 @@ class Updates:
                     gan.discriminator_terms, penalty_states,
                     (critic, real, fake, draws.penalty), state.step, seen, self.axis_name,
                 )  # fmt: skip
-                metrics |= {"loss/discriminator": loss, "logits/real": mean_logit(on_real)}
-                metrics |= {"logits/fake": mean_logit(on_fake)}
-                return loss + penalty, ((after, states), on_real, metrics)
+                logit = self.logit(on_real, real)
+                metrics |= {"loss/discriminator": loss, "logits/real": jnp.mean(logit)}
+                metrics |= {"logits/fake": jnp.mean(self.logit(on_fake, fake))}
+                return loss + penalty, ((after, states), logit, metrics)
 
-            grads, (carry, on_real, metrics) = jax.grad(objective, has_aux=True)(vary(player.params, self.axis_name))
-            return grads, carry, on_real, metrics
+            by_params = jax.value_and_grad(objective, has_aux=True)
+            (value, (carry, logit, metrics)), grads = by_params(vary(player.params, self.axis_name))
+            return grads, carry, logit, (value, metrics)
 
         carry = (refresh(gan.discriminator, player.params, player.model_state), player.penalties)
         if generated is not None:
             inputs = inputs._replace(fake=generated.image)
-        grads, carry, logits, metrics = over_microbatches(gradients, carry, inputs, gan.microbatches, self.axis_name)
-        player, metrics = self.apply_gradients(
-            gan.discriminator_tx, player, grads, carry, metrics, "grad_norm/discriminator"
+        grads, carry, logit, (value, metrics) = over_microbatches(
+            gradients, carry, inputs, gan.microbatches, self.axis_name
         )
-        return player, self.gather(logits), metrics
+        player, metrics = self.apply_gradients(
+            gan.discriminator_tx, player, grads, value, carry, metrics, "grad_norm/discriminator"
+        )
+        return player, gather(logit, self.axis_name), metrics
 
     def generator(
         self, state: GANState, inputs: UpdateInputs, generated: GeneratorPass | None
@@ -143,11 +145,13 @@ class Updates:
             value, by_image = jax.value_and_grad(loss)(own.image)
             (grads,) = own.pullback((by_image, jnp.ones_like(own.penalty)))
             carry = (own.model_state, own.penalty_states)
-            return grads, carry, None, {"loss/generator": value, **own.metrics}
+            return grads, carry, None, (value + own.penalty, {"loss/generator": value, **own.metrics})
 
         carry = (player.model_state, player.penalties)
-        grads, carry, _, metrics = over_microbatches(gradients, carry, inputs, gan.microbatches, self.axis_name)
-        return self.apply_gradients(gan.generator_tx, player, grads, carry, metrics, "grad_norm/generator")
+        grads, carry, _, (value, metrics) = over_microbatches(
+            gradients, carry, inputs, gan.microbatches, self.axis_name
+        )
+        return self.apply_gradients(gan.generator_tx, player, grads, value, carry, metrics, "grad_norm/generator")
 
     # -- what they are made of
 
@@ -156,8 +160,15 @@ class Updates:
         return state.step.astype(float) * global_batch(inputs.image.shape[0], self.axis_name)
 
     def loss(self, function: LossFunction, real: Logits, fake: Logits) -> Scalar:
-        keywords = {"axis_name": self.axis_name} if self.gan.loss.wants_axis_name else {}
-        return function(real, fake, **keywords)
+        if self.axis_name is not None:
+            check_separable(function, real, fake)
+        return function(real, fake, **axis_keyword(function, self.axis_name))
+
+    def logit(self, output: Logits, samples: Samples) -> jax.Array:
+        """Returns the critic's logit of what the discriminator returned for these samples."""
+        logit = self.gan.loss.logit(output)
+        check_logit(logit, samples.image.shape[0])
+        return logit
 
     def refresh_generator(self, state: GANState) -> GANState:
         """Returns the state at the start of the generator's update (see `Network.refresh`)."""
@@ -169,26 +180,28 @@ class Updates:
         self, params: PyTree, model_state: dict, latents: Latents, draws: Draws, **keywords: PyTree
     ) -> tuple[PyTree, dict[str, PyTree]]:
         """Runs the generator in training mode: `(images [B, *S], model_state)`, or what its `method` returns."""
-        keywords = {"label": draws.label, "axis_name": self.axis_name, "keys": draws.generator, **keywords}
+        extra = {"label": draws.label, "axis_name": self.axis_name, "keys": draws.generator, **keywords}
         params = vary(params, self.axis_name)
-        return call_network(self.gan.generator, params, model_state, latents, **keywords)
+        output, new_state = call_network(self.gan.generator, params, model_state, latents, **extra)
+        if "method" not in keywords:
+            check_images(output, draws.generator.shape[0])
+        return output, new_state
 
     def discriminate(
         self, params: PyTree, model_state: dict, augment: PyTree, samples: Samples
     ) -> tuple[Logits, dict[str, PyTree]]:
-        """Runs `D(augment(image, key), label)` in training mode: `(float32 logits, model_state)`.
+        """Runs `D(augment(image, key), label)` in training mode: `(output in float32 at least, model_state)`.
 
         The augmentation gets `fold_in(key, 0)` and the network `fold_in(key, 1)`, so they share no random draw.
         """
         for_augment, keys = (jax.vmap(lambda key, i=i: jax.random.fold_in(key, i))(samples.key) for i in (0, 1))
         image = self.gan.augment.apply(augment, samples.image, for_augment)
-        params = vary(params, self.axis_name)
-        logits, model_state = call_network(
+        output, model_state = call_network(
             self.gan.discriminator,
-            params, model_state, image, label=samples.label, axis_name=self.axis_name, keys=keys,
+            vary(params, self.axis_name), model_state, image,
+            label=samples.label, axis_name=self.axis_name, keys=keys,
         )  # fmt: skip
-        logits = jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), logits)
-        return logits, model_state
+        return widened(output), model_state
 
     def generator_pass(self, state: GANState, inputs: UpdateInputs) -> GeneratorPass:
         """Makes the pass of the generator that both players' updates use."""
@@ -216,27 +229,27 @@ class Updates:
             )  # fmt: skip
             return (image, penalty), (new_state, states, metrics)
 
-        (image, penalty), pullback, (new_state, states, metrics) = jax.vjp(
-            run, vary(state.generator.params, self.axis_name), has_aux=True
-        )
+        params = vary(state.generator.params, self.axis_name)
+        (image, penalty), pullback, (new_state, states, metrics) = jax.vjp(run, params, has_aux=True)
         return GeneratorPass(image, penalty, pullback, new_state, states, metrics)
-
-    def gather(self, logits: Logits) -> Logits:
-        """Returns the logits of the global batch."""
-        return gather(logits, self.axis_name)
 
     def apply_gradients(
         self,
         tx: optax.GradientTransformation,
         player: PlayerState,
         grads: PyTree,
+        value: Scalar,
         carry: tuple,
         metrics: Metrics,
         norm: str,
     ) -> tuple[PlayerState, Metrics]:
-        """Makes one optimizer step with the mean gradient over devices; `norm` is the name of its metric."""
-        grads, metrics = pmean((grads, metrics), self.axis_name)
-        updates, opt_state = tx.update(grads, player.opt_state, player.params)
+        """Makes one optimizer step with the mean gradient over devices; `norm` is the name of its metric.
+
+        The optimizer computes in float32 at least. If it takes `value`, it gets the player's loss with penalties.
+        """
+        grads, value, metrics = pmean((widened(grads), value, metrics), self.axis_name)
+        keywords = {"value": value} if takes(tx.update, "value") else {}
+        updates, opt_state = tx.update(grads, player.opt_state, widened(player.params), **keywords)
         model_state, penalty_states = carry
         return PlayerState(
             params=optax.apply_updates(player.params, updates),

@@ -115,6 +115,8 @@ class RunCheckpoints:
         checkpoints.wait()
         good = next((s for s in reversed(checkpoints.steps()) if checkpoints.verify(s) is None), None)
         where = "there is no checkpoint yet" if good is None else f"the last good checkpoint is step {good}"
+        if metric == "labels/out_of_range":
+            return f"a label is none of the classes at step {step}; {where}: mend the labels of the data"
         return (
             f"{metric} is not finite at step {step}; {where}: lower the learning rates, or raise the "
             "discriminator's penalty, in another --workdir"

@@ -124,7 +124,7 @@ def local_mean(*, reduced):
         mean = jnp.mean(real.image)
         return jnp.zeros(()), lax.pmean(mean, axis_name) if reduced and axis_name else mean
 
-    return gan_jax.Penalty("mean", lambda: jnp.zeros(()), apply, wants_axis_name=True)
+    return gan_jax.Penalty("mean", lambda: jnp.zeros(()), apply)
 
 
 def trace(local=False, terms=(), augment=None, **keywords):

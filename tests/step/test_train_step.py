@@ -10,6 +10,8 @@ import small_gan
 from by_hand import LR_D, LR_G, close, latents_by_hand
 from devices import run_python
 from gan_jax import pixels
+from gan_jax.step import mixes_samples
+from gan_jax.step.mixing import is_separable
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -160,7 +162,7 @@ def test_nonfinite_counts_the_metrics_that_are_not():
     assert "logits/fake" not in bad
 
 
-def relativistic_average(wants_axis_name):
+def relativistic_average(takes_axis_name=True):
     """Compares each logit with the mean logit of the other side: it mixes samples."""
 
     def loss(one, other, axis_name=None):
@@ -168,16 +170,17 @@ def relativistic_average(wants_axis_name):
         mean = mean if axis_name is None else jax.lax.pmean(mean, axis_name)
         return jnp.mean(jax.nn.softplus(mean - one))
 
+    if not takes_axis_name:
+        return gan_jax.Loss(lambda real, fake: loss(fake, real), lambda real, fake: loss(real, fake))
     return gan_jax.Loss(
         lambda real, fake, axis_name=None: loss(fake, real, axis_name),
         lambda real, fake, axis_name=None: loss(real, fake, axis_name),
-        wants_axis_name=wants_axis_name,
     )
 
 
 def test_a_loss_that_mixes_samples_gets_the_axis():
     """Two devices, which `vmap` stands for, make the step that one device makes of the whole batch."""
-    gan = small_gan.make(loss=relativistic_average(True))
+    gan = small_gan.make(loss=relativistic_average())
     batch = small_gan.batches(8)
     state = gan_jax.init(gan, jax.random.key(0), batch)
     whole, _ = gan_jax.make_train_step(gan)(state, batch)
@@ -188,12 +191,27 @@ def test_a_loss_that_mixes_samples_gets_the_axis():
     close(jax.tree.map(lambda x: x[1], parts.discriminator.params), whole.discriminator.params)
 
 
-def test_what_takes_the_axis_and_does_not_say_so_is_refused():
-    with pytest.raises(ValueError, match="the loss takes axis_name, so set wants_axis_name=True"):
-        small_gan.make(loss=relativistic_average(False))
-    local = gan_jax.penalties.path_length()._replace(wants_axis_name=False)
-    with pytest.raises(ValueError, match="penalty path_length takes axis_name"):
-        small_gan.make(generator_terms=(gan_jax.Term(1.0, local),))
+def test_a_loss_that_mixes_samples_without_the_axis_is_refused():
+    """On one device it is right; over devices, and over microbatches, it would be the loss of a part."""
+    gan = small_gan.make(loss=relativistic_average(takes_axis_name=False))
+    batch = small_gan.batches(8)
+    state = gan_jax.init(gan, jax.random.key(0), batch)
+    assert jax.eval_shape(gan_jax.make_train_step(gan), state, batch)
+    assert mixes_samples(gan, state) == ["the generator's loss", "the discriminator's loss"]
+    step = gan_jax.make_train_step(gan, axis_name="devices").function
+    with pytest.raises(ValueError, match="the loss mixes samples, so under pmap"):
+        jax.eval_shape(jax.vmap(step, in_axes=(None, None), axis_name="devices", axis_size=2), state, batch)
+
+
+@pytest.mark.parametrize(
+    "name", ["minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic"]
+)
+def test_the_losses_are_means_over_samples(name):
+    loss = getattr(gan_jax.losses, name)()
+    for shape in ((2,), (2, 1), (2, 3, 3)):
+        logit = jnp.zeros(shape)
+        assert is_separable(loss.generator, logit, logit)
+        assert is_separable(loss.discriminator, logit, logit)
 
 
 def test_what_is_no_term_is_refused():

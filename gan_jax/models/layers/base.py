@@ -199,9 +199,19 @@ def check_truncation(truncation: object) -> None:
 
 
 def need_label(label: Labels | None, classes: int | None) -> Labels:
-    """Returns the labels of a network with classes; raises ValueError if there are none."""
+    """Returns the labels of a network with classes.
+
+    Raises:
+        ValueError: there are none, they are no integers `[B]`, or (if they are not traced) they are out of range.
+    """
     if label is None:
         raise ValueError(f"a network with {classes} classes needs labels: pass `label`, integers [B]")
+    if label.ndim != 1 or not jnp.issubdtype(label.dtype, jnp.integer):
+        raise ValueError(
+            f"a network with {classes} classes needs integers [B] as labels, not {label.dtype} {label.shape}"
+        )
+    if classes is not None and not isinstance(label, Tracer) and not ((label >= 0) & (label < classes)).all():
+        raise ValueError(f"a network with {classes} classes needs labels from 0 to {classes - 1}, not {label}")
     return label
 
 
