@@ -228,7 +228,7 @@ def check_optimizer(name: str, tx: optax.GradientTransformation, params: PyTree)
 
     try:
         jax.eval_shape(update, widened(params))
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name} is an optimizer that a step cannot serve: it gets the mean gradient, the parameters and, as "
             f"`value`, the loss, and fails with them ({str(error).splitlines()[0]})"

@@ -6,6 +6,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 from jax.core import Tracer
@@ -210,7 +211,10 @@ def need_label(label: Labels | None, classes: int | None) -> Labels:
         raise ValueError(
             f"a network with {classes} classes needs integers [B] as labels, not {label.dtype} {label.shape}"
         )
-    if classes is not None and not isinstance(label, Tracer) and not ((label >= 0) & (label < classes)).all():
+    if classes is None or isinstance(label, Tracer):
+        return label
+    values = np.asarray(label)  # no computation of JAX: this may be inside a trace
+    if ((values < 0) | (values >= classes)).any():
         raise ValueError(f"a network with {classes} classes needs labels from 0 to {classes - 1}, not {label}")
     return label
 
