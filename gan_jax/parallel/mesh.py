@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, get_abstract_mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, get_abstract_mesh
 from jax.sharding import PartitionSpec as P
 
 from ..types import Device, PyTree
@@ -32,7 +32,7 @@ def make_mesh(devices: Sequence[Device] | int | None = None) -> Mesh:
     return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def auto_mesh(mesh: object) -> Mesh:
+def auto_mesh(mesh: Mesh | AbstractMesh) -> Mesh:
     """Returns the mesh of the same devices and axes, whose axes all have the type Auto.
 
     In a program over Explicit axes, which `jax.make_mesh` makes since JAX 0.9, a network would have to name the

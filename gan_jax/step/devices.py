@@ -43,3 +43,19 @@ def gather(tree: PyTree, axis_name: str | None) -> PyTree:
     if axis_name is None:
         return tree
     return lax.all_gather(tree, axis_name, tiled=True, to="invarying" if is_checked(axis_name) else "varying")
+
+
+def check_axis_types(tree: PyTree) -> None:
+    """Checks that no leaf is split over an axis of the type Explicit.
+
+    Raises:
+        ValueError: a leaf is.
+    """
+    for leaf in jax.tree.leaves(tree):
+        names = [name for name in jax.typeof(leaf).sharding.spec if name is not None]  # of Explicit axes only
+        if names:
+            raise ValueError(
+                f"state or batch is split over the mesh axis {names[0]!r} of the type Explicit, so networks would "
+                "have to name the sharding of every reshape: call shard_step(step, mesh) itself, outside of jit and "
+                "other transformations, or use a mesh with Auto axes, as gan_jax.make_mesh() makes"
+            )
