@@ -49,8 +49,7 @@ def auto_mesh(mesh: Mesh | AbstractMesh) -> Mesh:
 
 def split(mesh: Mesh, axis: int) -> NamedSharding:
     """Returns the sharding that splits axis `axis` over all devices of `mesh`, whatever the names of its axes."""
-    names = mesh.axis_names if len(mesh.axis_names) > 1 else mesh.axis_names[0]
-    return NamedSharding(auto_mesh(mesh), P(*([None] * axis), names))
+    return NamedSharding(auto_mesh(mesh), P(*([None] * axis), mesh.axis_names))
 
 
 def whole(mesh: Mesh) -> NamedSharding:
@@ -59,9 +58,10 @@ def whole(mesh: Mesh) -> NamedSharding:
 
 
 @contextlib.contextmanager
-def on_auto_mesh(mesh: Mesh) -> Iterator[None]:
-    """Replaces the mesh that `jax.set_mesh` has set, if there is one, by `mesh`, whose axes are Auto."""
-    with contextlib.nullcontext() if get_abstract_mesh().empty else jax.set_mesh(mesh):
+def on_auto_mesh(place: NamedSharding) -> Iterator[None]:
+    """Replaces the mesh that `jax.set_mesh` has set, if there is one, by that of `place`, whose axes are Auto."""
+    assert isinstance(place.mesh, Mesh)
+    with contextlib.nullcontext() if get_abstract_mesh().empty else jax.set_mesh(place.mesh):
         yield
 
 

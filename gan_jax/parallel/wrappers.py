@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 from jax import lax
+from jax.core import eval_context
 from jax.extend.core import get_opaque_trace_state
 from jax.sharding import AxisType, Mesh, NamedSharding
 
@@ -25,7 +26,7 @@ def _as_step(step: Step | StepFunction) -> Step:
 
 def _is_traced() -> bool:
     """Returns whether JAX traces a function now (`jit`, `scan`, `eval_shape`, `vmap`, `grad`, ...)."""
-    with jax.core.eval_context():
+    with eval_context():
         at_the_top = get_opaque_trace_state()
     return get_opaque_trace_state() != at_the_top
 
@@ -57,13 +58,13 @@ def _compiled(
             return inner(state, batch, shared)
         if places is None:
             return jitted(state, batch, shared)
-        with on_auto_mesh(places[1].mesh):
+        with on_auto_mesh(places[1]):
             return jitted(*map(put, (state, batch, shared), places))
 
     def trace(state: PyTree, batch: PyTree, shared: tuple[PyTree, ...]) -> jax.stages.Traced:
         if places is None:
             return jitted.trace(state, batch, shared)
-        with on_auto_mesh(places[1].mesh):
+        with on_auto_mesh(places[1]):
             return jitted.trace(*map(put, (state, batch, shared), places))
 
     return Step(call, batch_axis, axis_name, trace_function=trace)

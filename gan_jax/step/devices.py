@@ -56,6 +56,6 @@ def check_axis_types(tree: PyTree) -> None:
         if names:
             raise ValueError(
                 f"state or batch is split over the mesh axis {names[0]!r} of the type Explicit, so networks would "
-                "have to name the sharding of every reshape: call shard_step(step, mesh) itself, outside of jit and "
-                "other transformations, or use a mesh with Auto axes, as gan_jax.make_mesh() makes"
+                "have to name the sharding of every reshape: call shard_step(step, mesh) outside of jit and other "
+                "transformations, or use a mesh with Auto axes, as gan_jax.make_mesh() makes"
             )

@@ -78,7 +78,10 @@ def test_inside_a_shard_map_with_its_checks():
 
 def test_the_types_of_a_step():
     """JAX checks what varies over devices, in convolutions' own derivatives, in `cond` and in `scan` too."""
-    gan, start, batch = prepared("microbatches, lazy r1")
+    architecture, changes = CASES["microbatches, lazy r1"]
+    gan = dataclasses.replace(architectures.GAMES[architecture](), **changes)
+    batch = jax.tree.map(lambda x: x[0], architectures.batches(gan, 1))
+    start = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
     over, _ = mapped(gan)
     state, _ = jax.eval_shape(over, start, batch)
     assert jax.tree.structure(state) == jax.tree.structure(start)
