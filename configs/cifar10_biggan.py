@@ -2,9 +2,10 @@
 
 Source    Brock et al., "Large scale GAN training for high fidelity natural image synthesis", 2019:
           self-attention, class embeddings shared by all layers, latents split into chunks. The settings, Adam's
-          eps of 1e-6 included, are StudioGAN's for CIFAR-10. Differences from StudioGAN: spectral norm takes one
-          power iteration per update of a player, not one per forward pass; a generated image takes the label of
-          a real image, not a label drawn uniformly.
+          eps of 1e-6 included, are StudioGAN's for CIFAR-10. As in PyTorch, spectral norm keeps v and the running
+          variance is unbiased. Differences from StudioGAN: spectral norm takes one power iteration per update of
+          a player, not one per forward pass; a generated image takes the label of a real image, not a label
+          drawn uniformly.
 Data      TFDS's cifar10 as array_record, with mirror images; to create the files: gan-jax prepare cifar10
 Command   gan-jax train cifar10_biggan
           gan-jax evaluate runs/cifar10_biggan --features inception --count 50000 --standing 256
@@ -33,8 +34,8 @@ def get_config() -> Config:
         batch=_BATCH,
         data=Data(source=Call("tfds", name="cifar10", mirror=True)),
         conditional=True,
-        generator=Call("biggan"),
-        discriminator=Call("biggan"),
+        generator=Call("biggan", spectral_vectors="uv", running_variance="unbiased"),
+        discriminator=Call("biggan", spectral_vectors="uv"),
         latent=Call("normal", size=80),
         loss=Call("hinge"),
         generator_optimizer=_ADAM,

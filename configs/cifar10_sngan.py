@@ -3,9 +3,9 @@
 Source    Miyato et al., "Spectral normalization for generative adversarial networks", 2018; Miyato and Koyama,
           "cGANs with projection discriminator", 2018: spectral norm and projection in the discriminator,
           conditional batch norm in the generator. The settings, Adam's eps of 1e-6 included, are StudioGAN's.
-          Differences from StudioGAN: spectral norm takes one power iteration per update of the discriminator,
-          not one per forward pass; a generated image takes the label of a real image, not a label drawn
-          uniformly.
+          As in PyTorch, spectral norm keeps v and the running variance is unbiased. Differences from StudioGAN:
+          spectral norm takes one power iteration per update of the discriminator, not one per forward pass; a
+          generated image takes the label of a real image, not a label drawn uniformly.
 Data      TFDS's cifar10 as array_record, with mirror images; to create the files: gan-jax prepare cifar10
 Command   gan-jax train cifar10_sngan
           gan-jax evaluate runs/cifar10_sngan --features inception --count 50000
@@ -29,8 +29,8 @@ def get_config() -> Config:
         batch=64,
         data=Data(source=Call("tfds", name="cifar10", mirror=True)),
         conditional=True,
-        generator=Call("sngan"),
-        discriminator=Call("sngan"),
+        generator=Call("sngan", running_variance="unbiased"),
+        discriminator=Call("sngan", spectral_vectors="uv"),
         latent=Call("normal", size=128),
         loss=Call("hinge"),
         generator_optimizer=_ADAM,

@@ -30,7 +30,7 @@ def get_config() -> Config:
         data=Data(source=Call("tfds", name="cifar10")),
         conditional=True,
         generator=Call("stylegan2", mapping_layers=2, style_mixing=0.0),
-        discriminator=Call("stylegan2", architecture="orig", group=32),
+        discriminator=Call("stylegan2", architecture="orig", group=32, minibatch_groups="strided"),
         latent=Call("normal", size=512),
         loss=Call("non_saturating"),
         discriminator_terms=(Term(0.01, Call("r1"), every=16),),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from .augment import Augment
 from .losses import Loss
@@ -211,3 +212,24 @@ def takes(function: Callable, keyword: str) -> bool:
 def axis_keyword(function: Callable, axis_name: str | None) -> dict[str, str | None]:
     """Returns the keyword `axis_name`, the device axis under `pmap`, for a loss or a penalty that takes it."""
     return {"axis_name": axis_name} if takes(function, "axis_name") else {}
+
+
+def check_optimizer(name: str, tx: optax.GradientTransformation, params: PyTree) -> None:
+    """Checks that an optimizer makes an update of what a step gives it.
+
+    Raises:
+        ValueError: it needs more than the mean gradient, the parameters and the loss, such as the loss as a
+            function or the gradient of each sample.
+    """
+
+    def update(params: PyTree) -> PyTree:
+        keywords = {"value": jnp.zeros(())} if takes(tx.update, "value") else {}
+        return tx.update(params, tx.init(params), params, **keywords)
+
+    try:
+        jax.eval_shape(update, widened(params))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} is an optimizer that a step cannot serve: it gets the mean gradient, the parameters and, as "
+            f"`value`, the loss, and fails with them ({str(error).splitlines()[0]})"
+        ) from error

@@ -15,7 +15,7 @@ import optax
 from jax.core import Tracer
 
 from .augment import Augment, identity
-from .checks import check_batch, check_gan, check_images, check_logit
+from .checks import check_batch, check_gan, check_images, check_logit, check_optimizer
 from .latents import Latent
 from .losses import Loss
 from .networks import accepted, init_network, sample_network
@@ -100,8 +100,10 @@ def init(gan: GAN, key: Key, batch: Batch) -> GANState:
     one = _example(gan, batch, for_run, 1)
     extra = {"train": False, "axis_name": None, "keys": one.keys}
     params, model_state = init_network(gan.generator, for_generator, one.latents, label=one.fake_label, **extra)
+    check_optimizer("generator_tx", gan.generator_tx, params)
     generator = _player(gan.generator_tx, gan.generator_terms, params, model_state)
     params, model_state = init_network(gan.discriminator, for_discriminator, one.image, label=one.label, **extra)
+    check_optimizer("discriminator_tx", gan.discriminator_tx, params)
     discriminator = _player(gan.discriminator_tx, gan.discriminator_terms, params, model_state)
     # A batch of one cannot show that an output has lost the axis of the samples.
     jax.eval_shape(
@@ -130,7 +132,7 @@ class _Example(NamedTuple):
 def _example(gan: GAN, batch: Batch, key: Key, size: int) -> _Example:
     lead = 1 if gan.batches_per_step == 1 else 2
 
-    def zeros(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+    def zeros(leaf: PyTree) -> jax.Array:
         return jnp.zeros((size, *leaf.shape[lead:]), leaf.dtype)
 
     keys = jax.random.split(key, size)

@@ -169,13 +169,13 @@ def reconstruction() -> Penalty:
     return _stateless("reconstruction", value)
 
 
-def path_length(decay: float = 0.01, shrink: int = 2) -> Penalty:
+def path_length(decay: float = 0.01, shrink: int = 2, through_mean: bool = False) -> Penalty:
     """Returns `E (|J^T y| - a)^2`, with J = d image / d w and y ~ N(0, I) / sqrt(H W). A penalty on the generator.
 
     It makes a step of one size in w change the image equally much everywhere. Karras et al., "Analyzing and
     improving the image quality of StyleGAN", 2020, section 3.2. a is the moving average of the mean length over
-    the global batch. It moves before the comparison, and no gradient goes through it. The papers' weight is 2,
-    every 4 steps.
+    the global batch. It moves before the comparison, and no gradient goes through it unless `through_mean`. The
+    papers' weight is 2, every 4 steps.
 
     The generator needs two methods. "mapping" turns latents into w: `[B, W]`, or `[B, L, W]` with one w for each
     of L layers. "synthesis" turns w into images; it gets new `keys` for noise, and no labels. The length is the
@@ -185,6 +185,8 @@ def path_length(decay: float = 0.01, shrink: int = 2) -> Penalty:
     Args:
         decay: the share of the way to the new mean that a moves in each update.
         shrink: the penalty is computed on one of every `shrink` samples; 1 means all.
+        through_mean: the gradient goes through the new mean too, as in the authors' code. It becomes smaller by
+            `decay` times the product of the mean of l - a and the mean of l's gradient.
 
     Raises:
         ValueError: `decay` is not in (0, 1], or `shrink` is below 1. Under `pmap`, when it is applied: `shrink`
@@ -216,9 +218,9 @@ def path_length(decay: float = 0.01, shrink: int = 2) -> Penalty:
         directions = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:], images.dtype))(keys)
         (by_ws,) = pullback(directions / math.sqrt(math.prod(images.shape[1:-1])))
         lengths = _safe_norm(_square(by_ws) / math.prod(ws.shape[1:-1]))
-        mean = lax.stop_gradient(jnp.mean(lengths))
+        mean = jnp.mean(lengths) if through_mean else lax.stop_gradient(jnp.mean(lengths))
         mean = mean if axis_name is None else lax.pmean(mean, axis_name)
         state = state + decay * (mean.astype(state.dtype) - state)
-        return jnp.mean((lengths - state) ** 2), state
+        return jnp.mean((lengths - state) ** 2), lax.stop_gradient(state)
 
     return Penalty("path_length", lambda: jnp.zeros(()), apply)

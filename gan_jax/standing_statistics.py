@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from .gan import GAN
-from .networks import call_network, split_variables
+from .networks import call_network, split_variables, statistics_names
 from .step.draws import Purpose, sample_keys
 from .types import Key, PyTree, Variables
 
-_COLLECTION = "batch_stats"
 _PURPOSE = 0x5374_616E  # folded into the key, so that a sampler with the same key draws other latents
 
 
@@ -26,8 +25,8 @@ def standing_statistics(
     """Returns `variables` with batch statistics averaged over `repeats` passes of the generator in training mode.
 
     Means and variances are averaged over the passes separately. `variables` is `state.ema` or
-    `state.generator.variables`; only its batch statistics change. Every call compiles; for many calls use
-    `make_standing_statistics`.
+    `state.generator.variables`; only its batch statistics change: the collections that the generator's
+    `statistics` names. Every call compiles; for many calls use `make_standing_statistics`.
 
     Args:
         key: sample i of pass r draws from `sample_keys(fold_in(key, constant), r, ..., i)`. So the latents differ
@@ -64,25 +63,35 @@ def make_standing_statistics(
         params, state = split_variables(variables, gan.generator)
         latents = jax.vmap(gan.latent)(keys(Purpose.LATENT))
         extra = {"label": label, "axis_name": None, "keys": keys(Purpose.GENERATOR)}
-        return call_network(gan.generator, params, {**state, _COLLECTION: start}, latents, **extra)[1][_COLLECTION]
+        after = call_network(gan.generator, params, {**state, **start}, latents, **extra)[1]
+        return {name: after[name] for name in start}
 
     def measure(variables: Variables, key: Key) -> dict[str, PyTree]:
-        if not variables.get(_COLLECTION):
+        statistics = {name: variables[name] for name in statistics_names(gan.generator) if variables.get(name)}
+        if not statistics:
             raise ValueError(
                 f"{type(gan.generator).__name__} keeps no batch statistics: sample it without standing statistics"
             )
         key = jax.random.fold_in(key, _PURPOSE)
         # A pass turns `start` into `m start + (1 - m) batch`, with an unknown momentum m. From zeros it gives
         # (1 - m) batch; the same pass from other values then gives m.
-        statistics = variables[_COLLECTION]
-        zeros = jax.tree.map(jnp.zeros_like, statistics)
+        zeros = _map_floats(jnp.zeros_like, statistics)
         total = run_pass(variables, zeros, key, jnp.int32(0))
-        other = jax.tree.map(lambda s: jnp.full_like(s, 1.0 + jnp.max(jnp.abs(s))), total)
+        other = _map_floats(lambda s: jnp.full_like(s, 1.0 + jnp.max(jnp.abs(s))), total)
         from_other = run_pass(variables, other, key, jnp.int32(0))
-        momentum = jax.tree.map(lambda new, s, o: jnp.mean((new - s) / o), from_other, total, other)
+        momentum = _map_floats(lambda new, s, o: jnp.mean((new - s) / o), from_other, total, other)
         for repeat in range(1, repeats):
-            total = jax.tree.map(jnp.add, total, run_pass(variables, zeros, key, jnp.int32(repeat)))
-        statistics = jax.tree.map(lambda t, m: t / (repeats * (1.0 - m)), total, momentum)
-        return {**variables, _COLLECTION: statistics}
+            total = _map_floats(jnp.add, total, run_pass(variables, zeros, key, jnp.int32(repeat)))
+        measured = _map_floats(lambda _, t, m: t / (repeats * (1.0 - m)), statistics, total, momentum)
+        return {**variables, **measured}
 
     return measure
+
+
+def _map_floats(function: Callable[..., jax.Array], first: PyTree, *others: PyTree) -> PyTree:
+    """Maps `function` over the leaves of floats. Other leaves, such as counters, are those of `first`."""
+
+    def one(leaf: jax.Array, *more: jax.Array) -> jax.Array:
+        return function(leaf, *more) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(one, first, *others)

@@ -69,20 +69,32 @@ class Generate(Protocol):
 class Network(Protocol):
     """A generator or discriminator: anything with `init` and `apply`, such as a Linen module.
 
-    A generator is called with latents, a discriminator with images. The library offers these keywords, and passes
-    those that the network's signature names:
+    `gan_jax.networks` has adapters: `from_nnx`, `from_equinox`, `from_haiku` and `from_functions`. A generator is
+    called with latents, a discriminator with images. The library offers these keywords, and passes those that the
+    network's signature names:
 
-    - `label`: `[B]` integers, or None;
-    - `train`: True in a training step, False in a sampler;
+    - `label`: `[B, ...]`, such as integers `[B]`, or None;
+    - `train`: True in a training step, False in a sampler. A network that names `training` or `is_training` gets
+      it under that name; one that names `deterministic` or `use_running_average` gets `not train`;
     - `axis_name`: the device axis under `pmap`, for statistics over the global batch, else None;
     - `keys`: `[B]` keys, one for each sample, for noise inside the network;
     - `mutable`: the names of the collections that may change. The network then returns `(output, changed)`;
     - `truncation`: a float, in a sampler;
     - `method`: "mapping" or "synthesis", another method of a Linen module, where a penalty asks for it.
 
+    A network with `**anything` gets all of these, but not the other names of `train`. A Linen module's signature
+    is that of its `__call__`, an `nn.Sequential`'s that of its first layer.
+
+    A Linen module has the random streams "dropout" and "noise" in training, and in a sampler that is given a key.
+    Each draw from them belongs to one sample (`networks.per_sample_key`), so `nn.Dropout` works as it is. What a
+    network draws by itself it draws from `keys`, with a number of its own for each layer
+    (`models.layers.Dropout`).
+
+    An attribute `statistics` names the collections of batch statistics, a tuple; without it `("batch_stats",)`.
+    They are float32 at least, and the moving average of the generator has their average.
+
     A network with a method `refresh(variables) -> variables` has it called once before its own update (spectral
-    normalisation makes its power iteration there). Linen's own Dropout does not work here: it needs one key for
-    a whole batch, and every draw here belongs to one sample. Write dropout with `keys`.
+    normalisation makes its power iteration there).
     """
 
     def init(self, key: Key, /, *args: PyTree, **keywords: PyTree) -> PyTree:

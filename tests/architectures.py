@@ -85,7 +85,13 @@ ARCHITECTURES = {
     "sagan": lambda: _game(*_players(sagan, {"widths": (8, 4)}), loss=losses.hinge(), rate=0.002),
     # On some processors pmap's sums round so that 0.002 ends at 1.008e-6 from jit.
     "biggan": lambda: _game(
-        *_players(biggan, {"width": 4, "widths": (8, 4)}, {"embedding": 3}), loss=losses.hinge(), rate=0.0015
+        *_players(
+            biggan,
+            {"width": 4, "widths": (8, 4), "spectral_vectors": "uv"},
+            {"embedding": 3, "running_variance": "unbiased"},
+        ),
+        loss=losses.hinge(),
+        rate=0.0015,
     ),
     "stylegan2": _stylegan2,
     "stylegan2, lazy": lambda: _stylegan2(

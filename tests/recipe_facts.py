@@ -23,6 +23,7 @@ CIFAR = ((32, 32, 3), 10)
 DATA = {
     "cifar10_biggan": DataFacts(*CIFAR, (9_416_196, 2_415_170), slow=True),
     "cifar10_dcgan": DataFacts(*CIFAR),
+    "cifar10_dcgan_studiogan": DataFacts((32, 32, 3), None, (3_812_355, 2_931_009), slow=True),
     "cifar10_r3gan": DataFacts(*CIFAR, (20_781_952, 21_280_512), slow=True),
     "cifar10_sngan": DataFacts(*CIFAR, (4_304_387, 1_055_105), slow=True),
     "cifar10_stylegan2_ada": DataFacts(*CIFAR, (20_215_315, 23_089_664), slow=True),

@@ -21,6 +21,7 @@ import gan_jax.step.updates
 from devices import run_json
 from gan_jax.models import dcgan
 from gan_jax.models.layers import base as layers
+from gan_jax.parallel import wrappers
 from modes import FIRST_GRADIENT, MODES, TOLERANCE, difference, make_step, on_host, play, relative
 
 B, STEPS = 16, 8
@@ -77,8 +78,13 @@ def gradients(state):
 
 
 @contextlib.contextmanager
-def broken(how):
-    """Puts one deliberate mistake into what a step does over devices, while it is entered."""
+def broken(how, refused=False):
+    """Puts one deliberate mistake into what a step does over devices, while it is entered.
+
+    Args:
+        how: of `BREAKS`.
+        refused: whether `pmap_step` still refuses what it can see.
+    """
     linen = types.SimpleNamespace(**vars(layers.nn))
     norm = layers.nn.BatchNorm
     linen.BatchNorm = lambda **keywords: norm(**{**keywords, "axis_name": None})
@@ -89,14 +95,27 @@ def broken(how):
         "n times the gradients": (gan_jax.step.updates, "pmean", lambda tree, axis: jax.lax.psum(tree, axis)),
     }
     place, name, mistake = mistakes[how]
-    with mock.patch.object(place, name, mistake):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(place, name, mistake))
+        if not refused:
+            stack.enter_context(mock.patch.object(wrappers, "replicated", lambda step, axis: step))
         yield
+
+
+def is_refused(gan, how):
+    """Returns whether `pmap_step` refuses to trace a step with this mistake."""
+    with broken(how, refused=True):
+        try:
+            make_step(gan, "pmap").trace(start(gan), jax.tree.map(lambda x: x[0], data(gan, 1)))
+        except ValueError as error:
+            return "would differ between devices" in str(error)
+    return False
 
 
 def main(optimised):
     """Prints every comparison as JSON."""
     jax.config.update("jax_disable_most_optimizations", not optimised)
-    found = {"gans": {}, "first gradient": {}, "broken": {}}
+    found = {"gans": {}, "first gradient": {}, "broken": {}, "refused": []}
     for name, keywords in GAMES.items():
         gan = make(**keywords)
         reference = run(gan, "jit")
@@ -107,6 +126,7 @@ def main(optimised):
             for how in BREAKS:
                 with broken(how):
                     found["broken"][how] = difference(run(gan, "pmap"), reference)
+            found["refused"] = [how for how in BREAKS if is_refused(gan, how)]
     gan = make(tx=keep_gradients(), **GAMES["r1"])
     reference = gradients(run(gan, "jit", steps=1))
     found["first gradient"] = {
@@ -134,6 +154,11 @@ def test_every_mode_is_the_same_step(found, name, mode):
 @pytest.mark.parametrize("how", BREAKS)
 def test_a_broken_step_is_caught(found, how):
     assert found["broken"][how] > 100 * TOLERANCE
+
+
+def test_what_differs_between_devices_is_refused(found):
+    """The other mistakes give every device the same wrong numbers."""
+    assert found["refused"] == ["no pmean", "local statistics"]
 
 
 @pytest.mark.parametrize("mode", ["shard", "pmap"])

@@ -1,164 +1,120 @@
-"""Networks of any library train in the same GAN: hand-written, Linen, Flax NNX and Equinox."""
+"""Networks of any library train in the same GAN: functions, Linen, Flax NNX, Equinox and Haiku."""
 
-import equinox as eqx
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
-from flax import nnx
 
 import gan_jax
+import network_kinds
 import small_gan
-from small_gan import LATENT, SHAPE, WIDTH
+from devices import run_json
+from gan_jax import networks
+from network_kinds import KINDS
+from small_gan import LATENT
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
-
-# One small GAN in four libraries. Each has `kernel`, `bias` and `out`; `load_*` puts in the hand-written weights.
-
-
-class LinenGenerator(nn.Module):
-    @nn.compact
-    def __call__(self, latents):
-        hidden = jnp.tanh(nn.Dense(WIDTH)(latents))
-        return jnp.tanh(nn.Dense(4, use_bias=False)(hidden)).reshape(-1, *SHAPE)
-
-
-class LinenDiscriminator(nn.Module):
-    @nn.compact
-    def __call__(self, image):
-        hidden = jnp.tanh(nn.Dense(WIDTH)(image.reshape(-1, 4)))
-        return nn.Dense(1, use_bias=False)(hidden)
-
-
-def load_linen(params, weights):
-    return {
-        "Dense_0": {"kernel": weights["kernel"], "bias": weights["bias"]},
-        "Dense_1": {"kernel": weights["out"].reshape(params["Dense_1"]["kernel"].shape)},
-    }
-
-
-class NNXPlayer(nnx.Module):
-    def __init__(self, inputs, outputs, rngs):
-        self.hidden = nnx.Linear(inputs, WIDTH, rngs=rngs)
-        self.out = nnx.Linear(WIDTH, outputs, use_bias=False, rngs=rngs)
-
-    def __call__(self, x):
-        return self.out(jnp.tanh(self.hidden(x.reshape(x.shape[0], -1))))
-
-
-class NNX:
-    """A network made of an NNX module, which it splits into graph and parameters and merges for each call."""
-
-    def __init__(self, make, finish):
-        self.make, self.finish = make, finish
-
-    def init(self, key, x):
-        return {"params": nnx.split(self.make(nnx.Rngs(params=key)))[1]}
-
-    def apply(self, variables, x):
-        graph, _ = nnx.split(nnx.eval_shape(lambda: self.make(nnx.Rngs(params=0))))
-        return self.finish(nnx.merge(graph, variables["params"])(x))
-
-
-def load_nnx(params, weights):
-    out = params["out"]["kernel"]
-    params = jax.tree.map(lambda x: x, params)
-    params["hidden"]["kernel"].set_value(weights["kernel"])
-    params["hidden"]["bias"].set_value(weights["bias"])
-    params["out"]["kernel"].set_value(weights["out"].reshape(out.get_value().shape))
-    return params
-
-
-class EquinoxPlayer(eqx.Module):
-    hidden: eqx.nn.Linear
-    out: eqx.nn.Linear
-
-    def __init__(self, inputs, outputs, key):
-        first, second = jax.random.split(key)
-        self.hidden = eqx.nn.Linear(inputs, WIDTH, key=first)
-        self.out = eqx.nn.Linear(WIDTH, outputs, use_bias=False, key=second)
-
-    def __call__(self, x):
-        return self.out(jnp.tanh(self.hidden(x.reshape(-1))))
-
-
-class Equinox:
-    """A network made of an Equinox module: its arrays are the parameters; `make` gives all other fields again."""
-
-    def __init__(self, make, finish):
-        self.make, self.finish = make, finish
-
-    def init(self, key, x):
-        return {"params": eqx.filter(self.make(key), eqx.is_array)}
-
-    def apply(self, variables, x):
-        abstract = eqx.filter_eval_shape(self.make, jax.random.key(0))
-        static = eqx.filter(abstract, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), inverse=True)
-        return self.finish(jax.vmap(eqx.combine(variables["params"], static))(x))
-
-
-def load_equinox(params, weights):
-    where = lambda p: (p.hidden.weight, p.hidden.bias, p.out.weight)  # noqa: E731
-    out = weights["out"].reshape(WIDTH, -1).T
-    return eqx.tree_at(where, params, (weights["kernel"].T, weights["bias"], out))
-
-
-def to_image(x):
-    return jnp.tanh(x).reshape(-1, *SHAPE)
-
-
-def squeeze(x):
-    return x[:, 0]
-
-
-KINDS = {
-    "hand": (small_gan.Generator(), small_gan.Discriminator(), lambda params, weights: weights),
-    "linen": (LinenGenerator(), LinenDiscriminator(), load_linen),
-    "nnx": (
-        NNX(lambda rngs: NNXPlayer(LATENT, 4, rngs), to_image),
-        NNX(lambda rngs: NNXPlayer(4, 1, rngs), squeeze),
-        load_nnx,
-    ),
-    "equinox": (
-        Equinox(lambda key: EquinoxPlayer(LATENT, 4, key), to_image),
-        Equinox(lambda key: EquinoxPlayer(4, 1, key), squeeze),
-        load_equinox,
-    ),
-}
 BATCH = small_gan.batches(8)
+
+
+def start(kind: str, rate: float = 0.0, **keywords):
+    gan = network_kinds.make(kind, rate, **keywords)
+    return gan, gan_jax.init(gan, jax.random.key(5), BATCH)
 
 
 @pytest.fixture(scope="module")
 def by_hand():
-    gan = small_gan.make(discriminator_terms=(gan_jax.Term(0.5, gan_jax.penalties.r1()),))
-    weights = gan_jax.init(gan, jax.random.key(5), BATCH)
-    return weights, small_gan.train(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, weights))[1]
+    gan, state = start("functions")
+    return jax.tree.map(jnp.copy, state), *small_gan.train(gan, BATCH, steps=2, state=state)
+
+
+@pytest.mark.parametrize(
+    "kind", ["linen", "nnx", pytest.param("to_linen", marks=pytest.mark.slow), "equinox", "haiku"]
+)
+def test_every_kind_of_network_makes_the_same_step(kind, by_hand):
+    """With the same weights and batch norm, all kinds have the same parameters after two steps of SGD."""
+    weights, expected, history = by_hand
+    gan, state = start(kind)
+    for name in ("generator", "discriminator"):
+        player = getattr(state, name)
+        copied = network_kinds.read("functions", getattr(weights, name).params)
+        state = state.replace(**{name: player.replace(params=network_kinds.load(kind, player.params, copied))})
+    state, metrics = small_gan.train(gan, BATCH, steps=2, state=state)
+    for ours, theirs in zip(metrics, history, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    for player in ("generator", "discriminator"):
+        ours = network_kinds.read(kind, getattr(state, player).params)
+        theirs = network_kinds.read("functions", getattr(expected, player).params)
+        for name in ours:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=2e-6, err_msg=name)
+    (name,) = networks.statistics_names(gan.generator)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.ema[name])} == {jnp.dtype("float32")}
+    sample = gan_jax.make_sampler(gan)
+    assert sample(state.ema, jnp.ones((2, LATENT))).shape == (2, *small_gan.SHAPE)  # no key is needed
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_network_plays_the_same_game(kind, by_hand):
-    weights, expected = by_hand
-    generator, discriminator, load = KINDS[kind]
-    gan = small_gan.make(
-        generator=generator,
-        discriminator=discriminator,
-        discriminator_terms=(gan_jax.Term(0.5, gan_jax.penalties.r1()),),
+def test_a_pass_does_not_depend_on_how_the_batch_is_split(kind):
+    """With dropout, and batch norm over the named axis: two halves under `pmap`'s axis are the whole batch."""
+    network = KINDS[kind].make(False, 0.5)
+    x, keys = jax.random.normal(jax.random.key(1), (8, *small_gan.SHAPE)), jax.random.split(jax.random.key(2), 8)
+    params, state = networks.init_network(
+        network, jax.random.key(0), x[:1], train=False, axis_name=None, keys=keys[:1]
     )
-    state = gan_jax.init(gan, weights.key, BATCH)
-    _, own = small_gan.train(gan, BATCH, steps=3, state=jax.tree.map(jnp.copy, state))
-    assert all(np.isfinite(value) for metrics in own for value in metrics.values())
 
-    def with_weights(player, weights):
-        return player.replace(params=jax.tree.map(jnp.copy, load(player.params, weights)))
+    def run(x, keys, axis_name):
+        return networks.call_network(network, params, state, x, axis_name=axis_name, keys=keys)
 
-    state = state.replace(
-        key=jnp.copy(weights.key),
-        generator=with_weights(state.generator, weights.generator.params),
-        discriminator=with_weights(state.discriminator, weights.discriminator.params),
-    )
-    _, metrics = small_gan.train(gan, BATCH, steps=3, state=state)
-    for ours, theirs in zip(metrics, expected):
-        assert ours.keys() == theirs.keys()
-        for name in ours:
-            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, err_msg=name)
+    one = jax.jit(lambda x, keys: run(x, keys, None))
+    whole, after = one(x, keys)
+    assert len(np.unique(np.asarray(whole))) > 1
+    if kind == "to_linen":  # its batch norm is the user's, and has no axis
+        return
+    split = jax.jit(jax.vmap(lambda x, keys: run(x, keys, "devices"), axis_name="devices"))
+    halves, states = split(x.reshape(2, 4, *x.shape[1:]), keys.reshape(2, 4))
+    np.testing.assert_allclose(halves.reshape(-1), whole, rtol=1e-4, atol=1e-6)
+    for i in range(2):
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-7), states, after)
+    other, _ = one(x, jax.random.split(jax.random.key(3), 8))
+    assert np.abs(other - whole).max() > 1e-3
+
+
+def test_standing_statistics_of_any_collection():
+    """The generator's statistics over 4 passes are those of its hidden layer over all their latents."""
+    gan, state = start("functions")
+    measured = gan_jax.standing_statistics(gan, state.ema, jax.random.key(3), batch=64, repeats=4)["averages"]
+    params = state.ema["params"]
+    hidden = jax.random.normal(jax.random.key(8), (20_000, LATENT)) @ params["kernel"] + params["bias"]
+    np.testing.assert_allclose(measured["mean"], hidden.mean(0), atol=0.15)
+    np.testing.assert_allclose(measured["var"], hidden.var(0), rtol=0.4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "to_linen"])
+def test_every_kind_in_every_mode(kind):
+    """With batch norm and dropout, a step on 4 devices is that on one device: sharded and under pmap."""
+    source = f"""
+import json
+import jax, numpy as np
+import modes, network_kinds, small_gan, gan_jax
+gan = network_kinds.make({kind!r}, 0.5)
+batches = jax.tree.map(np.asarray, small_gan.batches(2, 8))
+state = gan_jax.init(gan, jax.random.key(0), jax.tree.map(lambda x: x[0], batches))
+def end(mode):
+    return modes.on_host(modes.play(modes.make_step(gan, mode), mode, state, batches))
+alone = end("jit")
+print(json.dumps({{mode: modes.difference(end(mode), alone) for mode in ("shard", "pmap")}}))
+"""
+    assert max(run_json(source, devices=4, timeout=500).values()) < 1e-6
+
+
+@pytest.mark.parametrize(("adapter", "package"), [("from_equinox", "equinox"), ("from_haiku", "dm-haiku")])
+def test_a_missing_library_is_named(adapter, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package.removeprefix("dm-"), None)
+    with pytest.raises(ImportError, match=f"networks.{adapter} needs .*: pip install {package}"):
+        getattr(networks, adapter)(lambda key: None)

@@ -72,9 +72,10 @@ def test_lengths_and_their_running_mean(shrink):
         np.testing.assert_allclose(found, np.mean((lengths - a) ** 2), rtol=1e-5)
 
 
-def test_gradient_against_finite_differences():
-    """The updated mean is a constant in the gradient. The mapping's gradient is zero, as all is linear."""
-    penalty, start = penalties.path_length(decay=0.3), jnp.asarray(0.7)
+@pytest.mark.parametrize("through_mean", [False, True])
+def test_gradient_against_finite_differences(through_mean):
+    """The updated mean is a constant in the gradient, or moves. The mapping's gradient is zero: all is linear."""
+    penalty, start = penalties.path_length(decay=0.3, through_mean=through_mean), jnp.asarray(0.7)
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), PARAMS)
     grads, state = jax.jit(jax.grad(lambda p: value(p, start, penalty), has_aux=True))(params)
     a = float(state)
@@ -84,7 +85,9 @@ def test_gradient_against_finite_differences():
         for sign in (1, -1):
             images = PARAMS["images"].copy()
             images[i] += sign * 1e-5
-            sides.append(np.mean((lengths_by_formula(images, 2) - a) ** 2))
+            lengths = lengths_by_formula(images, 2)
+            mean = 0.7 + 0.3 * (np.mean(lengths) - 0.7) if through_mean else a
+            sides.append(np.mean((lengths - mean) ** 2))
         expected[i] = (sides[0] - sides[1]) / 2e-5
     np.testing.assert_allclose(grads["images"], expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(grads["mapping"], 0, atol=1e-6)
@@ -149,7 +152,7 @@ def test_keywords_are_those_of_the_method():
     network = stylegan2.Generator((8, 8, 1))
     keywords = {"label": 1, "train": True, "axis_name": "i", "keys": 2, "mutable": ["w_avg"]}
     synthesis = networks.accepted(network, "apply", {**keywords, "method": "synthesis"})
-    assert synthesis == {"keys": 2, "mutable": ["w_avg"], "method": "synthesis"}
+    assert synthesis == {"train": True, "keys": 2, "mutable": ["w_avg"], "method": "synthesis"}
     mapping = {**keywords, "method": "mapping"}
     assert networks.accepted(network, "apply", mapping) == mapping
     assert networks.accepted(network, "apply", keywords) == keywords

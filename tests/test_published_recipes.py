@@ -40,20 +40,28 @@ def _r3gan(batch: int, steps: int, widths: tuple[int, ...], cardinality: object,
 
 _W, _C = (768,) * 4, (96,) * 4
 _STYLE = {"channel_base": 32768, "channel_max": 512, "conv_clamp": 256.0}
+_KEPT = {"spectral_vectors": "uv"}  # PyTorch's spectral norm
+_UNBIASED = {"running_variance": "unbiased"}  # PyTorch's batch norm
+_PYTORCH = {**_KEPT, **_UNBIASED}
 FACTS = {
     "cifar10_biggan": Facts(
         "hinge", 5, False, 64, 100_000, 80,
-        {"width": 96, "widths": None, "embedding": 128, "attention": None},
-        {"width": 96, "widths": None, "halvings": None, "attention": (1,), "skip": "rectified"},
+        {"width": 96, "widths": None, "embedding": 128, "attention": None, **_PYTORCH},
+        {"width": 96, "widths": None, "halvings": None, "attention": (1,), "skip": "rectified", **_KEPT},
+    ),
+    "cifar10_dcgan_studiogan": Facts(
+        "non_saturating", 2, False, 64, 200_000, 128,
+        {"widths": (512, 256, 128, 64), **_UNBIASED}, {"widths": (64, 128, 256, 512), **_UNBIASED},
     ),
     "cifar10_r3gan": _r3gan(512, 488_282, _W, 96),
     "cifar10_sngan": Facts(
-        "hinge", 5, False, 64, 100_000, 128, {"widths": None}, {"widths": None, "skip": "rectified"}
+        "hinge", 5, False, 64, 100_000, 128,
+        {"widths": None, **_UNBIASED}, {"widths": None, "skip": "rectified", **_KEPT},
     ),
     "cifar10_stylegan2_ada": Facts(
         "non_saturating", 1, False, 64, 1_562_500, 512,
         {**_STYLE, "w_size": 512, "mapping_layers": 2, "style_mixing": 0.0, "architecture": "skip"},
-        {**_STYLE, "mapping_layers": 8, "group": 32, "architecture": "orig"},
+        {**_STYLE, "mapping_layers": 8, "group": 32, "architecture": "orig", "minibatch_groups": "strided"},
     ),
     "ffhq64_r3gan": _r3gan(256, 78_125, (*_W, 384), (*_C, 48)),
     "ffhq256_r3gan": _r3gan(256, 78_125, (*_W, 384, 192, 96), (*_C, 48, 24, 12), 16),
@@ -94,6 +102,7 @@ STUDIO = (2e-4, 0.5, 0.999, 1e-6)
 ADAMS = [
     ("cifar10_sngan", STUDIO, STUDIO),
     ("cifar10_biggan", STUDIO, STUDIO),
+    ("cifar10_dcgan_studiogan", STUDIO, STUDIO),
     ("cifar10_stylegan2_ada", (0.002, 0.0, 0.99**0.8, 1e-8), (0.0025 * 16 / 17, 0.0, 0.99 ** (16 / 17), 1e-8)),
 ]
 
@@ -171,7 +180,10 @@ def test_r3gans_networks_are_the_published_ones(name):
     assert (stages[0].dtype, stages[-1].dtype) == (jnp.float32, jnp.bfloat16)
 
 
-@pytest.mark.parametrize(("name", "batches"), [*((name, 2) for name in R3GAN), ("cifar10_sngan", 6)])
+@pytest.mark.parametrize(
+    ("name", "batches"),
+    [*((name, 2) for name in R3GAN), ("cifar10_sngan", 6), ("cifar10_dcgan_studiogan", 3)],
+)
 def test_the_generator_has_its_own_draws(name, batches):
     assert build_gan(name).batches_per_step == batches
     assert batch_spec(recipe(name), build_gan(name), spec(name))["image"].shape[:2] == (
@@ -190,8 +202,9 @@ def test_biggans_ema_begins_at_step_1000_with_the_published_decay():
     assert np.log(kept[2:]) == pytest.approx([math.log(0.9999)] * 2, rel=2e-3)
 
 
-def test_sngans_ema_is_the_generator_itself():
-    gan = build_gan("cifar10_sngan")
+@pytest.mark.parametrize("name", ["cifar10_sngan", "cifar10_dcgan_studiogan"])
+def test_without_an_ema_it_is_the_generator_itself(name):
+    gan = build_gan(name)
     assert float(decay(gan.ema(jnp.asarray(1e6)), 64)) < 1e-12
 
 

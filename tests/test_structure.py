@@ -246,6 +246,7 @@ def test_all_names_at_once():
 
 
 HEAVY = ("tensorflow", "tensorflow_datasets", "orbax", "grain", "matplotlib", "PIL", "tensorboardX", "sklearn")
+HEAVY += ("flax.nnx", "equinox", "haiku")
 
 
 def test_importing_the_library_is_light():

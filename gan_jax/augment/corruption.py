@@ -57,7 +57,8 @@ def cut_box(images: jax.Array, centers: jax.Array, sizes: jax.Array) -> jax.Arra
     """
 
     def inside(side: int, center: jax.Array) -> jax.Array:
-        position = (jnp.arange(side) + 0.5) / side
+        # A constant, because XLA may multiply by a rounded 1 / side: a pixel would then be cut under jit only.
+        position = jnp.asarray((np.arange(side) + 0.5) / side, centers.dtype)
         return jnp.abs(position[None, :] - center[:, None]) < sizes[:, None] / 2
 
     _, h, w, _ = images.shape

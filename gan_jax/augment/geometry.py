@@ -112,15 +112,16 @@ def warp(images: jax.Array, inverses: jax.Array) -> jax.Array:
     where the source is more than one image size outside.
     """
     _, h, w, _ = images.shape
-    fine = _along(images, upsampling(h), upsampling(w))
-    fine = jnp.pad(fine, [(0, 0), (0, 1), (0, 1), (0, 0)], mode="wrap")  # completes the last 2 x 2 windows
-    # The fine grid has two pixels per coarse pixel; coarse pixel j is fine pixel 2 j.
+    up, right = upsampling(h), upsampling(w)
+    # The fine grid has two pixels per coarse pixel; coarse pixel j is fine pixel 2 j. Its even and odd rows and
+    # columns are images apart: see `_bilinear`.
+    fine = [[_along(images, up[i::2], right[j::2]) for j in (0, 1)] for i in (0, 1)]
     rows = (jnp.arange(2 * h + 10) - 5) / 2 - (h - 1) / 2
     columns = (jnp.arange(2 * w + 10) - 5) / 2 - (w - 1) / 2
 
-    def transform_one(image: jax.Array, matrix: jax.Array) -> jax.Array:
+    def transform_one(fine: list[list[jax.Array]], matrix: jax.Array) -> jax.Array:
         x, y = _sources(matrix, rows, columns)
-        return _bilinear(image, 2 * y + (h - 1), 2 * x + (w - 1))
+        return _bilinear(fine, 2 * y + (h - 1), 2 * x + (w - 1))
 
     return _along(jax.vmap(transform_one)(fine, lax.stop_gradient(inverses)), downsampling(h), downsampling(w))
 
@@ -137,19 +138,32 @@ def _along(images: jax.Array, down: ArrayLike, right: ArrayLike) -> jax.Array:
     return jnp.einsum("ph,bhwc,qw->bpqc", down, images, right, precision=lax.Precision.HIGHEST)
 
 
-def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
-    """Samples one image `[P + 1, Q + 1, C]` with period P, Q at fractional indices `[n, m]`; returns `[n, m, C]`.
+def _bilinear(phases: list[list[jax.Array]], y: jax.Array, x: jax.Array) -> jax.Array:
+    """Samples one periodic image at fractional indices `[n, m]`; returns `[n, m, C]`.
 
-    It gathers whole windows of 2 x 2 pixels: the transpose, which is the slow part of the gradient, then also adds
-    whole windows.
+    XLA may compute a position twice, once for the index of a pixel and once for its weight, and round it in two
+    ways. With floor(y) as the index and y - floor(y) as the weight, a y near a whole number then gives the wrong
+    pixel. So here each position reads the nearest even and the nearest odd pixel: where one of them is replaced
+    by the next, its weight is zero, and rounding changes the result by no more than rounding.
+
+    Args:
+        phases: `phases[i][j] [P, Q, C]` has the pixels of the rows 2 p + i and the columns 2 q + j of one period.
     """
-    top, left = jnp.floor(y), jnp.floor(x)
-    below, beside = y - top, x - left
-    at = jnp.stack([top.astype(int) % (image.shape[0] - 1), left.astype(int) % (image.shape[1] - 1)], -1)
-    numbers = lax.GatherDimensionNumbers(offset_dims=(2, 3, 4), collapsed_slice_dims=(), start_index_map=(0, 1))
-    windows = lax.gather(image, at, numbers, (2, 2, image.shape[2]), mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS)
-    total = jnp.zeros((), image.dtype)
-    for i, j in itertools.product((0, 1), (0, 1)):
-        weight = (below if i else 1 - below) * (beside if j else 1 - beside)
-        total = total + windows[:, :, i, j] * weight.astype(image.dtype)[:, :, None]
+    numbers = lax.GatherDimensionNumbers(offset_dims=(2,), collapsed_slice_dims=(0, 1), start_index_map=(0, 1))
+    height, width, channels = phases[0][0].shape
+    total = jnp.zeros((), phases[0][0].dtype)
+    for (i, (row, below)), (j, (column, beside)) in itertools.product(
+        enumerate(_nearest_even_and_odd(y)), enumerate(_nearest_even_and_odd(x))
+    ):
+        at = jnp.stack([row % height, column % width], -1)
+        mode = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+        pixels = lax.gather(phases[i][j], at, numbers, (1, 1, channels), mode=mode)
+        total = total + pixels * (below * beside).astype(pixels.dtype)[:, :, None]
     return total
+
+
+def _nearest_even_and_odd(position: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+    """Returns k and the bilinear weight for the nearest even index 2 k and for the nearest odd index 2 k + 1."""
+    even, odd = jnp.floor((position + 1) / 2), jnp.floor(position / 2)
+    weight = jnp.abs(position - (2 * odd + 1))  # of the even pixel: its distance from the odd one
+    return [(even.astype(int), weight), (odd.astype(int), 1 - weight)]

@@ -1,5 +1,6 @@
 """Inception score, from class logits."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ class InceptionScore(NamedTuple):
 
     Attributes:
         mean: of the scores.
-        std: their standard deviation, with the divisor `splits`, not `splits - 1`.
+        std: their standard deviation, with the divisor `splits`, not `splits - 1`; NaN for one split.
         splits: the number of splits.
     """
 
@@ -46,7 +47,8 @@ def inception_score(logits: np.ndarray, *, splits: int = 10, shuffle: int | None
     if shuffle is not None:
         logits = logits[np.random.RandomState(shuffle).permutation(count)]
     scores = [_score(logits[i * count // splits : (i + 1) * count // splits]) for i in range(splits)]
-    return InceptionScore(float(np.mean(scores)), float(np.std(scores)), splits)
+    std = float(np.std(scores)) if splits > 1 else math.nan
+    return InceptionScore(float(np.mean(scores)), std, splits)
 
 
 def _score(logits: np.ndarray) -> float:

@@ -22,6 +22,8 @@ class KernelDistance(NamedTuple):
         mean: the mean of the subsets' estimates. This is the distance.
         subset_std: their standard deviation, with the divisor `subsets`, not `subsets - 1`. It is the spread of
             *one* estimate on `subset_size` samples of each set. torch-fidelity reports it as the distance's std.
+            NaN if a subset is all samples of both sets, because then all subsets are the same one. If it is more
+            than half of a set, subsets share most samples, and their spread is too small.
         subset_error: `subset_std / sqrt(subsets)`, the error that more subsets of the same samples would reduce.
             It says nothing about new samples: see `kernel_distance_full`.
         subsets, subset_size: the arguments.
@@ -104,7 +106,7 @@ def kernel_distance(
         v = y[random.choice(len(y), subset_size, replace=False)].astype(np.float64)
         estimates[i] = _off_diagonal_mean(kernel(u, u)) + _off_diagonal_mean(kernel(v, v))
         estimates[i] -= 2 * kernel(u, v).mean()
-    std = float(estimates.std())
+    std = math.nan if subset_size == len(x) == len(y) else float(estimates.std())
     return KernelDistance(float(estimates.mean()), std, std / math.sqrt(subsets), subsets, subset_size)
 
 

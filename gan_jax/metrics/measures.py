@@ -13,7 +13,7 @@ from .kernel import kernel_distance, kernel_distance_full
 from .modes import class_coverage
 from .prdc import prdc
 
-_SUBSET_SIZE, _NEIGHBOURS = 1000, 5
+_SUBSET_SIZE, _SPLITS, _NEIGHBOURS = 1000, 10, 5
 
 
 class Comparison(NamedTuple):
@@ -54,11 +54,19 @@ def frechet(comparison: Comparison) -> list[Number]:
 
 
 def kernel(comparison: Comparison) -> list[Number]:
-    """Computes the kernel distance over subsets of 1000 samples, or of all samples if there are fewer."""
+    """Computes the kernel distance over subsets of 1000 samples, or of half the samples of the smaller set.
+
+    A subset of all samples is always the same one, and has no spread. 2 or 3 samples therefore give no error.
+    """
     generated, real = comparison.features, comparison.reference()
-    distance = kernel_distance(generated, real, subset_size=min(_SUBSET_SIZE, len(generated), len(real)))
+    size = max(2, min(_SUBSET_SIZE, min(len(generated), len(real)) // 2))
+    distance = kernel_distance(generated, real, subset_size=size)
+    # A size of its own is an option, so that `protocol` differs from that of 1000; 1000 adds no word to it.
+    options = {} if size == _SUBSET_SIZE else {"subset_size": size}
     meaning = f"standard deviation of one of {distance.subsets} subsets of {distance.subset_size}"
-    return [Number("kernel", distance.mean, distance.subset_std, meaning)]
+    known = size <= min(len(generated), len(real)) // 2
+    error = (distance.subset_std, meaning) if known else (None, None)
+    return [Number("kernel", distance.mean, *error, options=options)]
 
 
 def kernel_full(comparison: Comparison) -> list[Number]:
@@ -68,10 +76,17 @@ def kernel_full(comparison: Comparison) -> list[Number]:
 
 
 def score(comparison: Comparison) -> list[Number]:
-    """Computes the Inception score over 10 splits in shuffled order, from the logits of any classifier."""
+    """Computes the Inception score over 10 splits in shuffled order, from the logits of any classifier.
+
+    Fewer than 20 samples have fewer splits, of 2 samples or more, because the score of one sample is always 1. A
+    single split has no error.
+    """
     logits = _logits(comparison, "inception_score")
-    result = inception_score(logits, splits=min(10, len(logits)), shuffle=2020)
-    return [Number("inception_score", result.mean, result.std, f"standard deviation of {result.splits} parts")]
+    result = inception_score(logits, splits=max(1, min(_SPLITS, len(logits) // 2)), shuffle=2020)
+    options = {} if result.splits == _SPLITS else {"splits": result.splits}
+    known = result.splits > 1
+    error = (result.std, f"standard deviation of {result.splits} parts") if known else (None, None)
+    return [Number("inception_score", result.mean, *error, options=options)]
 
 
 def precision_recall(comparison: Comparison) -> list[Number]:

@@ -17,7 +17,15 @@ from jax.scipy.special import ndtr, ndtri
 from jax.typing import DTypeLike
 
 from ..types import Images, Labels
-from .layers import SpectralNormed, check_counts, check_label, check_truncation, side
+from .layers import (
+    RunningVariance,
+    SpectralNormed,
+    SpectralVectors,
+    check_counts,
+    check_label,
+    check_truncation,
+    side,
+)
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, label_table
 from .layers.widths import Layout, discriminator_widths, generator_widths
 
@@ -67,6 +75,8 @@ class Generator(SpectralNormed):
         attention: the blocks that self-attention follows, counted from 1; None: the second to last.
         classes: number of labels; None: unconditional, so a block sees only its chunk of the latents.
         dtype: the type that it computes in; images are float32.
+        spectral_vectors: "u" or "uv": what spectral norm keeps; see `layers.SpectralVectors`.
+        running_variance: "biased" or "unbiased"; see `layers.BatchNorm`.
     """
 
     shape: tuple[int, ...]
@@ -76,6 +86,8 @@ class Generator(SpectralNormed):
     attention: tuple[int, ...] | None = None
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
+    spectral_vectors: SpectralVectors = "u"
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(
@@ -98,13 +110,14 @@ class Generator(SpectralNormed):
         first, *chunks = jnp.split(truncate(latents, truncation), len(widths), axis=-1)
         label = check_label(label, self.classes)
         if label is not None and self.classes is not None:
-            embedded = label_table(label, self.classes, self.embedding)
+            embedded = label_table(label, self.classes, self.embedding, self.dtype)
             chunks = [jnp.concatenate([embedded, chunk], axis=-1) for chunk in chunks]
         return blocks_to_image(
-            first_map(first, base, widths[0], spectral=True, dtype=self.dtype),
+            first_map(first, base, widths[0], spectral=self.spectral_vectors, dtype=self.dtype),
             chunks, widths[1:], self.shape[-1],
             attention=self.attention if self.attention is not None else (max(1, len(chunks) - 1),),
-            spectral=True, dtype=self.dtype, train=train, axis_name=axis_name,
+            spectral=self.spectral_vectors, running_variance=self.running_variance,
+            dtype=self.dtype, train=train, axis_name=axis_name,
         )  # fmt: skip
 
 
@@ -117,7 +130,7 @@ class Discriminator(SpectralNormed):
         halvings: number of first blocks that halve the map; None: as published, or all but one for other widths.
         attention: the blocks that self-attention follows, counted from 1.
         skip: "rectified" or "plain"; see `DiscriminatorBlock`.
-        classes, dtype: as in `Generator`.
+        classes, dtype, spectral_vectors: as in `Generator`.
     """
 
     width: int = 96
@@ -127,6 +140,7 @@ class Discriminator(SpectralNormed):
     skip: Skip = "rectified"
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
+    spectral_vectors: SpectralVectors = "u"
 
     @nn.compact
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
@@ -136,7 +150,7 @@ class Discriminator(SpectralNormed):
         widths, halvings = discriminator_widths(table, size, self.widths, self.halvings, "biggan")
         return image_to_logits(
             image, label, self.classes, widths, halvings,
-            attention=self.attention, skip=self.skip, dtype=self.dtype,
+            attention=self.attention, skip=self.skip, spectral_vectors=self.spectral_vectors, dtype=self.dtype,
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ norm on the discriminator's first layer. With 64 pixels, 100 latents and width 6
 parameters and the discriminator 2,765,568, as there.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from ..ops import widen
 from ..types import Images, Key, Labels
 from .layers import (
     BatchNorm,
@@ -20,7 +22,9 @@ from .layers import (
     ConvTranspose,
     Dense,
     Norm,
+    RunningVariance,
     SpectralNormed,
+    SpectralVectors,
     check_counts,
     doublings,
     embed_label,
@@ -40,12 +44,14 @@ class _Normed(nn.Module):
 
     norm: Norm
     dtype: DTypeLike
+    running_variance: RunningVariance
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, axis_name: str | None) -> jax.Array:
         if self.norm != "batch":
             return x
-        return BatchNorm(self.dtype, scale_init=_near_one, name="batch")(x, train=train, axis_name=axis_name)
+        norm = BatchNorm(self.dtype, _near_one, running_variance=self.running_variance, name="batch")
+        return norm(x, train=train, axis_name=axis_name)
 
 
 class Generator(SpectralNormed):
@@ -58,6 +64,8 @@ class Generator(SpectralNormed):
         norm: "batch", "spectral" or "none".
         classes: number of labels, whose embedding is appended to the latents; None: unconditional.
         dtype: the type that it computes in; images are float32.
+        spectral_vectors: "u" or "uv": what spectral norm keeps; see `layers.SpectralVectors`.
+        running_variance: "biased" or "unbiased"; see `layers.BatchNorm`.
     """
 
     shape: tuple[int, ...]
@@ -66,6 +74,8 @@ class Generator(SpectralNormed):
     norm: Norm = "batch"
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
+    spectral_vectors: SpectralVectors = "u"
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(
@@ -75,10 +85,11 @@ class Generator(SpectralNormed):
         base, times = doublings(side(self.shape), self.base)
         common = {
             "use_bias": self.norm != "batch",
-            "spectral": self.norm == "spectral",
+            "spectral": self.norm == "spectral" and self.spectral_vectors,
             "kernel_init": _WEIGHTS,
             "dtype": self.dtype,
         }
+        normed = functools.partial(_Normed, self.norm, self.dtype, self.running_variance)
         x = latents
         embedded = embed_label(label, self.classes, latents.shape[-1], "embed")
         if embedded is not None:
@@ -87,14 +98,14 @@ class Generator(SpectralNormed):
         # On a 1 x 1 map a transposed convolution is a matrix product.
         x = Dense(base * base * features, **{**common, "use_bias": False}, name="project")(x)
         x = x.reshape(-1, base, base, features)
-        x = nn.relu(_Normed(self.norm, self.dtype, name="norm_0")(x, train, axis_name))
+        x = nn.relu(normed(name="norm_0")(x, train, axis_name))
         for i in range(1, times):
             features //= 2
             x = ConvTranspose(features, **common, name=f"up_{i}")(x)
-            x = nn.relu(_Normed(self.norm, self.dtype, name=f"norm_{i}")(x, train, axis_name))
+            x = nn.relu(normed(name=f"norm_{i}")(x, train, axis_name))
         last = {**common, "use_bias": False, "spectral": False}
         x = ConvTranspose(self.shape[-1], **last, name="image")(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(widen(x))
 
 
 class Discriminator(SpectralNormed):
@@ -105,7 +116,7 @@ class Discriminator(SpectralNormed):
 
     Attributes:
         width: channels of the first map; each later map has twice as many as the one before.
-        base, norm, classes, dtype: as in `Generator`.
+        base, norm, classes, dtype, spectral_vectors, running_variance: as in `Generator`.
     """
 
     width: int = 64
@@ -113,6 +124,8 @@ class Discriminator(SpectralNormed):
     norm: Norm = "batch"
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
+    spectral_vectors: SpectralVectors = "u"
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(
@@ -120,18 +133,24 @@ class Discriminator(SpectralNormed):
     ) -> jax.Array:
         check_counts(width=self.width)
         _, times = doublings(side(image.shape[1:]), self.base)
-        common = {"spectral": self.norm == "spectral", "kernel_init": _WEIGHTS, "dtype": self.dtype}
+        common = {
+            "spectral": self.norm == "spectral" and self.spectral_vectors,
+            "kernel_init": _WEIGHTS,
+            "dtype": self.dtype,
+        }
+        normed = functools.partial(_Normed, self.norm, self.dtype, self.running_variance)
         x, features = image, self.width
         for i in range(times):
             bias = self.norm != "batch"
             x = Conv(features, size=4, stride=2, padding=1, use_bias=bias, **common, name=f"down_{i}")(x)
             if i > 0:
-                x = _Normed(self.norm, self.dtype, name=f"norm_{i}")(x, train, axis_name)
+                x = normed(name=f"norm_{i}")(x, train, axis_name)
             x = nn.leaky_relu(x, 0.2)
             features *= 2
         embedded = embed_label(label, self.classes, x.shape[-1], "embed")
         flat = x.reshape(x.shape[0], -1)
-        logits = Dense(1, use_bias=self.norm != "batch", **common, name="logit")(flat)[:, 0].astype(jnp.float32)
+        logits = widen(Dense(1, use_bias=self.norm != "batch", **common, name="logit")(flat)[:, 0])
         if embedded is not None:
-            logits = logits + jnp.sum(embedded * jnp.mean(x, axis=(1, 2)), axis=-1)
+            means = jnp.mean(widen(x), axis=(1, 2))
+            logits = logits + jnp.sum(embedded * means, axis=-1)
         return logits

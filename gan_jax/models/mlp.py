@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from ..ops import widen
 from ..types import Images, Labels
 from .layers import Dense, SpectralNormed, check_counts, embed_label
 
@@ -46,7 +47,7 @@ class Generator(SpectralNormed):
             x = Dense(self.width, spectral=self.spectral, dtype=self.dtype, name=f"dense_{i}")(x)
             x = nn.leaky_relu(x, 0.2)
         x = Dense(math.prod(self.shape), spectral=self.spectral, dtype=self.dtype, name="out")(x)
-        x = x.reshape(-1, *self.shape).astype(jnp.float32)
+        x = widen(x.reshape(-1, *self.shape))
         return jnp.tanh(x) if self.tanh else x
 
 
@@ -72,7 +73,7 @@ class Discriminator(SpectralNormed):
         for i in range(self.layers):
             x = Dense(self.width, spectral=self.spectral, dtype=self.dtype, name=f"dense_{i}")(x)
             x = nn.leaky_relu(x, 0.2)
-        logits = Dense(1, spectral=self.spectral, dtype=self.dtype, name="out")(x)[:, 0].astype(jnp.float32)
+        logits = widen(Dense(1, spectral=self.spectral, dtype=self.dtype, name="out")(x)[:, 0])
         embedded = embed_label(label, self.classes, self.width, "embed")
         if embedded is not None:
             logits = logits + jnp.sum(embedded * x, axis=-1) / math.sqrt(self.width)

@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from ..ops import downsample, upsample
+from ..ops import downsample, in_float32, multiply, upsample, widen
 from ..types import Images, Labels
 from .layers import Conv, Dense, GroupedConv, check_counts, doublings, need_label, side
 
@@ -91,6 +91,12 @@ class Block(nn.Module):
         return x + _pointwise(width, self.dtype, "conv_3", nn.initializers.zeros)(h)
 
 
+@in_float32
+def _pool(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the sum over the map `[B, H, W, C]`, weighted by the kernel `[H, W, C]`."""
+    return jnp.sum(x * kernel, axis=(1, 2))
+
+
 def _pointwise(features: int, dtype: DTypeLike, name: str, init: Initializer | None = None) -> Conv:
     init = _normal() if init is None else init
     return Conv(features, size=1, padding=0, use_bias=False, kernel_init=init, dtype=dtype, name=name)
@@ -130,7 +136,7 @@ class _R3GAN(nn.Module, kw_only=True):
         for width, groups in zip(widths, cardinality):
             if width * self.expansion % groups:
                 raise ValueError(f"r3gan: cardinality {groups} does not divide {width * self.expansion} channels")
-        dtypes = [jnp.float32 if s <= exact else self.dtype for s in sides]
+        dtypes = [jnp.promote_types(self.dtype, jnp.float32) if s <= exact else self.dtype for s in sides]
         return [Stage(*stage) for stage in zip(sides, widths, cardinality, dtypes)]
 
     @nn.nowrap
@@ -204,14 +210,14 @@ class Generator(_R3GAN):
         style = Dense(first.width, use_bias=False, kernel_init=_normal(), dtype=first.dtype, name="style")(z)
         shape = (first.side, first.side, first.width)
         basis = self.param("basis", nn.initializers.normal(1.0), shape, jnp.float32)
-        x = basis.astype(first.dtype) * style[:, None, None, :]  # [B, base, base, C]
+        x = multiply(style[:, None, None, :], basis)  # [B, base, base, C]
         x = self.residual(x, first, len(stages))
         for stage in stages[1:]:
             if stage.width != x.shape[-1]:
                 x = _pointwise(stage.width, stage.dtype, f"to_{stage.side}")(x)
             x = upsample(x.astype(stage.dtype), TAPS)
             x = self.residual(x, stage, len(stages))
-        return _pointwise(self.shape[-1], last.dtype, "image")(x).astype(jnp.float32)
+        return widen(_pointwise(self.shape[-1], last.dtype, "image")(x))
 
 
 class Discriminator(_R3GAN):
@@ -238,10 +244,10 @@ class Discriminator(_R3GAN):
         shape = (first.side, first.side, first.width)
         # A depthwise convolution as large as the map, written as a sum: float32 is then exact on every backend.
         kernel = self.param("pool", nn.initializers.normal(1 / first.side), shape, jnp.float32)
-        x = jnp.sum(x * kernel.astype(first.dtype), axis=(1, 2))  # [B, C]
+        x = _pool(x.astype(first.dtype), kernel)  # [B, C]
         features = 1 if self.classes is None else first.width
         x = Dense(features, use_bias=False, kernel_init=_normal(), dtype=first.dtype, name="logit")(x)
-        x = x.astype(jnp.float32)
+        x = widen(x)
         if self.classes is None:
             return x[:, 0]
         return jnp.sum(x * self.embed(label, features, (self.classes * features) ** -0.5), axis=-1)

@@ -14,7 +14,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from ..types import Images, Labels
-from .layers import SpectralNormed, side
+from .layers import RunningVariance, SpectralNormed, SpectralVectors, side
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, one_hot
 from .layers.widths import discriminator_widths, generator_widths
 from .sngan import LAYOUTS
@@ -29,6 +29,8 @@ class Generator(SpectralNormed):
         attention: the blocks that self-attention follows, counted from 1; None: the second to last.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; images are float32.
+        spectral_vectors: "u" or "uv": what spectral norm keeps; see `layers.SpectralVectors`.
+        running_variance: "biased" or "unbiased"; see `layers.BatchNorm`.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +38,8 @@ class Generator(SpectralNormed):
     attention: tuple[int, ...] | None = None
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
+    spectral_vectors: SpectralVectors = "u"
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(
@@ -44,11 +48,12 @@ class Generator(SpectralNormed):
         base, widths = generator_widths(LAYOUTS, side(self.shape, "sagan"), self.widths, "sagan")
         blocks = len(widths) - 1
         condition = one_hot(label, self.classes, self.dtype)
-        x = first_map(latents, base, widths[0], spectral=True, dtype=self.dtype)
+        x = first_map(latents, base, widths[0], spectral=self.spectral_vectors, dtype=self.dtype)
         return blocks_to_image(
             x, [condition] * blocks, widths[1:], self.shape[-1],
             attention=self.attention if self.attention is not None else (max(1, blocks - 1),),
-            spectral=True, dtype=self.dtype, train=train, axis_name=axis_name,
+            spectral=self.spectral_vectors, running_variance=self.running_variance,
+            dtype=self.dtype, train=train, axis_name=axis_name,
         )  # fmt: skip
 
 
@@ -60,7 +65,7 @@ class Discriminator(SpectralNormed):
         halvings: number of first blocks that halve the map; None: as in `sngan`, or all but one for other widths.
         attention: the blocks that self-attention follows, counted from 1.
         skip: "rectified" or "plain"; see `DiscriminatorBlock`.
-        classes, dtype: as in `Generator`.
+        classes, dtype, spectral_vectors: as in `Generator`.
     """
 
     widths: tuple[int, ...] | None = None
@@ -69,6 +74,7 @@ class Discriminator(SpectralNormed):
     skip: Skip = "rectified"
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
+    spectral_vectors: SpectralVectors = "u"
 
     @nn.compact
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
@@ -76,5 +82,5 @@ class Discriminator(SpectralNormed):
         widths, halvings = discriminator_widths(LAYOUTS, size, self.widths, self.halvings, "sagan")
         return image_to_logits(
             image, label, self.classes, widths, halvings,
-            attention=self.attention, skip=self.skip, dtype=self.dtype,
+            attention=self.attention, skip=self.skip, spectral_vectors=self.spectral_vectors, dtype=self.dtype,
         )  # fmt: skip

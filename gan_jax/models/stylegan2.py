@@ -17,7 +17,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from ..ops import downsample
+from ..ops import downsample, widen
 from ..types import Images, Key, Labels
 from .layers import check_counts, check_truncation, side
 from .layers.equalized import TAPS, EqualConv, EqualDense, minibatch_deviation
@@ -28,9 +28,9 @@ _W_DECAY = (
 )
 
 
-def _check_architecture(name: str, known: tuple[str, ...]) -> None:
+def _check_choice(field: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
-        raise ValueError(f"architecture must be one of {', '.join(known)}, got {name!r}")
+        raise ValueError(f"{field} must be one of {', '.join(known)}, got {name!r}")
 
 
 class Generator(nn.Module):
@@ -49,6 +49,9 @@ class Generator(nn.Module):
         channel_base, channel_max: a map of side s has `channel_base / s` channels, at most `channel_max`. ADA's
             `fmaps` of 1 is 32768.
         architecture: "skip": each map adds to the image; "resnet": residual blocks, the last map gives the image.
+        truncation_cutoff: the number of layers, from the first, whose w is truncated; None: all.
+        noise: what the noise is outside training; in training it is always drawn. "random": drawn from `keys`;
+            "const": images that `init` drew, the variables `["noise_buffers"]`; "none".
         style_mixing: probability that a sample in training uses the w of another latent from a random layer on.
             That latent is drawn from N(0, I), because `mapping` normalises anyway. StyleGAN has 0.9.
         conv_clamp: the absolute value at which activations are clipped; None: no clipping.
@@ -64,13 +67,18 @@ class Generator(nn.Module):
     channel_base: int = 32768
     channel_max: int = 512
     architecture: Literal["skip", "resnet"] = "skip"
+    truncation_cutoff: int | None = None
+    noise: Literal["random", "const", "none"] = "random"
     style_mixing: float = 0.0
     conv_clamp: float | None = 256.0
     low_precision: int = 4
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        _check_architecture(self.architecture, ("skip", "resnet"))
+        _check_choice("architecture", self.architecture, ("skip", "resnet"))
+        _check_choice("noise", self.noise, ("random", "const", "none"))
+        if self.truncation_cutoff is not None and self.truncation_cutoff < 0:
+            raise ValueError(f"truncation_cutoff is a number of layers, from 0 up, got {self.truncation_cutoff}")
         check_counts(w_size=self.w_size, mapping_layers=self.mapping_layers)
         if not 0 <= self.style_mixing <= 1:
             raise ValueError(f"style_mixing is a probability, so it must be from 0 to 1, got {self.style_mixing}")
@@ -79,7 +87,7 @@ class Generator(nn.Module):
         )
         self.layers = 2 * len(maps.sides)
         self.to_w = Mapping(self.w_size, self.mapping_layers, self.classes)
-        self.to_image = Synthesis(self.shape, maps, self.architecture, self.conv_clamp)
+        self.to_image = Synthesis(self.shape, maps, self.architecture, self.conv_clamp, self.noise)
         self.w_avg = self.variable("w_avg", "mean", jnp.zeros, (self.w_size,), jnp.float32)
 
     def __call__(
@@ -93,7 +101,7 @@ class Generator(nn.Module):
         truncation: float = 1.0,
     ) -> Images:
         ws = self.mapping(latents, label, train=train, axis_name=axis_name, keys=keys, truncation=truncation)
-        return self.synthesis(ws, keys=keys)
+        return self.synthesis(ws, keys=keys, train=train)
 
     def mapping(
         self,
@@ -117,12 +125,13 @@ class Generator(nn.Module):
             ws = self._mix_styles(ws, latents, label, keys)
         if truncation != 1.0:
             centre = self.w_avg.value[None, None]
-            ws = centre + truncation * (ws - centre)
+            end = self.layers if self.truncation_cutoff is None else self.truncation_cutoff
+            ws = jnp.concatenate([centre + truncation * (ws[:, :end] - centre), ws[:, end:]], axis=1)
         return ws
 
-    def synthesis(self, ws: jax.Array, *, keys: Key | None = None) -> Images:
-        """Returns the images of `ws [B, L, W]`; `keys [B]` draw the noise."""
-        return self.to_image(ws, keys)
+    def synthesis(self, ws: jax.Array, *, keys: Key | None = None, train: bool = False) -> Images:
+        """Returns the images of `ws [B, L, W]`; `keys [B]` draw the noise (see `noise`)."""
+        return self.to_image(ws, keys, train)
 
     def _mix_styles(self, ws: jax.Array, latents: jax.Array, label: Labels | None, keys: Key) -> jax.Array:
         """Mixes styles; each sample draws from its own key. Karras et al., 2019, section 3.1."""
@@ -149,6 +158,8 @@ class Discriminator(nn.Module):
             size.
         group: number of samples that minibatch deviation compares (`equalized.minibatch_deviation`). ADA has 8,
             32, or the batch of one GPU. With 1 the channel exists, but compares nothing.
+        minibatch_groups: "consecutive": a group is `group` samples in a row; "strided": sample i of B is in group
+            i mod (B / group), as in the authors' code.
         mapping_layers: number of dense layers that map a label to its vector.
         classes, channel_base, channel_max, conv_clamp, low_precision, dtype: as in `Generator`.
     """
@@ -159,13 +170,15 @@ class Discriminator(nn.Module):
     channel_max: int = 512
     architecture: Literal["resnet", "orig", "skip"] = "resnet"
     group: int = 4
+    minibatch_groups: Literal["consecutive", "strided"] = "consecutive"
     conv_clamp: float | None = 256.0
     low_precision: int = 4
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: Images, label: Labels | None = None, *, axis_name: str | None = None) -> jax.Array:
-        _check_architecture(self.architecture, ("resnet", "orig", "skip"))
+        _check_choice("architecture", self.architecture, ("resnet", "orig", "skip"))
+        _check_choice("minibatch_groups", self.minibatch_groups, ("consecutive", "strided"))
         check_counts(group=self.group)
         size = side(image.shape[1:], "stylegan2")
         maps = Maps(size, self.channel_base, self.channel_max, self.low_precision, self.dtype)
@@ -176,7 +189,8 @@ class Discriminator(nn.Module):
                 image = downsample(image, TAPS)
             x = self._block(x, larger, smaller, maps)
         x = self._from_image(image, x, 4, maps)
-        x = minibatch_deviation(x.astype(jnp.float32), self.group, axis_name)
+        strided = self.minibatch_groups == "strided"
+        x = minibatch_deviation(widen(x), self.group, axis_name, strided)
         x = EqualConv(maps.channels(4), clamp=self.conv_clamp, name="conv_4")(x)
         x = EqualDense(maps.channels(4), linear=False, name="dense")(x.reshape(x.shape[0], -1))
         if self.classes is None:

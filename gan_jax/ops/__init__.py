@@ -5,6 +5,10 @@ from .backend import Formulations as Formulations
 from .backend import compiler_options as compiler_options
 from .conv import conv as conv
 from .conv import conv_transpose as conv_transpose
+from .float32 import add as add
+from .float32 import in_float32 as in_float32
+from .float32 import multiply as multiply
+from .float32 import widen as widen
 from .grouped import grouped_conv as grouped_conv
 from .modulated import modulated_conv as modulated_conv
 from .resample import downsample as downsample

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .conv import conv, conv_transpose
+from .float32 import multiply
 from .resample import Taps, filter2d
 
 
@@ -65,13 +66,13 @@ def modulated_conv(
     if demodulate and x.dtype.itemsize == 2:
         w = _normalised(w, axes=(0, 1, 2)) / math.sqrt(math.prod(kernel.shape[:3]))
         s = _normalised(s, axes=(1,))
-    scaled, w_low = x * s.astype(x.dtype)[:, None, None], w.astype(x.dtype)
+    scaled, w_low = multiply(x, s[:, None, None]), w.astype(x.dtype)
     y = conv(scaled, w_low, padding=padding) if up is None else _upsample(scaled, w_low, up)
     if not demodulate:
         return y
     # Full precision, even where the platform's default is lower, because the norm keeps activations in range.
     power = jnp.matmul(s**2, jnp.sum(w**2, axis=(0, 1)), precision=lax.Precision.HIGHEST)  # [B, O]
-    return y * lax.rsqrt(power + eps).astype(x.dtype)[:, None, None]
+    return multiply(y, lax.rsqrt(power + eps)[:, None, None])
 
 
 def _upsample(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:

@@ -8,13 +8,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..types import PyTree
+from .devices import vary
 
 Inputs = TypeVar("Inputs")
 Result = tuple[PyTree, PyTree, PyTree, PyTree]
 
 
 def over_microbatches(
-    function: Callable[[PyTree, Inputs], Result], carry: PyTree, inputs: Inputs, count: int
+    function: Callable[[PyTree, Inputs], Result],
+    carry: PyTree,
+    inputs: Inputs,
+    count: int,
+    axis_name: str | None = None,
 ) -> Result:
     """Applies `function(carry, inputs) -> (gradients, carry, logit, metrics)` to `count` parts of the batch.
 
@@ -32,7 +37,7 @@ def over_microbatches(
         raise ValueError(f"{count} microbatches do not divide a batch of {size} (per device): change either")
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(size // count, count, *x.shape[1:]), 1, 0), inputs)
     shapes = jax.eval_shape(function, carry, jax.tree.map(lambda x: x[0], parts))[0]
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    zeros = vary(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes), axis_name)
 
     def body(state: tuple, part: Inputs) -> tuple:
         carry, total = state

@@ -14,10 +14,10 @@ from ..types import Logits, Network, PyTree
 def mixing_operations(network: Network, model_state: dict[str, PyTree]) -> list[str]:
     """Names the operations of a network that mix samples, or that may do so; an empty list if there are none.
 
-    They are: its collections other than those of spectral norm (batch statistics, for one), and a minibatch
-    deviation (an attribute `group`). What else a network of your own mixes cannot be seen here.
+    They are: its collections other than spectral norm and constant noise (batch statistics, for one), and a
+    minibatch deviation (an attribute `group`). What else a network of your own mixes cannot be seen here.
     """
-    found = sorted(set(model_state) - {"spectral"})
+    found = sorted(set(model_state) - {"spectral", "noise_buffers"})
     group = getattr(network, "group", 1)
     if isinstance(group, int) and group > 1:
         found.append(f"minibatch deviation (group={group})")

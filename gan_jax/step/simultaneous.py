@@ -24,6 +24,7 @@ from jax import lax
 from ..networks import refresh
 from ..state import GANState, PlayerState
 from ..types import Images, Logits, Metrics, PyTree, Samples, Scalar
+from .devices import gather, vary
 from .inputs import UpdateInputs
 from .mixing import mixing_operations
 from .terms import weighted_sum
@@ -76,7 +77,8 @@ def update_simultaneously(
         )  # fmt: skip
         return (on_real, on_fake, penalty), (after, states, metrics)
 
-    outputs, pullback, (after, states, metrics) = jax.vjp(passes, player.params, generated.image, has_aux=True)
+    params = vary(player.params, updates.axis_name)
+    outputs, pullback, (after, states, metrics) = jax.vjp(passes, params, generated.image, has_aux=True)
     on_real, on_fake, on_penalty = outputs
 
     def loss_d(real: Logits, fake: Logits) -> Scalar:
@@ -107,7 +109,7 @@ def update_simultaneously(
         gan.generator_tx, state.generator, by_params, value_g + generated.penalty,
         (generated.model_state, generated.penalty_states), {}, "grad_norm/generator",
     )  # fmt: skip
-    return discriminator, generator, updates.gather(logit), {**metrics, **more}
+    return discriminator, generator, gather(logit, updates.axis_name), {**metrics, **more}
 
 
 def _rescaled(by_image: Images, wanted: Logits, given: Logits) -> Images:

@@ -10,6 +10,7 @@ from jax import lax
 from ..checks import axis_keyword
 from ..penalties import Penalty, Term
 from ..types import Metrics, PyTree, Scalar, Schedule
+from .devices import vary
 
 
 def weighted_sum(
@@ -37,13 +38,13 @@ def weighted_sum(
     total, new_states, metrics = jnp.zeros(()), [], {}
     for term, state in zip(terms, states, strict=True):
         penalty, every = term.penalty, term.every
-        apply = functools.partial(_apply, penalty, arguments, axis_keyword(penalty.apply, axis_name))
+        apply = functools.partial(_apply, penalty, arguments, axis_name)
         if every == 1:
             value, state = apply(state)
         else:
             due = step % every == 0
             dtype = jax.eval_shape(apply, state)[0].dtype
-            rest = functools.partial(_rest, dtype)
+            rest = functools.partial(_rest, dtype, axis_name)
             value, state = lax.cond(due, apply, rest, state)
             metrics[f"applied/{penalty.name}"] = due.astype(jnp.float32)
         metrics[f"penalty/{penalty.name}"] = value
@@ -53,9 +54,10 @@ def weighted_sum(
     return total, tuple(new_states), metrics
 
 
-def _apply(penalty: Penalty, arguments: tuple, keywords: dict, state: PyTree) -> tuple[Scalar, PyTree]:
-    return penalty.apply(state, *arguments, **keywords)
+def _apply(penalty: Penalty, arguments: tuple, axis_name: str | None, state: PyTree) -> tuple[Scalar, PyTree]:
+    value, state = penalty.apply(state, *arguments, **axis_keyword(penalty.apply, axis_name))
+    return vary(value, axis_name), state
 
 
-def _rest(dtype: jax.typing.DTypeLike, state: PyTree) -> tuple[Scalar, PyTree]:
-    return jnp.zeros((), dtype), state
+def _rest(dtype: jax.typing.DTypeLike, axis_name: str | None, state: PyTree) -> tuple[Scalar, PyTree]:
+    return vary(jnp.zeros((), dtype), axis_name), state

@@ -15,11 +15,12 @@ from ..pytree import widened
 from ..schedules import decay
 from ..state import GANState, PlayerState
 from ..types import Batch, Logits, Metrics, PyTree
+from .devices import check_axis_types, psum
 from .draws import global_batch
 from .inputs import UpdateInputs, labels_out_of_range, update_inputs
 from .simultaneous import update_simultaneously
 from .step import Step
-from .updates import GeneratorPass, Updates, psum
+from .updates import GeneratorPass, Updates
 
 Outcome = tuple[PlayerState, PlayerState, Logits, Metrics]
 
@@ -50,6 +51,7 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
     def step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
         check_batch(batch, gan.batches_per_step)
         check_state(gan, state)
+        check_axis_types((state, batch))
         *earlier, last, for_generator = update_inputs(gan, state, batch, axis_name)
         batch_size = global_batch(last.image.shape[0], axis_name)
         state = updates.refresh_generator(state)

@@ -21,6 +21,7 @@ from ..networks import call_network, refresh
 from ..pytree import widened
 from ..state import GANState, PlayerState
 from ..types import Images, Key, Labels, Latents, Logits, Metrics, PyTree, Samples, Scalar
+from .devices import gather, pmean, vary
 from .draws import Draws, global_batch
 from .inputs import UpdateInputs
 from .microbatches import over_microbatches
@@ -46,16 +47,6 @@ class GeneratorPass(NamedTuple):
     model_state: dict[str, PyTree]
     penalty_states: tuple[PyTree, ...]
     metrics: Metrics
-
-
-def pmean(tree: PyTree, axis_name: str | None) -> PyTree:
-    """Returns the mean over devices, or the tree itself if there is no device axis."""
-    return tree if axis_name is None else lax.pmean(tree, axis_name)
-
-
-def psum(tree: PyTree, axis_name: str | None) -> PyTree:
-    """Returns the sum over devices, or the tree itself if there is no device axis."""
-    return tree if axis_name is None else lax.psum(tree, axis_name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,17 +98,20 @@ class Updates:
                 metrics |= {"logits/fake": jnp.mean(self.logit(on_fake, fake))}
                 return loss + penalty, ((after, states), logit, metrics)
 
-            (value, (carry, logit, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(player.params)
+            by_params = jax.value_and_grad(objective, has_aux=True)
+            (value, (carry, logit, metrics)), grads = by_params(vary(player.params, self.axis_name))
             return grads, carry, logit, (value, metrics)
 
         carry = (refresh(gan.discriminator, player.params, player.model_state), player.penalties)
         if generated is not None:
             inputs = inputs._replace(fake=generated.image)
-        grads, carry, logit, (value, metrics) = over_microbatches(gradients, carry, inputs, gan.microbatches)
+        grads, carry, logit, (value, metrics) = over_microbatches(
+            gradients, carry, inputs, gan.microbatches, self.axis_name
+        )
         player, metrics = self.apply_gradients(
             gan.discriminator_tx, player, grads, value, carry, metrics, "grad_norm/discriminator"
         )
-        return player, self.gather(logit), metrics
+        return player, gather(logit, self.axis_name), metrics
 
     def generator(
         self, state: GANState, inputs: UpdateInputs, generated: GeneratorPass | None
@@ -154,7 +148,9 @@ class Updates:
             return grads, carry, None, (value + own.penalty, {"loss/generator": value, **own.metrics})
 
         carry = (player.model_state, player.penalties)
-        grads, carry, _, (value, metrics) = over_microbatches(gradients, carry, inputs, gan.microbatches)
+        grads, carry, _, (value, metrics) = over_microbatches(
+            gradients, carry, inputs, gan.microbatches, self.axis_name
+        )
         return self.apply_gradients(gan.generator_tx, player, grads, value, carry, metrics, "grad_norm/generator")
 
     # -- what they are made of
@@ -185,6 +181,7 @@ class Updates:
     ) -> tuple[PyTree, dict[str, PyTree]]:
         """Runs the generator in training mode: `(images [B, *S], model_state)`, or what its `method` returns."""
         extra = {"label": draws.label, "axis_name": self.axis_name, "keys": draws.generator, **keywords}
+        params = vary(params, self.axis_name)
         output, new_state = call_network(self.gan.generator, params, model_state, latents, **extra)
         if "method" not in keywords:
             check_images(output, draws.generator.shape[0])
@@ -201,7 +198,8 @@ class Updates:
         image = self.gan.augment.apply(augment, samples.image, for_augment)
         output, model_state = call_network(
             self.gan.discriminator,
-            params, model_state, image, label=samples.label, axis_name=self.axis_name, keys=keys,
+            vary(params, self.axis_name), model_state, image,
+            label=samples.label, axis_name=self.axis_name, keys=keys,
         )  # fmt: skip
         return widened(output), model_state
 
@@ -231,14 +229,9 @@ class Updates:
             )  # fmt: skip
             return (image, penalty), (new_state, states, metrics)
 
-        (image, penalty), pullback, (new_state, states, metrics) = jax.vjp(
-            run, state.generator.params, has_aux=True
-        )
+        params = vary(state.generator.params, self.axis_name)
+        (image, penalty), pullback, (new_state, states, metrics) = jax.vjp(run, params, has_aux=True)
         return GeneratorPass(image, penalty, pullback, new_state, states, metrics)
-
-    def gather(self, logits: Logits) -> Logits:
-        """Returns the logits of the global batch."""
-        return logits if self.axis_name is None else lax.all_gather(logits, self.axis_name, tiled=True)
 
     def apply_gradients(
         self,

@@ -66,6 +66,12 @@ def test_invalid_arguments_are_refused():
         shapes(stylegan2.Generator((8, 8, 3), architecture="orig"), jnp.zeros((2, 5)), train=False)
     with pytest.raises(ValueError, match="architecture must be one of resnet, orig, skip, got 'plain'"):
         shapes(stylegan2.Discriminator(architecture="plain"), image)
+    with pytest.raises(ValueError, match="noise must be one of random, const, none, got 'fixed'"):
+        shapes(stylegan2.Generator((8, 8, 3), noise="fixed"), jnp.zeros((2, 5)), train=False)
+    with pytest.raises(ValueError, match="truncation_cutoff is a number of layers, from 0 up, got -1"):
+        shapes(stylegan2.Generator((8, 8, 3), truncation_cutoff=-1), jnp.zeros((2, 5)), train=False)
+    with pytest.raises(ValueError, match="minibatch_groups must be one of consecutive, strided, got 'odd'"):
+        shapes(stylegan2.Discriminator(minibatch_groups="odd"), image)
     with pytest.raises(ValueError, match=r"style_mixing is a probability, so it must be from 0 to 1, got 1\.5"):
         shapes(stylegan2.Generator((8, 8, 3), style_mixing=1.5), jnp.zeros((2, 5)), train=False)
     with pytest.raises(ValueError, match=r"EqualConv\(down=True\) needs a kernel of size 3, not 1"):
@@ -85,6 +91,17 @@ def test_invalid_arguments_are_refused():
 @pytest.fixture(scope="module")
 def variables():
     return noisy_variables()
+
+
+def test_a_discriminator_with_strided_groups():
+    """With 4 samples in groups of 2, the groups are (0, 2) and (1, 3); consecutive ones are (0, 1) and (2, 3)."""
+    strided = stylegan2.Discriminator(channel_max=4, group=2, minibatch_groups="strided")
+    image = jax.random.normal(KEY, (4, 8, 8, 2))
+    variables, order = init(strided, image), jnp.asarray([0, 2, 1, 3])
+    one, other = (jax.jit(strided.clone(minibatch_groups=how).apply) for how in ("strided", "consecutive"))
+    logits = one(variables, image)
+    np.testing.assert_allclose(logits[order], other(variables, image[order]), rtol=1e-5, atol=1e-6)
+    assert np.abs(logits - other(variables, image)).max() > 1e-4
 
 
 # Both networks together.
@@ -118,17 +135,18 @@ def test_networks_compute_in_bfloat16_and_return_float32(variables):
 @pytest.mark.timeout(120)
 def test_three_steps():
     """With lazy R1, lazy path length, style mixing and noise, every parameter changes and the averages move."""
-    generator = stylegan2.Generator((8, 8, 2), style_mixing=0.9, **SMALL)
+    generator = stylegan2.Generator((8, 8, 2), style_mixing=0.9, noise="const", **SMALL)
     discriminator = stylegan2.Discriminator(channel_max=4, architecture="orig")
     sgd, penalties = gan_jax.optimizers.sgd(0.01), gan_jax.penalties
     gan = gan_jax.GAN(
         generator, discriminator, gan_jax.losses.non_saturating(), sgd, sgd, gan_jax.latents.normal(5),
-        generator_terms=(gan_jax.Term(2.0, penalties.path_length(), 2),),
+        generator_terms=(gan_jax.Term(2.0, penalties.path_length(through_mean=True), 2),),
         discriminator_terms=(gan_jax.Term(1.0, penalties.r1(), 2),),
     )  # fmt: skip
     batch = {"image": jax.random.normal(KEY, (4, 8, 8, 2))}
     state = jax.jit(lambda: gan_jax.init(gan, KEY, batch))()
     before = jax.device_get((state.generator.params, state.discriminator.params))
+    buffers = jax.device_get(state.generator.model_state["noise_buffers"])
     step = gan_jax.jit_step(gan_jax.make_train_step(gan))
     means, lengths = [], []
     for i in range(3):
@@ -141,6 +159,8 @@ def test_three_steps():
     assert 0 < lengths[0] == lengths[1] != lengths[2]  # path length does not act in the second step
     assert np.abs(means[1] - means[0]).max() > 0
     np.testing.assert_array_equal(state.ema["w_avg"]["mean"], means[-1])  # the EMA copies this average
+    for kept in (state.generator.model_state, state.ema):
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(kept["noise_buffers"]), buffers)
     after = jax.device_get((state.generator.params, state.discriminator.params))
     moved = jax.tree.map(lambda a, b: bool(np.abs(a - b).max() > 0), before, after)
     assert all(jax.tree.leaves(moved)), moved
@@ -166,14 +186,14 @@ def gap(one, other):
 PARTS = """
 x, weights = jax.random.normal(jax.random.key(0), (4, 2, 2, 3)), jnp.arange(4.0)
 
-def value(x, weights, group, axis=None):
-    return jnp.sum(weights * equalized.minibatch_deviation(x, group, axis)[:, 0, 0, -1])
+def value(x, weights, group, strided, axis=None):
+    return jnp.sum(weights * equalized.minibatch_deviation(x, group, axis, strided)[:, 0, 0, -1])
 
-for group in (2, 4, 8):
-    run = jax.pmap(lambda x, w, group=group: jax.value_and_grad(value)(x, w, group, "i"), "i")
+for group, strided in ((2, False), (4, False), (8, False), (2, True), (8, True)):
+    run = jax.pmap(lambda x, w, how=(group, strided): jax.value_and_grad(value)(x, w, *how, "i"), "i")
     parts = run(split(x), split(weights))
-    one = jax.value_and_grad(value)(x, weights, group)
-    found[f"deviation {group}"] = gap(one, (jnp.sum(parts[0]), parts[1].reshape(x.shape)))
+    one = jax.value_and_grad(value)(x, weights, group, strided)
+    found[f"deviation {group} {strided}"] = gap(one, (jnp.sum(parts[0]), parts[1].reshape(x.shape)))
 
 network = stylegan2.Generator((8, 8, 1), w_size=4, mapping_layers=1, channel_max=2)
 latents = jax.random.normal(jax.random.key(1), (4, 3))
@@ -190,8 +210,9 @@ print(json.dumps(found))
 STEP = """
 gan = gan_jax.GAN(
     stylegan2.Generator((8, 8, 1), w_size=4, mapping_layers=1, channel_max=2, style_mixing=0.5),
-    stylegan2.Discriminator(channel_max=2, group=4), gan_jax.losses.non_saturating(), sgd, sgd,
-    gan_jax.latents.normal(3), generator_terms=(gan_jax.Term(2.0, gan_jax.penalties.path_length(), 1),),
+    stylegan2.Discriminator(channel_max=2, group=2, minibatch_groups="strided"),
+    gan_jax.losses.non_saturating(), sgd, sgd, gan_jax.latents.normal(3),
+    generator_terms=(gan_jax.Term(2.0, gan_jax.penalties.path_length(through_mean=True), 1),),
 )
 batch = {"image": jax.random.normal(jax.random.key(1), (4, 8, 8, 1))}
 states = []
@@ -209,7 +230,7 @@ print(json.dumps({"state": gap(*states), "length": float(states[0].generator.pen
 def test_two_devices_are_one():
     """Minibatch deviation and its gradient, for groups on one and on both devices, and the average of w."""
     found = run_json(DEVICES + PARTS, devices=2)
-    assert len(found) == 4
+    assert len(found) == 6
     assert max(found.values()) < 2e-6, found
 
 

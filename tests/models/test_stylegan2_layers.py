@@ -150,6 +150,19 @@ def test_minibatch_deviation(batch, group):
     assert y.shape == (batch, 2, 3, 5)
 
 
+@pytest.mark.parametrize(("batch", "group"), [(6, 3), (6, 2), (8, 2), (2, 4), (4, 1)])
+def test_minibatch_deviation_of_strided_groups(batch, group):
+    """As in the authors' code: with B samples in groups of G, sample i is in group i mod (B / G)."""
+    x = np.random.default_rng(3).normal(size=(batch, 2, 3, 4))
+    y = equalized.minibatch_deviation(jnp.asarray(x, jnp.float32), group, strided=True)
+    groups = batch // min(group, batch)
+    for i in range(batch):
+        members = [j for j in range(batch) if j % groups == i % groups]
+        assert len(members) == min(group, batch)
+        expected = np.mean(np.sqrt(np.mean((x[members] - np.mean(x[members], axis=0)) ** 2, axis=0) + 1e-8))
+        np.testing.assert_allclose(y[i, ..., 4], expected, rtol=1e-5)
+
+
 def test_minibatch_deviation_refuses_a_batch_it_does_not_divide():
     with pytest.raises(ValueError, match="groups of 4 do not divide a batch of 6"):
         equalized.minibatch_deviation(jnp.zeros((6, 2, 2, 1)), 4)

@@ -1,10 +1,13 @@
 """Tests the mapping of StyleGAN2 and its moving average of w, truncation, style mixing and noise."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan_jax import networks
 from gan_jax.models import stylegan2
 from gan_jax.models.layers import styled
 from small_stylegan2 import GENERATOR, KEYS, LABELS, LATENTS, SMALL, init, noisy_variables
@@ -68,6 +71,18 @@ def test_truncation(variables):
     assert np.abs(others - images).max() > 1e-3
 
 
+@pytest.mark.parametrize("cutoff", [0, 1, 3, 9])
+def test_truncation_up_to_a_layer(variables, cutoff):
+    """Only the w of the first `truncation_cutoff` layers move towards the average."""
+    network = GENERATOR.clone(truncation_cutoff=cutoff)
+    centre, ws = np.asarray(variables["w_avg"]["mean"]), np.asarray(mapping(variables))
+    expected = ws.copy()
+    expected[:, :cutoff] = centre + 0.3 * (ws[:, :cutoff] - centre)
+    found = mapping(variables, network=network, truncation=0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(mapping(variables, network=network), ws)
+
+
 def test_style_mixing(variables):
     """In training, a sample has its own w up to a random layer and another w from there, by its own key."""
     network = stylegan2.Generator((8, 8, 2), classes=3, style_mixing=1.0, **SMALL)
@@ -116,3 +131,47 @@ def test_noise_of_a_layer_is_the_strength_times_one_image(variables):
     noise = np.asarray(layer.apply({"params": params}, x, w, KEYS) - layer.apply({"params": params}, x, w, None))
     expected = 0.5 * np.sqrt(2) * np.asarray(jax.vmap(lambda key: jax.random.normal(key, (6, 6)))(KEYS))
     np.testing.assert_allclose(noise, np.broadcast_to(expected[..., None], noise.shape), atol=1e-4)
+
+
+def test_constant_noise_of_a_layer_is_the_strength_times_its_buffer(variables):
+    """The buffer is one image, the same for all samples and channels, and different from layer to layer."""
+    layer = styled.StyledConv(3, buffer=True)
+    x, w = jnp.ones((4, 6, 6, 2)), jnp.ones((4, 5))
+    made = init(layer, x, w, None)
+    buffer = np.asarray(made["noise_buffers"]["image"])
+    assert buffer.shape == (6, 6)
+    made["params"] = {**made["params"], "noise_strength": jnp.asarray(0.5), "bias": jnp.full(3, 100.0)}
+    noise = np.asarray(layer.apply(made, x, w, KEYS, fixed=True) - layer.apply(made, x, w, None))
+    expected = 0.5 * np.sqrt(2) * buffer[None, ..., None]
+    np.testing.assert_allclose(noise, np.broadcast_to(expected, noise.shape), atol=1e-4)
+    with pytest.raises(ValueError, match="noise='const' needs the images that the generator's `init` draws"):
+        layer.apply({"params": made["params"]}, x, w, None)
+
+
+def test_noise_outside_training_is_drawn_constant_or_none(variables):
+    """In training it is always drawn. Constant noise is N(0, 1) and needs no keys."""
+    const = GENERATOR.clone(noise="const")
+    made = init(const, LATENTS, LABELS, train=False)
+    assert jax.tree.structure({k: made[k] for k in variables}) == jax.tree.structure(variables)
+    buffers = jax.tree.leaves(made["noise_buffers"])
+    assert sorted(x.shape for x in buffers) == [(4, 4), (8, 8), (8, 8)]
+    numbers = np.concatenate([np.ravel(x) for x in buffers])
+    assert len(set(numbers)) == 144
+    assert abs(numbers.mean()) < 0.4
+    assert abs(numbers.std() - 1) < 0.25
+    everything = {**variables, "noise_buffers": made["noise_buffers"]}
+
+    def sample(kind, keys):  # op by op: the four networks share their operations, which compiles less
+        return networks.sample_network(GENERATOR.clone(noise=kind), everything, LATENTS, label=LABELS, keys=keys)
+
+    kinds = ("random", "const", "none")
+    first, second = ({kind: sample(kind, keys) for kind in kinds} for keys in (KEYS, KEYS[::-1]))
+    for one, other in itertools.combinations(first.values(), 2):
+        assert np.abs(one - other).max() > 1e-3
+    for kind in ("const", "none"):
+        np.testing.assert_array_equal(first[kind], second[kind])
+    assert np.abs(first["random"] - second["random"]).max() > 1e-3
+    state = {name: everything[name] for name in ("w_avg", "noise_buffers")}
+    trained, after = networks.call_network(const, everything["params"], state, LATENTS, label=LABELS, keys=KEYS)
+    np.testing.assert_allclose(trained, first["random"], atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, after["noise_buffers"], made["noise_buffers"])

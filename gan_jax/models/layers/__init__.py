@@ -7,7 +7,7 @@ from .base import Dense as Dense
 from .base import Embed as Embed
 from .base import GroupedConv as GroupedConv
 from .base import Norm as Norm
-from .base import SpectralNormed as SpectralNormed
+from .base import RunningVariance as RunningVariance
 from .base import check_counts as check_counts
 from .base import check_label as check_label
 from .base import check_truncation as check_truncation
@@ -15,4 +15,7 @@ from .base import doublings as doublings
 from .base import embed_label as embed_label
 from .base import need_label as need_label
 from .base import side as side
-from .base import spectral_refresh as spectral_refresh
+from .dropout import Dropout as Dropout
+from .spectral import SpectralNormed as SpectralNormed
+from .spectral import SpectralVectors as SpectralVectors
+from .spectral import spectral_refresh as spectral_refresh

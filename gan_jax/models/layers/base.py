@@ -1,8 +1,8 @@
 """Layers and checks that several architectures use. Parameters are float32; layers compute in `dtype`."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,85 +13,40 @@ from jax.core import Tracer
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from ...ops import conv, conv_transpose, grouped_conv
-from ...types import Labels, PyTree, Variables
+from ...ops import add, conv, conv_transpose, grouped_conv
+from ...types import Labels
+from .spectral import Spectral, SpectralVectors, singular_value
 
 Norm = Literal["batch", "spectral", "none"]
+RunningVariance = Literal["biased", "unbiased"]
 
-_SPECTRAL = "spectral"
-
-
-def _unit(vector: jax.Array) -> jax.Array:
-    return vector / (jnp.linalg.norm(vector) + 1e-12)
-
-
-def _matrix(kernel: jax.Array) -> jax.Array:
-    """Reshapes a kernel `[..., O]` to the matrix `[fan-in, O]` whose largest singular value is used."""
-    return kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
-
-
-def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Multiplies in full float32, even where the platform's default precision is lower: norms must be exact."""
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
-
-
-def spectral_refresh(variables: Variables) -> dict[str, PyTree]:
-    """Makes one power iteration for every spectrally normalised kernel: u <- W^T v / ||.||, v = W u / ||W u||."""
-    if _SPECTRAL not in variables:
-        return dict(variables)
-
-    def walk(params: Mapping[str, PyTree], vectors: Mapping[str, PyTree]) -> dict[str, PyTree]:
-        def iterate(name: str) -> PyTree:
-            if name != "u":
-                return walk(params[name], vectors[name])
-            matrix = _matrix(params["kernel"])
-            return _unit(_matmul(matrix.T, _unit(_matmul(matrix, vectors["u"]))))
-
-        return {name: iterate(name) for name in vectors}
-
-    return {**variables, _SPECTRAL: lax.stop_gradient(walk(variables["params"], variables[_SPECTRAL]))}
-
-
-class SpectralNormed(nn.Module):
-    """A network whose spectrally normalised layers make one power iteration before each of its own updates."""
-
-    @nn.nowrap
-    def refresh(self, variables: Variables) -> dict[str, PyTree]:
-        return spectral_refresh(variables)
+_MOMENTUM = 0.9  # of running statistics: PyTorch's momentum of 0.1
 
 
 class _Layer(nn.Module):
     """A layer with a kernel, and a bias if `use_bias`. With `spectral`, the kernel has spectral normalisation.
 
-    Spectral normalisation divides the kernel by its largest singular value, `v . W u`. The gradient treats u and v
-    as constants, and the collection "spectral" keeps u. Miyato et al., "Spectral normalization for generative
-    adversarial networks", 2018, algorithm 1.
+    `spectral` names the singular vectors that are kept, see `spectral.SpectralVectors`; True means "u".
     """
 
     features: int
     use_bias: bool = True
-    spectral: bool = False
+    spectral: Spectral = False
     kernel_init: Initializer = nn.initializers.lecun_normal()
     dtype: DTypeLike = jnp.float32
 
-    def _kernel(self, shape: tuple[int, ...]) -> jax.Array:
+    def _kernel(self, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         if self.spectral:
-            kernel = kernel / self._singular_value(kernel)
-        return kernel.astype(self.dtype)
-
-    def _singular_value(self, kernel: jax.Array) -> jax.Array:
-        def init_u() -> jax.Array:
-            return _unit(jax.random.normal(self.make_rng("params"), (kernel.shape[-1],), jnp.float32))
-
-        u = lax.stop_gradient(self.variable(_SPECTRAL, "u", init_u).value)
-        product = _matmul(_matrix(kernel), u)
-        return _matmul(lax.stop_gradient(_unit(product)), product)
+            vectors = "u" if self.spectral is True else self.spectral
+            check_choice("spectral_vectors", vectors, SpectralVectors)
+            kernel = kernel / singular_value(self, kernel, vectors)
+        return kernel.astype(self.dtype if dtype is None else dtype)
 
     def _add_bias(self, x: jax.Array, features: int) -> jax.Array:
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32).astype(self.dtype)
-            x = x + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
+            bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
+            x = add(x, jnp.expand_dims(bias, tuple(range(x.ndim - 1))))
         return x
 
 
@@ -156,25 +111,33 @@ class Embed(_Layer):
 
     @nn.compact
     def __call__(self, label: Labels) -> jax.Array:
-        return self._add_bias(jnp.take(self._kernel((self.classes, self.features)), label, axis=0), self.features)
+        # A label's row gets the sum of the gradients of its samples, so the table itself is float32.
+        kernel = self._kernel((self.classes, self.features), jnp.promote_types(self.dtype, jnp.float32))
+        return self._add_bias(jnp.take(kernel, label, axis=0).astype(self.dtype), self.features)
 
 
 class BatchNorm(nn.Module):
     """Batch normalisation over the global batch; under `pmap` the statistics are reduced over `axis_name`.
 
     Statistics are float32. `affine` adds a learned gain and bias. Ioffe and Szegedy, 2015.
+
+    The running variance is the mean of the batches' variances: the "biased" ones, which divide by the number n of
+    values of a channel in the global batch, or, as in PyTorch, the "unbiased" ones, which divide by n - 1. In
+    training mode, both normalise by the biased variance.
     """
 
     dtype: DTypeLike = jnp.float32
     scale_init: Callable[..., jax.Array] = nn.initializers.ones
     epsilon: float = 1e-5
     affine: bool = True
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, axis_name: str | None) -> jax.Array:
+        check_choice("running_variance", self.running_variance, RunningVariance)
         norm = nn.BatchNorm(
             use_running_average=not train,
-            momentum=0.9,
+            momentum=_MOMENTUM,
             epsilon=self.epsilon,
             use_scale=self.affine,
             use_bias=self.affine,
@@ -183,7 +146,24 @@ class BatchNorm(nn.Module):
             scale_init=self.scale_init,
             name="norm",
         )
-        return norm(x)
+        if self.running_variance == "biased" or not train or self.is_initializing():
+            return norm(x)
+        count = math.prod(x.shape[:-1]) * (1 if axis_name is None else lax.axis_size(axis_name))
+        if count == 1:
+            raise ValueError(
+                "an unbiased running variance needs two values per channel or more, got 1: add samples"
+            )
+        before = norm.get_variable("batch_stats", "var")
+        y = norm(x)
+        after = norm.get_variable("batch_stats", "var")  # of the biased variance
+        norm.put_variable("batch_stats", "var", after + (after - _MOMENTUM * before) / (count - 1))
+        return y
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Raises ValueError if `value` is not one of the literals of the type `choices`."""
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be {' or '.join(get_args(choices))}, got {value!r}")
 
 
 def check_counts(**counts: int) -> None:

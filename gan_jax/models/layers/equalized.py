@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from ...ops import conv, filter2d
+from ...ops import add, conv, filter2d, widen
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -52,7 +52,7 @@ class EqualDense(nn.Module):
         kernel = self.param("kernel", init, shape, jnp.float32) * (self.lr_mul / math.sqrt(x.shape[-1]))
         init = nn.initializers.constant(self.bias_init / self.lr_mul)
         bias = self.param("bias", init, (self.features,), jnp.float32) * self.lr_mul
-        x = x.astype(jnp.float32) @ kernel
+        x = widen(x) @ kernel
         return activate(x + jnp.expand_dims(bias, tuple(range(x.ndim - 1))), linear=self.linear)
 
 
@@ -99,10 +99,12 @@ class EqualConv(nn.Module):
 def add_bias(layer: nn.Module, x: jax.Array) -> jax.Array:
     """Adds the `layer`'s parameter "bias" `[C]`, initially zero, to `x [N, H, W, C]`."""
     bias = layer.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
-    return x + bias.astype(x.dtype)[None, None, None]
+    return add(x, bias[None, None, None])
 
 
-def minibatch_deviation(x: jax.Array, group: int, axis_name: str | None = None) -> jax.Array:
+def minibatch_deviation(
+    x: jax.Array, group: int, axis_name: str | None = None, strided: bool = False
+) -> jax.Array:
     """Appends a channel to `x [B, H, W, C]` that measures how much the samples of a group differ.
 
     The channel is the standard deviation of each element over the group, averaged over elements. A group is
@@ -112,6 +114,8 @@ def minibatch_deviation(x: jax.Array, group: int, axis_name: str | None = None) 
     Args:
         group: the number of samples in a group.
         axis_name: the device axis under `pmap`; a group that spans several devices is gathered.
+        strided: sample i of a global batch of B is in group i mod (B / group), as in the authors' code; otherwise
+            in group i // group, which needs less communication between devices.
 
     Raises:
         ValueError: the group size does not divide the global batch.
@@ -123,17 +127,19 @@ def minibatch_deviation(x: jax.Array, group: int, axis_name: str | None = None) 
         raise ValueError(
             f"minibatch deviation: groups of {group} do not divide a batch of {total}: change either number"
         )
-    if size % group == 0:
-        deviation = _deviation(x, group)
+    if size == total or group == 1 or (size % group == 0 and not strided):
+        deviation = _deviation(x, group, strided)
     else:
-        global_deviation = _deviation(lax.all_gather(x, axis_name, tiled=True), group)
+        global_deviation = _deviation(lax.all_gather(x, axis_name, tiled=True), group, strided)
         deviation = lax.dynamic_slice_in_dim(global_deviation, lax.axis_index(axis_name) * size, size)
     channel = jnp.broadcast_to(deviation[:, None, None, None], (*x.shape[:3], 1))
     return jnp.concatenate([x, channel.astype(x.dtype)], axis=3)
 
 
-def _deviation(x: jax.Array, group: int) -> jax.Array:
+def _deviation(x: jax.Array, group: int, strided: bool) -> jax.Array:
     """Returns the mean standard deviation of each sample's group, `[B]`, in float32 at least."""
-    groups = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(-1, group, *x.shape[1:])
-    deviation = jnp.sqrt(jnp.var(groups, axis=1) + 1e-8)  # [B / group, H, W, C]
-    return jnp.repeat(jnp.mean(deviation, axis=(1, 2, 3)), group)
+    axis = 0 if strided else 1
+    groups = widen(x).reshape(*((group, -1) if strided else (-1, group)), *x.shape[1:])
+    deviation = jnp.sqrt(jnp.var(groups, axis=axis) + 1e-8)  # [B / group, H, W, C]
+    mean = jnp.mean(deviation, axis=(1, 2, 3))
+    return jnp.tile(mean, group) if strided else jnp.repeat(mean, group)

@@ -1,7 +1,8 @@
-"""Layers of the SNGAN family: conditional batch norm, self-attention, generator and discriminator blocks.
+"""Layers of the SNGAN family: conditional batch norm, generator and discriminator blocks.
 
 `sngan`, `sagan` and `biggan` stack different numbers of these blocks. Weights start orthogonal, biases at zero.
-Every parameter is float32; `dtype` is the type that a block computes in.
+Every parameter is float32; `dtype` is the type that a block computes in. Module `spectral` explains `spectral` and
+`spectral_vectors`, `BatchNorm` explains `running_variance`.
 """
 
 import functools
@@ -13,9 +14,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from ...ops import downsample, upsample
+from ...ops import downsample, in_float32, upsample, widen
 from ...types import Images, Labels
-from .base import BatchNorm, Conv, Dense, Embed, check_label
+from .attention import SelfAttention, conv1x1
+from .base import BatchNorm, Conv, Dense, Embed, RunningVariance, check_label
+from .spectral import Spectral, SpectralVectors
 
 Skip = Literal["rectified", "plain"]
 
@@ -33,14 +36,18 @@ class ConditionalBatchNorm(nn.Module):
     one-hot label.
     """
 
-    spectral: bool = False
+    spectral: Spectral = False
     dtype: DTypeLike = jnp.float32
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(
         self, x: jax.Array, condition: jax.Array | None, *, train: bool, axis_name: str | None
     ) -> jax.Array:
-        norm = BatchNorm(self.dtype, epsilon=EPSILON, affine=condition is None, name="batch")
+        norm = BatchNorm(
+            self.dtype, epsilon=EPSILON, affine=condition is None,
+            running_variance=self.running_variance, name="batch",
+        )  # fmt: skip
         x = norm(x, train=train, axis_name=axis_name)
         if condition is None:
             return x
@@ -48,41 +55,7 @@ class ConditionalBatchNorm(nn.Module):
             Dense, x.shape[-1], use_bias=False, spectral=self.spectral, kernel_init=_ORTHOGONAL, dtype=self.dtype
         )
         gain, bias = 1.0 + linear(name="gain")(condition), linear(name="bias")(condition)  # [B, C]
-        return x * gain[:, None, None, :] + bias[:, None, None, :]
-
-
-class SelfAttention(nn.Module):
-    """`x + gamma W_o softmax(q k^T) v` over the pixels of a map `[B, H, W, C]`; gamma starts at 0.
-
-    Queries and keys have C/8 channels, values C/2. Keys and values are max-pooled to a quarter of the pixels.
-    Scores are not divided by sqrt(d), and the 1 x 1 convolutions have no biases. Scores and softmax are float32.
-
-    Zhang et al., "Self-attention generative adversarial networks", 2018, equations 1 to 3. The paper does not pool
-    and has C/8 channels throughout; pooling and C/2 are from the code of its authors and of BigGAN.
-    """
-
-    spectral: bool = True
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        n, height, width, channels = x.shape
-        if height % 2 or width % 2:
-            raise ValueError(
-                f"self-attention pools its map by 2, but {height} x {width} is odd: move it after another block "
-                "with attention=(...), or turn it off with attention=()"
-            )
-        small, half = max(1, channels // 8), max(1, channels // 2)
-        conv1x1 = functools.partial(_conv1x1, spectral=self.spectral, use_bias=False, dtype=self.dtype)
-        query = conv1x1(small, name="query")(x).reshape(n, -1, small)
-        key = _max_pool(conv1x1(small, name="key")(x)).reshape(n, -1, small)
-        value = _max_pool(conv1x1(half, name="value")(x)).reshape(n, -1, half)
-        exact = jnp.promote_types(self.dtype, jnp.float32)  # 16 bits would round a large score by whole units
-        scores = jnp.einsum("nqc,nkc->nqk", query, key, preferred_element_type=exact)
-        weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)  # [B, HW, HW / 4]
-        mixed = jnp.einsum("nqk,nkc->nqc", weights, value).reshape(n, height, width, half)
-        gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32).astype(self.dtype)
-        return x.astype(self.dtype) + gamma * conv1x1(channels, name="out")(mixed)
+        return _affine(x, gain[:, None, None, :], bias[:, None, None, :])
 
 
 class GeneratorBlock(nn.Module):
@@ -93,8 +66,9 @@ class GeneratorBlock(nn.Module):
     """
 
     features: int
-    spectral: bool = False
+    spectral: Spectral = False
     dtype: DTypeLike = jnp.float32
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(
@@ -103,12 +77,12 @@ class GeneratorBlock(nn.Module):
         conv3x3 = functools.partial(_conv3x3, self.features, spectral=self.spectral, dtype=self.dtype)
 
         def norm(h: jax.Array, name: str) -> jax.Array:
-            layer = ConditionalBatchNorm(self.spectral, self.dtype, name=name)
+            layer = ConditionalBatchNorm(self.spectral, self.dtype, self.running_variance, name=name)
             return nn.relu(layer(h, condition, train=train, axis_name=axis_name))
 
         h = conv3x3(name="conv_0")(upsample(norm(x, "norm_0"), _BOX))
         h = conv3x3(name="conv_1")(norm(h, "norm_1"))
-        skip = _conv1x1(self.features, spectral=self.spectral, dtype=self.dtype, name="skip")(x)
+        skip = conv1x1(self.features, spectral=self.spectral, dtype=self.dtype, name="skip")(x)
         return h + upsample(skip, _BOX)
 
 
@@ -128,19 +102,20 @@ class DiscriminatorBlock(nn.Module):
     first: bool = False
     skip: Skip = "rectified"
     dtype: DTypeLike = jnp.float32
+    spectral_vectors: SpectralVectors = "u"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.skip not in ("rectified", "plain"):
             raise ValueError(f"skip must be rectified or plain, got {self.skip!r}")
-        conv3x3 = functools.partial(_conv3x3, self.features, spectral=True, dtype=self.dtype)
+        conv3x3 = functools.partial(_conv3x3, self.features, spectral=self.spectral_vectors, dtype=self.dtype)
         rectified = x if self.first else nn.relu(x)
         h = conv3x3(name="conv_1")(nn.relu(conv3x3(name="conv_0")(rectified)))
         skip = rectified if self.skip == "rectified" else x
         if self.halve:
             h, skip = downsample(h, _BOX), downsample(skip, _BOX)
         if self.halve or x.shape[-1] != self.features:
-            skip = _conv1x1(self.features, spectral=True, dtype=self.dtype, name="skip")(skip)
+            skip = conv1x1(self.features, spectral=self.spectral_vectors, dtype=self.dtype, name="skip")(skip)
         return h + skip
 
 
@@ -151,7 +126,8 @@ def blocks_to_image(
     channels: int,
     *,
     attention: Sequence[int] = (),
-    spectral: bool = False,
+    spectral: Spectral = False,
+    running_variance: RunningVariance = "biased",
     dtype: DTypeLike = jnp.float32,
     train: bool,
     axis_name: str | None,
@@ -170,13 +146,14 @@ def blocks_to_image(
     """
     _check_attention(attention, len(widths))
     for i, (width, condition) in enumerate(zip(widths, conditions, strict=True), 1):
-        block = GeneratorBlock(width, spectral, dtype, name=f"block_{i}")
+        block = GeneratorBlock(width, spectral, dtype, running_variance, name=f"block_{i}")
         x = block(x, condition, train=train, axis_name=axis_name)
         if i in attention:
             x = SelfAttention(spectral, dtype, name=f"attention_{i}")(x)
-    x = BatchNorm(dtype, epsilon=EPSILON, name="norm")(x, train=train, axis_name=axis_name)
+    norm = BatchNorm(dtype, epsilon=EPSILON, running_variance=running_variance, name="norm")
+    x = norm(x, train=train, axis_name=axis_name)
     x = _conv3x3(channels, spectral=spectral, dtype=dtype, name="image")(nn.relu(x))
-    return jnp.tanh(x.astype(jnp.float32))
+    return jnp.tanh(widen(x))
 
 
 def image_to_logits(
@@ -188,6 +165,7 @@ def image_to_logits(
     *,
     attention: Sequence[int] = (),
     skip: Skip = "rectified",
+    spectral_vectors: SpectralVectors = "u",
     dtype: DTypeLike = jnp.float32,
 ) -> jax.Array:
     """The whole discriminator: blocks, ReLU, sum over the map, logits `[B]`. Call it in a compact module.
@@ -201,18 +179,19 @@ def image_to_logits(
     label = check_label(label, classes)
     _check_attention(attention, len(widths))
     for i, width in enumerate(widths, 1):
-        x = DiscriminatorBlock(width, i <= halvings, i == 1, skip, dtype, name=f"block_{i}")(x)
+        x = DiscriminatorBlock(width, i <= halvings, i == 1, skip, dtype, spectral_vectors, name=f"block_{i}")(x)
         if i in attention:
-            x = SelfAttention(True, dtype, name=f"attention_{i}")(x)
-    features = jnp.sum(nn.relu(x).astype(jnp.float32), axis=(1, 2))  # [B, C]
-    logits = Dense(1, spectral=True, kernel_init=_ORTHOGONAL, name="logit")(features)[:, 0]
+            x = SelfAttention(spectral_vectors, dtype, name=f"attention_{i}")(x)
+    features = jnp.sum(widen(nn.relu(x)), axis=(1, 2))  # [B, C]
+    normed = {"spectral": spectral_vectors, "kernel_init": _ORTHOGONAL, "dtype": features.dtype}
+    logits = Dense(1, **normed, name="logit")(features)[:, 0]
     if classes is None or label is None:
         return logits
-    table = Embed(features.shape[-1], spectral=True, kernel_init=_ORTHOGONAL, classes=classes, name="embed")
+    table = Embed(features.shape[-1], **normed, classes=classes, name="embed")
     return logits + jnp.sum(table(label) * features, axis=-1)
 
 
-def first_map(latents: jax.Array, base: int, features: int, *, spectral: bool, dtype: DTypeLike) -> jax.Array:
+def first_map(latents: jax.Array, base: int, features: int, *, spectral: Spectral, dtype: DTypeLike) -> jax.Array:
     """Maps latents `[B, Z]` to the first map `[B, base, base, features]`. Call it in a compact module."""
     size = base * base * features
     project = Dense(size, spectral=spectral, kernel_init=_ORTHOGONAL, dtype=dtype, name="project")
@@ -225,9 +204,10 @@ def one_hot(label: Labels | None, classes: int | None, dtype: DTypeLike) -> jax.
     return None if label is None or classes is None else jax.nn.one_hot(label, classes, dtype=dtype)
 
 
-def label_table(label: Labels, classes: int, features: int) -> jax.Array:
+def label_table(label: Labels, classes: int, features: int, dtype: DTypeLike) -> jax.Array:
     """Returns a learned vector per label, `[B, features]`, without spectral norm. Call it in a compact module."""
-    return Embed(features, kernel_init=_ORTHOGONAL, classes=classes, name="embed")(label)
+    exact = jnp.promote_types(dtype, jnp.float32)
+    return Embed(features, kernel_init=_ORTHOGONAL, classes=classes, dtype=exact, name="embed")(label)
 
 
 def _check_attention(attention: Sequence[int], blocks: int) -> None:
@@ -240,11 +220,6 @@ def _conv3x3(features: int, **keywords: Any) -> Conv:
     return Conv(features, size=3, padding=1, kernel_init=_ORTHOGONAL, **keywords)
 
 
-def _conv1x1(features: int, **keywords: Any) -> Conv:
-    return Conv(features, size=1, padding=0, kernel_init=_ORTHOGONAL, **keywords)
-
-
-def _max_pool(x: jax.Array) -> jax.Array:
-    """Returns the maximum of every 2 x 2 pixels."""
-    n, height, width, channels = x.shape
-    return jnp.max(x.reshape(n, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
+@in_float32
+def _affine(x: jax.Array, gain: jax.Array, bias: jax.Array) -> jax.Array:
+    return x * gain + bias

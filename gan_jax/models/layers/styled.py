@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from ...ops import modulated_conv, upsample
+from ...ops import add, modulated_conv, upsample, widen
 from ...types import Images, Key, Labels
 from .base import check_counts, need_label
 from .equalized import TAPS, EqualConv, EqualDense, activate, add_bias
@@ -54,12 +54,12 @@ class Maps:
     def type(self, side: int) -> DTypeLike:
         """The type in which a map of that side is computed."""
         low = side > 4 and side * 2**self.low_precision > self.size
-        return self.dtype if low else jnp.float32
+        return self.dtype if low else jnp.promote_types(self.dtype, jnp.float32)
 
 
 def _normalised(x: jax.Array) -> jax.Array:
     """Scales the last axis to mean square one."""
-    x = x.astype(jnp.float32)
+    x = widen(x)
     return x * lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)
 
 
@@ -91,26 +91,42 @@ class StyledConv(nn.Module):
 
     With `up`, height and width double. The kernel starts as N(0, 1), without an equalised learning rate, because
     demodulation makes its scale irrelevant. The noise is one image per sample, the same in every channel, times a
-    learned strength that starts at 0. Without `keys` there is no noise.
+    learned strength that starts at 0. Without `keys` there is no noise. With `buffer`, the layer keeps an image of
+    noise that `init` draws, the variable `["noise_buffers"]["image"]`; `fixed` adds this one to every sample.
     """
 
     features: int
     up: bool = False
     clamp: float | None = None
     dtype: DTypeLike = jnp.float32
+    buffer: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, w: jax.Array, keys: Key | None, gain: float = 1.0) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, w: jax.Array, keys: Key | None, gain: float = 1.0, fixed: bool = False
+    ) -> jax.Array:
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
         style = EqualDense(x.shape[-1], bias_init=1.0, name="affine")(w)
         padding, up = (0, TAPS) if self.up else (1, None)
         x = modulated_conv(x.astype(self.dtype), kernel, style, padding=padding, up=up)
         strength = self.param("noise_strength", nn.initializers.zeros, (), jnp.float32)
-        if keys is not None:
-            noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:3]))(keys)
-            x = x + (strength * noise).astype(x.dtype)[..., None]
+        noise = self._buffer(x.shape[1:3])[None] if self.buffer else None
+        if not fixed:
+            draw = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:3], jnp.float32))
+            noise = None if keys is None else draw(keys)
+        if noise is not None:
+            x = add(x, (strength * noise)[..., None])
         return activate(add_bias(self, x), gain, self.clamp)
+
+    def _buffer(self, shape: tuple[int, ...]) -> jax.Array:
+        if not (self.is_initializing() or self.has_variable("noise_buffers", "image")):
+            raise ValueError(
+                "noise='const' needs the images that the generator's `init` draws, but these variables have none: "
+                "init the generator with noise='const', or sample with noise='random' or 'none'"
+            )
+        draw = lambda: jax.random.normal(self.make_rng("params"), shape)  # noqa: E731
+        return self.variable("noise_buffers", "image", draw).value
 
 
 class ToImage(nn.Module):
@@ -136,9 +152,12 @@ class Synthesis(nn.Module):
     maps: Maps
     architecture: str
     clamp: float | None
+    noise: str = "random"
 
     @nn.compact
-    def __call__(self, ws: jax.Array, keys: Key | None = None) -> Images:
+    def __call__(self, ws: jax.Array, keys: Key | None = None, train: bool = False) -> Images:
+        buffer, fixed = self.noise == "const", self.noise == "const" and not train
+        keys = None if self.noise == "none" and not train else keys
         start = self.param("start", nn.initializers.normal(1.0), (4, 4, self.maps.channels(4)), jnp.float32)
         x = jnp.broadcast_to(start, (ws.shape[0], *start.shape))
         image, layer = None, 0
@@ -148,9 +167,10 @@ class Synthesis(nn.Module):
             fold_in = jax.vmap(lambda key: jax.random.fold_in(key, _NOISE + layer))
             layer_keys = None if keys is None else fold_in(keys)
             conv = StyledConv(
-                self.maps.channels(side), kind == "up", self.clamp, self.maps.type(side), name=f"{kind}_{side}"
-            )
-            x = conv(x, ws[:, layer], layer_keys, gain)
+                self.maps.channels(side), kind == "up", self.clamp, self.maps.type(side), buffer,
+                name=f"{kind}_{side}",
+            )  # fmt: skip
+            x = conv(x, ws[:, layer], layer_keys, gain, fixed)
             layer += 1
             return x
 
@@ -165,7 +185,7 @@ class Synthesis(nn.Module):
             if self.architecture == "skip" or side == self.maps.sides[-1]:
                 # `layer` does not advance here: the next map's first convolution uses the same w.
                 added = ToImage(self.shape[-1], self.clamp, name=f"image_{side}")(x, ws[:, layer])
-                added = added.astype(jnp.float32)
+                added = widen(added)
                 image = added if image is None else upsample(image, TAPS) + added
         assert image is not None
         return image

@@ -1,0 +1,107 @@
+"""StudioGAN's DCGAN: the layers behind the scores of "DCGAN" in that library's benchmark; `dcgan` has the paper's.
+
+Kang et al., "StudioGAN: a taxonomy and benchmark of GANs for image synthesis", 2023 (`deep_conv` in its code).
+With 32 pixels and 128 latents, the generator has 3,812,355 parameters and the discriminator 2,931,009, as there.
+That is without labels, as in the benchmark; with `classes` they enter by conditional batch norm and projection.
+
+Unlike `dcgan`, the generator has no norm before its first transposed convolution and ends in a 3 x 3 convolution;
+the discriminator has 3 x 3 convolutions between the strided ones, norms on all of them, ReLUs, and sums its last
+map. Convolutions have biases. Weights start orthogonal.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from ..types import Images, Labels
+from .layers import BatchNorm, Conv, ConvTranspose, Dense, RunningVariance, check_counts, check_label, side
+from .layers.residual import EPSILON, ConditionalBatchNorm, label_table, one_hot
+
+_ORTHOGONAL = nn.initializers.orthogonal()
+_BASE = 4  # side of the smallest map
+
+
+class Generator(nn.Module):
+    """Maps latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
+
+    Attributes:
+        shape: shape of one image, `(H, W, C)`, square.
+        widths: channels of the first map, which is 4 x 4, and of each doubling; three doublings make 32 pixels.
+        classes: number of labels; None: unconditional.
+        dtype: the type that it computes in; images are float32.
+        running_variance: "biased" or "unbiased", as in the original; see `layers.BatchNorm`.
+    """
+
+    shape: tuple[int, ...]
+    widths: tuple[int, ...] = (512, 256, 128, 64)
+    classes: int | None = None
+    dtype: DTypeLike = jnp.float32
+    running_variance: RunningVariance = "unbiased"
+
+    @nn.compact
+    def __call__(
+        self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
+    ) -> Images:
+        _check_size(side(self.shape, "dcgan_studiogan"), self.widths)
+        condition = one_hot(label, self.classes, self.dtype)
+        common = {"kernel_init": _ORTHOGONAL, "dtype": self.dtype}
+        x = Dense(_BASE**2 * self.widths[0], **common, name="project")(latents)
+        x = x.reshape(-1, _BASE, _BASE, self.widths[0])
+        for i, width in enumerate(self.widths[1:], 1):
+            x = ConvTranspose(width, **common, name=f"up_{i}")(x)
+            norm = ConditionalBatchNorm(False, self.dtype, self.running_variance, name=f"norm_{i}")
+            x = nn.relu(norm(x, condition, train=train, axis_name=axis_name))
+        x = Conv(self.shape[-1], **common, name="image")(x)
+        return jnp.tanh(x.astype(jnp.float32))
+
+
+class Discriminator(nn.Module):
+    """Maps images `[B, H, W, C]` to logits `[B]`.
+
+    Attributes:
+        widths: channels of the map before each halving, and of the last map, which is 4 x 4.
+        classes, dtype, running_variance: as in `Generator`.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    classes: int | None = None
+    dtype: DTypeLike = jnp.float32
+    running_variance: RunningVariance = "unbiased"
+
+    @nn.compact
+    def __call__(
+        self, image: Images, label: Labels | None = None, *, train: bool, axis_name: str | None = None
+    ) -> jax.Array:
+        label = check_label(label, self.classes)
+        _check_size(side(image.shape[1:], "dcgan_studiogan"), self.widths)
+        conv = functools.partial(Conv, kernel_init=_ORTHOGONAL, dtype=self.dtype)
+
+        def normed(x: jax.Array, name: str) -> jax.Array:
+            norm = BatchNorm(self.dtype, epsilon=EPSILON, running_variance=self.running_variance, name=name)
+            return nn.relu(norm(x, train=train, axis_name=axis_name))
+
+        x = image
+        for i, width in enumerate(self.widths[:-1], 1):
+            x = normed(conv(width, name=f"conv_{i}")(x), f"norm_{i}")
+            x = normed(conv(width, size=4, stride=2, name=f"down_{i}")(x), f"down_norm_{i}")
+        x = normed(conv(self.widths[-1], name="last")(x), "last_norm")
+        features = jnp.sum(x.astype(jnp.float32), axis=(1, 2))
+        logits = Dense(1, kernel_init=_ORTHOGONAL, name="logit")(features)[:, 0]
+        if self.classes is None or label is None:
+            return logits
+        return logits + jnp.sum(label_table(label, self.classes, self.widths[-1]) * features, axis=-1)
+
+
+def _check_size(size: int, widths: tuple[int, ...]) -> None:
+    """Raises ValueError if the maps of these widths do not lead from 4 pixels to `size`, or the other way."""
+    for i, width in enumerate(widths, 1):
+        check_counts(**{f"widths[{i}]": width})
+    if not widths or size != _BASE * 2 ** (len(widths) - 1):
+        made = f"{_BASE * 2 ** (len(widths) - 1)} pixels" if widths else "no image"
+        raise ValueError(
+            f"dcgan_studiogan makes and reads {made} with {len(widths)} widths, not {size}: change `widths`, or "
+            "resize the data, as with data.source.size=32"
+        )

@@ -1,0 +1,13 @@
+from .call import call_network as call_network
+from .call import init_network as init_network
+from .call import join_variables as join_variables
+from .call import refresh as refresh
+from .call import sample_network as sample_network
+from .call import split_variables as split_variables
+from .call import statistics_names as statistics_names
+from .equinox import from_equinox as from_equinox
+from .functions import from_functions as from_functions
+from .haiku import from_haiku as from_haiku
+from .keys import per_sample_key as per_sample_key
+from .keywords import accepted as accepted
+from .nnx import from_nnx as from_nnx

@@ -1,0 +1,119 @@
+"""Which keywords a network gets: those that its signature names."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+
+from flax import linen as nn
+
+from ..types import Network, PyTree
+
+# Names of `train`, and whether a network gets `train` under it, or `not train`.
+TRAIN = {
+    "train": True,
+    "training": True,
+    "is_training": True,
+    "deterministic": False,
+    "use_running_average": False,
+}
+
+
+class Adapter:
+    """A network of another library. It gets what it needs itself, and what the library's function names.
+
+    Attributes:
+        needs: the keywords that `apply` of the adapter takes itself.
+    """
+
+    needs: frozenset[str] = frozenset({"train", "axis_name", "keys", "mutable"})
+
+    def function(self, method: str | None) -> Callable | None:
+        """Returns the function of the model whose signature says which keywords it gets; None: no such method."""
+        raise NotImplementedError
+
+
+def signature(function: Callable) -> tuple[frozenset[str], bool]:
+    """Returns the names of the parameters, and whether the function takes any other keyword too.
+
+    A function without a signature names nothing. Keywords that a `functools.partial` has bound stay as they are.
+    """
+    try:
+        return _cached_signature(function)
+    except TypeError:  # it has no hash
+        return _read_signature(function)
+
+
+def _read_signature(function: Callable) -> tuple[frozenset[str], bool]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return frozenset(), False
+    bound = function.keywords if isinstance(function, functools.partial) else {}
+    named = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    return named - set(bound), any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+_cached_signature = functools.lru_cache(maxsize=256)(_read_signature)
+
+
+def nnx_class(module: nn.Module) -> Callable | None:
+    """Returns the NNX class that a `flax.nnx.bridge.ToLinen` wraps, or None for another module."""
+    bridge = sys.modules.get("flax.nnx.bridge.wrappers")  # not imported here: whoever has such a module has it
+    return module.nnx_class if bridge is not None and isinstance(module, bridge.ToLinen) else None
+
+
+def _linen_function(module: nn.Module, method: str | None) -> Callable | None:
+    """Returns the function whose signature says which keywords a Linen module gets."""
+    inner = nnx_class(module)
+    if inner is not None:
+        return getattr(inner, method or "__call__", None) if isinstance(inner, type) else (lambda: None)
+    if method is None and isinstance(module, nn.Sequential) and type(module).__call__ is nn.Sequential.__call__:
+        first = module.layers[0] if module.layers else (lambda: None)  # it alone gets the keywords
+        return _linen_function(first, None) if isinstance(first, nn.Module) else first
+    return getattr(type(module), method or "__call__", None)
+
+
+def accepted(network: Network, entry: str, keywords: Mapping[str, PyTree]) -> dict[str, PyTree]:
+    """Returns the keywords that `network` names in its signature, or all of them if it takes `**anything`.
+
+    Where `train` is offered, a network that names `training` or `is_training` gets it under that name, and one
+    that names `deterministic` or `use_running_average` gets `not train`.
+
+    The keyword `method` asks for another function of the network ("mapping", "synthesis"). In a Linen module it is
+    the method of that name, and gets the keywords that this method names. Any other network names `method` in its
+    `apply`.
+
+    Args:
+        network: a generator or discriminator.
+        entry: "init" or "apply".
+        keywords: what the library offers.
+
+    Raises:
+        ValueError: the network has no such method.
+    """
+    method = keywords.get("method")
+    own: frozenset[str] = frozenset()  # keywords of `apply` itself
+    if isinstance(network, nn.Module):  # apply and init pass their keywords on to the method
+        function = _linen_function(network, method)
+        own = frozenset({"mutable", "method"} if entry == "apply" and function is not None else ())
+    elif isinstance(network, Adapter):
+        function = network.function(method)
+        own = network.needs | ({"method"} if function is not None else frozenset())
+    else:
+        function = getattr(network, entry)
+        function = getattr(function, "__func__", function)
+    named, anything = (frozenset(), False) if function is None else signature(function)
+    if method is not None and not (anything or "method" in named | own):
+        raise ValueError(
+            f"{name_of(network)} has no method {method!r}, which this GAN "
+            "calls (a path length penalty does): use a network that has it"
+        )
+    extra = {k: v for k, v in keywords.items() if anything or k in named | own}
+    if "train" in keywords:
+        extra |= {name: keywords["train"] == same for name, same in TRAIN.items() if name in named}
+    return extra
+
+
+def name_of(network: Network) -> str:
+    return f"{type(network).__name__} of {type(network).__module__}"

@@ -1,0 +1,133 @@
+"""Meshes, and where a state and a batch lie on them."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, get_abstract_mesh
+from jax.sharding import PartitionSpec as P
+
+from ..types import Device, PyTree
+
+AXIS = "data"
+
+
+def make_mesh(devices: Sequence[Device] | int | None = None) -> Mesh:
+    """Builds a one-dimensional mesh with the axis "data".
+
+    Args:
+        devices: the devices, or the number of devices; None: all. The devices of one process stay together, so its
+            part of a batch does too.
+
+    Raises:
+        ValueError: there are fewer devices than asked for.
+    """
+    if devices is None or isinstance(devices, int):
+        existing = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        if devices is not None and devices > len(existing):
+            platform = existing[0].platform
+            raise ValueError(f"{devices} devices are asked for, but there are {len(existing)} ({platform})")
+        devices = existing[:devices]
+    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def auto_mesh(mesh: Mesh | AbstractMesh) -> Mesh:
+    """Returns the mesh of the same devices and axes, whose axes all have the type Auto.
+
+    In a program over Explicit axes, which `jax.make_mesh` makes since JAX 0.9, a network would have to name the
+    sharding of every product and reshape.
+
+    Raises:
+        TypeError: `mesh` is not a mesh of devices.
+    """
+    if not isinstance(mesh, Mesh):
+        raise TypeError(f"a mesh of devices is needed, from gan_jax.make_mesh() or jax.make_mesh, got {mesh!r}")
+    types = (AxisType.Auto,) * len(mesh.axis_names)
+    return mesh if mesh.axis_types == types else Mesh(mesh.devices, mesh.axis_names, axis_types=types)
+
+
+def split(mesh: Mesh, axis: int) -> NamedSharding:
+    """Returns the sharding that splits axis `axis` over all devices of `mesh`, whatever the names of its axes."""
+    return NamedSharding(auto_mesh(mesh), P(*([None] * axis), mesh.axis_names))
+
+
+def whole(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of a value that lies whole on every device of `mesh`."""
+    return NamedSharding(auto_mesh(mesh), P())
+
+
+@contextlib.contextmanager
+def on_auto_mesh(place: NamedSharding) -> Iterator[None]:
+    """Replaces the mesh that `jax.set_mesh` has set, if there is one, by that of `place`, whose axes are Auto."""
+    assert isinstance(place.mesh, Mesh)
+    with contextlib.nullcontext() if get_abstract_mesh().empty else jax.set_mesh(place.mesh):
+        yield
+
+
+def put(tree: PyTree, place: PyTree) -> PyTree:
+    """Puts a tree where a compiled step expects it, if it lies elsewhere. Its first leaf is looked at.
+
+    A program would be compiled for another place, and not donate what lies there.
+
+    Args:
+        tree: arrays, or `jax.ShapeDtypeStruct`s. One in host memory is returned as it is.
+        place: a sharding for the tree, for whole branches, or for each leaf.
+    """
+    leaves = jax.tree.leaves(tree)
+    lies = getattr(leaves[0], "sharding", None) if leaves else None
+    if lies is None:
+        return tree
+    right = jax.tree.leaves(place)[0]
+    explicit = isinstance(lies, NamedSharding) and AxisType.Explicit in lies.mesh.axis_types
+    if not explicit and lies.is_equivalent_to(right, leaves[0].ndim):
+        return tree
+    if isinstance(leaves[0], jax.Array):
+        return jax.device_put(tree, place)
+    places = jax.tree.broadcast(place, tree)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, places)
+
+
+def state_shardings(state: PyTree, mesh: Mesh, least: int = 4096) -> PyTree:
+    """Returns a sharding for each leaf of a state: its largest axis that the devices divide is split over them.
+
+    A leaf without such an axis, and a leaf of fewer than `least` numbers, is whole on every device. So each device
+    holds a share of the parameters, of the optimizer state and of the moving average; the compiler gathers a
+    parameter where a layer needs it. Rajbhandari et al., "ZeRO", 2020; Xu et al., "GSPMD", 2021.
+
+    Args:
+        state: arrays or `jax.ShapeDtypeStruct`s.
+        mesh: from `make_mesh` or `jax.make_mesh`; a leaf is split over all its axes.
+        least: the smallest leaf that is split, in numbers. To gather a smaller one costs more than it saves.
+    """
+    mesh = auto_mesh(mesh)
+
+    def sharding(leaf: jax.Array | jax.ShapeDtypeStruct) -> NamedSharding:
+        axes = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0 and size]
+        if not axes or leaf.size < least:
+            return whole(mesh)
+        return split(mesh, max(axes, key=lambda axis: (leaf.shape[axis], axis)))
+
+    return jax.tree.map(sharding, state)
+
+
+def check_divides(batch: PyTree, axis: int, devices: int) -> None:
+    """Raises ValueError if the devices do not divide the batch."""
+    for leaf in jax.tree.leaves(batch):
+        if leaf.shape[axis] % devices:
+            raise ValueError(f"{devices} devices do not divide a batch of {leaf.shape[axis]}: change either")
+
+
+def place_batch(batch: PyTree, mesh: Mesh, axis: int = 0) -> PyTree:
+    """Splits a host batch over `mesh` along `axis` (`Step.batch_axis`).
+
+    Raises:
+        ValueError: the devices do not divide the batch.
+    """
+    check_divides(batch, axis, mesh.size)
+    return jax.device_put(batch, split(mesh, axis))
+
+
+def place_state(state: PyTree, mesh: Mesh) -> PyTree:
+    """Puts a state (or a data set) whole on every device of `mesh`."""
+    return jax.device_put(state, whole(mesh))
