@@ -150,6 +150,25 @@ class Normalised(nn.Module):
         return nn.Dense(1)(x)[:, 0]
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_nnx_sequential_gets_what_its_first_layer_names(nested):
+    """Its own signature takes any keyword, and hands them to the first layer alone."""
+
+    def make(rngs):
+        layers = nnx.Sequential(nnx.Linear(2, 3, rngs=rngs), nnx.relu, nnx.Linear(3, 1, rngs=rngs))
+        return nnx.Sequential(layers, nnx.relu) if nested else layers
+
+    network = networks.from_nnx(make)
+    image = jnp.ones((4, 2))
+    variables = network.init(jax.random.key(0), image)
+    for train in (False, True):
+        keywords = networks.accepted(network, "apply", {**OFFERED, "label": jnp.zeros(4, int), "train": train})
+        assert network.apply(variables, image, **keywords).shape == (4, 1)
+    labelled = networks.from_nnx(lambda rngs: nnx.Sequential(lambda x, label: x + label[:, None], nnx.relu))
+    keywords = networks.accepted(labelled, "apply", {**OFFERED, "label": jnp.arange(4)})
+    assert labelled.apply({"params": {}}, image, **keywords)[3, 0] == 4
+
+
 def test_batch_statistics_move_under_another_name_of_train():
     gan = small_gan.make(discriminator=Normalised())
     state, _ = small_gan.train(gan, BATCH)

@@ -26,7 +26,15 @@ class NNXNetwork(Adapter):
         return self._nnx.eval_shape(lambda: self._make(self._nnx.Rngs(0)))
 
     def function(self, method: str | None) -> Callable | None:
-        return getattr(type(self._abstract), method or "__call__", None)
+        return self._called(self._abstract, method)
+
+    def _called(self, module: Any, method: str | None) -> Callable | None:
+        """Returns the function whose signature says which keywords a module gets."""
+        nnx, kind = self._nnx, type(module)
+        if method is None and kind.__call__ is nnx.Sequential.__call__ and module.layers:
+            first = module.layers[0]  # it alone gets the keywords
+            return self._called(first, None) if isinstance(first, nnx.Module) else first
+        return getattr(kind, method or "__call__", None)
 
     def _split(self, module: Any) -> tuple[Any, dict[str, PyTree], PyTree]:
         """Returns the graph, the collections (none is empty), and the state of random streams."""
@@ -66,7 +74,7 @@ class NNXNetwork(Adapter):
         counts = [s.count.get_value() for _, s in nnx.iter_graph(module) if isinstance(s, nnx.RngStream)]
         function = getattr(module, method or "__call__")
         keywords |= {"train": train, "axis_name": axis_name, "keys": keys}
-        output = function(*args, **chosen(function, keywords))
+        output = function(*args, **chosen(self.function(method) or function, keywords))
         after = [s.count.get_value() for _, s in nnx.iter_graph(module) if isinstance(s, nnx.RngStream)]
         if keys is None and any(a is not b for a, b in zip(counts, after, strict=True)):
             raise ValueError(f"{type(module).__name__} draws from a random stream: give the sampler a key")
