@@ -20,15 +20,15 @@ class Discriminator(nn.Module):
         return {"logit": logit, "code": None if label is None else jnp.sum(codes * nn.one_hot(label, 4), axis=-1)}
 
 
-pairs, tx, code = gan_jax.losses.relativistic(), gan_jax.optimizers.adam(1e-3), lambda key: jax.random.choice(key, 4)
+pairs, code = gan_jax.losses.relativistic(), lambda key: jax.random.choice(key, 4)
 loss = gan_jax.Loss(
     lambda real, fake: pairs.generator(real["logit"], fake["logit"]) - fake["code"].mean(),
     lambda real, fake: pairs.discriminator(real["logit"], fake["logit"]) - fake["code"].mean(),
     logit=lambda output: output["logit"],
 )
 generator, latent = mlp.Generator(shape=(2,), width=64, tanh=False, classes=4), gan_jax.latents.normal(4)
-r1 = gan_jax.Term(0.1, gan_jax.penalties.r1_r2())
-gan = gan_jax.GAN(generator, Discriminator(), loss, tx, tx, latent, discriminator_terms=(r1,), fake_labels=code)
+adam, penalty = gan_jax.optimizers.adam(1e-3), gan_jax.Term(0.1, gan_jax.penalties.r1_r2())
+gan = gan_jax.GAN(generator, Discriminator(), loss, adam, adam, latent, (), (penalty,), fake_labels=code)
 corners = jax.random.choice(jax.random.key(1), jnp.array([-2.0, 2.0]), (300, 64, 2))
 points = corners + 0.3 * jax.random.normal(jax.random.key(2), corners.shape)  # four clusters
 state = gan_jax.init(gan, jax.random.key(0), {"image": points[0]})

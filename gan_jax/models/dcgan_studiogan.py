@@ -92,7 +92,7 @@ class Discriminator(nn.Module):
         logits = Dense(1, kernel_init=_ORTHOGONAL, name="logit")(features)[:, 0]
         if self.classes is None or label is None:
             return logits
-        return logits + jnp.sum(label_table(label, self.classes, self.widths[-1]) * features, axis=-1)
+        return logits + jnp.sum(label_table(label, self.classes, self.widths[-1], self.dtype) * features, axis=-1)
 
 
 def _check_size(size: int, widths: tuple[int, ...]) -> None:
