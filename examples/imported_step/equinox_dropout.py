@@ -27,9 +27,9 @@ class Discriminator(eqx.Module):
 
 
 generator = from_equinox(lambda key: eqx.nn.MLP(4, 2, width_size=64, depth=2, key=key))
-adam, r1 = gan_jax.optimizers.adam(1e-3), gan_jax.Term(0.1, gan_jax.penalties.r1())
-loss, latent = gan_jax.losses.non_saturating(), gan_jax.latents.normal(4)
-gan = gan_jax.GAN(generator, from_equinox(Discriminator), loss, adam, adam, latent, discriminator_terms=(r1,))
+adam, penalty = gan_jax.optimizers.adam(2e-3), gan_jax.Term(0.1, gan_jax.penalties.r1_r2())
+loss, latent = gan_jax.losses.relativistic(), gan_jax.latents.normal(4)
+gan = gan_jax.GAN(generator, from_equinox(Discriminator), loss, adam, adam, latent, discriminator_terms=(penalty,))
 points = jnp.array([1.0, -1.0]) + 0.5 * jax.random.normal(jax.random.key(1), (300, 64, 2))
 state = gan_jax.init(gan, jax.random.key(0), {"image": points[0]})
 state, _ = gan_jax.jit_step(gan_jax.fuse_steps(gan_jax.make_train_step(gan), 300))(state, {"image": points})

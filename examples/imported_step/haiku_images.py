@@ -28,10 +28,10 @@ loss, latent = gan_jax.losses.relativistic(), gan_jax.latents.normal(8)
 gan = gan_jax.GAN(
     from_haiku(generate), from_haiku(discriminate), loss, adam, adam, latent, discriminator_terms=(penalty,)
 )
-phase = jax.random.uniform(jax.random.key(1), (300, 32, 1, 1, 1), maxval=2 * jnp.pi)
+phase = jax.random.uniform(jax.random.key(1), (600, 32, 1, 1, 1), maxval=2 * jnp.pi)
 stripes = jnp.tile(0.8 * jnp.sin(jnp.pi * jnp.arange(8)[:, None] / 4 + phase), (8, 1, 1))  # one period
 state = gan_jax.init(gan, jax.random.key(0), {"image": stripes[0]})
-state, _ = gan_jax.jit_step(gan_jax.fuse_steps(gan_jax.make_train_step(gan), 300))(state, {"image": stripes})
+state, _ = gan_jax.jit_step(gan_jax.fuse_steps(gan_jax.make_train_step(gan), 600))(state, {"image": stripes})
 samples = gan_jax.make_sampler(gan)(state.ema, jax.random.normal(jax.random.key(2), (500, 8)))
 power = jnp.abs(jnp.fft.fft2(samples[..., 0])) ** 2
 share = ((power[:, 0, 1] + power[:, 0, 7]) / power.sum(axis=(1, 2))).mean()
