@@ -24,7 +24,7 @@ def make_discriminator(rngs):
     return nnx.Sequential(conv, nnx.leaky_relu, lambda x: x.reshape(len(x), -1), dense)
 
 
-adam, penalty = gan_jax.optimizers.adam(2e-3), gan_jax.Term(2.0, gan_jax.penalties.r1_r2())
+adam, penalty = gan_jax.optimizers.adam(2e-3), gan_jax.Term(0.5, gan_jax.penalties.r1_r2())
 loss, latent = gan_jax.losses.relativistic(), gan_jax.latents.normal(4)
 networks = from_nnx(make_generator), from_nnx(make_discriminator)
 gan = gan_jax.GAN(*networks, loss, adam, adam, latent, discriminator_terms=(penalty,))
@@ -34,6 +34,6 @@ balls = jnp.tanh(2 * (radius - distance))  # [steps, B, 8, 8, 8, 1]
 state = gan_jax.init(gan, jax.random.key(0), {"image": balls[0]})
 state, _ = gan_jax.jit_step(gan_jax.fuse_steps(gan_jax.make_train_step(gan), 300))(state, {"image": balls})
 samples = gan_jax.make_sampler(gan)(state.ema, jax.random.normal(jax.random.key(2), (150, 4)))
-error = jnp.abs(samples - balls[:150, :1]).mean(axis=(2, 3, 4, 5)).min(axis=0).mean()
-print(f"mean absolute error to the nearest ball: {error:.3f}")
-assert error < 0.2
+same = ((samples > 0) == (balls[:150, :1] > 0)).mean(axis=(2, 3, 4, 5)).max(axis=0).mean()
+print(f"{same:.0%} of a sample's voxels are those of its nearest ball")
+assert same > 0.9
