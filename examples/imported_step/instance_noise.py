@@ -28,7 +28,7 @@ def instance_noise(start: float, images: int) -> gan_jax.Augment:
 
 
 adam, generator = gan_jax.optimizers.adam(1e-3), mlp.Generator(shape=(2,), width=64, tanh=False)
-loss, latent, augment = gan_jax.losses.relativistic(), gan_jax.latents.normal(4), instance_noise(1.0, 300 * 64)
+loss, latent, augment = gan_jax.losses.least_squares(), gan_jax.latents.normal(4), instance_noise(1.0, 300 * 64)
 gan = gan_jax.GAN(generator, mlp.Discriminator(width=64), loss, adam, adam, latent, augment=augment)
 points = jax.random.choice(jax.random.key(1), jnp.array([-1.0, 1.0]), (300, 64, 1)) * jnp.ones(2)  # two points
 state = gan_jax.init(gan, jax.random.key(0), {"image": points[0]})

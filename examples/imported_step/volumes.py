@@ -1,6 +1,6 @@
 """Volumes `[B, D, H, W, C]` with networks in Flax NNX: balls of any size, by three-dimensional convolutions.
 
-`from_nnx` takes a function of `nnx.Rngs` that makes a module, or its class. Wu et al., "Learning a probabilistic
+`from_nnx` takes a function of `nnx.Rngs` that makes a module, or a class. Wu et al., "Learning a probabilistic
 latent space of object shapes via 3D generative-adversarial modeling", 2016.
 """
 
