@@ -71,14 +71,13 @@ def test_a_run_moves_between_devices(mode, devices, tmp_path):
 DRAWS = """
 import json
 import jax, jax.numpy as jnp, numpy as np
-import gan_jax
+import gan_jax, small_gan
 from gan_jax import augment
 from gan_jax.step.draws import draw, global_index
 from gan_jax.step import Step
 from modes import AXIS
 
-gan = gan_jax.GAN(
-    generator=None, discriminator=None, loss=gan_jax.losses.hinge(), generator_tx=None, discriminator_tx=None,
+gan = small_gan.make(
     latent=gan_jax.latents.normal(5), augment=augment.diff_augment("translation,cutout"),
 )
 
