@@ -199,9 +199,8 @@ def test_the_oldest_programs_over_the_limit_are_removed(home, monkeypatch):
 MLP = runs.TINY.replace('"dcgan", width=8', '"mlp", width=8')
 
 
-@pytest.mark.parametrize(
-    "mode", ["jit", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("shard", "pmap"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["jit", "shard", "pmap"])
 def test_programs_from_the_cache_give_the_same_bits(mode, tmp_path):
     """One process compiles, one loads the programs, and others meet programs that are damaged."""
     config, cache = runs.write_config(tmp_path, MLP), tmp_path / "cache"
