@@ -2,11 +2,13 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from .augment import Augment
@@ -39,11 +41,11 @@ def check_gan(gan: "GAN") -> None:
         network = getattr(gan, name)
         if inspect.isclass(network) or not (hasattr(network, "init") and hasattr(network, "apply")):
             raise ValueError(
-                f"{name} must be an object with init and apply, such as a Linen module, got {_words(network)}: "
-                "networks of other libraries need an adapter of gan_jax.networks"
+                f"{name} must be an object with init and apply, such as a Linen module (other libraries need an "
+                f"adapter of gan_jax.networks), got {_words(network)}"
             )
     _check_fields(gan)
-    _check_terms(gan.generator_terms + gan.discriminator_terms)
+    _check_terms((*gan.generator_terms, *gan.discriminator_terms))
 
 
 def _check_fields(gan: "GAN") -> None:
@@ -54,6 +56,9 @@ def _check_fields(gan: "GAN") -> None:
         tx = getattr(gan, name)
         if not (hasattr(tx, "init") and hasattr(tx, "update")):
             raise ValueError(f"{name} must be an Optax optimizer such as optax.adam(2e-4), got {_words(tx)}")
+    for name in ("generator_terms", "discriminator_terms"):
+        if not isinstance(getattr(gan, name), tuple | list):
+            raise ValueError(f"{name} must be a tuple of terms, got {_words(getattr(gan, name))}")
     if not callable(gan.latent):
         raise ValueError(f"latent must be a function of a key, such as latents.normal(100), got {gan.latent!r}")
     if not callable(gan.ema):
@@ -70,10 +75,16 @@ def _check_terms(terms: tuple[PyTree, ...]) -> None:
                 "generator_terms and discriminator_terms hold terms such as "
                 f"gan_jax.Term(5.0, gan_jax.penalties.r1()), got {_words(term)}"
             )
-        if not (callable(term.weight) or jnp.ndim(term.weight) == 0):
-            raise ValueError(f"penalty {term.penalty.name}: the weight must be a number or a schedule")
-        if term.every < 1:
-            raise ValueError(f"penalty {term.penalty.name}: every must be at least 1, got {term.every}")
+        number = isinstance(term.weight, int | float | np.number) and math.isfinite(term.weight)
+        if not (number or callable(term.weight) or getattr(term.weight, "shape", None) == ()):
+            raise ValueError(
+                f"penalty {term.penalty.name}: the weight must be a finite number or a schedule, got "
+                f"{term.weight!r}"
+            )
+        if not isinstance(term.every, int | np.integer) or term.every < 1:
+            raise ValueError(
+                f"penalty {term.penalty.name}: every must be an integer of at least 1, got {term.every!r}"
+            )
     names = [term.penalty.name for term in terms]
     if len(set(names)) < len(names):  # their metrics would have the same name
         raise ValueError(f"penalties must have different names, got {names}")
@@ -82,13 +93,17 @@ def _check_terms(terms: tuple[PyTree, ...]) -> None:
 def _words(value: object) -> str:
     """Describes a value that is no valid field; a function or a class may have been meant to be called."""
     if isinstance(value, Term):
-        return f"a term whose penalty is {_words(value.penalty)}"
+        inner = value.penalty
+        return (
+            f"a term of {inner.name}" if isinstance(inner, Penalty) else f"a term whose penalty is {_words(inner)}"
+        )
     if isinstance(value, Penalty):
         return f"the penalty {value.name} without its weight"
     if inspect.isclass(value) or inspect.isfunction(value):
         name = getattr(value, "__name__", "it")
         return f"{name}, which is not called: write {name}(...)"
-    return repr(value)
+    plain = isinstance(value, int | float | str | tuple | list | type(None))
+    return repr(value)[:60] if plain else f"an object of the type {type(value).__name__}"
 
 
 def check_batch(batch: Batch, batches: int) -> None:
@@ -98,8 +113,8 @@ def check_batch(batch: Batch, batches: int) -> None:
         ValueError: there is no "image", it is neither uint8 nor floating, or the leading axes do not fit.
     """
     if not isinstance(batch, Mapping) or "image" not in batch:
-        held = f"the keys {sorted(map(str, batch))}" if isinstance(batch, Mapping) else f"a {type(batch).__name__}"
-        raise ValueError(f'a batch is a dictionary with the real samples under "image", but this one is {held}')
+        given = f"the keys {sorted(map(str, batch))}" if isinstance(batch, Mapping) else "no keys"
+        raise ValueError(f'a batch is a dictionary with the real samples under "image", but this one has {given}')
     image, lead = batch["image"], ("B",) if batches == 1 else (batches, "B")
     if not hasattr(image, "shape") or not hasattr(image, "dtype"):
         raise ValueError(f'batch["image"] must be one array, but it is a {type(image).__name__}')
@@ -115,9 +130,9 @@ def check_batch(batch: Batch, batches: int) -> None:
             f"is {tuple(image.shape)}"
         )
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch.get("label")):
-        if tuple(leaf.shape[:axes]) != tuple(image.shape[:axes]):
+        if tuple(jnp.shape(leaf)[:axes]) != tuple(image.shape[:axes]):
             raise ValueError(
-                f"labels have the shape {tuple(leaf.shape)}{_at(path)}, but the images have "
+                f"labels have the shape {tuple(jnp.shape(leaf))}{_at(path)}, but the images have "
                 f"{tuple(image.shape)}: their leading axes must agree"
             )
 
@@ -147,7 +162,11 @@ def check_state(gan: "GAN", state: "GANState") -> None:
             parts.append((f"penalty {term.penalty.name}", kept, term.penalty.init))
         parts.append((f"{name}'s optimizer", player.opt_state, functools.partial(tx.init, widened(player.params))))
     for name, kept, start in parts:
-        if jax.tree.structure(kept) != jax.tree.structure(jax.eval_shape(start)):
+        try:
+            wanted = jax.tree.structure(jax.eval_shape(start))
+        except Exception:  # it cannot be traced, for instance since it computes with NumPy
+            continue
+        if jax.tree.structure(kept) != wanted:
             raise ValueError(
                 f"the state of the {name} is that of another GAN: make one with init(gan, key, batch), or use the "
                 "GAN that the state was made for"
@@ -191,7 +210,7 @@ def check_logit(logit: PyTree, size: int) -> None:
     if not shape or shape[0] != size or (len(shape) == 2 and shape[1] != 1):
         raise ValueError(
             f"the discriminator must return one logit for each of the {size} samples, as [B], [B, 1] or (for "
-            f"patches) a map [B, h, w], but its logit has the shape {shape}"
+            f"patches) a map [B, h, w] or [B, n, 1], but its logit has the shape {shape}"
         )
 
 
@@ -214,7 +233,7 @@ def axis_keyword(function: Callable, axis_name: str | None) -> dict[str, str | N
     return {"axis_name": axis_name} if takes(function, "axis_name") else {}
 
 
-def check_optimizer(name: str, tx: optax.GradientTransformation, params: PyTree) -> None:
+def check_optimizer(name: str, tx: optax.GradientTransformation, params: PyTree, opt_state: PyTree) -> None:
     """Checks that an optimizer makes an update of what a step gives it.
 
     Raises:
@@ -222,12 +241,14 @@ def check_optimizer(name: str, tx: optax.GradientTransformation, params: PyTree)
             function or the gradient of each sample.
     """
 
-    def update(params: PyTree) -> PyTree:
+    def update(params: PyTree, opt_state: PyTree) -> PyTree:
         keywords = {"value": jnp.zeros(())} if takes(tx.update, "value") else {}
-        return tx.update(params, tx.init(params), params, **keywords)
+        return tx.update(params, opt_state, params, **keywords)
 
     try:
-        jax.eval_shape(update, widened(params))
+        jax.eval_shape(update, widened(params), opt_state)
+    except NameError:  # it reduces over a device axis, which is not here
+        pass
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name} is an optimizer that a step cannot serve: it gets the mean gradient, the parameters and, as "

@@ -18,7 +18,7 @@ from .augment import Augment, identity
 from .checks import check_batch, check_gan, check_images, check_logit, check_optimizer
 from .latents import Latent
 from .losses import Loss
-from .networks import accepted, init_network, sample_network
+from .networks import accepted, call_network, init_network, sample_network, typed_as_initialised
 from .penalties import Penalty, Term
 from .pytree import widened
 from .schedules import half_life
@@ -96,15 +96,15 @@ def init(gan: GAN, key: Key, batch: Batch) -> GANState:
         TypeError: a network's `init` does not return a mapping with "params".
     """
     check_batch(batch, gan.batches_per_step)
+    if not isinstance(key, jax.Array):
+        raise ValueError(f"the key must be one of jax.random.key(seed), got {key!r}")
     for_generator, for_discriminator, for_run = jax.random.split(key, 3)
     one = _example(gan, batch, for_run, 1)
     extra = {"train": False, "axis_name": None, "keys": one.keys}
     params, model_state = init_network(gan.generator, for_generator, one.latents, label=one.fake_label, **extra)
-    check_optimizer("generator_tx", gan.generator_tx, params)
-    generator = _player(gan.generator_tx, gan.generator_terms, params, model_state)
+    generator = _player("generator_tx", gan.generator_tx, gan.generator_terms, params, model_state)
     params, model_state = init_network(gan.discriminator, for_discriminator, one.image, label=one.label, **extra)
-    check_optimizer("discriminator_tx", gan.discriminator_tx, params)
-    discriminator = _player(gan.discriminator_tx, gan.discriminator_terms, params, model_state)
+    discriminator = _player("discriminator_tx", gan.discriminator_tx, gan.discriminator_terms, params, model_state)
     # A batch of one cannot show that an output has lost the axis of the samples.
     jax.eval_shape(
         lambda key: _check_outputs(gan, _example(gan, batch, key, 2), generator, discriminator), for_run
@@ -133,7 +133,7 @@ def _example(gan: GAN, batch: Batch, key: Key, size: int) -> _Example:
     lead = 1 if gan.batches_per_step == 1 else 2
 
     def zeros(leaf: PyTree) -> jax.Array:
-        return jnp.zeros((size, *leaf.shape[lead:]), leaf.dtype)
+        return jnp.zeros((size, *leaf.shape[lead:]), jax.dtypes.canonicalize_dtype(leaf.dtype))
 
     keys = jax.random.split(key, size)
     label = fake_label = jax.tree.map(zeros, batch.get("label"))
@@ -153,17 +153,24 @@ def _example(gan: GAN, batch: Batch, key: Key, size: int) -> _Example:
 def _check_outputs(gan: GAN, two: _Example, generator: PlayerState, discriminator: PlayerState) -> None:
     """Checks the shapes of what the networks return for a batch of two."""
     extra = {"axis_name": None, "keys": two.keys}
-    images = sample_network(gan.generator, generator.variables, two.latents, label=two.fake_label, **extra)
+    params, model_state = generator.params, generator.model_state
+    images, _ = call_network(gan.generator, params, model_state, two.latents, label=two.fake_label, **extra)
     check_images(images, 2, two.image.shape[1:])
-    output = sample_network(gan.discriminator, discriminator.variables, two.image, label=two.label, **extra)
+    params, model_state = discriminator.params, discriminator.model_state
+    output, _ = call_network(gan.discriminator, params, model_state, two.image, label=two.label, **extra)
     check_logit(gan.loss.logit(output), 2)
 
 
 def _player(
-    tx: optax.GradientTransformation, terms: tuple[GANTerm, ...], params: PyTree, model_state: dict[str, PyTree]
+    field: str,
+    tx: optax.GradientTransformation,
+    terms: tuple[GANTerm, ...],
+    params: PyTree,
+    model_state: dict[str, PyTree],
 ) -> PlayerState:
     # Some optimizers keep the parameters themselves in their state: the state is donated, so they are copied.
     opt_state = jax.tree.map(jnp.copy, tx.init(widened(params)))
+    check_optimizer(field, tx, params, opt_state)
     states = tuple(term.penalty.init() for term in terms)
     return PlayerState(params=params, model_state=model_state, opt_state=opt_state, penalties=states)
 
@@ -200,6 +207,17 @@ class SampleFunction(Protocol):
 
 def make_sampler(gan: GAN) -> SampleFunction:
     """Builds the function that draws samples from a generator's variables."""
+    types: dict[str, PyTree] = {}  # of the generator's variables, for each structure and shape of the inputs
+
+    def typed(variables: Variables, latents: Latents, labels: Labels | None, size: int) -> Variables:
+        """Casts the moving average of 16-bit parameters, which is float32, to the types of the parameters."""
+        given = str(jax.tree.map(jnp.shape, (dict(variables), latents, labels)))
+        if given not in types:
+            keys = jax.random.split(jax.random.key(0), size)
+            extra = {"label": labels, "train": False, "axis_name": None, "keys": keys}
+            cast = lambda v: typed_as_initialised(gan.generator, v, latents, **extra)  # noqa: E731
+            types[given] = jax.tree.map(lambda leaf: leaf.dtype, jax.eval_shape(cast, dict(variables)))
+        return jax.tree.map(lambda x, t: x if x.dtype == t else x.astype(t), dict(variables), types[given])
 
     def sample(
         variables: Variables,
@@ -219,6 +237,7 @@ def make_sampler(gan: GAN) -> SampleFunction:
                     "this generator"
                 )
             extra["truncation"] = truncation
+        variables = typed(variables, latents, labels, size)
         return sample_network(gan.generator, variables, latents, **extra)
 
     return sample

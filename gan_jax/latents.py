@@ -18,6 +18,8 @@ class Latent(Protocol):
 
 
 def _check(size: int) -> None:
+    if not isinstance(size, int):
+        raise ValueError("size must be an integer: a GAN takes latents.normal(100), not latents.normal")
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
 

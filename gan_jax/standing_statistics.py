@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from .gan import GAN
-from .networks import call_network, split_variables, statistics_names
+from .networks import call_network, split_variables, statistics_names, typed_as_initialised
 from .step.draws import Purpose, sample_keys
 from .types import Key, PyTree, Variables
 
@@ -33,7 +33,8 @@ def standing_statistics(
             from those of samples that are drawn (and then measured) with the same key.
         batch: the number of latents in a pass.
         repeats: the number of passes.
-        classes: draws labels uniformly from 0..classes - 1; None: the generator gets no labels.
+        classes: draws labels uniformly from 0..classes - 1; None: the generator gets those of `gan.fake_labels`,
+            or no labels.
 
     Raises:
         ValueError: a count is below 1, or the generator keeps no batch statistics.
@@ -60,9 +61,12 @@ def make_standing_statistics(
         if classes is not None:
             draw = functools.partial(jax.random.randint, shape=(), minval=0, maxval=classes)
             label = jax.vmap(draw)(keys(Purpose.LABEL))
-        params, state = split_variables(variables, gan.generator)
+        elif gan.fake_labels is not None:
+            label = jax.vmap(gan.fake_labels)(keys(Purpose.LABEL))
         latents = jax.vmap(gan.latent)(keys(Purpose.LATENT))
         extra = {"label": label, "axis_name": None, "keys": keys(Purpose.GENERATOR)}
+        variables = typed_as_initialised(gan.generator, variables, latents, train=False, **extra)
+        params, state = split_variables(variables, gan.generator)
         after = call_network(gan.generator, params, {**state, **start}, latents, **extra)[1]
         return {name: after[name] for name in start}
 

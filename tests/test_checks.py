@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -30,6 +31,10 @@ GAN_DEFAULTS = {field.name: getattr(small_gan.make(), field.name) for field in d
         ("generator_tx", optax.adam, "must be an Optax optimizer .*adam, which is not called"),
         ("discriminator_terms", (penalties.r1(),), "the penalty r1 without its weight"),
         ("discriminator_terms", (Term(1.0, penalties.r1),), "a term whose penalty is r1, which is not called"),
+        ("discriminator_terms", Term(1.0, penalties.r1()), "must be a tuple of terms, got a term"),
+        ("discriminator_terms", (Term("5", penalties.r1()),), "the weight must be a finite number or a schedule"),
+        ("discriminator_terms", (Term(float("nan"), penalties.r1()),), "the weight must be a finite number"),
+        ("discriminator_terms", (Term(1.0, penalties.r1(), 2.5),), "every must be an integer of at least 1"),
     ],
 )
 def test_a_field_of_another_kind_is_refused(field, value, words):
@@ -40,8 +45,9 @@ def test_a_field_of_another_kind_is_refused(field, value, words):
 @pytest.mark.parametrize(
     ("batch", "words"),
     [
-        ({"images": jnp.zeros((8, *IMAGE))}, "under \"image\", but this one is the keys \\['images'\\]"),
-        (jnp.zeros((8, *IMAGE)), "but this one is a ArrayImpl"),
+        ({"images": jnp.zeros((8, *IMAGE))}, "under \"image\", but this one has the keys \\['images'\\]"),
+        (jnp.zeros((8, *IMAGE)), "but this one has no keys"),
+        ({"image": jnp.zeros((2, *IMAGE)), "label": [0, 1]}, "their leading axes must agree"),
         ({"image": jnp.zeros(8)}, r"images are \[B, ...\], but their shape is \(8,\)"),
         ({"image": jnp.zeros((8, *IMAGE)), "label": jnp.zeros(7)}, "their leading axes must agree"),
     ],
@@ -69,3 +75,22 @@ def test_the_state_of_another_gan_is_refused():
     for fields, words in others:
         with pytest.raises(ValueError, match=words):
             jax.eval_shape(gan_jax.make_train_step(small_gan.make(**fields)), state, batch)
+
+
+def test_an_optimizer_that_computes_with_numpy_is_served():
+    """Its state cannot be traced, so it is not compared."""
+
+    def init(params):
+        return jax.tree.map(lambda x: np.array(x).mean(), params)
+
+    tx = optax.GradientTransformation(init, lambda updates, state, params=None: (updates, state))
+    _, (metrics,) = small_gan.train(small_gan.make(generator_tx=tx), small_gan.batches(8))
+    assert metrics["nonfinite"] == 0
+
+
+def test_a_loss_of_an_array_is_refused():
+    batch = small_gan.batches(8)
+    loss = gan_jax.Loss(lambda real, fake: -fake, lambda real, fake: fake - real)
+    state = gan_jax.init(small_gan.make(), jax.random.key(0), batch)
+    with pytest.raises(ValueError, match="a loss must be a scalar"):
+        jax.eval_shape(gan_jax.make_train_step(small_gan.make(loss=loss)), state, batch)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from ..ops import widen
 from ..types import Images, Labels
 from .layers import BatchNorm, Conv, ConvTranspose, Dense, RunningVariance, check_counts, check_label, side
 from .layers.residual import EPSILON, ConditionalBatchNorm, label_table, one_hot
@@ -31,7 +32,7 @@ class Generator(nn.Module):
         shape: shape of one image, `(H, W, C)`, square.
         widths: channels of the first map, which is 4 x 4, and of each doubling; three doublings make 32 pixels.
         classes: number of labels; None: unconditional.
-        dtype: the type that it computes in; images are float32.
+        dtype: the type that it computes in; images are float32 at least.
         running_variance: "biased" or "unbiased", as in the original; see `layers.BatchNorm`.
     """
 
@@ -55,7 +56,7 @@ class Generator(nn.Module):
             norm = ConditionalBatchNorm(False, self.dtype, self.running_variance, name=f"norm_{i}")
             x = nn.relu(norm(x, condition, train=train, axis_name=axis_name))
         x = Conv(self.shape[-1], **common, name="image")(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(widen(x))
 
 
 class Discriminator(nn.Module):
@@ -88,7 +89,7 @@ class Discriminator(nn.Module):
             x = normed(conv(width, name=f"conv_{i}")(x), f"norm_{i}")
             x = normed(conv(width, size=4, stride=2, name=f"down_{i}")(x), f"down_norm_{i}")
         x = normed(conv(self.widths[-1], name="last")(x), "last_norm")
-        features = jnp.sum(x.astype(jnp.float32), axis=(1, 2))
+        features = jnp.sum(widen(x), axis=(1, 2))
         logits = Dense(1, kernel_init=_ORTHOGONAL, name="logit")(features)[:, 0]
         if self.classes is None or label is None:
             return logits

@@ -43,9 +43,10 @@ def split_variables(variables: PyTree, network: Network) -> tuple[PyTree, dict[s
         TypeError: `variables` is not a mapping with `"params"`.
     """
     if not isinstance(variables, Mapping) or "params" not in variables:
+        keys = f" with {sorted(map(str, variables))}" if isinstance(variables, Mapping) else ""
         raise TypeError(
             f"{type(network).__name__}.init must return a mapping with 'params' (and, if the network keeps "
-            f"state, other collections), but it returned {type(variables).__name__}"
+            f"state, other collections), but it returned {type(variables).__name__}{keys}"
         )
     return variables["params"], {k: v for k, v in variables.items() if k != "params"}
 
@@ -97,6 +98,35 @@ def _typed_as(tree: PyTree, before: PyTree) -> PyTree:
     if jax.tree.structure(tree) != jax.tree.structure(before):
         return tree
     return jax.tree.map(lambda new, old: jnp.asarray(new).astype(jnp.result_type(old)), tree, before)
+
+
+def typed_as_initialised(network: Network, variables: Variables, *args: PyTree, **keywords: PyTree) -> Variables:
+    """Returns the variables in the types that the network's `init` gives them.
+
+    The moving average of 16-bit parameters is float32; a network may compute only with equal types.
+
+    Args:
+        network: a generator.
+        variables: its variables, or their moving average.
+        args, keywords: example inputs, as for `init_network`.
+    """
+    try:
+        like = jax.eval_shape(
+            lambda key: join_variables(*init_network(network, key, *args, **keywords)), jax.random.key(0)
+        )
+    except Exception:  # an `init` that cannot be traced
+        return variables
+    if jax.tree.structure(like) != jax.tree.structure(dict(variables)):
+        return variables
+
+    def typed(leaf: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
+        widened = (
+            jnp.issubdtype(wanted.dtype, jnp.floating)
+            and jnp.promote_types(wanted.dtype, jnp.float32) == leaf.dtype
+        )
+        return leaf.astype(wanted.dtype) if widened else leaf
+
+    return jax.tree.map(typed, dict(variables), like)
 
 
 def sample_network(network: Network, variables: Variables, *args: PyTree, **keywords: PyTree) -> PyTree:

@@ -19,6 +19,8 @@ class EquinoxNetwork(Adapter):
 
     def __init__(self, make: Callable[[Key], Any], axis_name: str):
         self._eqx: Any = library("equinox", "equinox", "from_equinox")
+        if isinstance(make, self._eqx.Module):
+            raise TypeError("from_equinox takes a function of a key that makes the module, not the module itself")
         self._make, self._axis_name = self._eqx.nn.make_with_state(make), axis_name
 
     @functools.cached_property

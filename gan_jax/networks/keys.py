@@ -19,7 +19,7 @@ def per_sample_key(keys: Key) -> Key:
     """Returns one key, of shape `[]`, that holds `[B]` keys.
 
     A layer splits it, folds numbers into it, and draws arrays from it, as from any key. The leading axis of each
-    draw must be the batch, `[B, ...]`, or each sample's rows in turn, `[B * m, ...]`.
+    draw must be the batch, `[B, ...]`.
 
     Raises:
         ValueError: a draw has another leading axis. JAX meets it when it lowers the program.
@@ -46,14 +46,13 @@ def _implementation(size: int, words: int, inner: Hashable) -> Hashable:
         return jax.vmap(lambda key: jax.random.key_data(jax.random.fold_in(wrap(key), number)))(data)
 
     def random_bits(data: jax.Array, width: int, shape: tuple[int, ...]) -> jax.Array:
-        if not shape or shape[0] % size:
+        if not shape or shape[0] != size:
             raise ValueError(
                 f"a network draws an array of shape {tuple(shape)}, but each draw must belong to one sample of "
                 f"{size}, so its leading axis must be the batch: in dropout leave axis 0 out of broadcast_dims "
                 "(attention: broadcast_dropout=False), elsewhere draw from `keys`, one key a sample"
             )
-        rows = (shape[0] // size, *shape[1:])
-        return jax.vmap(lambda key: jax.random.bits(wrap(key), rows, f"uint{width}"))(data).reshape(shape)
+        return jax.vmap(lambda key: jax.random.bits(wrap(key), shape[1:], f"uint{width}"))(data)
 
     return define_prng_impl(
         key_shape=(size, words), seed=seed, split=split, random_bits=random_bits, fold_in=fold_in,

@@ -14,7 +14,9 @@ TRAIN = {
     "train": True,
     "training": True,
     "is_training": True,
+    "is_train": True,
     "deterministic": False,
+    "inference": False,
     "use_running_average": False,
 }
 
@@ -38,6 +40,8 @@ def signature(function: Callable) -> tuple[frozenset[str], bool]:
 
     A function without a signature names nothing. Keywords that a `functools.partial` has bound stay as they are.
     """
+    if inspect.ismethod(function):  # the cache would keep its object alive, with all its arrays
+        return _read_signature(function)
     try:
         return _cached_signature(function)
     except TypeError:  # it has no hash
@@ -77,8 +81,8 @@ def _linen_function(module: nn.Module, method: str | None) -> Callable | None:
 def accepted(network: Network, entry: str, keywords: Mapping[str, PyTree]) -> dict[str, PyTree]:
     """Returns the keywords that `network` names in its signature, or all of them if it takes `**anything`.
 
-    Where `train` is offered, a network that names `training` or `is_training` gets it under that name, and one
-    that names `deterministic` or `use_running_average` gets `not train`.
+    Where `train` is offered, a network that names `training`, `is_training` or `is_train` gets it under that name,
+    and one that names `deterministic`, `inference` or `use_running_average` gets `not train`.
 
     The keyword `method` asks for another function of the network ("mapping", "synthesis"). In a Linen module it is
     the method of that name, and gets the keywords that this method names. Any other network names `method` in its
@@ -102,6 +106,9 @@ def accepted(network: Network, entry: str, keywords: Mapping[str, PyTree]) -> di
         own = network.needs | ({"method"} if function is not None else frozenset())
     else:
         function = getattr(network, entry)
+        module = getattr(function, "__self__", None)
+        if isinstance(module, nn.Module):  # `from_functions(module.init, module.apply)`
+            return accepted(module, entry, keywords)
         function = getattr(function, "__func__", function)
     named, anything = (frozenset(), False) if function is None else signature(function)
     if method is not None and not (anything or "method" in named | own):

@@ -19,6 +19,8 @@ class NNXNetwork(Adapter):
     def __init__(self, make: Callable[[Any], Any]):
         from flax import nnx  # a second or two, for its users only
 
+        if isinstance(make, nnx.Module):
+            raise TypeError("from_nnx takes a function of nnx.Rngs that makes the module, not the module itself")
         self._nnx, self._make = nnx, make
 
     @functools.cached_property

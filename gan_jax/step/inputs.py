@@ -58,15 +58,18 @@ def update_inputs(gan: GAN, state: GANState, batch: Batch, axis_name: str | None
 
 
 def labels_out_of_range(gan: GAN, updates: Sequence[UpdateInputs]) -> jax.Array | None:
-    """Returns how many labels are none of the networks' classes; None if that cannot be told.
+    """Returns how many labels are none of the classes of the network that reads them; None if that is not known.
 
-    A label beyond the last class makes NaN or zeros in a network, and label -1 is read as the last class.
+    A network says how many there are by an attribute `classes`. The labels are the only integers `[B]` among the
+    leaves. A label beyond the last class makes NaN or zeros in a network, and label -1 is read as the last class.
     """
-    classes = [getattr(network, "classes", None) for network in (gan.generator, gan.discriminator)]
-    known = [number for number in classes if isinstance(number, int)]
-    labels = [label for inputs in updates for label in (inputs.label, inputs.draws.label)]
-    labels = list({id(label): label for label in labels}.values())  # several updates may read the same labels
-    integers = [x for x in labels if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.integer)]
-    if not known or not integers:
-        return None
-    return jnp.stack([jnp.sum((x < 0) | (x >= min(known)), dtype=jnp.float32) for x in integers]).sum()
+    read = [(gan.discriminator, inputs.label) for inputs in updates]
+    read += [(network, inputs.draws.label) for inputs in updates for network in (gan.generator, gan.discriminator)]
+    counts = {}  # several updates may read the same labels
+    for network, label in read:
+        classes = getattr(network, "classes", None)
+        leaves = [x for x in jax.tree.leaves(label) if jnp.ndim(x) == 1 and jnp.issubdtype(x.dtype, jnp.integer)]
+        if isinstance(classes, int) and len(leaves) == 1:
+            (x,) = leaves
+            counts[classes, id(x)] = jnp.sum((x < 0) | (x >= classes), dtype=jnp.int32)
+    return jnp.stack(list(counts.values())).sum() if counts else None

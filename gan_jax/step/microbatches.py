@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..pytree import widened
 from ..types import PyTree
 from .devices import vary
 
@@ -36,13 +37,14 @@ def over_microbatches(
     if size % count:
         raise ValueError(f"{count} microbatches do not divide a batch of {size} (per device): change either")
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(size // count, count, *x.shape[1:]), 1, 0), inputs)
+    # Sums of 16-bit gradients would round each part away.
     shapes = jax.eval_shape(function, carry, jax.tree.map(lambda x: x[0], parts))[0]
-    zeros = vary(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes), axis_name)
+    zeros = vary(widened(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)), axis_name)
 
     def body(state: tuple, part: Inputs) -> tuple:
         carry, total = state
         gradients, carry, logit, metrics = function(carry, part)
-        return (carry, jax.tree.map(jnp.add, total, gradients)), (logit, metrics)
+        return (carry, jax.tree.map(jnp.add, total, widened(gradients))), (logit, metrics)
 
     (carry, total), (logit, metrics) = lax.scan(body, (carry, zeros), parts)
     logit = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(size, *x.shape[2:]), logit)

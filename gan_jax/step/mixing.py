@@ -28,8 +28,8 @@ def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
     """Names the operations that see a microbatch instead of the whole batch; an empty list if there are none.
 
     They are those of `mixing_operations`, the states of penalties, which all move once a microbatch, and a loss
-    that is no mean over samples. What a penalty or a network of your own mixes besides cannot be seen here. The
-    answer does not depend on `gan.microbatches`.
+    that names `axis_name` or is no mean over samples. What a penalty or a network of your own mixes besides cannot
+    be seen here. The answer does not depend on `gan.microbatches`.
 
     Args:
         gan: what is trained.
@@ -48,7 +48,7 @@ def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
         for term, state in zip(terms, player.penalties, strict=True):
             if jax.tree.leaves(state):
                 found.append(f"the state of the penalty {term.penalty.name}")
-        if is_separable(loss, jnp.zeros(2), jnp.zeros(2)) is False:
+        if takes(loss, "axis_name") or is_separable(loss, jnp.zeros(2), jnp.zeros(2)) is False:
             found.append(f"the {name}'s loss")
     return found
 
@@ -56,7 +56,7 @@ def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
 def is_separable(function: LossFunction, real: Logits, fake: Logits) -> bool | None:
     """Returns whether a loss is a mean over samples (or pairs of them); None if it cannot be told.
 
-    The loss of four samples is compared with the mean of the losses of two and two, on random logits.
+    The loss of 16 samples is compared with the mean of the losses of their halves, on random logits of two scales.
 
     Args:
         function: the loss.
@@ -64,28 +64,29 @@ def is_separable(function: LossFunction, real: Logits, fake: Logits) -> bool | N
     """
     random = np.random.default_rng(0)
 
-    def four(leaf: jax.Array) -> jax.Array:
-        return jnp.asarray(random.normal(size=(4, *leaf.shape[1:])), leaf.dtype)
+    def losses(scale: float) -> list[jax.Array]:
+        def draw(leaf: jax.Array) -> jax.Array:
+            return jnp.asarray(scale * random.normal(size=(16, *leaf.shape[1:])), leaf.dtype)
 
-    def halves() -> jax.Array:
-        whole = jax.tree.map(four, (real, fake))
-        parts = [jax.tree.map(lambda x, i=i: x[i : i + 2], whole) for i in (0, 2)]
-        return jnp.stack([function(*outputs) for outputs in (whole, *parts)])
+        whole = jax.tree.map(draw, (real, fake))
+        parts = [jax.tree.map(lambda x, part=part: x[part], whole) for part in (slice(8), slice(8, 16))]
+        return [function(*outputs) for outputs in (whole, *parts)]
 
     try:
         with jax.ensure_compile_time_eval():
-            whole, *parts = np.asarray(jax.jit(halves)()).astype(float)
+            values = np.asarray(jax.jit(lambda: jnp.asarray([losses(1.0), losses(10.0)]))()).astype(float)
     except Exception:  # a loss of another structure or another number of samples
         return None
-    if not np.isfinite([whole, *parts]).all():
+    if not np.isfinite(values).all():
         return None
-    return bool(abs(whole - np.mean(parts)) <= 1e-4 * max(abs(whole), *map(abs, parts)))
+    gaps = abs(values[:, 0] - values[:, 1:].mean(axis=1))
+    return bool((gaps <= 1e-4 * abs(values).max(axis=1)).all())
 
 
 def check_separable(function: LossFunction, real: Logits, fake: Logits) -> None:
-    """Raises ValueError if a loss mixes samples, but does not take the device axis: it would be a local one."""
+    """Raises ValueError if a loss is no mean over samples and does not name `axis_name`: it would be local."""
     if not takes(function, "axis_name") and is_separable(function, real, fake) is False:
         raise ValueError(
-            "the loss mixes samples, so under pmap it would mix those of one device only: give it a keyword "
-            "axis_name, and take its means over that axis as well (jax.lax.pmean)"
+            "the loss is no mean over samples, so under pmap it would be that of one device only: make it a mean, "
+            "or give it a keyword axis_name, and take its means over that axis as well (jax.lax.pmean)"
         )

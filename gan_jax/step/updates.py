@@ -162,7 +162,10 @@ class Updates:
     def loss(self, function: LossFunction, real: Logits, fake: Logits) -> Scalar:
         if self.axis_name is not None:
             check_separable(function, real, fake)
-        return function(real, fake, **axis_keyword(function, self.axis_name))
+        value = function(real, fake, **axis_keyword(function, self.axis_name))
+        if jnp.shape(value) != ():
+            raise ValueError(f"a loss must be a scalar, a mean over the batch, not an array {jnp.shape(value)}")
+        return value
 
     def logit(self, output: Logits, samples: Samples) -> jax.Array:
         """Returns the critic's logit of what the discriminator returned for these samples."""

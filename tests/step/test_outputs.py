@@ -9,7 +9,7 @@ from flax import linen as nn
 import gan_jax
 import small_gan
 from gan_jax import Term, augment, losses, penalties
-from gan_jax.models import dcgan
+from gan_jax.models import dcgan, mlp
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -158,8 +158,8 @@ def test_other_types_of_images_are_refused(dtype):
 
 def test_labels_out_of_range_are_counted():
     gan = small_gan.make(
-        generator=dcgan.Generator(shape=(8, 8, 1), width=2, classes=3),
-        discriminator=dcgan.Discriminator(width=2, classes=3, norm="none"),
+        generator=mlp.Generator(shape=(8, 8, 1), width=4, classes=3),
+        discriminator=mlp.Discriminator(width=4, classes=3),
     )
     batch = {"image": jnp.zeros((4, 8, 8, 1)), "label": jnp.asarray([0, 3, -1, 2])}
     state = gan_jax.init(gan, jax.random.key(0), batch)
@@ -169,6 +169,48 @@ def test_labels_out_of_range_are_counted():
     state = gan_jax.init(gan, jax.random.key(0), batch)
     _, (metrics,) = small_gan.train(gan, {**batch, "label": jnp.asarray([0, 1, 1, 2])}, state=state)
     assert metrics["labels/out_of_range"] == 0
+    assert metrics["nonfinite"] == 0
+
+
+class Reads:
+    """A network that says how many classes it knows."""
+
+    def __init__(self, network, classes):
+        self.network, self.classes = network, classes
+        self.init, self.apply = (lambda key, x: network.init(key, x)), (lambda v, x: network.apply(v, x))
+
+
+@pytest.mark.parametrize(
+    ("label", "wrong"),
+    [
+        (jnp.asarray([0, 11, 10, 3]), 0),  # 10 and 11 are classes of the discriminator
+        (jnp.asarray([0, 12, -1, 3]), 2),
+        ({"class": jnp.asarray([0, 12, -1, 3]), "attributes": jnp.full((4, 40), 77, jnp.int32)}, 2),
+        (np.asarray([0, 12, -1, 3]), 2),
+    ],
+)
+def test_a_label_is_counted_by_the_network_that_reads_it(label, wrong):
+    fake = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], jnp.int32), label)
+    gan = small_gan.make(
+        generator=Reads(small_gan.Generator(), 10),
+        discriminator=Reads(small_gan.Discriminator(), 12),
+        fake_labels=lambda key: fake,
+    )
+    batch = small_gan.batches(4) | {"label": label}
+    state = gan_jax.init(gan, jax.random.key(0), batch)
+    _, metrics = gan_jax.make_train_step(gan)(state, batch)
+    assert metrics["labels/out_of_range"] == wrong
+    assert metrics["nonfinite"].dtype == jnp.int32
+
+
+def test_a_discriminator_is_never_asked_for_inference():
+    class D(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.BatchNorm(use_running_average=False)(nn.Dense(4)(x.reshape(len(x), -1)))
+            return nn.Dense(1)(x)[:, 0]
+
+    _, (metrics,) = small_gan.train(small_gan.make(discriminator=D()), small_gan.batches(8))
     assert metrics["nonfinite"] == 0
 
 
