@@ -118,3 +118,11 @@ def test_a_missing_library_is_named(adapter, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package.removeprefix("dm-"), None)
     with pytest.raises(ImportError, match=f"networks.{adapter} needs .*: pip install {package}"):
         getattr(networks, adapter)(lambda key: None)
+
+
+@pytest.mark.parametrize("kind", ["nnx", "equinox"])
+def test_a_traced_step_keeps_nothing(kind):
+    """A cached signature must not hold a module with its tracers."""
+    gan, state = start(kind)
+    with jax.checking_leaks():
+        jax.eval_shape(gan_jax.make_train_step(gan), state, BATCH)

@@ -162,7 +162,10 @@ def test_the_walk_finds_a_sum_in_16_bits() -> None:
     assert _sums_in_16_bits(jax.make_jaxpr(jax.jit(jax.grad(wrong)))(jnp.zeros(8, BF16)).jaxpr)
 
 
-@pytest.mark.parametrize("name", ["biggan", "stylegan2", "r3gan"])
+_SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("biggan", "stylegan2")]
+
+
+@pytest.mark.parametrize("name", ["r3gan", *_SLOW])
 def test_no_step_sums_in_16_bits(name: str) -> None:
     assert not _step_sums(name)
 

@@ -183,10 +183,10 @@ def test_a_loss_that_mixes_samples_gets_the_axis():
     gan = small_gan.make(loss=relativistic_average())
     batch = small_gan.batches(8)
     state = gan_jax.init(gan, jax.random.key(0), batch)
-    whole, _ = gan_jax.make_train_step(gan)(state, batch)
+    whole, _ = jax.jit(gan_jax.make_train_step(gan))(state, batch)
     halves = jax.tree.map(lambda x: x.reshape(2, 4, *x.shape[1:]), batch)
     step = gan_jax.make_train_step(gan, axis_name="devices").function
-    parts, _ = jax.vmap(step, in_axes=(None, 0), axis_name="devices")(state, halves)
+    parts, _ = jax.jit(jax.vmap(step, in_axes=(None, 0), axis_name="devices"))(state, halves)
     close(jax.tree.map(lambda x: x[0], parts.generator.params), whole.generator.params)
     close(jax.tree.map(lambda x: x[1], parts.discriminator.params), whole.discriminator.params)
 
