@@ -81,10 +81,10 @@ def _check_terms(terms: tuple[PyTree, ...]) -> None:
                 f"penalty {term.penalty.name}: the weight must be a finite number or a schedule, got "
                 f"{term.weight!r}"
             )
-        if not isinstance(term.every, int | np.integer) or term.every < 1:
-            raise ValueError(
-                f"penalty {term.penalty.name}: every must be an integer of at least 1, got {term.every!r}"
-            )
+        if not isinstance(term.every, int | np.integer):
+            raise ValueError(f"penalty {term.penalty.name}: every must be an integer, got {term.every!r}")
+        if term.every < 1:
+            raise ValueError(f"penalty {term.penalty.name}: every must be at least 1, got {term.every}")
     names = [term.penalty.name for term in terms]
     if len(set(names)) < len(names):  # their metrics would have the same name
         raise ValueError(f"penalties must have different names, got {names}")

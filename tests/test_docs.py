@@ -166,6 +166,7 @@ def test_a_config_names_the_parts_of_your_own_module(here: Path, monkeypatch: py
 # ---- examples
 
 
+@pytest.mark.slow
 def test_wgan_gp_trains(here: Path, quick_compile: None) -> None:
     example = runpy.run_path(str(ROOT / "examples" / "wgan_gp.py"))
     samples = example["train"](steps=100)

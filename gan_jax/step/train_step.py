@@ -69,8 +69,9 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
         metrics = {**metrics, **gan.augment.metrics(augment)}
         nonfinite = jnp.stack([jnp.sum(~jnp.isfinite(value)) for value in metrics.values()]).sum()
         if wrong_labels is not None:
-            metrics["labels/out_of_range"] = psum(wrong_labels, axis_name)
-            nonfinite = nonfinite + metrics["labels/out_of_range"]
+            wrong_labels = psum(wrong_labels, axis_name)
+            metrics["labels/out_of_range"] = wrong_labels.astype(jnp.float32)
+            nonfinite = nonfinite + wrong_labels
         metrics["nonfinite"] = nonfinite
         return GANState(
             step=state.step + 1,

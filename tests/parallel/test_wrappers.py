@@ -175,7 +175,7 @@ def main(case):
 @pytest.mark.parametrize(
     ("case", "count"),
     [
-        ("ByHand", len(TRANSFORMED) + 2 * 3 + 2 * 7),
+        pytest.param("ByHand", len(TRANSFORMED) + 2 * 3 + 2 * 7, marks=pytest.mark.slow),
         pytest.param("OfGAN", 3 * len(TRANSFORMED) + 4 * 7, marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
     ],
 )

@@ -50,7 +50,7 @@ print(json.dumps(found))
 @pytest.mark.parametrize(
     ("mode", "devices"),
     [
-        pytest.param("replicated", [1, 2, 1], id="quick"),
+        pytest.param("replicated", [1, 2, 1], marks=pytest.mark.slow, id="quick"),
         *(pytest.param(mode, [1, 2, 4, 8, 1], marks=pytest.mark.slow, id=mode) for mode in MODES),
     ],
 )

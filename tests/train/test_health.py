@@ -38,9 +38,8 @@ def returns(outcome: runs.Outcome) -> list[tuple[int, int]]:
     return [(int(step), int(count)) for step, count in found]
 
 
-@pytest.mark.parametrize(
-    "way", [[], pytest.param(["parallel.fuse=2", "log.every=4"], marks=pytest.mark.slow)], ids=["plain", "fused"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [[], ["parallel.fuse=2", "log.every=4"]], ids=["plain", "fused"])
 def test_back_with_fresh_latents_and_the_same_after_a_stop(way, config, tmp_path):
     """A run is a function of its config and seed: several stops between its checkpoints change nothing."""
     arguments = ["train", config, "health.returns=9", "checkpoint.keep=2", *way]

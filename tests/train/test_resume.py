@@ -71,9 +71,8 @@ def test_streamed_and_resident_input_give_the_same_bits(at_once):
     assert_undisturbed(*at_once("streamed"), reference, expected)
 
 
-@pytest.mark.parametrize(
-    "way", ["fused", *(pytest.param(way, marks=pytest.mark.slow) for way in ("resident", "streamed"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["fused", "resident", "streamed"])
 def test_killed_and_started_again(way, config, at_once, tmp_path):
     reference, expected = at_once(way)
     workdir = tmp_path / "run"
