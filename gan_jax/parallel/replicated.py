@@ -61,6 +61,18 @@ def may_differ(traced: ClosedJaxpr, varies: Sequence[bool], axis_name: str) -> l
     return _Walk(axis_name).outputs(traced, varies)
 
 
+def _carry_of_scan(eqn: JaxprEqn) -> tuple[int, int]:
+    """Returns the first and the end of the carry among the inputs of a scan: constants, carry, sequences.
+
+    Sequences have one axis less in the body. JAX's own numbers have other names in each version.
+    """
+    body = eqn.params["jaxpr"]
+    body = body.jaxpr if isinstance(body, ClosedJaxpr) else body
+    whole = [outer.aval.ndim == inner.aval.ndim for outer, inner in zip(eqn.invars, body.invars, strict=True)]
+    kept = [outer.aval.ndim == inner.aval.ndim for outer, inner in zip(eqn.outvars, body.outvars, strict=True)]
+    return sum(whole) - sum(kept), sum(whole)
+
+
 class _Walk:
     """Passes through a program which values may differ between the devices of one axis."""
 
@@ -90,8 +102,7 @@ class _Walk:
         if self._axis_name in (axes if isinstance(axes, tuple) else (axes,)) and name not in _KEEP:
             return [not (name in _EQUALISE and params.get("axis_index_groups") is None)] * count
         if name == "scan":
-            carried = params["num_consts"], params["num_consts"] + params["num_carry"]
-            return self._loop(params["jaxpr"], inputs, carried)
+            return self._loop(params["jaxpr"], inputs, _carry_of_scan(eqn))
         if name == "while":
             return self._while(eqn, inputs)
         if name == "cond":
