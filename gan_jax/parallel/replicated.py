@@ -68,9 +68,12 @@ def _carry_of_scan(eqn: JaxprEqn) -> tuple[int, int]:
     """
     body = eqn.params["jaxpr"]
     body = body.jaxpr if isinstance(body, ClosedJaxpr) else body
-    whole = [outer.aval.ndim == inner.aval.ndim for outer, inner in zip(eqn.invars, body.invars, strict=True)]
-    kept = [outer.aval.ndim == inner.aval.ndim for outer, inner in zip(eqn.outvars, body.outvars, strict=True)]
-    return sum(whole) - sum(kept), sum(whole)
+
+    def whole(outer: Sequence[Any], inner: Sequence[Any]) -> int:
+        return sum(a.aval.ndim == b.aval.ndim for a, b in zip(outer, inner, strict=True))
+
+    end = whole(eqn.invars, body.invars)
+    return end - whole(eqn.outvars, body.outvars), end
 
 
 class _Walk:
