@@ -155,7 +155,8 @@ print(json.dumps([whole.digest, rest.digest, on_one.out.strip(), rest.err]))
 """
 
 
-@pytest.mark.parametrize("mode", ["shard", pytest.param("pmap", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["shard", "pmap"])
 def test_a_run_on_two_devices_repeats_and_resumes(mode, config, tmp_path):
     arguments = ["", str(config), str(tmp_path), mode]
     program = f"import sys; sys.argv[:] = {arguments!r}\n{TWO}"
