@@ -8,6 +8,7 @@ from . import parallel as parallel
 from . import penalties as penalties
 from . import schedules as schedules
 from .augment import Augment as Augment
+from .batch_statistics import standing_statistics as standing_statistics
 from .gan import GAN as GAN
 from .gan import init as init
 from .gan import make_sampler as make_sampler
@@ -23,7 +24,6 @@ from .parallel import shard_step as shard_step
 from .parallel import state_shardings as state_shardings
 from .penalties import Penalty as Penalty
 from .penalties import Term as Term
-from .standing_statistics import standing_statistics as standing_statistics
 from .state import GANState as GANState
 from .state import PlayerState as PlayerState
 from .step import Step as Step

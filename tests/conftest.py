@@ -64,7 +64,7 @@ _CHECKED += [
     "models.sagan",
     "models.sngan",
     "models.layers.widths",
-    "standing_statistics",
+    "batch_statistics",
 ]
 install_import_hook([f"gan_jax.{name}" for name in _CHECKED], "checking.checked")
 

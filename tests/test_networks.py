@@ -194,6 +194,7 @@ def test_init_reads_shapes_only():
 # A population.
 
 
+@pytest.mark.slow
 def test_a_population_is_a_vmap_over_games_built_from_traced_numbers():
     def run(rates, weight):
         gan = small_gan.make(

@@ -18,7 +18,7 @@ LIBRARY = [
     {"checks"},
     {"gan"},
     {"step"},
-    {"parallel", "standing_statistics"},
+    {"parallel", "batch_statistics"},
 ]
 APPLICATION = [
     {"data"},
@@ -247,6 +247,14 @@ def test_all_names_at_once():
 
 HEAVY = ("tensorflow", "tensorflow_datasets", "orbax", "grain", "matplotlib", "PIL", "tensorboardX", "sklearn")
 HEAVY += ("flax.nnx", "equinox", "haiku")
+
+
+def test_no_public_name_is_that_of_another_module():
+    """Importing `gan_jax/x.py` sets `gan_jax.x`, and would replace a function of that name."""
+    modules = {path.stem for path in PACKAGE.iterdir()}
+    for node in ast.parse((PACKAGE / "__init__.pyi").read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert not modules & {alias.name for alias in node.names}
 
 
 def test_importing_the_library_is_light():

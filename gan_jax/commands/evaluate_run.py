@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 
 from .. import config as configs
+from ..batch_statistics import standing_statistics
 from ..config import Call
 from ..config.build import Allow, make_source
 from ..errors import UserError
@@ -16,7 +17,6 @@ from ..metrics.features.choose import choose_extractor
 from ..metrics.record import Record, append_new
 from ..report.page import page
 from ..runtime import precision
-from ..standing_statistics import standing_statistics
 from ..train.open_run import OpenedRun, open_run
 from ..types import Variables
 

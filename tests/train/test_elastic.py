@@ -123,7 +123,8 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize("devices", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 8])
 def test_draws_do_not_depend_on_devices(devices):
     """Latents, keys of every purpose, augmented images and the data have the same bits in every mode."""
     found = run_json(DRAWS.format(devices=devices), devices=devices, **(FAST if devices == 2 else {}))

@@ -67,6 +67,7 @@ def test_back_with_fresh_latents_and_the_same_after_a_stop(way, config, tmp_path
     assert runs.files(tmp_path / "parts" / "samples") == runs.files(tmp_path / "whole" / "samples")
 
 
+@pytest.mark.slow
 def test_no_more_often_than_allowed(config, tmp_path):
     outcome = call("train", config, "health.returns=1", "--workdir", tmp_path / "run")
     assert outcome.code == 3

@@ -10,9 +10,9 @@ from flax import linen as nn
 
 import gan_jax
 from devices import run_json
+from gan_jax.batch_statistics import _PURPOSE, standing_statistics
 from gan_jax.models.layers import BatchNorm, RunningVariance, SpectralVectors
 from gan_jax.models.layers.base import check_choice
-from gan_jax.standing_statistics import _PURPOSE, standing_statistics
 from gan_jax.step.draws import Purpose, sample_keys
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -9,6 +9,7 @@ from jax import lax
 
 import gan_jax
 from filled import filled
+from gan_jax.batch_statistics import _PURPOSE, make_standing_statistics, standing_statistics
 from gan_jax.models.layers import Embed, spectral_refresh
 from gan_jax.models.layers.residual import (
     EPSILON,
@@ -17,7 +18,6 @@ from gan_jax.models.layers.residual import (
     GeneratorBlock,
     SelfAttention,
 )
-from gan_jax.standing_statistics import _PURPOSE, make_standing_statistics, standing_statistics
 from gan_jax.step.draws import Purpose, sample_keys
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "strict_ranks")
