@@ -41,6 +41,7 @@ def keras() -> Any:
     return pytest.importorskip("benchmarks.peers.keras_step", exc_type=ImportError)
 
 
+@pytest.mark.slow
 def test_the_tutorial_plays_the_same_game(monkeypatch):
     alone(monkeypatch)
     report = parity.check(SMALL)

@@ -14,6 +14,7 @@ from runs import call, checkpoints, sentence
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
 
+@pytest.mark.slow
 def test_its_config_trains_on_a_folder_of_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my images").mkdir()
