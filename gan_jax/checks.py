@@ -13,6 +13,7 @@ import optax
 
 from .augment import Augment
 from .losses import Loss
+from .networks.keywords import read_signature
 from .penalties import Penalty, Term
 from .pytree import widened
 from .types import Batch, PyTree
@@ -221,11 +222,8 @@ def _structure(tree: PyTree) -> str:
 
 def takes(function: Callable, keyword: str) -> bool:
     """Returns whether a function's signature names `keyword`, or takes any keyword."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a function without a signature
-        return False
-    return any(p.name == keyword or p.kind is p.VAR_KEYWORD for p in parameters)
+    named, anything = read_signature(function)  # without a cache: a function may close over traced numbers
+    return anything or keyword in named
 
 
 def axis_keyword(function: Callable, axis_name: str | None) -> dict[str, str | None]:

@@ -13,7 +13,8 @@ PACKAGE = ROOT / "gan_jax"
 # The one order. A folder (or a file of the library) imports from the lines above its own, and from nothing else.
 LIBRARY = [
     {"types", "errors", "terms"},
-    {"pixels", "pytree", "ops", "losses", "penalties", "latents", "schedules", "optimizers", "networks", "state"},
+    {"pytree"},
+    {"pixels", "ops", "losses", "penalties", "latents", "schedules", "optimizers", "networks", "state"},
     {"augment", "models"},
     {"checks"},
     {"gan"},

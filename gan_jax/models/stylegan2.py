@@ -19,18 +19,13 @@ from jax.typing import DTypeLike
 
 from ..ops import downsample, widen
 from ..types import Images, Key, Labels
-from .layers import check_counts, check_truncation, side
+from .layers import check_choice, check_counts, check_truncation, side
 from .layers.equalized import TAPS, EqualConv, EqualDense, minibatch_deviation
 from .layers.styled import HALF, MIXING, Mapping, Maps, Synthesis
 
 _W_DECAY = (
     0.995  # of the moving average of w; Karras et al., "A style-based generator architecture for GANs", 2019
 )
-
-
-def _check_choice(field: str, name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise ValueError(f"{field} must be one of {', '.join(known)}, got {name!r}")
 
 
 class Generator(nn.Module):
@@ -75,8 +70,8 @@ class Generator(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        _check_choice("architecture", self.architecture, ("skip", "resnet"))
-        _check_choice("noise", self.noise, ("random", "const", "none"))
+        check_choice("architecture", self.architecture, Literal["skip", "resnet"])
+        check_choice("noise", self.noise, Literal["random", "const", "none"])
         if self.truncation_cutoff is not None and self.truncation_cutoff < 0:
             raise ValueError(f"truncation_cutoff is a number of layers, from 0 up, got {self.truncation_cutoff}")
         check_counts(w_size=self.w_size, mapping_layers=self.mapping_layers)
@@ -177,8 +172,8 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, image: Images, label: Labels | None = None, *, axis_name: str | None = None) -> jax.Array:
-        _check_choice("architecture", self.architecture, ("resnet", "orig", "skip"))
-        _check_choice("minibatch_groups", self.minibatch_groups, ("consecutive", "strided"))
+        check_choice("architecture", self.architecture, Literal["resnet", "orig", "skip"])
+        check_choice("minibatch_groups", self.minibatch_groups, Literal["consecutive", "strided"])
         check_counts(group=self.group)
         size = side(image.shape[1:], "stylegan2")
         maps = Maps(size, self.channel_base, self.channel_max, self.low_precision, self.dtype)

@@ -10,6 +10,7 @@ from flax import linen as nn
 from flax.errors import InvalidRngError
 from jax.errors import TracerBoolConversionError
 
+from ..pytree import widened
 from ..types import Key, Network, PyTree, Variables
 from .keys import per_sample_key
 from .keywords import accepted, name_of, nnx_class
@@ -69,12 +70,8 @@ def init_network(
         variables = network.init(rngs, *args, **accepted(network, "init", keywords))
     params, model_state = split_variables(variables, network)
     for name in set(statistics_names(network)) & set(model_state):
-        model_state[name] = jax.tree.map(_float32_at_least, model_state[name])
+        model_state[name] = widened(model_state[name])
     return params, model_state
-
-
-def _float32_at_least(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def call_network(
@@ -101,9 +98,10 @@ def _typed_as(tree: PyTree, before: PyTree) -> PyTree:
 
 
 def typed_as_initialised(network: Network, variables: Variables, *args: PyTree, **keywords: PyTree) -> Variables:
-    """Returns the variables in the types that the network's `init` gives them.
+    """Casts the moving average of 16-bit parameters, which is float32, to the types of the network's `init`.
 
-    The moving average of 16-bit parameters is float32; a network may compute only with equal types.
+    A network may compute only with equal types. Variables are returned as they are if they have other types than
+    `widened` gives, or if `init` cannot be traced or makes another structure.
 
     Args:
         network: a generator.
@@ -119,14 +117,10 @@ def typed_as_initialised(network: Network, variables: Variables, *args: PyTree, 
     if jax.tree.structure(like) != jax.tree.structure(dict(variables)):
         return variables
 
-    def typed(leaf: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
-        widened = (
-            jnp.issubdtype(wanted.dtype, jnp.floating)
-            and jnp.promote_types(wanted.dtype, jnp.float32) == leaf.dtype
-        )
-        return leaf.astype(wanted.dtype) if widened else leaf
+    def typed(leaf: jax.Array, wanted: jax.ShapeDtypeStruct, wide: jax.ShapeDtypeStruct) -> jax.Array:
+        return leaf.astype(wanted.dtype) if leaf.dtype == wide.dtype else leaf
 
-    return jax.tree.map(typed, dict(variables), like)
+    return jax.tree.map(typed, dict(variables), like, jax.eval_shape(widened, like))
 
 
 def sample_network(network: Network, variables: Variables, *args: PyTree, **keywords: PyTree) -> PyTree:

@@ -25,9 +25,8 @@ class HaikuNetwork(Adapter):
         return self._forward if method is None else None
 
     def init(self, key: Key, *args: PyTree, **keywords: PyTree) -> dict[str, PyTree]:
-        keywords |= {
-            name: value for name, value in TRAIN.items() if name in keywords
-        }  # only then are there averages
+        # Batch norm makes its averages in training mode only.
+        keywords |= {name: value for name, value in TRAIN.items() if name in keywords}
         params, state = self._transformed.init(key, *args, **chosen(self._forward, keywords))
         return {"params": params, **_collections(state)}
 

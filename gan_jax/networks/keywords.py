@@ -41,14 +41,14 @@ def signature(function: Callable) -> tuple[frozenset[str], bool]:
     A function without a signature names nothing. Keywords that a `functools.partial` has bound stay as they are.
     """
     if inspect.ismethod(function):  # the cache would keep its object alive, with all its arrays
-        return _read_signature(function)
+        return read_signature(function)
     try:
         return _cached_signature(function)
     except TypeError:  # it has no hash
-        return _read_signature(function)
+        return read_signature(function)
 
 
-def _read_signature(function: Callable) -> tuple[frozenset[str], bool]:
+def read_signature(function: Callable) -> tuple[frozenset[str], bool]:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -58,7 +58,7 @@ def _read_signature(function: Callable) -> tuple[frozenset[str], bool]:
     return named - set(bound), any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-_cached_signature = functools.lru_cache(maxsize=256)(_read_signature)
+_cached_signature = functools.lru_cache(maxsize=256)(read_signature)
 
 
 def nnx_class(module: nn.Module) -> Callable | None:

@@ -8,6 +8,7 @@ from .base import Embed as Embed
 from .base import GroupedConv as GroupedConv
 from .base import Norm as Norm
 from .base import RunningVariance as RunningVariance
+from .base import check_choice as check_choice
 from .base import check_counts as check_counts
 from .base import check_label as check_label
 from .base import check_truncation as check_truncation

@@ -163,7 +163,7 @@ class BatchNorm(nn.Module):
 def check_choice(name: str, value: object, choices: Any) -> None:
     """Raises ValueError if `value` is not one of the literals of the type `choices`."""
     if value not in get_args(choices):
-        raise ValueError(f"{name} must be {' or '.join(get_args(choices))}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")
 
 
 def check_counts(**counts: int) -> None:

@@ -91,8 +91,8 @@ def test_one_value_per_channel_has_no_unbiased_variance():
 @pytest.mark.parametrize(
     ("name", "choices", "message"),
     [
-        ("running_variance", RunningVariance, "running_variance must be biased or unbiased, got 'v'"),
-        ("spectral_vectors", SpectralVectors, "spectral_vectors must be u or uv, got 'v'"),
+        ("running_variance", RunningVariance, "running_variance must be one of biased, unbiased, got 'v'"),
+        ("spectral_vectors", SpectralVectors, "spectral_vectors must be one of u, uv, got 'v'"),
     ],
 )
 def test_another_choice(name, choices, message):
