@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from ..ops import downsample, in_float32, multiply, upsample, widen
+from ..ops import downsample, in_float32, leaky_relu, upsample, widen
 from ..types import Images, Labels
 from .layers import Conv, Dense, GroupedConv, check_counts, doublings, need_label, side
 
@@ -86,15 +86,24 @@ class Block(nn.Module):
         hidden = width * self.expansion
         common = {"kernel_init": _normal(self.gain), "dtype": self.dtype}
         x = x.astype(self.dtype)
-        h = nn.leaky_relu(Conv(hidden, size=1, padding=0, **common, name="conv_1")(x), SLOPE)
-        h = nn.leaky_relu(GroupedConv(hidden, groups=self.groups, **common, name="conv_2")(h), SLOPE)
+        h = leaky_relu(Conv(hidden, size=1, padding=0, **common, name="conv_1")(x), SLOPE)
+        h = leaky_relu(GroupedConv(hidden, groups=self.groups, **common, name="conv_2")(h), SLOPE)
         return x + _pointwise(width, self.dtype, "conv_3", nn.initializers.zeros)(h)
 
 
 @in_float32
 def _pool(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the sum over the map `[B, H, W, C]`, weighted by the kernel `[H, W, C]`."""
-    return jnp.sum(x * kernel, axis=(1, 2))
+    flat = x.reshape(x.shape[0], -1) * kernel.reshape(-1)
+    return jnp.sum(flat.reshape(x.shape[0], -1, x.shape[3]), axis=1)
+
+
+@in_float32
+def _scale(style: jax.Array, basis: jax.Array) -> jax.Array:
+    """Returns the map `[B, H, W, C]` of style `[B, C]` times basis `[H, W, C]`."""
+    height, width, _ = basis.shape
+    flat = jnp.tile(style, (1, height * width)) * basis.reshape(-1)
+    return flat.reshape(style.shape[0], *basis.shape)
 
 
 def _pointwise(features: int, dtype: DTypeLike, name: str, init: Initializer | None = None) -> Conv:
@@ -210,7 +219,7 @@ class Generator(_R3GAN):
         style = Dense(first.width, use_bias=False, kernel_init=_normal(), dtype=first.dtype, name="style")(z)
         shape = (first.side, first.side, first.width)
         basis = self.param("basis", nn.initializers.normal(1.0), shape, jnp.float32)
-        x = multiply(style[:, None, None, :], basis)  # [B, base, base, C]
+        x = _scale(style, basis)  # [B, base, base, C]
         x = self.residual(x, first, len(stages))
         for stage in stages[1:]:
             if stage.width != x.shape[-1]:

@@ -1,5 +1,7 @@
 """Convolutions and resampling whose derivatives of any order are fast on the default backend."""
 
+from .activation import leaky_relu as leaky_relu
+from .activation import relu as relu
 from .backend import FORMULATIONS as FORMULATIONS
 from .backend import Formulations as Formulations
 from .backend import compiler_options as compiler_options
