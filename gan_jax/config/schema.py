@@ -206,6 +206,12 @@ class Config:
 
     That is TF32 on NVIDIA GPUs and passes of bfloat16 on TPUs. False: full float32, as on a CPU always.
     """
+    remat: Literal["none", "blocks", "all"] = setting("none", free=True)
+    """What the networks' derivatives recompute, to save memory; the numbers are the same up to rounding.
+
+    "none": nothing; "blocks": the inside of each block; "all": each network, and then each block again. On a CPU
+    it saves nothing.
+    """
     deterministic: bool = False
     """Give the same bits on every run on a GPU too, at a cost in speed."""
     parallel: Parallel = Parallel()
