@@ -197,7 +197,7 @@ def test_remat_is_given_to_both_networks():
     assert (gan.generator.remat, gan.discriminator.remat) == ("blocks", "all")
     assert make_gan(tiny(), SPEC).generator.remat == "none"
     plain = tiny(remat="all", discriminator=Call("flax.linen:Dense", features=1))
-    with pytest.raises(UserError, match="remat=all, but discriminator=flax.linen:Dense takes no keyword remat"):
+    with pytest.raises(UserError, match="remat=all, but discriminator=flax\\.linen:Dense takes no keyword remat"):
         make_gan(plain, SPEC)
 
 
