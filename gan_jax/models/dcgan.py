@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from ..ops import widen
+from ..ops import leaky_relu, relu, widen
 from ..types import Images, Key, Labels
 from .layers import (
     BatchNorm,
@@ -104,13 +104,13 @@ class Generator(SpectralNormed):
         # On a 1 x 1 map a transposed convolution is a matrix product.
         x = Dense(base * base * features, **{**common, "use_bias": False}, name="project")(x)
         x = x.reshape(-1, base, base, features)
-        x = nn.relu(normed(name="norm_0")(x, train, axis_name))
+        x = relu(normed(name="norm_0")(x, train, axis_name))
         for i in range(1, times):
             features //= 2
 
             def block(_: nn.Module, x: jax.Array, i: int = i, features: int = features) -> jax.Array:
                 x = ConvTranspose(features, **common, name=f"up_{i}")(x)
-                return nn.relu(normed(name=f"norm_{i}")(x, train, axis_name))
+                return relu(normed(name=f"norm_{i}")(x, train, axis_name))
 
             x = recomputed(block, self.remat != "none")(self, x)
         last = {**common, "use_bias": False, "spectral": False}
@@ -159,7 +159,7 @@ class Discriminator(SpectralNormed):
                 x = Conv(features, size=4, stride=2, padding=1, use_bias=bias, **common, name=f"down_{i}")(x)
                 if i > 0:
                     x = normed(name=f"norm_{i}")(x, train, axis_name)
-                return nn.leaky_relu(x, 0.2)
+                return leaky_relu(x, 0.2)
 
             x = recomputed(block, self.remat != "none")(self, x)
             features *= 2

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from ..ops import widen
+from ..ops import relu, widen
 from ..types import Images, Labels
 from .layers import (
     BatchNorm,
@@ -73,7 +73,7 @@ class Generator(nn.Module):
             ) -> jax.Array:
                 x = ConvTranspose(width, **common, name=f"up_{i}")(x)
                 norm = ConditionalBatchNorm(False, self.dtype, self.running_variance, name=f"norm_{i}")
-                return nn.relu(norm(x, condition, train=train, axis_name=axis_name))
+                return relu(norm(x, condition, train=train, axis_name=axis_name))
 
             x = recomputed(block, self.remat != "none")(self, x, condition)
         x = Conv(self.shape[-1], **common, name="image")(x)
@@ -105,7 +105,7 @@ class Discriminator(nn.Module):
 
         def normed(x: jax.Array, name: str) -> jax.Array:
             norm = BatchNorm(self.dtype, epsilon=EPSILON, running_variance=self.running_variance, name=name)
-            return nn.relu(norm(x, train=train, axis_name=axis_name))
+            return relu(norm(x, train=train, axis_name=axis_name))
 
         x = image
         for i, width in enumerate(self.widths[:-1], 1):

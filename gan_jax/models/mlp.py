@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from ..ops import widen
+from ..ops import leaky_relu, widen
 from ..types import Images, Labels
 from .layers import Dense, Remat, SpectralNormed, check_counts, embed_label, recomputable, recomputed
 
@@ -50,7 +50,7 @@ class Generator(SpectralNormed):
 
             def block(_: nn.Module, x: jax.Array, i: int = i) -> jax.Array:
                 x = Dense(self.width, spectral=self.spectral, dtype=self.dtype, name=f"dense_{i}")(x)
-                return nn.leaky_relu(x, 0.2)
+                return leaky_relu(x, 0.2)
 
             x = recomputed(block, self.remat != "none")(self, x)
         x = Dense(math.prod(self.shape), spectral=self.spectral, dtype=self.dtype, name="out")(x)
@@ -83,7 +83,7 @@ class Discriminator(SpectralNormed):
 
             def block(_: nn.Module, x: jax.Array, i: int = i) -> jax.Array:
                 x = Dense(self.width, spectral=self.spectral, dtype=self.dtype, name=f"dense_{i}")(x)
-                return nn.leaky_relu(x, 0.2)
+                return leaky_relu(x, 0.2)
 
             x = recomputed(block, self.remat != "none")(self, x)
         logits = widen(Dense(1, spectral=self.spectral, dtype=self.dtype, name="out")(x)[:, 0])

@@ -1,7 +1,7 @@
 """Activations whose derivatives are functions of their output.
 
-The next layer saves the output for the gradient of its kernel. The input, or a mask, would be one more map in memory
-to write and to read in every derivative. Both functions here are monotonic, so the output has the sign of the input.
+The next layer saves the output for the gradient of its kernel. The input would be one more map in memory, to write
+and to read again. Both functions here are monotonic, so the output has the sign of the input.
 """
 
 import functools

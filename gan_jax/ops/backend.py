@@ -18,12 +18,13 @@ class Formulations(NamedTuple):
         grouped: "native" is a grouped convolution; "blocks" computes several groups together as a dense one.
         merge: how many groups of a "native" grouped convolution become one wider group: for the convolution, for
             its transpose, and for the kernel's derivative.
-        resample: "native" is a depthwise convolution; "shifts" is a weighted sum of shifted images.
+        resample: "native" is a depthwise convolution; "shifts" is a weighted sum of shifted images; "strides" is
+            the same, of images with zeros between the pixels, and of every other pixel.
     """
 
     convolution: Literal["native", "gpu", "explicit"]
     grouped: Literal["native", "blocks"]
-    resample: Literal["native", "shifts"]
+    resample: Literal["native", "shifts", "strides"]
     merge: tuple[int, int, int] = (1, 1, 1)
 
 
@@ -35,8 +36,8 @@ Platform = str  # as JAX names it where a program is lowered for it: "cpu", "cud
 # `merge=(1, 1, 4)`, on maps of 8 and 16 pixels. It stays 1 until `benchmarks/run_gpu.sh` has timed it.
 FORMULATIONS: dict[Platform, Formulations] = {
     "cpu": Formulations(convolution="explicit", grouped="blocks", resample="shifts"),
-    "cuda": Formulations(convolution="gpu", grouped="native", resample="shifts"),
-    "rocm": Formulations(convolution="gpu", grouped="native", resample="shifts"),
+    "cuda": Formulations(convolution="gpu", grouped="native", resample="strides"),
+    "rocm": Formulations(convolution="gpu", grouped="native", resample="strides"),
     "tpu": Formulations(convolution="native", grouped="native", resample="shifts"),
 }
 

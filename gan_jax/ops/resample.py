@@ -2,7 +2,7 @@
 
 The filter is `f[a] f[b]`, where f is the taps divided by their sum. Images are zero outside their border. Every
 formulation is a plain linear expression, so its derivatives of any order, forward or reverse, are of the same
-kind.
+kind. Which one computes the primitive is chosen when it is lowered, for the platform that is compiled for.
 
 Zhang, "Making convolutional networks shift-invariant again", 2019. The alignment is that of Karras et al.,
 "Analyzing and improving the image quality of StyleGAN", 2020, whose taps are [1, 3, 3, 1]. With the taps [1, 1],
@@ -10,18 +10,19 @@ Zhang, "Making convolutional networks shift-invariant again", 2019. The alignmen
 """
 
 import functools
-import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
-from .backend import formulations
+from .backend import PLATFORMS, formulations
+from .fir import FORMS, Filter, Pads
+from .float32 import widen
 
 Taps = Sequence[float] | np.ndarray
-Pads = tuple[int, int]  # before and after the image
 
 
 def filter2d(
@@ -115,81 +116,53 @@ def _normalised(x: jax.Array, taps: Taps, factor: int = 1) -> np.ndarray:
 
 
 def _resample(x: jax.Array, f: np.ndarray, up: int, down: int, pads: Pads, gain: float) -> jax.Array:
-    y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    if formulations().resample == "native":
-        y = _depthwise(y, np.outer(f, f)[::-1, ::-1] * gain, up, down, pads)
-    else:
-        strided = formulations().resample == "strides"
-        along = (_stride if strided else _gather) if up == 1 else (_dilate if strided else _spread)
-        for axis, g in ((1, f * gain), (2, f)):
-            y = along(y, axis, g, up * down, pads)
-    return y.astype(x.dtype)
+    filter = Filter(x.shape[1:3], tuple(f.tolist()), up, down, pads, gain)
+    return _primitive.bind(widen(x), filter=filter, transposed=False).astype(x.dtype)
 
 
-def _depthwise(x: jax.Array, filter: np.ndarray, up: int, down: int, pads: Pads) -> jax.Array:
-    channels = x.shape[3]
-    kernel = jnp.broadcast_to(jnp.asarray(filter, x.dtype)[:, :, None, None], (*filter.shape, 1, channels))
-    pad = (pads[0], pads[1] + up - 1)  # dilation inserts no zeros after the last pixel
-    return lax.conv_general_dilated(
-        x, kernel, (down, down), (pad, pad), lhs_dilation=(up, up),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=channels,
-    )  # fmt: skip
+def _compute(platform: str | None, x: jax.Array, *, filter: Filter, transposed: bool) -> jax.Array:
+    """Applies the filter, or its transpose, as `FORMULATIONS` says for the platform."""
+    form = FORMS[formulations(platform).resample]
+    if not transposed:
+        return form(x, filter)
+    before = jax.ShapeDtypeStruct((x.shape[0], *filter.size, x.shape[3]), x.dtype)
+    (y,) = jax.linear_transpose(lambda x: form(x, filter), before)(x)
+    return y
 
 
-def _gather(x: jax.Array, axis: int, f: np.ndarray, stride: int, pads: Pads) -> jax.Array:
-    """Computes `y[i] = sum_b f[t - 1 - b] x[stride i + b - pads[0]]` along an axis."""
-    out = (x.shape[axis] + sum(pads) - len(f)) // stride + 1
-    rows = out - 1 + -(-len(f) // stride)
-    padded = _pad(x, axis, pads[0], rows * stride - x.shape[axis] - pads[0])
-    # Split instead of strided slices: its derivative is a concatenation, theirs a sum of images with gaps.
-    strided = padded.reshape(*x.shape[:axis], rows, stride, *x.shape[axis + 1 :])
-    phases = [lax.squeeze(phase, (axis + 1,)) for phase in lax.split(strided, [1] * stride, axis + 1)]
-    shifted = [_cut(phases[b % stride], axis, b // stride, out) for b in range(len(f))]
-    return _sum(float(w) * part for w, part in zip(f[::-1], shifted))
+_primitive = Primitive("resample")
 
 
-def _spread(x: jax.Array, axis: int, f: np.ndarray, factor: int, pads: Pads) -> jax.Array:
-    """Filters along an axis as if there were zeros between pixels, without inserting them.
-
-    Tap a moves pixel j to `factor j + a - lead`, so output pixel `factor q + r` reads only every `factor`-th tap.
-    """
-    size, lead = x.shape[axis], len(f) - 1 - pads[0]
-    taps = [
-        [(a, (r + lead - a) // factor) for a in range((r + lead) % factor, len(f), factor)] for r in range(factor)
-    ]
-    shifts = [shift for phase in taps for _, shift in phase]
-    low, high = max(0, -min(shifts)), max(0, max(shifts))
-    padded = _pad(x, axis, low, high)
-    phases = [_sum(float(f[a]) * _cut(padded, axis, low + shift, size) for a, shift in phase) for phase in taps]
-    return jnp.stack(phases, axis + 1).reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
+@_primitive.def_abstract_eval
+def _abstract(x, *, filter: Filter, transposed: bool):
+    size = filter.size if transposed else filter.output
+    return x.update(shape=(x.shape[0], *size, x.shape[3]), weak_type=False)
 
 
-def _stride(x: jax.Array, axis: int, f: np.ndarray, stride: int, pads: Pads) -> jax.Array:
-    """Computes `_gather` by strided slices, which XLA fuses on a GPU, with those of the other axis too."""
-    out = (x.shape[axis] + sum(pads) - len(f)) // stride + 1
-    padded = _pad(x, axis, *pads)
-    last = (out - 1) * stride + 1
-    return _sum(
-        float(w) * lax.slice_in_dim(padded, b, b + last, stride, axis) for b, w in enumerate(f[::-1])
-    )
+@_primitive.def_impl
+def _compute_now(x: jax.Array, *, filter: Filter, transposed: bool) -> jax.Array:
+    return _jitted(filter, transposed, formulations())(x)
 
 
-def _dilate(x: jax.Array, axis: int, f: np.ndarray, factor: int, pads: Pads) -> jax.Array:
-    """Computes `_spread` with the zeros inserted, which XLA never writes on a GPU: it fuses the padding."""
-    size = x.shape[axis] * factor
-    padding = [(0, 0, 0)] * x.ndim
-    padding[axis] = (pads[0], size + len(f) - 1 - pads[0] - (size - factor + 1), factor - 1)
-    padded = lax.pad(x, jnp.zeros((), x.dtype), padding)
-    return _sum(float(w) * _cut(padded, axis, b, size) for b, w in enumerate(f[::-1]))
+@functools.lru_cache
+def _jitted(filter: Filter, transposed: bool, row: object) -> Callable[[jax.Array], jax.Array]:
+    """Compiles the primitive; `row`, the formulations, is here so that another row compiles anew."""
+    return jax.jit(lambda x: _primitive.bind(x, filter=filter, transposed=transposed))
 
 
-def _pad(x: jax.Array, axis: int, low: int, high: int) -> jax.Array:
-    return lax.pad(x, jnp.zeros((), x.dtype), [(low, high, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)])
+def _transposed(cotangent: jax.Array, x, *, filter: Filter, transposed: bool) -> list[jax.Array]:
+    return [_primitive.bind(cotangent, filter=filter, transposed=not transposed)]
 
 
-def _cut(x: jax.Array, axis: int, start: int, size: int) -> jax.Array:
-    return lax.slice_in_dim(x, start, start + size, axis=axis)
+def _batched(arguments, dims, **parameters):
+    x = jnp.moveaxis(arguments[0], dims[0], 0)
+    y = _primitive.bind(x.reshape(-1, *x.shape[2:]), **parameters)
+    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
 
 
-def _sum(parts) -> jax.Array:
-    return functools.reduce(operator.add, parts)
+ad.deflinear2(_primitive, _transposed)
+batching.primitive_batchers[_primitive] = _batched
+for _platform in PLATFORMS:
+    _rule = mlir.lower_fun(functools.partial(_compute, _platform), multiple_results=False)
+    mlir.register_lowering(_primitive, _rule, platform=_platform)
+mlir.register_lowering(_primitive, mlir.lower_fun(functools.partial(_compute, "default"), multiple_results=False))

@@ -19,11 +19,11 @@ TABLE = {
     "lopsided": ([0.1, 0.5, -0.2, 0.9, 0.3], 2),
     "factor 3": ([1, 2, 3, 4, 2, 1, 1], 3),
 }
-CASES = [("shifts", case) for case in TABLE] + [("native", "lopsided")]
+CASES = [(form, case) for form in ("shifts", "strides") for case in TABLE] + [("native", "lopsided")]
 ALL = pytest.mark.parametrize(("form", "case"), CASES, indirect=["form"])
 
 
-@pytest.fixture(params=["native", "shifts"])
+@pytest.fixture(params=["native", "shifts", "strides"])
 def form(request, monkeypatch):
     row = formulations()._replace(resample=request.param)
     monkeypatch.setitem(FORMULATIONS, default_platform(), row)

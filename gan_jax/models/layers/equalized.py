@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from ...ops import add, conv, filter2d, widen
+from ...ops import add, conv, filter2d, leaky_relu, widen
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -25,7 +25,7 @@ def activate(x: jax.Array, gain: float = 1.0, clamp: float | None = None, linear
     activations in range: Karras et al., "Training generative adversarial networks with limited data", 2020.
     """
     if not linear:
-        x = nn.leaky_relu(x, 0.2) * math.sqrt(2)
+        x = leaky_relu(x, 0.2) * math.sqrt(2)
     if gain != 1.0:
         x = x * gain
     return x if clamp is None else jnp.clip(x, -gain * clamp, gain * clamp)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from ...ops import downsample, in_float32, upsample, widen
+from ...ops import downsample, in_float32, relu, upsample, widen
 from ...types import Images, Labels
 from .attention import SelfAttention, conv1x1
 from .base import BatchNorm, Conv, Dense, Embed, RunningVariance, check_label
@@ -81,7 +81,7 @@ class GeneratorBlock(nn.Module):
 
         def norm(h: jax.Array, name: str) -> jax.Array:
             layer = ConditionalBatchNorm(self.spectral, self.dtype, self.running_variance, name=name)
-            return nn.relu(layer(h, condition, train=train, axis_name=axis_name))
+            return relu(layer(h, condition, train=train, axis_name=axis_name))
 
         h = conv3x3(name="conv_0")(upsample(norm(x, "norm_0"), _BOX))
         h = conv3x3(name="conv_1")(norm(h, "norm_1"))
@@ -114,8 +114,8 @@ class DiscriminatorBlock(nn.Module):
         if self.skip not in ("rectified", "plain"):
             raise ValueError(f"skip must be rectified or plain, got {self.skip!r}")
         conv3x3 = functools.partial(_conv3x3, self.features, spectral=self.spectral_vectors, dtype=self.dtype)
-        rectified = x if self.first else nn.relu(x)
-        h = conv3x3(name="conv_1")(nn.relu(conv3x3(name="conv_0")(rectified)))
+        rectified = x if self.first else relu(x)
+        h = conv3x3(name="conv_1")(relu(conv3x3(name="conv_0")(rectified)))
         skip = rectified if self.skip == "rectified" else x
         if self.halve:
             h, skip = downsample(h, _BOX), downsample(skip, _BOX)
@@ -160,7 +160,7 @@ def blocks_to_image(
             x = SelfAttention(spectral, dtype, inside, name=f"attention_{i}")(x)
     norm = BatchNorm(dtype, epsilon=EPSILON, running_variance=running_variance, name="norm")
     x = norm(x, train=train, axis_name=axis_name)
-    x = _conv3x3(channels, spectral=spectral, dtype=dtype, name="image")(nn.relu(x))
+    x = _conv3x3(channels, spectral=spectral, dtype=dtype, name="image")(relu(x))
     return jnp.tanh(widen(x))
 
 
@@ -194,7 +194,7 @@ def image_to_logits(
         x = block(x)
         if i in attention:
             x = SelfAttention(spectral_vectors, dtype, inside, name=f"attention_{i}")(x)
-    features = jnp.sum(widen(nn.relu(x)), axis=(1, 2))  # [B, C]
+    features = jnp.sum(widen(relu(x)), axis=(1, 2))  # [B, C]
     normed = {"spectral": spectral_vectors, "kernel_init": _ORTHOGONAL, "dtype": features.dtype}
     logits = Dense(1, **normed, name="logit")(features)[:, 0]
     if classes is None or label is None:
