@@ -97,6 +97,8 @@ class Block(nn.Module):
 @in_float32
 def _pool(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the sum over the map `[B, H, W, C]`, weighted by the kernel `[H, W, C]`."""
+    # Flat: with a sum over two axes of the map, or a vector spread over them, XLA on a GPU orders the whole
+    # network's maps [H, W, C, B], and transposes them around each convolution.
     flat = x.reshape(x.shape[0], -1) * kernel.reshape(-1)
     return jnp.sum(flat.reshape(x.shape[0], -1, x.shape[3]), axis=1)
 
@@ -105,6 +107,7 @@ def _pool(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _scale(style: jax.Array, basis: jax.Array) -> jax.Array:
     """Returns the map `[B, H, W, C]` of style `[B, C]` times basis `[H, W, C]`."""
     height, width, _ = basis.shape
+    # Flat, as in `_pool`.
     flat = jnp.tile(style, (1, height * width)) * basis.reshape(-1)
     return flat.reshape(style.shape[0], *basis.shape)
 
