@@ -116,7 +116,7 @@ def _normalised(x: jax.Array, taps: Taps, factor: int = 1) -> np.ndarray:
 
 
 def _resample(x: jax.Array, f: np.ndarray, up: int, down: int, pads: Pads, gain: float) -> jax.Array:
-    filter = Filter(x.shape[1:3], tuple(f.tolist()), up, down, pads, gain)
+    filter = Filter((x.shape[1], x.shape[2]), tuple(f.tolist()), up, down, pads, gain)
     return _primitive.bind(widen(x), filter=filter, transposed=False).astype(x.dtype)
 
 
