@@ -179,3 +179,24 @@ def test_bad_arguments_are_refused():
         filter2d(x, BINOMIAL, padding=(2, -1))
     with pytest.raises(ValueError, match="longer than an image of 4 x 6"):
         filter2d(x, [1] * 7, padding=1)
+
+
+@pytest.mark.parametrize("form", ["strides"], indirect=True)
+def test_the_platform_compiled_for_chooses_the_formulation():
+    """Shifts interleave pixels by a concatenation; strides insert zeros by padding."""
+
+    def text(platform):
+        traced = jax.jit(jax.grad(lambda x: jnp.sum(upsample(x, BINOMIAL) ** 2))).trace(jnp.ones((2, 4, 4, 3)))
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    assert "concatenate" not in text("cpu")  # the fixture's row
+    assert "concatenate" not in text("cuda")
+    assert "concatenate" in text("tpu")
+
+
+def test_vmap():
+    x = images(3, 4)
+    stacked = jnp.stack([x, 2 * x], axis=2)
+    batched = jax.vmap(lambda x: jax.grad(lambda x: jnp.sum(upsample(x, BINOMIAL) ** 2))(x), 2, 2)(stacked)
+    alone = jax.grad(lambda x: jnp.sum(upsample(x, BINOMIAL) ** 2))(jnp.asarray(x))
+    np.testing.assert_allclose(batched, np.stack([alone, 2 * alone], axis=2), rtol=1e-5)
