@@ -109,8 +109,26 @@ def _sum(parts) -> jax.Array:
     return functools.reduce(operator.add, parts)
 
 
+def _strides(x: jax.Array, filter: Filter) -> jax.Array:
+    """Sums weighted slices. XLA makes one kernel of it on a GPU, and of its transpose; of two passes often two."""
+    if len(filter.taps) > 4:  # a long sum: two passes are less work
+        return _separable(_stride, _dilate)(x, filter)
+    f, ends = filter.taps[::-1], [(out - 1) * filter.down + 1 for out in filter.output]
+    spare = [
+        (filter.pads[0], end + len(f) - 2 - filter.pads[0] - (n - 1) * filter.up, filter.up - 1)
+        for n, end in zip(filter.size, ends)
+    ]
+    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *spare, (0, 0, 0)])
+
+    def part(a: int, b: int) -> jax.Array:
+        start, stop = (0, a, b, 0), (x.shape[0], a + ends[0], b + ends[1], x.shape[3])
+        return filter.gain * f[a] * f[b] * lax.slice(padded, start, stop, (1, filter.down, filter.down, 1))
+
+    return _sum(part(a, b) for a in range(len(f)) for b in range(len(f)))
+
+
 FORMS: dict[str, Callable[[jax.Array, Filter], jax.Array]] = {
     "native": _native,
     "shifts": _separable(_gather, _spread),
-    "strides": _separable(_stride, _dilate),
+    "strides": _strides,
 }
