@@ -62,13 +62,15 @@ def update_simultaneously(
     real = Samples(inputs.image, inputs.label, draws.real)
     seen = updates.images_seen(state, inputs)
 
-    def passes(params: PyTree, image: Images) -> tuple:
-        def critic(samples: Samples, /) -> Logits:
-            return updates.logit(updates.discriminate(params, model_state, state.augment, samples)[0], samples)
+    # With "simultaneous" the second pullback needs the generated samples alone: half of a joint batch.
+    fake = Samples(generated.image, draws.label, draws.fake)
+    joint = one_stage and updates.is_joint(player.params, model_state, state.augment, real, fake)
 
+    def passes(params: PyTree, image: Images) -> tuple:
+        discriminator = (params, model_state, state.augment)
+        critic = updates.critic(*discriminator, joint)
         fake = Samples(image, draws.label, draws.fake)
-        on_real, after_real = updates.discriminate(params, model_state, state.augment, real)
-        on_fake, after = updates.discriminate(params, after_real, state.augment, fake)
+        on_real, on_fake, after = updates.discriminate_both(*discriminator, real, fake, joint)
         # The generator gets no gradient from the discriminator's penalties.
         constant = fake._replace(image=lax.stop_gradient(image))
         penalty, states, metrics = weighted_sum(
@@ -99,7 +101,7 @@ def update_simultaneously(
 
     metrics = {**metrics, **generated.metrics, "loss/discriminator": value_d, "loss/generator": value_g}
     logit = updates.logit(on_real, real)
-    logit_fake = updates.logit(on_fake, Samples(generated.image, draws.label, draws.fake))
+    logit_fake = updates.logit(on_fake, fake)
     metrics |= {"logits/real": jnp.mean(logit), "logits/fake": jnp.mean(logit_fake)}
     discriminator, metrics = updates.apply_gradients(
         gan.discriminator_tx, player, grads, value_d + on_penalty, (after, states), metrics,

@@ -230,6 +230,7 @@ MIXTURES = {
     "transposed": (lambda x: jnp.sum(x.T, axis=1), "reduce_sum"),
     "samples last": (lambda x: x.T, "output"),
     "rows of a sample": (lambda x: x.reshape(-1), "output"),
+    "numbers of rows": (lambda x: (x, jnp.arange(B)), "output"),
     "merged behind": (lambda x: x.T.reshape(-1), "reshape"),
     "groups": (lambda x: x.reshape(2, B // 2, 3), "reshape"),
     "merged, then over rows": (lambda x: x.reshape(-1, 1) - x.reshape(-1, 1).mean(axis=0), "reduce_sum"),

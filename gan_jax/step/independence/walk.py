@@ -5,7 +5,7 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from .place import NOWHERE, Mixing, Place, common, shape_of
+from .place import NOWHERE, Mixing, Place, common, is_constant, shape_of
 from .rules import RULES
 
 _CALLS = {  # operations that call another jaxpr with their own operands; it is one of the parameters below
@@ -19,8 +19,9 @@ def mixing_primitive(traced: ClosedJaxpr, axes: Sequence[int | None]) -> str | N
     """Returns the name of the first operation that mixes samples, or may do so; None if samples stay apart.
 
     They stay apart if row i of each output depends on row i of those inputs that have samples, and not on i
-    itself. An output may also not depend on samples at all. If the samples of an output are not its first axis, or
-    several rows belong to one sample, the answer is "output".
+    itself. An output may also not depend on samples at all. The answer is "output" if the samples of an output are
+    not its first axis, if several rows belong to one sample, or if it has a row for each sample, but rows that
+    differ and do not depend on samples.
 
     Args:
         traced: the program, such as `jax.make_jaxpr(network)(images)`.
@@ -43,8 +44,13 @@ def mixing_primitive(traced: ClosedJaxpr, axes: Sequence[int | None]) -> str | N
         places = walk.closed(traced, [Place(axis) for axis in axes])
     except Mixing:
         return walk.last
+    inputs = set(variables)
     for variable, place in zip(traced.jaxpr.outvars, places):
-        if place.axis is not None and (place.axis != 0 or shape_of(variable)[0] != size):
+        rows = shape_of(variable)[:1] == (size,)
+        if place.axis is not None and not (place.axis == 0 and rows):
+            return "output"
+        handed_on = not isinstance(variable, Literal) and variable in inputs
+        if place.axis is None and rows and not handed_on and not is_constant(variable, place, 0):
             return "output"
     return None
 
