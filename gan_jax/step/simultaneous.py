@@ -25,6 +25,7 @@ from ..networks import refresh
 from ..state import GANState, PlayerState
 from ..types import Images, Logits, Metrics, PyTree, Samples, Scalar
 from .devices import gather, vary
+from .independence import RULES
 from .inputs import UpdateInputs
 from .mixing import mixing_operations
 from .terms import weighted_sum
@@ -46,24 +47,27 @@ def update_simultaneously(
         The discriminator, the generator, the logit of the real images of the global batch, and the metrics.
 
     Raises:
-        ValueError: "one_stage" with a discriminator that keeps model state (other than that of spectral norm) or
-            has a minibatch deviation, since it may mix samples; or with more than one logit a sample. Other
-            operations that mix samples cannot be seen here, and give wrong gradients.
+        ValueError: "one_stage" with a discriminator or an augmentation that mixes samples, or that keeps model
+            state (other than that of spectral norm); or with more than one logit a sample. Operations that the
+            analysis does not know (see `independence`) are let through: if they mix samples, gradients are wrong.
     """
     gan, player, draws = updates.gan, state.discriminator, inputs.draws
     one_stage = gan.update == "one_stage"
-    mixing = mixing_operations(gan.discriminator, player.model_state) if one_stage else []
+    model_state = refresh(gan.discriminator, player.params, player.model_state)
+    fake = Samples(generated.image, draws.label, draws.fake)
+    mixing = mixing_operations(gan.discriminator, model_state) if one_stage else []
+    if one_stage and not mixing:
+        operation = updates.mixing_operation(player.params, model_state, state.augment, fake)
+        mixing = [f"an operation {operation} over them"] if operation in RULES else []
     if mixing:
         raise ValueError(
             f"update=one_stage needs a discriminator that treats samples apart, and this one has {mixing[0]}: use "
             "update=simultaneous, or a discriminator without it"
         )
-    model_state = refresh(gan.discriminator, player.params, player.model_state)
     real = Samples(inputs.image, inputs.label, draws.real)
     seen = updates.images_seen(state, inputs)
 
     # With "simultaneous" the second pullback needs the generated samples alone: half of a joint batch.
-    fake = Samples(generated.image, draws.label, draws.fake)
     joint = one_stage and updates.is_joint(player.params, model_state, state.augment, real, fake)
 
     def passes(params: PyTree, image: Images) -> tuple:

@@ -149,12 +149,9 @@ def test_they_are_two_batches_where_one_would_be_another_step_or_more_work(name)
     assert passes_over_both(APART[name]) <= 1
 
 
-@pytest.mark.parametrize("name", ["keys and labels", "heads", "r1_r2"])
-def test_it_is_the_same_step(name):
-    keywords = dict(JOINT[name])
-    network = keywords.pop("discriminator", Recorded)()
-    label = keywords.pop("label", False)
-    assert_same_step(small_gan.make(discriminator=network, **keywords), small_gan.batches(B, label=label))
+def test_it_is_the_same_step():
+    gan = small_gan.make(discriminator=Dropping(), **JOINT["r1_r2"])
+    assert_same_step(gan, small_gan.batches(B, label=True))
 
 
 @pytest.mark.slow
@@ -166,6 +163,11 @@ def test_it_is_the_same_step_in_each_architecture(name):
         gan, generator_tx=gan_jax.optimizers.sgd(0.01), discriminator_tx=gan_jax.optimizers.sgd(0.01)
     )
     assert_same_step(gan, jax.tree.map(lambda x: x[0], architectures.batches(gan, 1)))
+
+
+def test_one_stage_refuses_a_mean_over_samples():
+    with pytest.raises(ValueError, match="an operation reduce_sum over them"):
+        passes_over_both({"discriminator": Centred, "update": "one_stage"})
 
 
 def test_a_joint_batch_takes_turns():
@@ -189,5 +191,6 @@ assert found <= {"all-reduce"}, found
 """
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_split_over_devices_is_joined_where_it_lies():
     run_python(SPLIT, devices=4)

@@ -11,4 +11,5 @@ Two things cannot be seen here: a number that was computed from the length of th
 traced, and the derivative of a `jax.custom_vjp`, which is taken to be that of its function.
 """
 
+from .rules import RULES as RULES
 from .walk import mixing_primitive as mixing_primitive
