@@ -57,8 +57,8 @@ class GAN:
         joint_pass: the discriminator's update passes over real and generated samples as one batch of 2B where the
             numbers stay the same to rounding: where the discriminator and the augmentation keep samples apart (no
             batch norm, no minibatch deviation; their traced program shows it), and no penalty would repeat a pass
-            (`Penalty.joint`). Elsewhere, and with False, they are two passes, whose state goes from the first to
-            the second.
+            (`Penalty.joint`). Elsewhere, with another `update` than "alternating", and with False they are two
+            passes; the state after the first goes into the second.
     """
 
     generator: Network

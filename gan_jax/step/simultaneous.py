@@ -55,26 +55,18 @@ def update_simultaneously(
     one_stage = gan.update == "one_stage"
     model_state = refresh(gan.discriminator, player.params, player.model_state)
     fake = Samples(generated.image, draws.label, draws.fake)
-    mixing = mixing_operations(gan.discriminator, model_state) if one_stage else []
-    if one_stage and not mixing:
-        operation = updates.mixing_operation(player.params, model_state, state.augment, fake)
-        mixing = [f"an operation {operation} over them"] if operation in RULES else []
-    if mixing:
-        raise ValueError(
-            f"update=one_stage needs a discriminator that treats samples apart, and this one has {mixing[0]}: use "
-            "update=simultaneous, or a discriminator without it"
-        )
+    if one_stage:
+        _check_samples_are_apart(updates, player.params, model_state, state.augment, fake)
     real = Samples(inputs.image, inputs.label, draws.real)
     seen = updates.images_seen(state, inputs)
 
-    # With "simultaneous" the second pullback needs the generated samples alone: half of a joint batch.
-    joint = one_stage and updates.is_joint(player.params, model_state, state.augment, real, fake)
-
+    # Two passes, whatever `gan.joint_pass` says: the gradient by the images is needed for the generated ones alone,
+    # and one pass would compute it for both.
     def passes(params: PyTree, image: Images) -> tuple:
         discriminator = (params, model_state, state.augment)
-        critic = updates.critic(*discriminator, joint)
+        critic = updates.critic(*discriminator, joint=False)
         fake = Samples(image, draws.label, draws.fake)
-        on_real, on_fake, after = updates.discriminate_both(*discriminator, real, fake, joint)
+        on_real, on_fake, after = updates.discriminate_both(*discriminator, real, fake, joint=False)
         # The generator gets no gradient from the discriminator's penalties.
         constant = fake._replace(image=lax.stop_gradient(image))
         penalty, states, metrics = weighted_sum(
@@ -116,6 +108,20 @@ def update_simultaneously(
         (generated.model_state, generated.penalty_states), {}, "grad_norm/generator",
     )  # fmt: skip
     return discriminator, generator, gather(logit, updates.axis_name), {**metrics, **more}
+
+
+def _check_samples_are_apart(
+    updates: Updates, params: PyTree, model_state: dict[str, PyTree], augment: PyTree, samples: Samples
+) -> None:
+    mixing = mixing_operations(updates.gan.discriminator, model_state)
+    if not mixing:
+        operation = updates.mixing_operation(params, model_state, augment, samples)
+        mixing = [f"an operation {operation} over them"] if operation in RULES else []
+    if mixing:
+        raise ValueError(
+            f"update=one_stage needs a discriminator that treats samples apart, and this one has {mixing[0]}: use "
+            "update=simultaneous, or a discriminator without it"
+        )
 
 
 def _rescaled(by_image: Images, wanted: Logits, given: Logits) -> Images:

@@ -119,7 +119,6 @@ JOINT = {
     "diff_augment": {"augment": augment.diff_augment(("color", "translation"))},
     "microbatches": {"microbatches": 2},
     "three updates": {"disc_steps": 3},
-    "one stage": {"update": "one_stage"},
     "keys and labels": {"discriminator": Dropping, "label": True},
     "heads": {"discriminator": Heads, "loss": heads()},
     "r1_r2": {"discriminator_terms": (gan_jax.Term(1.0, penalties.r1_r2()),)},
@@ -129,6 +128,7 @@ JOINT = {
 APART = {
     "switched off": {"joint_pass": False},
     "simultaneous": {"update": "simultaneous"},
+    "one stage": {"update": "one_stage"},
     "mean of the batch": {"discriminator": Centred},
     "number of the row": {"discriminator": Numbered},
     "state of each pass": {"discriminator": Counting},
