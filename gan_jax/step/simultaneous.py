@@ -60,7 +60,7 @@ def update_simultaneously(
     real = Samples(inputs.image, inputs.label, draws.real)
     seen = updates.images_seen(state, inputs)
 
-    # Two passes, whatever `gan.joint_pass` says: the gradient by the images is needed for the generated ones alone,
+    # Two passes, whatever `gan.joint_pass` says: the gradient by images is needed for the generated ones alone,
     # and one pass would compute it for both.
     def passes(params: PyTree, image: Images) -> tuple:
         discriminator = (params, model_state, state.augment)
