@@ -54,6 +54,11 @@ class GAN:
             the others. Batch norm and minibatch deviation see one part. Running means (batch statistics, the mean
             of w, that of path length) are updated once for each part. `step.mixes_samples` lists what a GAN has of
             these.
+        joint_pass: the discriminator's update passes over real and generated samples as one batch of 2B where the
+            numbers stay the same to rounding: where the discriminator and the augmentation keep samples apart (no
+            batch norm, no minibatch deviation; their traced program shows it), and no penalty would repeat a pass
+            (`Penalty.joint`). Elsewhere, with another `update` than "alternating", and with False they are two
+            passes; the state after the first goes into the second.
     """
 
     generator: Network
@@ -71,6 +76,7 @@ class GAN:
     share_latents: bool = True
     update: str = "alternating"
     microbatches: int = 1
+    joint_pass: bool = True
 
     def __post_init__(self) -> None:
         check_gan(self)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .pytree import interleaved
 from .terms import Term as Term
 from .types import Critic, Generate, Images, Key, Latents, PyTree, Samples, Scalar
 
@@ -48,15 +49,19 @@ class Penalty(NamedTuple):
         apply: computes the penalty. If its signature names `axis_name`, it gets the device axis under `pmap`, else
             None: a penalty that mixes samples, or keeps state, needs it. Its state must be the same on every
             device.
+        joint: the penalty shares no pass over the real or the generated samples alone with the loss, so a
+            discriminator may read both as one batch (`GAN.joint_pass`). False: each is a batch of its own, unless
+            the penalty is lazy, since the penalty would repeat a pass otherwise.
     """
 
     name: str
     init: Callable[[], PyTree]
     apply: DiscriminatorPenalty | GeneratorPenalty
+    joint: bool = False
 
 
-def _stateless(name: str, value: Callable[..., Scalar]) -> Penalty:
-    return Penalty(name, lambda: (), lambda state, *arguments: (value(*arguments), state))
+def _stateless(name: str, value: Callable[..., Scalar], joint: bool = False) -> Penalty:
+    return Penalty(name, lambda: (), lambda state, *arguments: (value(*arguments), state), joint)
 
 
 def _gradient(critic: Critic, samples: Samples) -> Images:
@@ -92,12 +97,16 @@ def r2() -> Penalty:
 
 
 def r1_r2() -> Penalty:
-    """Returns `r1` plus `r2`, from one pullback. Real and generated samples are two batches for the critic.
+    """Returns `r1` plus `r2`, from one pullback.
 
-    Huang et al., "The GAN is dead; long live the GAN!", 2024, section 3.
+    Real and generated samples are one batch for the critic where they are one for the loss (`GAN.joint_pass`), and
+    two batches elsewhere. Huang et al., "The GAN is dead; long live the GAN!", 2024, section 3.
     """
 
     def value(critic: Critic, real: Samples, fake: Samples, keys: Key) -> Scalar:
+        if getattr(critic, "joint", False):
+            return jnp.mean(_square(_gradient(critic, interleaved(real, fake))))
+
         def both(images: tuple[Images, Images]) -> PyTree:
             return critic(real._replace(image=images[0])), critic(fake._replace(image=images[1]))
 
@@ -105,7 +114,7 @@ def r1_r2() -> Penalty:
         on_real, on_fake = pullback(jax.tree.map(jnp.ones_like, logits))[0]
         return (jnp.mean(_square(on_real)) + jnp.mean(_square(on_fake))) / 2
 
-    return _stateless("r1_r2", value)
+    return _stateless("r1_r2", value, joint=True)
 
 
 def _per_sample(values: jax.Array, like: Images) -> jax.Array:
@@ -126,7 +135,7 @@ def wgan_gp(target: float = 1.0) -> Penalty:
         square = _square(_gradient(critic, real._replace(image=between)))
         return jnp.mean((_safe_norm(square) - target) ** 2)
 
-    return _stateless("wgan_gp", value)
+    return _stateless("wgan_gp", value, joint=True)
 
 
 def _safe_norm(square: jax.Array) -> jax.Array:
@@ -152,7 +161,7 @@ def dragan(scale: float = 0.5, target: float = 1.0) -> Penalty:
         around = real._replace(image=jax.vmap(noisy)(keys, real.image))
         return jnp.mean((_safe_norm(_square(_gradient(critic, around))) - target) ** 2)
 
-    return _stateless("dragan", value)
+    return _stateless("dragan", value, joint=True)
 
 
 def reconstruction() -> Penalty:

@@ -1,4 +1,4 @@
-"""Names, descriptions and host copies of the leaves of a pytree."""
+"""Names, descriptions and host copies of the leaves of a pytree; two batches as one."""
 
 from typing import Any, TypeAlias
 
@@ -62,3 +62,29 @@ def widened(tree: PyTree) -> PyTree:
         return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
     return jax.tree.map(widen, tree)
+
+
+def alike(one: PyTree, other: PyTree) -> bool:
+    """Returns whether two trees of arrays have the same structure, shapes and types."""
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        return False
+    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(other))
+    return all(a.shape == b.shape and a.dtype == b.dtype for a, b in leaves)
+
+
+def interleaved(one: PyTree, other: PyTree) -> PyTree:
+    """Joins two batches of leaves `[B, ...]` into one, `[2 B, ...]`, in which their samples take turns.
+
+    So a batch that is split over devices needs no communication: each joins its own samples.
+    """
+
+    def join(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.stack([a, b], axis=1).reshape(2 * a.shape[0], *a.shape[1:])
+
+    return jax.tree.map(join, one, other)
+
+
+def separated(tree: PyTree) -> tuple[PyTree, PyTree]:
+    """Inverts `interleaved`."""
+    pairs = jax.tree.map(lambda x: x.reshape(x.shape[0] // 2, 2, *x.shape[1:]), tree)
+    return jax.tree.map(lambda x: x[:, 0], pairs), jax.tree.map(lambda x: x[:, 1], pairs)

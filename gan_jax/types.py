@@ -49,7 +49,11 @@ class Schedule(Protocol):
 
 @runtime_checkable
 class Critic(Protocol):
-    """The discriminator of one update, with its variables closed over: what a penalty differentiates."""
+    """The discriminator of one update, with its variables closed over: what a penalty differentiates.
+
+    An attribute `joint` says that the loss reads real and generated samples as one batch, so that the critic keeps
+    samples apart. A critic without it may mix samples.
+    """
 
     def __call__(self, samples: Samples, /) -> Logits:
         """Returns the logit of `D(augment(image, key), label)` (see `Loss.logit`), in float32 at least."""

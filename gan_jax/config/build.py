@@ -140,6 +140,7 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
             share_latents=config.share_latents,
             update=config.update,
             microbatches=config.microbatches,
+            joint_pass=config.joint_pass,
         )  # fmt: skip
     except ValueError as error:
         raise UserError(f"{config.name}: {error}") from error

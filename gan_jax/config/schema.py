@@ -196,6 +196,11 @@ class Config:
     """
     microbatches: int = setting(1, least=1)
     """Parts that an update cuts its batch into, to save memory."""
+    joint_pass: bool = True
+    """Pass reals and fakes through the discriminator as one batch, where it keeps samples apart.
+
+    The numbers are the same up to rounding. With batch norm or minibatch deviation they are always two batches.
+    """
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the networks' computations.
 

@@ -25,6 +25,7 @@ from ..networks import refresh
 from ..state import GANState, PlayerState
 from ..types import Images, Logits, Metrics, PyTree, Samples, Scalar
 from .devices import gather, vary
+from .independence import RULES
 from .inputs import UpdateInputs
 from .mixing import mixing_operations
 from .terms import weighted_sum
@@ -46,29 +47,26 @@ def update_simultaneously(
         The discriminator, the generator, the logit of the real images of the global batch, and the metrics.
 
     Raises:
-        ValueError: "one_stage" with a discriminator that keeps model state (other than that of spectral norm) or
-            has a minibatch deviation, since it may mix samples; or with more than one logit a sample. Other
-            operations that mix samples cannot be seen here, and give wrong gradients.
+        ValueError: "one_stage" with a discriminator or an augmentation that mixes samples, or that keeps model
+            state (other than that of spectral norm); or with more than one logit a sample. Operations that the
+            analysis does not know (see `independence`) are let through: if they mix samples, gradients are wrong.
     """
     gan, player, draws = updates.gan, state.discriminator, inputs.draws
     one_stage = gan.update == "one_stage"
-    mixing = mixing_operations(gan.discriminator, player.model_state) if one_stage else []
-    if mixing:
-        raise ValueError(
-            f"update=one_stage needs a discriminator that treats samples apart, and this one has {mixing[0]}: use "
-            "update=simultaneous, or a discriminator without it"
-        )
     model_state = refresh(gan.discriminator, player.params, player.model_state)
+    fake = Samples(generated.image, draws.label, draws.fake)
+    if one_stage:
+        _check_samples_are_apart(updates, player.params, model_state, state.augment, fake)
     real = Samples(inputs.image, inputs.label, draws.real)
     seen = updates.images_seen(state, inputs)
 
+    # Two passes, whatever `gan.joint_pass` says: the gradient by images is needed for the generated ones alone,
+    # and one pass would compute it for both.
     def passes(params: PyTree, image: Images) -> tuple:
-        def critic(samples: Samples, /) -> Logits:
-            return updates.logit(updates.discriminate(params, model_state, state.augment, samples)[0], samples)
-
+        discriminator = (params, model_state, state.augment)
+        critic = updates.critic(*discriminator, joint=False)
         fake = Samples(image, draws.label, draws.fake)
-        on_real, after_real = updates.discriminate(params, model_state, state.augment, real)
-        on_fake, after = updates.discriminate(params, after_real, state.augment, fake)
+        on_real, on_fake, after = updates.discriminate_both(*discriminator, real, fake, joint=False)
         # The generator gets no gradient from the discriminator's penalties.
         constant = fake._replace(image=lax.stop_gradient(image))
         penalty, states, metrics = weighted_sum(
@@ -99,7 +97,7 @@ def update_simultaneously(
 
     metrics = {**metrics, **generated.metrics, "loss/discriminator": value_d, "loss/generator": value_g}
     logit = updates.logit(on_real, real)
-    logit_fake = updates.logit(on_fake, Samples(generated.image, draws.label, draws.fake))
+    logit_fake = updates.logit(on_fake, fake)
     metrics |= {"logits/real": jnp.mean(logit), "logits/fake": jnp.mean(logit_fake)}
     discriminator, metrics = updates.apply_gradients(
         gan.discriminator_tx, player, grads, value_d + on_penalty, (after, states), metrics,
@@ -110,6 +108,20 @@ def update_simultaneously(
         (generated.model_state, generated.penalty_states), {}, "grad_norm/generator",
     )  # fmt: skip
     return discriminator, generator, gather(logit, updates.axis_name), {**metrics, **more}
+
+
+def _check_samples_are_apart(
+    updates: Updates, params: PyTree, model_state: dict[str, PyTree], augment: PyTree, samples: Samples
+) -> None:
+    mixing = mixing_operations(updates.gan.discriminator, model_state)
+    if not mixing:
+        operation = updates.mixing_operation(params, model_state, augment, samples)
+        mixing = [f"an operation {operation} over them"] if operation in RULES else []
+    if mixing:
+        raise ValueError(
+            f"update=one_stage needs a discriminator that treats samples apart, and this one has {mixing[0]}: use "
+            "update=simultaneous, or a discriminator without it"
+        )
 
 
 def _rescaled(by_image: Images, wanted: Logits, given: Logits) -> Images:

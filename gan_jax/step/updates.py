@@ -14,18 +14,18 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from ..checks import axis_keyword, check_images, check_logit, takes
-from ..gan import GAN
+from ..checks import axis_keyword, takes
 from ..losses import LossFunction
-from ..networks import call_network, refresh
+from ..networks import refresh
 from ..pytree import widened
 from ..state import GANState, PlayerState
 from ..types import Images, Key, Labels, Latents, Logits, Metrics, PyTree, Samples, Scalar
 from .devices import gather, pmean, vary
-from .draws import Draws, global_batch
+from .draws import global_batch
 from .inputs import UpdateInputs
 from .microbatches import over_microbatches
 from .mixing import check_separable
+from .passes import Passes
 from .terms import weighted_sum
 
 
@@ -50,11 +50,8 @@ class GeneratorPass(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Updates:
+class Updates(Passes):
     """The updates of a `GAN`, on the device axis `axis_name` (under `pmap`) or on none."""
-
-    gan: GAN
-    axis_name: str | None
 
     # -- the two updates
 
@@ -81,13 +78,12 @@ class Updates:
                 image, _ = self.generate(generator.params, generator.model_state, draws.latents, draws)
             real = Samples(inputs.image, inputs.label, draws.real)
             fake = Samples(lax.stop_gradient(image), draws.label, draws.fake)
+            joint = self.is_joint(player.params, model_state, state.augment, real, fake)
 
             def objective(params: PyTree) -> tuple:
-                def critic(samples: Samples, /) -> Logits:
-                    return self.logit(self.discriminate(params, model_state, state.augment, samples)[0], samples)
-
-                on_real, after_real = self.discriminate(params, model_state, state.augment, real)
-                on_fake, after = self.discriminate(params, after_real, state.augment, fake)
+                discriminator = (params, model_state, state.augment)
+                critic = self.critic(*discriminator, joint)
+                on_real, on_fake, after = self.discriminate_both(*discriminator, real, fake, joint)
                 loss = self.loss(gan.loss.discriminator, on_real, on_fake)
                 penalty, states, metrics = weighted_sum(
                     gan.discriminator_terms, penalty_states,
@@ -167,44 +163,11 @@ class Updates:
             raise ValueError(f"a loss must be a scalar, a mean over the batch, not an array {jnp.shape(value)}")
         return value
 
-    def logit(self, output: Logits, samples: Samples) -> jax.Array:
-        """Returns the critic's logit of what the discriminator returned for these samples."""
-        logit = self.gan.loss.logit(output)
-        check_logit(logit, samples.image.shape[0])
-        return logit
-
     def refresh_generator(self, state: GANState) -> GANState:
         """Returns the state at the start of the generator's update (see `Network.refresh`)."""
         player = state.generator
         model_state = refresh(self.gan.generator, player.params, player.model_state)
         return state.replace(generator=player.replace(model_state=model_state))
-
-    def generate(
-        self, params: PyTree, model_state: dict, latents: Latents, draws: Draws, **keywords: PyTree
-    ) -> tuple[PyTree, dict[str, PyTree]]:
-        """Runs the generator in training mode: `(images [B, *S], model_state)`, or what its `method` returns."""
-        extra = {"label": draws.label, "axis_name": self.axis_name, "keys": draws.generator, **keywords}
-        params = vary(params, self.axis_name)
-        output, new_state = call_network(self.gan.generator, params, model_state, latents, **extra)
-        if "method" not in keywords:
-            check_images(output, draws.generator.shape[0])
-        return output, new_state
-
-    def discriminate(
-        self, params: PyTree, model_state: dict, augment: PyTree, samples: Samples
-    ) -> tuple[Logits, dict[str, PyTree]]:
-        """Runs `D(augment(image, key), label)` in training mode: `(output in float32 at least, model_state)`.
-
-        The augmentation gets `fold_in(key, 0)` and the network `fold_in(key, 1)`, so they share no random draw.
-        """
-        for_augment, keys = (jax.vmap(lambda key, i=i: jax.random.fold_in(key, i))(samples.key) for i in (0, 1))
-        image = self.gan.augment.apply(augment, samples.image, for_augment)
-        output, model_state = call_network(
-            self.gan.discriminator,
-            vary(params, self.axis_name), model_state, image,
-            label=samples.label, axis_name=self.axis_name, keys=keys,
-        )  # fmt: skip
-        return widened(output), model_state
 
     def generator_pass(self, state: GANState, inputs: UpdateInputs) -> GeneratorPass:
         """Makes the pass of the generator that both players' updates use."""
