@@ -58,11 +58,20 @@ def whole(mesh: Mesh) -> NamedSharding:
 
 
 @contextlib.contextmanager
-def on_auto_mesh(place: NamedSharding) -> Iterator[None]:
-    """Replaces the mesh that `jax.set_mesh` has set, if there is one, by that of `place`, whose axes are Auto."""
+def on_auto_mesh(place: NamedSharding, traced: bool = False) -> Iterator[None]:
+    """Replaces the mesh that `jax.set_mesh` has set, if there is one, by that of `place`, whose axes are Auto.
+
+    Args:
+        place: on the mesh.
+        traced: a program is being traced, where only the mesh without its devices can be replaced.
+    """
     assert isinstance(place.mesh, Mesh)
-    with contextlib.nullcontext() if get_abstract_mesh().empty else jax.set_mesh(place.mesh):
+    if get_abstract_mesh().empty:
         yield
+    else:
+        mesh = place.mesh
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh) if traced else jax.set_mesh(mesh):
+            yield
 
 
 def put(tree: PyTree, place: PyTree) -> PyTree:

@@ -19,7 +19,7 @@ from ..parallel import AXIS, fuse_steps, jit_step, make_mesh, place_batch, pmap_
 from ..pytree import host_array, is_key
 from ..step import Step, make_train_step
 from ..step.meter import metered
-from ..types import PyTree
+from ..types import AxisName, PyTree
 from . import precision
 from .machine import cpu_model, cpu_threads
 
@@ -76,7 +76,11 @@ class Placement:
 
     def step(self, gan: GAN) -> Step:
         """Returns one training step for these devices. It is traced once, however many programs contain it."""
-        step = make_train_step(gan, axis_name=AXIS if self.mode == "pmap" else None)
+        return self._over(gan, AXIS if self.mode == "pmap" else None).with_over(functools.partial(self._over, gan))
+
+    def _over(self, gan: GAN, axis_name: AxisName | None) -> Step:
+        """Returns the step over a device axis, or over none."""
+        step = make_train_step(gan, axis_name=axis_name)
         traced = precision.traced_with(self.precision, step.function)
         return dataclasses.replace(step, function=jax.jit(traced, inline=True))
 

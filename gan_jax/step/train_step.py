@@ -14,18 +14,19 @@ from ..networks import statistics_names
 from ..pytree import widened
 from ..schedules import decay
 from ..state import GANState, PlayerState
-from ..types import Batch, Logits, Metrics, PyTree
+from ..types import AxisName, Batch, Logits, Metrics, PyTree
 from .devices import check_axis_types, psum
 from .draws import global_batch
 from .inputs import UpdateInputs, labels_out_of_range, update_inputs
 from .simultaneous import update_simultaneously
+from .samples_apart import check_samples_apart
 from .step import Step
 from .updates import GeneratorPass, Updates
 
 Outcome = tuple[PlayerState, PlayerState, Logits, Metrics]
 
 
-def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
+def make_train_step(gan: GAN, *, axis_name: AxisName | None = None) -> Step:
     """Builds one step of training, a pure function `(state, batch) -> (state, metrics)`.
 
     `batch["image"]` is `[B, *S]`, uint8 (read as [-1, 1]) or floating. `batch["label"]` is a pytree of `[B, ...]`,
@@ -41,7 +42,12 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
 
     Args:
         gan: what is trained; closed over.
-        axis_name: the name of the device axis, if the step will run under `pmap`.
+        axis_name: the name of the device axis, if the step will run under `pmap`. `shard_step` builds the step
+            anew with one.
+
+    Raises:
+        NeedsWholeBatch: when a step with `axis_name` is traced, if a part of the GAN is not shown to keep samples
+            apart and does not name `axis_name`.
     """
     updates = Updates(gan, axis_name)
     update_players = _alternating if gan.update == "alternating" else _simultaneous
@@ -54,6 +60,8 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
         check_axis_types((state, batch))
         *earlier, last, for_generator = update_inputs(gan, state, batch, axis_name)
         batch_size = global_batch(last.image.shape[0], axis_name)
+        if axis_name is not None:
+            check_samples_apart(gan, state, last)
         state = updates.refresh_generator(state)
         generated = updates.generator_pass(state, for_generator) if shares_pass else None
         wrong_labels = labels_out_of_range(gan, [*earlier, last, for_generator])
@@ -82,7 +90,8 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
             augment=augment,
         ), metrics
 
-    return Step(step, batch_axis=0 if gan.batches_per_step == 1 else 1, axis_name=axis_name)
+    built = Step(step, batch_axis=0 if gan.batches_per_step == 1 else 1, axis_name=axis_name)
+    return built.with_over(lambda axis_name: make_train_step(gan, axis_name=axis_name))
 
 
 def _alternating(

@@ -20,12 +20,13 @@ from ..losses import LossFunction
 from ..networks import call_network, refresh
 from ..pytree import widened
 from ..state import GANState, PlayerState
-from ..types import Images, Key, Labels, Latents, Logits, Metrics, PyTree, Samples, Scalar
+from ..types import AxisName, Images, Key, Labels, Latents, Logits, Metrics, PyTree, Samples, Scalar
 from .devices import gather, pmean, vary
 from .draws import Draws, global_batch
 from .inputs import UpdateInputs
 from .microbatches import over_microbatches
 from .mixing import check_separable
+from .samples_apart import check_logit_apart
 from .terms import weighted_sum
 
 
@@ -54,7 +55,7 @@ class Updates:
     """The updates of a `GAN`, on the device axis `axis_name` (under `pmap`) or on none."""
 
     gan: GAN
-    axis_name: str | None
+    axis_name: AxisName | None
 
     # -- the two updates
 
@@ -169,6 +170,8 @@ class Updates:
 
     def logit(self, output: Logits, samples: Samples) -> jax.Array:
         """Returns the critic's logit of what the discriminator returned for these samples."""
+        if self.axis_name is not None:
+            check_logit_apart(self.gan.loss, output)
         logit = self.gan.loss.logit(output)
         check_logit(logit, samples.image.shape[0])
         return logit
