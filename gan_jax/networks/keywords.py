@@ -110,7 +110,7 @@ def accepted(network: Network, entry: str, keywords: Mapping[str, PyTree]) -> di
 
 
 def _names(network: Network, entry: str, method: str | None) -> tuple[frozenset[str], bool, frozenset[str]]:
-    """Returns the keywords that a network names, whether it takes any other, and those that `apply` itself takes."""
+    """Returns the keywords that a network names, whether it takes any other, and those of `apply` itself."""
     own: frozenset[str] = frozenset()
     if isinstance(network, nn.Module):  # apply and init pass their keywords on to the method
         function = _linen_function(network, method)

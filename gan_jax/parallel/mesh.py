@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, get_abstract_mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, Sharding, get_abstract_mesh
 from jax.sharding import PartitionSpec as P
 
 from ..types import Device, PyTree
@@ -58,18 +58,18 @@ def whole(mesh: Mesh) -> NamedSharding:
 
 
 @contextlib.contextmanager
-def on_auto_mesh(place: NamedSharding, traced: bool = False) -> Iterator[None]:
+def on_auto_mesh(place: Sharding, traced: bool = False) -> Iterator[None]:
     """Replaces the mesh that `jax.set_mesh` has set, if there is one, by that of `place`, whose axes are Auto.
 
     Args:
         place: on the mesh.
         traced: a program is being traced, where only the mesh without its devices can be replaced.
     """
-    assert isinstance(place.mesh, Mesh)
-    if get_abstract_mesh().empty:
+    if get_abstract_mesh().empty or not isinstance(place, NamedSharding):
         yield
     else:
         mesh = place.mesh
+        assert isinstance(mesh, Mesh)
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh) if traced else jax.set_mesh(mesh):
             yield
 

@@ -1,12 +1,12 @@
 """Refuses a step over devices whose new state would not be the same on every device.
 
-A mapped step returns the first device's state as that of all. What is computed from a device's part of the batch, and not
-reduced over the devices, would be lost there without a word. The traced step tells: a value may differ between
-devices if it depends on the batch or on the number of the device, and on the way there is no sum, mean, maximum or
-gathering over the device axis.
+A mapped step returns the first device's state as that of all. What is computed from a device's part of the batch,
+and not reduced over the devices, would be lost there without a word. The traced step tells: a value may differ
+between devices if it depends on the batch or on the number of the device, and on the way there is no sum, mean,
+maximum or gathering over the device axis.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
 from ..errors import NeedsWholeBatch
 from ..pytree import named_leaves
+from ..step import StepFunction
 from ..step.devices import axis_names
 from ..types import AxisName, PyTree
 
@@ -22,7 +23,7 @@ _EQUALISE = {"psum", "psum_invariant", "pmax", "pmin", "all_gather", "all_gather
 _KEEP = {"pvary", "pcast"}
 
 
-def replicated(step: Callable[..., tuple[PyTree, PyTree]], axis_name: AxisName) -> Callable[..., tuple[PyTree, PyTree]]:
+def replicated(step: StepFunction, axis_name: AxisName) -> StepFunction:
     """Returns `step`, which raises NeedsWholeBatch when it is traced if its results may differ between devices.
 
     Args:

@@ -10,17 +10,17 @@ import numpy as np
 from jax import lax
 from jax.core import eval_context
 from jax.extend.core import get_opaque_trace_state
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from ..errors import NeedsWholeBatch
 from ..ops import compiler_options
 from ..step import Step, StepFunction
-from ..types import Device, PyTree
+from ..types import AxisName, Device, PyTree
 from .mesh import auto_mesh, check_divides, on_auto_mesh, put, split, whole
 from .replicated import replicated
 
-Places = tuple[PyTree, NamedSharding, NamedSharding]
+Places = tuple[PyTree, Sharding, Sharding]
 """Where the state lies, where the batch lies, and where metrics and shared data lie."""
 
 
@@ -35,16 +35,28 @@ def _is_traced() -> bool:
     return get_opaque_trace_state() != at_the_top
 
 
+def _platform(device: Device) -> str:
+    """Returns the platform that a program for `device` is lowered for."""
+    if device.platform != "gpu":
+        return device.platform
+    return "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
+
+
 def _compiled(
-    step: StepFunction, batch_axis: int, places: Places | None = None, axis_name: str | None = None
+    step: StepFunction,
+    batch_axis: int,
+    places: Places | None = None,
+    axis_name: AxisName | None = None,
+    device: Device | None = None,
 ) -> Step:
     """Compiles a step with its state donated. Inside another transformation it is part of the outer program.
 
     Args:
         step: the function.
         batch_axis: the axis of the samples.
-        places: None: on one device.
+        places: None: on the default device.
         axis_name: the device axis that the step still reduces over.
+        device: one of those that it is compiled for; None: the default device.
     """
 
     def program(state: PyTree, batch: PyTree, shared: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
@@ -54,7 +66,8 @@ def _compiled(
     if places is not None:
         state, batch, rest = places
         shardings = {"in_shardings": (state, batch, rest), "out_shardings": (state, rest)}
-    jitted = jax.jit(program, donate_argnums=0, compiler_options=compiler_options(), **shardings)
+    options = compiler_options(None if device is None else _platform(device))
+    jitted = jax.jit(program, donate_argnums=0, compiler_options=options, **shardings)
     inner = jax.jit(program, **shardings)  # a program inside another one takes no compiler options
 
     def call(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
@@ -74,10 +87,17 @@ def _compiled(
     return Step(call, batch_axis, axis_name, trace_function=trace)
 
 
-def jit_step(step: Step | StepFunction) -> Step:
-    """Compiles `step` for one device, with its state donated."""
+def jit_step(step: Step | StepFunction, device: Device | None = None) -> Step:
+    """Compiles `step` for one device, with its state donated.
+
+    Args:
+        step: from `make_train_step`, or from `fuse_steps`.
+        device: None: JAX's default device. It may be one that is not here, of `jax.experimental.topologies`.
+    """
     step = _as_step(step)
-    return _compiled(step, step.batch_axis, axis_name=step.axis_name)
+    place = None if device is None else SingleDeviceSharding(device)
+    places = None if place is None else (place, place, place)
+    return _compiled(step, step.batch_axis, places, step.axis_name, device)
 
 
 def shard_step(step: Step | StepFunction, mesh: Mesh, state: PyTree = None) -> Step:
@@ -115,7 +135,7 @@ def shard_step(step: Step | StepFunction, mesh: Mesh, state: PyTree = None) -> S
         axes = mesh.axis_names
         over_devices = _mapped(step.over(axes[0] if len(axes) == 1 else axes), mesh)
         function = _where_possible(over_devices, step.function)
-    return _checked(_compiled(function, step.batch_axis, places), mesh.size)
+    return _checked(_compiled(function, step.batch_axis, places, device=mesh.devices.flat[0]), mesh.size)
 
 
 def _mapped(step: Step, mesh: Mesh) -> StepFunction:
@@ -150,7 +170,8 @@ def _where_possible(over_devices: StepFunction, whole_batch: StepFunction) -> St
         except NeedsWholeBatch as refusal:
             if not told:
                 warnings.warn(
-                    f"the compiler splits this step over the devices, which may gather activations on GPUs: {refusal}",
+                    "the compiler splits this step over the devices, so GPUs may exchange activations, which is "
+                    f"slow: {refusal}",
                     stacklevel=2,
                 )
             told = True
@@ -177,7 +198,8 @@ def pmap_step(step: Step | StepFunction, axis_name: str, devices: Sequence[Devic
     devices = list(jax.local_devices() if devices is None else devices)
     mesh = Mesh(np.asarray(devices), (axis_name,), axis_types=(AxisType.Auto,))
     places = (whole(mesh), split(mesh, step.batch_axis), whole(mesh))
-    return _checked(_compiled(_mapped(step, mesh), step.batch_axis, places), len(devices))
+    compiled = _compiled(_mapped(step, mesh), step.batch_axis, places, device=devices[0])
+    return _checked(compiled, len(devices))
 
 
 def _checked(step: Step, devices: int) -> Step:

@@ -128,4 +128,6 @@ def metered(step: Step, gather: bool = False) -> Step:
         return Carry(state, add(meter, metrics, state.step)), state.step
 
     over = step.over
-    return Step(run, step.batch_axis, step.axis_name).with_over(over and (lambda axis: metered(over(axis), gather)))
+    return Step(run, step.batch_axis, step.axis_name).with_over(
+        over and (lambda axis: metered(over(axis), gather))
+    )

@@ -86,7 +86,7 @@ def is_separable(function: LossFunction, real: Logits, fake: Logits) -> bool | N
 
 
 def check_separable(function: LossFunction, real: Logits, fake: Logits) -> None:
-    """Raises NeedsWholeBatch if a loss is no mean over samples and does not name `axis_name`: it would be local."""
+    """Raises NeedsWholeBatch if a loss is not known to be a mean over samples, and does not name `axis_name`."""
     if takes(function, "axis_name") or getattr(function, "__module__", None) == losses.__name__:
         return
     separable = is_separable(function, real, fake)

@@ -118,8 +118,8 @@ def check_penalty(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]
         return
     if not _is_mean(penalty, state, arguments):
         raise NeedsWholeBatch(
-            f"the penalty {penalty.name} is not known to be a mean over samples, so it might be that of one device "
-            f"only: {_ADVICE}"
+            f"the penalty {penalty.name} is not known to be a mean over samples, so it might be that of one "
+            f"device only: {_ADVICE}"
         )
 
 

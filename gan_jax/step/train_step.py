@@ -18,8 +18,8 @@ from ..types import AxisName, Batch, Logits, Metrics, PyTree
 from .devices import check_axis_types, psum
 from .draws import global_batch
 from .inputs import UpdateInputs, labels_out_of_range, update_inputs
-from .simultaneous import update_simultaneously
 from .samples_apart import check_samples_apart
+from .simultaneous import update_simultaneously
 from .step import Step
 from .updates import GeneratorPass, Updates
 
