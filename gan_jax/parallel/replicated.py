@@ -23,22 +23,22 @@ _EQUALISE = {"psum", "psum_invariant", "pmax", "pmin", "all_gather", "all_gather
 _KEEP = {"pvary", "pcast"}
 
 
-def replicated(step: StepFunction, axis_name: AxisName) -> StepFunction:
+def replicated(step: StepFunction, axis_name: AxisName, axes: PyTree = None) -> StepFunction:
     """Returns `step`, which raises NeedsWholeBatch when it is traced if its results may differ between devices.
 
     Args:
         step: `(state, batch, *shared) -> (state, metrics)`, mapped over `axis_name`.
-        axis_name: the device axis. The batch is split over it; the state and `shared` are whole on every device.
+        axis_name: the device axis. The batch is split over it; `shared` is whole on every device.
+        axes: for each leaf of the state, the axis along which it is split, or -1. None: all are whole.
     """
 
     def checked(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
         arguments = (state, batch, *shared)
         traced, shapes = jax.make_jaxpr(step, return_shape=True)(*arguments)
-        varies = [
-            is_batch for tree, is_batch in zip(arguments, (False, True, *(False for _ in shared)), strict=True)
-            for _ in jax.tree.leaves(tree)
-        ]  # fmt: skip
+        split = [axis >= 0 for axis in jax.tree.leaves(axes)] or [False] * len(jax.tree.leaves(state))
+        varies = [*split, *(True for _ in jax.tree.leaves(batch)), *(False for _ in jax.tree.leaves(shared))]
         flags = may_differ(traced, varies, axis_name)
+        flags = [flag and not allowed for flag, allowed in zip(flags, [*split, *[False] * len(flags)])]
         names = [name for tree in shapes for name in named_leaves(tree)]
         if wrong := [name for name, flag in zip(names, flags, strict=True) if flag]:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""

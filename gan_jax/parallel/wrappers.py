@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 from ..errors import NeedsWholeBatch
 from ..ops import compiler_options
 from ..step import Step, StepFunction
+from ..step.split_state import split_axes
 from ..types import AxisName, Device, PyTree
 from .mesh import auto_mesh, check_divides, on_auto_mesh, put, split, whole
 from .replicated import replicated
@@ -131,20 +132,39 @@ def shard_step(step: Step | StepFunction, mesh: Mesh, state: PyTree = None) -> S
     mesh = auto_mesh(mesh)
     places = (whole(mesh) if state is None else state, split(mesh, step.batch_axis), whole(mesh))
     function = step.function
-    if step.over is not None and state is None and mesh.size > 1:
-        axes = mesh.axis_names
-        over_devices = _mapped(step.over(axes[0] if len(axes) == 1 else axes), mesh)
-        function = _where_possible(over_devices, step.function)
+    if step.over is not None and mesh.size > 1:
+        function = _where_possible(_over_devices(step.over, mesh, state), step.function)
     return _checked(_compiled(function, step.batch_axis, places, device=mesh.devices.flat[0]), mesh.size)
 
 
-def _mapped(step: Step, mesh: Mesh) -> StepFunction:
-    """Maps a step over the devices of `mesh`: each gets the whole state, its part of the batch, and shared data.
+def _over_devices(over: Callable[[AxisName, PyTree], Step], mesh: Mesh, places: PyTree) -> StepFunction:
+    """Returns the step that `over` builds, mapped over `mesh`, for a state that lies at `places` (None: whole)."""
+    names = mesh.axis_names[0] if len(mesh.axis_names) == 1 else mesh.axis_names
+    if places is None:
+        return _mapped(over(names, None), mesh)
 
-    When it is traced it raises NeedsWholeBatch if results may differ between devices.
+    def function(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        axes = split_axes(places, state, names)
+        if axes is None:
+            raise NeedsWholeBatch("a leaf of the state is split otherwise than gan_jax.state_shardings does")
+        return _mapped(over(names, axes), mesh, axes)(state, batch, *shared)
+
+    return function
+
+
+def _mapped(step: Step, mesh: Mesh, axes: PyTree = None) -> StepFunction:
+    """Maps a step over the devices of `mesh`: each gets its part of the batch, the shared data, and the state.
+
+    When it is traced it raises NeedsWholeBatch if results may differ between devices that should be the same.
+
+    Args:
+        step: it reduces over the axes of `mesh`.
+        mesh: the devices.
+        axes: along which axis each leaf of the state is split; None: it is whole on every device.
     """
-    checked = replicated(step, step.axis_name)
-    state, batch, rest = P(), split(mesh, step.batch_axis).spec, P()
+    checked = replicated(step, step.axis_name, axes)
+    batch, rest = split(mesh, step.batch_axis).spec, P()
+    state = P() if axes is None else jax.tree.map(lambda axis: P() if axis < 0 else split(mesh, axis).spec, axes)
     # Types do not say what varies over devices: networks that are right without an axis would have to be marked.
     # `replicated` finds the same.
     mapped = jax.shard_map(
@@ -228,5 +248,5 @@ def fuse_steps(step: Step | StepFunction, k: int) -> Step:
         return lax.scan(lambda state, batch: step(state, batch, *shared), state, batches, length=k)
 
     over = step.over
-    fused_over = over and (lambda axis_name: fuse_steps(over(axis_name), k))
+    fused_over = over and (lambda axis_name, axes: fuse_steps(over(axis_name, axes), k))
     return Step(fused, step.batch_axis + 1, step.axis_name).with_over(fused_over)

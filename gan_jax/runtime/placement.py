@@ -19,7 +19,7 @@ from ..parallel import AXIS, fuse_steps, jit_step, make_mesh, place_batch, pmap_
 from ..pytree import host_array, is_key
 from ..step import Step, make_train_step
 from ..step.meter import metered
-from ..types import AxisName, PyTree
+from ..types import PyTree
 from . import precision
 from .machine import cpu_model, cpu_threads
 
@@ -76,13 +76,13 @@ class Placement:
 
     def step(self, gan: GAN) -> Step:
         """Returns one training step for these devices. It is traced once, however many programs contain it."""
-        return self._over(gan, AXIS if self.mode == "pmap" else None).with_over(functools.partial(self._over, gan))
+        return self._wrapped(make_train_step(gan, axis_name=AXIS if self.mode == "pmap" else None))
 
-    def _over(self, gan: GAN, axis_name: AxisName | None) -> Step:
-        """Returns the step over a device axis, or over none."""
-        step = make_train_step(gan, axis_name=axis_name)
-        traced = precision.traced_with(self.precision, step.function)
-        return dataclasses.replace(step, function=jax.jit(traced, inline=True))
+    def _wrapped(self, step: Step) -> Step:
+        """Returns the step with this run's precision, traced once; so is the step that is built from it."""
+        traced, over = precision.traced_with(self.precision, step.function), step.over
+        wrapped = dataclasses.replace(step, function=jax.jit(traced, inline=True))
+        return wrapped.with_over(over and (lambda axis_name, axes: self._wrapped(over(axis_name, axes))))
 
     def compile(self, step: Step, carry: PyTree, *, gather: bool, fuse: int) -> Step:
         """Returns `(carry, batch, *shared) -> (carry, step number)` for these devices.

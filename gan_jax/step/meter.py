@@ -129,5 +129,5 @@ def metered(step: Step, gather: bool = False) -> Step:
 
     over = step.over
     return Step(run, step.batch_axis, step.axis_name).with_over(
-        over and (lambda axis: metered(over(axis), gather))
+        over and (lambda axis, axes: metered(over(axis, axes and axes.state), gather))
     )

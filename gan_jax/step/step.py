@@ -29,10 +29,14 @@ class Step:
     axis_name: AxisName | None = None
     trace_function: Callable[..., jax.stages.Traced] | None = None
     # `dataclasses.replace` leaves it out: a step with another function would be built without that function.
-    over: "Callable[[AxisName], Step] | None" = dataclasses.field(default=None, init=False)
+    over: "Callable[[AxisName, PyTree], Step] | None" = dataclasses.field(default=None, init=False)
 
-    def with_over(self, over: "Callable[[AxisName], Step] | None") -> "Step":
-        """Returns this step, which `over(axis_name)` builds for a device axis. `shard_step` uses it."""
+    def with_over(self, over: "Callable[[AxisName, PyTree], Step] | None") -> "Step":
+        """Returns this step, which `over(axis_name, axes)` builds for a device axis. `shard_step` uses it.
+
+        `axes` has the structure of the step's state, and says along which axis each leaf is split over the
+        devices; -1: it is whole. None: all are.
+        """
         step = dataclasses.replace(self)
         object.__setattr__(step, "over", over)
         return step
