@@ -1,9 +1,9 @@
 """A step whose state is split over the devices: gathers parameters, scatters gradients, updates shares.
 
-Each device holds a share of the split leaves. At the start of a step it gathers the parameters of both players, and
-those of the discriminator again after each of its updates. It gathers neither the optimizers' state nor the moving
-average. Of the mean gradient it gets its share alone (`lax.psum_scatter`), with which the optimizer updates its
-share of the parameters. Rajbhandari et al., "ZeRO", 2020, stage 2.
+Each device holds a share of the split leaves. At the start of a step it gathers the parameters of both players,
+and those of the discriminator again after each of its updates. It gathers neither the optimizers' state nor the
+moving average. Of the mean gradient it gets its share alone (`lax.psum_scatter`), with which the optimizer updates
+its share of the parameters. Rajbhandari et al., "ZeRO", 2020, stage 2.
 
 An optimizer that does not treat numbers apart, as one that clips by the global norm, gets whole gradients and its
 whole state on every device, and each device keeps its share of the result.
@@ -207,13 +207,14 @@ def is_elementwise(tx: optax.GradientTransformation, arguments: tuple, keywords:
 def _is_elementwise(program: ClosedJaxpr | Jaxpr) -> bool:
     jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
     for eqn in jaxpr.eqns:
-        shapes = {v.aval.shape for v in (*eqn.invars, *eqn.outvars)} - {()}
+        inputs, outputs = ([getattr(v.aval, "shape", None) for v in side] for side in (eqn.invars, eqn.outvars))
+        shapes = {*inputs, *outputs} - {()}
         inner = [p for p in _flat(eqn.params.values()) if isinstance(p, ClosedJaxpr | Jaxpr)]
         if inner:
             if eqn.primitive.name in ("scan", "while") or not all(map(_is_elementwise, inner)):
                 return False
         elif eqn.primitive.name == "broadcast_in_dim":
-            if eqn.invars[0].aval.shape not in ((), eqn.outvars[0].aval.shape):
+            if inputs[0] not in ((), outputs[0]):
                 return False
         elif shapes and (len(shapes) > 1 or eqn.primitive.name not in _ELEMENTWISE):
             return False

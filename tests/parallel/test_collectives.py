@@ -45,14 +45,16 @@ def deviation():
     return make(generator, stylegan2.Discriminator(group=4, **SMALL), penalties.r1())
 
 
-CASES = {"shard": grouped, "pmap": grouped, "deviation": deviation}
+CASES = {"shard": grouped, "pmap": grouped, "split": grouped, "deviation": deviation}
 
 
 def compiled(gan, mode):
     step = gan_jax.make_train_step(gan, axis_name=AXIS if mode == "pmap" else None)
-    step = gan_jax.pmap_step(step, AXIS) if mode == "pmap" else gan_jax.shard_step(step, gan_jax.make_mesh())
     batch = {"image": jax.ShapeDtypeStruct((B, *SHAPE), np.float32)}
-    return step.lower(jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch)), batch).compile()
+    state, mesh = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch)), gan_jax.make_mesh()
+    places = gan_jax.state_shardings(state, mesh, 64) if mode == "split" else None
+    step = gan_jax.pmap_step(step, AXIS) if mode == "pmap" else gan_jax.shard_step(step, mesh, places)
+    return step.lower(state, batch).compile()
 
 
 def collectives(text):
@@ -130,6 +132,16 @@ def test_what_pmap_exchanges_and_what_a_model_gathers_by_name():
     has_sums_alone(found["pmap"])
     others = {(types.partition("{")[0], name) for types, name in found["deviation"] if name != "all-reduce"}
     assert others == {("f32[16,4,4,4]", "all-gather"), ("f32[2,4,4,4]", "reduce-scatter")}
+
+
+@pytest.mark.slow
+def test_a_split_state_gathers_parameters_and_scatters_gradients():
+    sums = run("split")["split"]
+    assert {operation for _, operation in sums} == {"all-gather", "reduce-scatter", "all-reduce"}
+    assert not re.search(r"\[\d+,8,8,|\[\d+,4,4,|bf16", " ".join(types for types, _ in sums)), sums
+    # The discriminator's are gathered before and after its update, and neither Adam's moments nor the EMA.
+    counts = {name: sum(name == operation for _, operation in sums) for name in ("all-gather", "reduce-scatter")}
+    assert counts["reduce-scatter"] < counts["all-gather"] < 2 * counts["reduce-scatter"], counts
 
 
 # Refusals, with one device.
