@@ -1,6 +1,6 @@
 """Array aliases, `Samples`, and the protocols of the functions that users write.
 
-`B` is the number of samples in a batch: the global batch under `jax.jit`, one device's share under `jax.pmap`.
+`B` is the number of samples in a batch: the global batch on one device, one device's share over several.
 `S` is the shape of one sample.
 """
 

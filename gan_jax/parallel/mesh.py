@@ -109,8 +109,8 @@ def state_shardings(state: PyTree, mesh: Mesh, least: int = 4096) -> PyTree:
     """Returns a sharding for each leaf of a state: its largest axis that the devices divide is split over them.
 
     A leaf without such an axis, and a leaf of fewer than `least` numbers, is whole on every device. So each device
-    holds a share of the parameters, of the optimizer state and of the moving average; the compiler gathers a
-    parameter where a layer needs it. Rajbhandari et al., "ZeRO", 2020; Xu et al., "GSPMD", 2021.
+    holds a share of the parameters, of the optimizer state and of the moving average. A step gathers the
+    parameters and scatters the gradients (`step/split_state.py`). Rajbhandari et al., "ZeRO", 2020.
 
     Args:
         state: arrays or `jax.ShapeDtypeStruct`s.

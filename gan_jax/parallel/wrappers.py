@@ -110,7 +110,8 @@ def shard_step(step: Step | StepFunction, mesh: Mesh, state: PyTree = None) -> S
     `jax.shard_map`, as under `pmap`: devices exchange sums of gradients, of statistics and of metrics, and what a
     model gathers by name. Where a part of the GAN mixes samples and does not name `axis_name`, a warning says so
     once, and the compiler splits the whole step instead: the numbers are the same, but on GPUs the devices may
-    gather activations. It also splits a step of another origin, and one with a split state.
+    gather activations. It also splits a step of another origin. A split state is gathered and scattered by
+    `step/split_state.py`.
 
     Args:
         step: from `make_train_step` without an `axis_name`, or from `fuse_steps`.

@@ -116,7 +116,7 @@ def check_penalty(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]
     """
     if _is_of_the_package(penalty.apply) or "axis_name" in read_signature(penalty.apply)[0]:
         return
-    if not _is_mean(penalty, state, arguments):
+    if arguments and not _is_mean(penalty, state, arguments):
         raise NeedsWholeBatch(
             f"the penalty {penalty.name} is not known to be a mean over samples, so it might be that of one "
             f"device only: {_ADVICE}"
