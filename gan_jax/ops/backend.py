@@ -16,18 +16,23 @@ class Formulations(NamedTuple):
             small as the kernel; "explicit" are convolutions in the usual dimension order, or matrix products where
             there are few channels.
         grouped: "native" is a grouped convolution; "blocks" computes several groups together as a dense one.
+        merge: how many groups of a "native" grouped convolution become one wider group: for the convolution, for
+            its transpose, and for the kernel's derivative.
         resample: "native" is a depthwise convolution; "shifts" is a weighted sum of shifted images.
     """
 
     convolution: Literal["native", "gpu", "explicit"]
     grouped: Literal["native", "blocks"]
     resample: Literal["native", "shifts"]
+    merge: tuple[int, int, int] = (1, 1, 1)
 
 
 Platform = str  # as JAX names it where a program is lowered for it: "cpu", "cuda", "rocm", "tpu"
 
 # The CPU's row was measured (docs/performance.md). Those of the others follow from the compiled programs
 # (docs/accelerators.md), and were not measured. A row may be replaced before a step is lowered.
+# On a B200, the authors of R3GAN saw cuDNN's kernel gradient of groups of 16 channels gain 6.5 and 10.3 times by
+# `merge=(1, 1, 4)`, on maps of 8 and 16 pixels. It stays 1 until `benchmarks/run_gpu.sh` has timed it.
 FORMULATIONS: dict[Platform, Formulations] = {
     "cpu": Formulations(convolution="explicit", grouped="blocks", resample="shifts"),
     "cuda": Formulations(convolution="gpu", grouped="native", resample="shifts"),

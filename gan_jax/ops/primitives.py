@@ -50,8 +50,10 @@ def compute(name: str, platform: str, a: jax.Array, b: jax.Array, *, geometry: G
     dense = getattr(forms, row.convolution)
     if geometry.groups > 1 and row.grouped == "blocks":
         return forms.blocks(dense, a, b, geometry)
-    if geometry.groups > 1 and row.convolution == "explicit":  # which has no groups
-        return forms.native(a, b, geometry)
+    if geometry.groups > 1:
+        grouped = forms.native if row.convolution == "explicit" else dense  # "explicit" has no groups
+        count = row.merge[list(_FORMS).index(name)]
+        return blocks.merged(name, grouped, a, b, geometry, count)
     return dense(a, b, geometry)
 
 

@@ -53,6 +53,17 @@ def test_the_formulations_of_an_accelerator(case, row, monkeypatch):
         compare(*both(case))
 
 
+@pytest.mark.parametrize("case", ["k4s2 in groups", "k3s1 in groups"])
+def test_merged_groups(case, monkeypatch):
+    count = SMALL[case][5]
+    row = formulations()._replace(convolution="native", grouped="native", merge=(count, count, count))
+    monkeypatch.setitem(FORMULATIONS, default_platform(), row)
+    with jax.enable_x64(True):
+        ours, theirs, inputs = both(case)
+        assert "feature_group_count = 1 " in jax.jit(ours).lower(*inputs).as_text()
+        compare(ours, theirs, inputs)
+
+
 def texts(function, *arguments):
     traced = jax.jit(function).trace(*arguments)  # once
     return {p: traced.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "cuda", "tpu")}
