@@ -9,8 +9,8 @@ A wrapped step composes. Inside `jax.jit`, `lax.scan`, `fuse_steps`, `jax.eval_s
 is the step without a program of its own: nothing is donated there, and the outer program decides how it is
 compiled. Its shardings still hold.
 
-Over several devices a step is mapped by `jax.shard_map`, so devices exchange what the step reduces by name (sums of
-gradients, statistics and metrics, and what a model gathers), and nothing else.
+Over several devices a step is mapped by `jax.shard_map`, so devices exchange what the step reduces by name (sums
+of gradients, statistics and metrics, and what a model gathers), and nothing else.
 """
 
 from .mesh import AXIS as AXIS
