@@ -16,7 +16,7 @@ from .losses import Loss
 from .networks.keywords import read_signature
 from .penalties import Penalty, Term
 from .pytree import widened
-from .types import Batch, PyTree
+from .types import AxisName, Batch, PyTree
 
 if TYPE_CHECKING:
     from .gan import GAN
@@ -226,7 +226,7 @@ def takes(function: Callable, keyword: str) -> bool:
     return anything or keyword in named
 
 
-def axis_keyword(function: Callable, axis_name: str | None) -> dict[str, str | None]:
+def axis_keyword(function: Callable, axis_name: AxisName | None) -> dict[str, str | None]:
     """Returns the keyword `axis_name`, the device axis under `pmap`, for a loss or a penalty that takes it."""
     return {"axis_name": axis_name} if takes(function, "axis_name") else {}
 

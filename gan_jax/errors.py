@@ -16,6 +16,10 @@ class NonFiniteError(UserError):
     exit_code = 3
 
 
+class NeedsWholeBatch(ValueError):
+    """A step over devices would not compute what it computes on the whole batch. The message says what and why."""
+
+
 def first_line(error: Exception) -> str:
     """Returns the first line of an error's message, or else its class, to stand inside a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .errors import NeedsWholeBatch
 from .pytree import interleaved
 from .terms import Term as Term
 from .types import Critic, Generate, Images, Key, Latents, PyTree, Samples, Scalar
@@ -216,7 +217,7 @@ def path_length(decay: float = 0.01, shrink: int = 2, through_mean: bool = False
         axis_name: str | None = None,
     ) -> tuple[Scalar, PyTree]:
         if axis_name is not None and keys.shape[0] % shrink:
-            raise ValueError(
+            raise NeedsWholeBatch(
                 f"path_length uses one of every {shrink} samples, but {shrink} does not divide the "
                 f"{keys.shape[0]} samples of a device: change shrink, the batch or the number of devices"
             )

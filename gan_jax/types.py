@@ -1,6 +1,6 @@
 """Array aliases, `Samples`, and the protocols of the functions that users write.
 
-`B` is the number of samples in a batch: the global batch under `jax.jit`, one device's share under `jax.pmap`.
+`B` is the number of samples in a batch: the global batch on one device, one device's share over several.
 `S` is the shape of one sample.
 """
 
@@ -12,6 +12,7 @@ import jaxtyping
 from jaxtyping import Array, Float
 
 PyTree: TypeAlias = Any
+AxisName: TypeAlias = Any  # the name of the device axis, a string; over a mesh of several axes, a tuple of them
 Device: TypeAlias = Any  # type checkers do not accept `jax.Device` as a type
 Scalar: TypeAlias = Float[Array, ""]
 Images: TypeAlias = Float[Array, "B *S"]

@@ -98,7 +98,7 @@ def broken(how, refused=False):
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(place, name, mistake))
         if not refused:
-            stack.enter_context(mock.patch.object(wrappers, "replicated", lambda step, axis: step))
+            stack.enter_context(mock.patch.object(wrappers, "replicated", lambda step, *axes: step))
         yield
 
 

@@ -73,7 +73,7 @@ def broken(hows, refused=False):
     for how in hows:
         stack.enter_context(mock.patch.object(*mistakes[how]))
     if not refused:
-        stack.enter_context(mock.patch.object(wrappers, "replicated", lambda step, axis: step))
+        stack.enter_context(mock.patch.object(wrappers, "replicated", lambda step, *axes: step))
     return stack
 
 

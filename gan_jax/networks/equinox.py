@@ -84,13 +84,14 @@ class EquinoxNetwork(Adapter):
         """Returns the model with batch norm over the samples of all devices."""
         if axis_name is None:
             return model
+        axes = axis_name if isinstance(axis_name, tuple) else (axis_name,)
         norm = lambda node: isinstance(node, self._eqx.nn.BatchNorm)  # noqa: E731
 
         def widen(node: Any) -> Any:
             if not norm(node):
                 return node
             names = node.axis_name if isinstance(node.axis_name, tuple | list) else (node.axis_name,)
-            return self._eqx.tree_at(lambda n: n.axis_name, node, (*names, axis_name), is_leaf=lambda x: x is None)
+            return self._eqx.tree_at(lambda n: n.axis_name, node, (*names, *axes), is_leaf=lambda x: x is None)
 
         return jax.tree.map(widen, model, is_leaf=norm)
 

@@ -97,7 +97,21 @@ def accepted(network: Network, entry: str, keywords: Mapping[str, PyTree]) -> di
         ValueError: the network has no such method.
     """
     method = keywords.get("method")
-    own: frozenset[str] = frozenset()  # keywords of `apply` itself
+    named, anything, own = _names(network, entry, method)
+    if method is not None and not (anything or "method" in named | own):
+        raise ValueError(
+            f"{name_of(network)} has no method {method!r}, which this GAN "
+            "calls (a path length penalty does): use a network that has it"
+        )
+    extra = {k: v for k, v in keywords.items() if anything or k in named | own}
+    if "train" in keywords:
+        extra |= {name: keywords["train"] == same for name, same in TRAIN.items() if name in named}
+    return extra
+
+
+def _names(network: Network, entry: str, method: str | None) -> tuple[frozenset[str], bool, frozenset[str]]:
+    """Returns the keywords that a network names, whether it takes any other, and those of `apply` itself."""
+    own: frozenset[str] = frozenset()
     if isinstance(network, nn.Module):  # apply and init pass their keywords on to the method
         function = _linen_function(network, method)
         own = frozenset({"mutable", "method"} if entry == "apply" and function is not None else ())
@@ -108,18 +122,15 @@ def accepted(network: Network, entry: str, keywords: Mapping[str, PyTree]) -> di
         function = getattr(network, entry)
         module = getattr(function, "__self__", None)
         if isinstance(module, nn.Module):  # `from_functions(module.init, module.apply)`
-            return accepted(module, entry, keywords)
+            return _names(module, entry, method)
         function = getattr(function, "__func__", function)
     named, anything = (frozenset(), False) if function is None else signature(function)
-    if method is not None and not (anything or "method" in named | own):
-        raise ValueError(
-            f"{name_of(network)} has no method {method!r}, which this GAN "
-            "calls (a path length penalty does): use a network that has it"
-        )
-    extra = {k: v for k, v in keywords.items() if anything or k in named | own}
-    if "train" in keywords:
-        extra |= {name: keywords["train"] == same for name, same in TRAIN.items() if name in named}
-    return extra
+    return named, anything, own
+
+
+def names_axis(network: Network) -> bool:
+    """Returns whether the network names the keyword `axis_name`: `**anything` does not count."""
+    return "axis_name" in _names(network, "apply", None)[0]
 
 
 def name_of(network: Network) -> str:

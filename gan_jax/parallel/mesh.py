@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, get_abstract_mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, Sharding, get_abstract_mesh
 from jax.sharding import PartitionSpec as P
 
 from ..types import Device, PyTree
@@ -58,11 +58,20 @@ def whole(mesh: Mesh) -> NamedSharding:
 
 
 @contextlib.contextmanager
-def on_auto_mesh(place: NamedSharding) -> Iterator[None]:
-    """Replaces the mesh that `jax.set_mesh` has set, if there is one, by that of `place`, whose axes are Auto."""
-    assert isinstance(place.mesh, Mesh)
-    with contextlib.nullcontext() if get_abstract_mesh().empty else jax.set_mesh(place.mesh):
+def on_auto_mesh(place: Sharding, traced: bool = False) -> Iterator[None]:
+    """Replaces the mesh that `jax.set_mesh` has set, if there is one, by that of `place`, whose axes are Auto.
+
+    Args:
+        place: on the mesh.
+        traced: a program is being traced, where only the mesh without its devices can be replaced.
+    """
+    if get_abstract_mesh().empty or not isinstance(place, NamedSharding):
         yield
+    else:
+        mesh = place.mesh
+        assert isinstance(mesh, Mesh)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh) if traced else jax.set_mesh(mesh):
+            yield
 
 
 def put(tree: PyTree, place: PyTree) -> PyTree:
@@ -100,8 +109,8 @@ def state_shardings(state: PyTree, mesh: Mesh, least: int = 4096) -> PyTree:
     """Returns a sharding for each leaf of a state: its largest axis that the devices divide is split over them.
 
     A leaf without such an axis, and a leaf of fewer than `least` numbers, is whole on every device. So each device
-    holds a share of the parameters, of the optimizer state and of the moving average; the compiler gathers a
-    parameter where a layer needs it. Rajbhandari et al., "ZeRO", 2020; Xu et al., "GSPMD", 2021.
+    holds a share of the parameters, of the optimizer state and of the moving average. A step gathers the
+    parameters and scatters the gradients (`step/split_state.py`). Rajbhandari et al., "ZeRO", 2020.
 
     Args:
         state: arrays or `jax.ShapeDtypeStruct`s.

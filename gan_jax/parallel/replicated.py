@@ -1,45 +1,48 @@
-"""Refuses a step under `pmap` whose new state would not be the same on every device.
+"""Refuses a step over devices whose new state would not be the same on every device.
 
-`pmap` returns the first device's state as that of all. What is computed from a device's part of the batch, and not
-reduced over the devices, would be lost there without a word. The traced step tells: a value may differ between
-devices if it depends on the batch or on the number of the device, and on the way there is no sum, mean, maximum or
-gathering over the device axis.
+A mapped step returns the first device's state as that of all. What is computed from a device's part of the batch,
+and not reduced over the devices, would be lost there without a word. The traced step tells: a value may differ
+between devices if it depends on the batch or on the number of the device, and on the way there is no sum, mean,
+maximum or gathering over the device axis.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
+from ..errors import NeedsWholeBatch
 from ..pytree import named_leaves
-from ..types import PyTree
+from ..step import StepFunction
+from ..step.devices import axis_names
+from ..types import AxisName, PyTree
 
 # Primitives, by name, that make a value the same on all devices of their axis, and those that do not change it.
 _EQUALISE = {"psum", "psum_invariant", "pmax", "pmin", "all_gather", "all_gather_invariant"}
 _KEEP = {"pvary", "pcast"}
 
 
-def replicated(step: Callable[..., tuple[PyTree, PyTree]], axis_name: str) -> Callable[..., tuple[PyTree, PyTree]]:
-    """Returns `step`, which raises ValueError when it is traced if its results may differ between devices.
+def replicated(step: StepFunction, axis_name: AxisName, axes: PyTree = None) -> StepFunction:
+    """Returns `step`, which raises NeedsWholeBatch when it is traced if its results may differ between devices.
 
     Args:
         step: `(state, batch, *shared) -> (state, metrics)`, mapped over `axis_name`.
-        axis_name: the device axis. The batch is split over it; the state and `shared` are whole on every device.
+        axis_name: the device axis. The batch is split over it; `shared` is whole on every device.
+        axes: for each leaf of the state, the axis along which it is split, or -1. None: all are whole.
     """
 
     def checked(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
         arguments = (state, batch, *shared)
         traced, shapes = jax.make_jaxpr(step, return_shape=True)(*arguments)
-        varies = [
-            is_batch for tree, is_batch in zip(arguments, (False, True, *(False for _ in shared)), strict=True)
-            for _ in jax.tree.leaves(tree)
-        ]  # fmt: skip
+        split = [axis >= 0 for axis in jax.tree.leaves(axes)] or [False] * len(jax.tree.leaves(state))
+        varies = [*split, *(True for _ in jax.tree.leaves(batch)), *(False for _ in jax.tree.leaves(shared))]
         flags = may_differ(traced, varies, axis_name)
+        flags = [flag and not allowed for flag, allowed in zip(flags, [*split, *[False] * len(flags)])]
         names = [name for tree in shapes for name in named_leaves(tree)]
         if wrong := [name for name, flag in zip(names, flags, strict=True) if flag]:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            raise ValueError(
+            raise NeedsWholeBatch(
                 f"under pmap {wrong[0]}{more} would differ between devices, since each computes it from its own "
                 f"part of the batch: reduce it over the device axis, as nn.BatchNorm(axis_name=axis_name) does "
                 "(a network, loss or penalty that names the keyword axis_name gets it), or use shard_step"
@@ -50,7 +53,7 @@ def replicated(step: Callable[..., tuple[PyTree, PyTree]], axis_name: str) -> Ca
     return checked
 
 
-def may_differ(traced: ClosedJaxpr, varies: Sequence[bool], axis_name: str) -> list[bool]:
+def may_differ(traced: ClosedJaxpr, varies: Sequence[bool], axis_name: AxisName) -> list[bool]:
     """Returns, for each output of a traced function, whether it may differ between the devices of `axis_name`.
 
     Args:
@@ -79,8 +82,8 @@ def _carry_of_scan(eqn: JaxprEqn) -> tuple[int, int]:
 class _Walk:
     """Passes through a program which values may differ between the devices of one axis."""
 
-    def __init__(self, axis_name: str):
-        self._axis_name = axis_name
+    def __init__(self, axis_name: AxisName):
+        self._axes = set(axis_names(axis_name))
         self._known: dict[
             tuple[int, tuple[bool, ...]], list[bool]
         ] = {}  # a layer is traced once, and called often
@@ -102,8 +105,10 @@ class _Walk:
     def _equation(self, eqn: JaxprEqn, inputs: list[bool]) -> list[bool]:
         name, params, count = eqn.primitive.name, eqn.params, len(eqn.outvars)
         axes = params.get("axes", params.get("axis_name", ()))
-        if self._axis_name in (axes if isinstance(axes, tuple) else (axes,)) and name not in _KEEP:
-            return [not (name in _EQUALISE and params.get("axis_index_groups") is None)] * count
+        over = self._axes & {axis for axis in axis_names(axes) if isinstance(axis, str)}
+        if over and name not in _KEEP:
+            equalises = name in _EQUALISE and over == self._axes and params.get("axis_index_groups") is None
+            return [not equalises] * count
         if name == "scan":
             return self._loop(params["jaxpr"], inputs, _carry_of_scan(eqn))
         if name == "while":

@@ -1,6 +1,8 @@
 """The wrappers `step -> step`: each says where a step runs, and compiles it for that place."""
 
+import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 
 import jax
@@ -8,15 +10,18 @@ import numpy as np
 from jax import lax
 from jax.core import eval_context
 from jax.extend.core import get_opaque_trace_state
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, Sharding, SingleDeviceSharding
+from jax.sharding import PartitionSpec as P
 
+from ..errors import NeedsWholeBatch
 from ..ops import compiler_options
 from ..step import Step, StepFunction
-from ..types import Device, PyTree
+from ..step.split_state import split_axes
+from ..types import AxisName, Device, PyTree
 from .mesh import auto_mesh, check_divides, on_auto_mesh, put, split, whole
 from .replicated import replicated
 
-Places = tuple[PyTree, NamedSharding, NamedSharding]
+Places = tuple[PyTree, Sharding, Sharding]
 """Where the state lies, where the batch lies, and where metrics and shared data lie."""
 
 
@@ -31,16 +36,28 @@ def _is_traced() -> bool:
     return get_opaque_trace_state() != at_the_top
 
 
+def _platform(device: Device) -> str:
+    """Returns the platform that a program for `device` is lowered for."""
+    if device.platform != "gpu":
+        return device.platform
+    return "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
+
+
 def _compiled(
-    step: StepFunction, batch_axis: int, places: Places | None = None, axis_name: str | None = None
+    step: StepFunction,
+    batch_axis: int,
+    places: Places | None = None,
+    axis_name: AxisName | None = None,
+    device: Device | None = None,
 ) -> Step:
     """Compiles a step with its state donated. Inside another transformation it is part of the outer program.
 
     Args:
         step: the function.
         batch_axis: the axis of the samples.
-        places: None: on one device.
+        places: None: on the default device.
         axis_name: the device axis that the step still reduces over.
+        device: one of those that it is compiled for; None: the default device.
     """
 
     def program(state: PyTree, batch: PyTree, shared: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
@@ -50,7 +67,8 @@ def _compiled(
     if places is not None:
         state, batch, rest = places
         shardings = {"in_shardings": (state, batch, rest), "out_shardings": (state, rest)}
-    jitted = jax.jit(program, donate_argnums=0, compiler_options=compiler_options(), **shardings)
+    options = compiler_options(None if device is None else _platform(device))
+    jitted = jax.jit(program, donate_argnums=0, compiler_options=options, **shardings)
     inner = jax.jit(program, **shardings)  # a program inside another one takes no compiler options
 
     def call(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
@@ -70,16 +88,30 @@ def _compiled(
     return Step(call, batch_axis, axis_name, trace_function=trace)
 
 
-def jit_step(step: Step | StepFunction) -> Step:
-    """Compiles `step` for one device, with its state donated."""
+def jit_step(step: Step | StepFunction, device: Device | None = None) -> Step:
+    """Compiles `step` for one device, with its state donated.
+
+    Args:
+        step: from `make_train_step`, or from `fuse_steps`.
+        device: None: JAX's default device. It may be one that is not here, of `jax.experimental.topologies`.
+    """
     step = _as_step(step)
-    return _compiled(step, step.batch_axis, axis_name=step.axis_name)
+    place = None if device is None else SingleDeviceSharding(device)
+    places = None if place is None else (place, place, place)
+    return _compiled(step, step.batch_axis, places, step.axis_name, device)
 
 
 def shard_step(step: Step | StepFunction, mesh: Mesh, state: PyTree = None) -> Step:
     """Compiles `step` over `mesh`, with the batch split over the devices and the state donated.
 
     A state or batch that lies elsewhere is put on the mesh first.
+
+    A step of `make_train_step` is built anew for the axes of the mesh and mapped over the devices by
+    `jax.shard_map`, as under `pmap`: devices exchange sums of gradients, of statistics and of metrics, and what a
+    model gathers by name. Where a part of the GAN mixes samples and does not name `axis_name`, a warning says so
+    once, and the compiler splits the whole step instead: the numbers are the same, but on GPUs the devices may
+    gather activations. It also splits a step of another origin. A split state is gathered and scattered by
+    `step/split_state.py`.
 
     Args:
         step: from `make_train_step` without an `axis_name`, or from `fuse_steps`.
@@ -100,59 +132,95 @@ def shard_step(step: Step | StepFunction, mesh: Mesh, state: PyTree = None) -> S
         )
     mesh = auto_mesh(mesh)
     places = (whole(mesh) if state is None else state, split(mesh, step.batch_axis), whole(mesh))
-    return _checked(_compiled(step, step.batch_axis, places), mesh.size)
+    function = step.function
+    if step.over is not None and mesh.size > 1:
+        function = _where_possible(_over_devices(step.over, mesh, state), step.function)
+    return _checked(_compiled(function, step.batch_axis, places, device=mesh.devices.flat[0]), mesh.size)
+
+
+def _over_devices(over: Callable[[AxisName, PyTree], Step], mesh: Mesh, places: PyTree) -> StepFunction:
+    """Returns the step that `over` builds, mapped over `mesh`, for a state that lies at `places` (None: whole)."""
+    names = mesh.axis_names[0] if len(mesh.axis_names) == 1 else mesh.axis_names
+    if places is None:
+        return _mapped(over(names, None), mesh)
+
+    def function(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        axes = split_axes(places, state, names)
+        if axes is None:
+            raise NeedsWholeBatch("a leaf of the state is split otherwise than gan_jax.state_shardings does")
+        return _mapped(over(names, axes), mesh, axes)(state, batch, *shared)
+
+    return function
+
+
+def _mapped(step: Step, mesh: Mesh, axes: PyTree = None) -> StepFunction:
+    """Maps a step over the devices of `mesh`: each gets its part of the batch, the shared data, and the state.
+
+    When it is traced it raises NeedsWholeBatch if results may differ between devices that should be the same.
+
+    Args:
+        step: it reduces over the axes of `mesh`.
+        mesh: the devices.
+        axes: along which axis each leaf of the state is split; None: it is whole on every device.
+    """
+    checked = replicated(step, step.axis_name, axes)
+    batch, rest = split(mesh, step.batch_axis).spec, P()
+    state = P() if axes is None else jax.tree.map(lambda axis: P() if axis < 0 else split(mesh, axis).spec, axes)
+    # Types do not say what varies over devices: networks that are right without an axis would have to be marked.
+    # `replicated` finds the same.
+    mapped = jax.shard_map(
+        lambda state, batch, shared: checked(state, batch, *shared),
+        mesh=mesh, in_specs=(state, batch, rest), out_specs=(state, rest), check_vma=False,
+    )  # fmt: skip
+
+    def function(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        with on_auto_mesh(whole(mesh), traced=True):
+            return mapped(state, batch, shared)
+
+    return function
+
+
+def _where_possible(over_devices: StepFunction, whole_batch: StepFunction) -> StepFunction:
+    """Returns the first function; or, with a warning, the second one if the first is refused when it is traced."""
+    told = False
+
+    def function(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
+        nonlocal told
+        try:
+            return over_devices(state, batch, *shared)
+        except NeedsWholeBatch as refusal:
+            if not told:
+                warnings.warn(
+                    "the compiler splits this step over the devices, so GPUs may exchange activations, which is "
+                    f"slow: {refusal}",
+                    stacklevel=2,
+                )
+            told = True
+            return whole_batch(state, batch, *shared)
+
+    return function
 
 
 def pmap_step(step: Step | StepFunction, axis_name: str, devices: Sequence[Device] | None = None) -> Step:
-    """Maps `step` over devices with `jax.pmap`. It must be built with the same `axis_name`.
+    """Maps `step` over devices, as `jax.pmap` does. It must be built with the same `axis_name`.
 
-    The state keeps its shape (`in_axes=None`). The batch is the global one, and is split here. If the devices
-    belong to several processes, the same function is mapped by `jax.shard_map`.
+    The state keeps its shape and is whole on every device. The batch is the global one, and is split here. What is
+    mapped is the same as in `shard_step`, which builds the step itself, and never refuses it.
 
     Raises:
         ValueError: the step reduces over another axis. When it is called: the devices do not divide the batch. Or
+            a part of the GAN is not shown to keep samples apart, and does not name `axis_name`. Or
             a leaf of the new state, or a metric, may differ between devices, since it depends on the batch and is
             not reduced over `axis_name`: a batch norm without it.
     """
     if isinstance(step, Step) and step.axis_name != axis_name:
         raise ValueError(f"pmap_step over {axis_name!r}, but the step was built with axis_name={step.axis_name!r}")
-    step = _as_step(step)
+    step = dataclasses.replace(_as_step(step), axis_name=axis_name)
     devices = list(jax.local_devices() if devices is None else devices)
-    axis = step.batch_axis
-
     mesh = Mesh(np.asarray(devices), (axis_name,), axis_types=(AxisType.Auto,))
-    places = (whole(mesh), split(mesh, axis), whole(mesh))
-
-    checked = replicated(step, axis_name)
-
-    def cut(x: jax.Array) -> jax.Array:
-        return x.reshape(*x.shape[:axis], len(devices), x.shape[axis] // len(devices), *x.shape[axis + 1 :])
-
-    def program(state: PyTree, batch: PyTree, shared: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
-        return checked(state, batch, *shared)
-
-    if len({device.process_index for device in devices}) > 1:
-        # pmap itself, inside a jit, accepts devices of one process only. This is what pmap is made of.
-        state, batch, rest = (place.spec for place in places)
-        over_hosts = jax.shard_map(
-            program, mesh=mesh, in_specs=(state, batch, rest), out_specs=(state, rest), check_vma=False
-        )
-
-        def mapped(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
-            return over_hosts(state, batch, shared)
-    else:
-        # One packed argument: JAX 0.10 takes `in_axes` for a flat list if it has as many entries as there are
-        # leaves.
-        over_devices = jax.pmap(
-            lambda packed: program(*packed), axis_name, in_axes=((None, axis, None),), out_axes=(None, None),
-            devices=devices,
-        )  # fmt: skip
-
-        def mapped(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
-            return over_devices((state, jax.tree.map(cut, batch), shared))
-
-    # pmap takes no compiler options. A jit around it does, and splits the batch without a program of its own.
-    return _checked(_compiled(mapped, axis, places), len(devices))
+    places = (whole(mesh), split(mesh, step.batch_axis), whole(mesh))
+    compiled = _compiled(_mapped(step, mesh), step.batch_axis, places, device=devices[0])
+    return _checked(compiled, len(devices))
 
 
 def _checked(step: Step, devices: int) -> Step:
@@ -180,4 +248,6 @@ def fuse_steps(step: Step | StepFunction, k: int) -> Step:
     def fused(state: PyTree, batches: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
         return lax.scan(lambda state, batch: step(state, batch, *shared), state, batches, length=k)
 
-    return Step(fused, step.batch_axis + 1, step.axis_name)
+    over = step.over
+    fused_over = over and (lambda axis_name, axes: fuse_steps(over(axis_name, axes), k))
+    return Step(fused, step.batch_axis + 1, step.axis_name).with_over(fused_over)

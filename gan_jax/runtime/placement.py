@@ -76,9 +76,13 @@ class Placement:
 
     def step(self, gan: GAN) -> Step:
         """Returns one training step for these devices. It is traced once, however many programs contain it."""
-        step = make_train_step(gan, axis_name=AXIS if self.mode == "pmap" else None)
-        traced = precision.traced_with(self.precision, step.function)
-        return dataclasses.replace(step, function=jax.jit(traced, inline=True))
+        return self._wrapped(make_train_step(gan, axis_name=AXIS if self.mode == "pmap" else None))
+
+    def _wrapped(self, step: Step) -> Step:
+        """Returns the step with this run's precision, traced once; so is the step that is built from it."""
+        traced, over = precision.traced_with(self.precision, step.function), step.over
+        wrapped = dataclasses.replace(step, function=jax.jit(traced, inline=True))
+        return wrapped.with_over(over and (lambda axis_name, axes: self._wrapped(over(axis_name, axes))))
 
     def compile(self, step: Step, carry: PyTree, *, gather: bool, fuse: int) -> Step:
         """Returns `(carry, batch, *shared) -> (carry, step number)` for these devices.

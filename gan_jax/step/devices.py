@@ -8,37 +8,47 @@ itself, so it takes derivatives by values that are marked as varying (`vary`).
 import jax
 from jax import lax
 
-from ..types import PyTree
+from ..types import AxisName, PyTree
 
 
-def varies(x: jax.Array, axis_name: str) -> bool:
+def axis_names(axis_name: AxisName) -> tuple[str, ...]:
+    """Returns the names of the axes that `axis_name` stands for."""
+    return axis_name if isinstance(axis_name, tuple) else (axis_name,)
+
+
+def varies(x: jax.Array, axis_name: AxisName) -> bool:
     """Returns whether the type of `x` says that it may vary over the axis."""
-    return axis_name in jax.typeof(x).mat.varying
+    return set(axis_names(axis_name)) <= set(jax.typeof(x).mat.varying)
 
 
-def is_checked(axis_name: str) -> bool:
+def is_checked(axis_name: AxisName) -> bool:
     """Returns whether types say here what varies over the axis: in a `jax.shard_map` with its default checks."""
     return varies(lax.axis_index(axis_name), axis_name)
 
 
-def vary(tree: PyTree, axis_name: str | None) -> PyTree:
+def vary(tree: PyTree, axis_name: AxisName | None) -> PyTree:
     """Marks values as varying over devices, where types say so; the numbers stay the same."""
     if axis_name is None or not is_checked(axis_name):
         return tree
-    return jax.tree.map(lambda x: x if varies(x, axis_name) else lax.pcast(x, axis_name, to="varying"), tree)
+    return jax.tree.map(lambda x: _pcast(x, axis_name), tree)
 
 
-def pmean(tree: PyTree, axis_name: str | None) -> PyTree:
+def _pcast(x: jax.Array, axis_name: AxisName) -> jax.Array:
+    missing = tuple(name for name in axis_names(axis_name) if not varies(x, name))
+    return lax.pcast(x, missing, to="varying") if missing else x
+
+
+def pmean(tree: PyTree, axis_name: AxisName | None) -> PyTree:
     """Returns the mean over devices."""
     return tree if axis_name is None else lax.pmean(vary(tree, axis_name), axis_name)
 
 
-def psum(tree: PyTree, axis_name: str | None) -> PyTree:
+def psum(tree: PyTree, axis_name: AxisName | None) -> PyTree:
     """Returns the sum over devices."""
     return tree if axis_name is None else lax.psum(vary(tree, axis_name), axis_name)
 
 
-def gather(tree: PyTree, axis_name: str | None) -> PyTree:
+def gather(tree: PyTree, axis_name: AxisName | None) -> PyTree:
     """Returns the samples `[B, ...]` of all devices, in order."""
     if axis_name is None:
         return tree

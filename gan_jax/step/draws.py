@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..gan import GAN
-from ..types import Key, Labels, Latents
+from ..types import AxisName, Key, Labels, Latents
 
 
 class Purpose(IntEnum):
@@ -42,13 +42,13 @@ class Draws(NamedTuple):
     penalty: Key
 
 
-def global_index(size: int, axis_name: str | None) -> jax.Array:
+def global_index(size: int, axis_name: AxisName | None) -> jax.Array:
     """Returns the global indices of this device's samples, `[size]`."""
     offset = 0 if axis_name is None else lax.axis_index(axis_name) * size
     return offset + jnp.arange(size)
 
 
-def global_batch(size: int, axis_name: str | None) -> int:
+def global_batch(size: int, axis_name: AxisName | None) -> int:
     """Returns the number of samples in the global batch, if this device has `size` of them."""
     return size if axis_name is None else size * lax.axis_size(axis_name)
 

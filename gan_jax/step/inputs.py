@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ..gan import GAN
 from ..pixels import to_float
 from ..state import GANState
-from ..types import Batch, Images, Labels
+from ..types import AxisName, Batch, Images, Labels
 from .draws import Draws, draw, global_index
 
 
@@ -29,7 +29,7 @@ class UpdateInputs(NamedTuple):
     fake: Images | None = None
 
 
-def update_inputs(gan: GAN, state: GANState, batch: Batch, axis_name: str | None) -> list[UpdateInputs]:
+def update_inputs(gan: GAN, state: GANState, batch: Batch, axis_name: AxisName | None) -> list[UpdateInputs]:
     """Returns the inputs of each update of the discriminator, in order, and then those of the generator's update.
 
     Update i of the discriminator reads batch i. The generator's update reads the last batch. With

@@ -127,4 +127,7 @@ def metered(step: Step, gather: bool = False) -> Step:
         state, metrics = step(state, batch)
         return Carry(state, add(meter, metrics, state.step)), state.step
 
-    return Step(run, step.batch_axis, step.axis_name)
+    over = step.over
+    return Step(run, step.batch_axis, step.axis_name).with_over(
+        over and (lambda axis, axes: metered(over(axis, axes and axes.state), gather))
+    )

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..errors import NeedsWholeBatch
 from ..pytree import widened
-from ..types import PyTree
+from ..types import AxisName, PyTree
 from .devices import vary
 
 Inputs = TypeVar("Inputs")
@@ -20,7 +21,7 @@ def over_microbatches(
     carry: PyTree,
     inputs: Inputs,
     count: int,
-    axis_name: str | None = None,
+    axis_name: AxisName | None = None,
 ) -> Result:
     """Applies `function(carry, inputs) -> (gradients, carry, logit, metrics)` to `count` parts of the batch.
 
@@ -35,7 +36,8 @@ def over_microbatches(
         return function(carry, inputs)
     size = jax.tree.leaves(inputs)[0].shape[0]
     if size % count:
-        raise ValueError(f"{count} microbatches do not divide a batch of {size} (per device): change either")
+        kind = ValueError if axis_name is None else NeedsWholeBatch
+        raise kind(f"{count} microbatches do not divide a batch of {size} (per device): change either")
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(size // count, count, *x.shape[1:]), 1, 0), inputs)
     # Sums of 16-bit gradients would round each part away.
     shapes = jax.eval_shape(function, carry, jax.tree.map(lambda x: x[0], parts))[0]

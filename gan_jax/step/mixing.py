@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import losses
 from ..checks import takes
+from ..errors import NeedsWholeBatch
 from ..gan import GAN
 from ..losses import LossFunction
 from ..state import GANState
@@ -84,9 +86,13 @@ def is_separable(function: LossFunction, real: Logits, fake: Logits) -> bool | N
 
 
 def check_separable(function: LossFunction, real: Logits, fake: Logits) -> None:
-    """Raises ValueError if a loss is no mean over samples and does not name `axis_name`: it would be local."""
-    if not takes(function, "axis_name") and is_separable(function, real, fake) is False:
-        raise ValueError(
-            "the loss is no mean over samples, so under pmap it would be that of one device only: make it a mean, "
+    """Raises NeedsWholeBatch if a loss is not known to be a mean over samples, and does not name `axis_name`."""
+    if takes(function, "axis_name") or getattr(function, "__module__", None) == losses.__name__:
+        return
+    separable = is_separable(function, real, fake)
+    if not separable:
+        fault = "is no mean" if separable is False else "is not known to be a mean"
+        raise NeedsWholeBatch(
+            f"the loss {fault} over samples, so under pmap it would be that of one device only: make it a mean, "
             "or give it a keyword axis_name, and take its means over that axis as well (jax.lax.pmean)"
         )

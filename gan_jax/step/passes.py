@@ -9,10 +9,11 @@ from ..checks import check_images, check_logit
 from ..gan import GAN
 from ..networks import call_network
 from ..pytree import alike, interleaved, separated, widened
-from ..types import Latents, Logits, PyTree, Samples
+from ..types import AxisName, Latents, Logits, PyTree, Samples
 from .devices import vary
 from .draws import Draws
 from .independence import mixing_primitive
+from .samples_apart import check_logit_apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Passes:
     """The passes of a `GAN`'s networks, on the device axis `axis_name` (under `pmap`) or on none."""
 
     gan: GAN
-    axis_name: str | None
-    mixing: dict[PyTree, str | None] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    axis_name: AxisName | None
+    mixing: dict[PyTree, str | None] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     """Results of `mixing_operation`, by the types of its arguments."""
 
     def generate(
@@ -89,6 +92,8 @@ class Passes:
 
     def logit(self, output: Logits, samples: Samples) -> jax.Array:
         """Returns the critic's logit of what the discriminator returned for these samples."""
+        if self.axis_name is not None:
+            check_logit_apart(self.gan.loss, output)
         logit = self.gan.loss.logit(output)
         check_logit(logit, samples.image.shape[0])
         return logit

@@ -9,8 +9,9 @@ from jax import lax
 
 from ..checks import axis_keyword
 from ..penalties import Penalty, Term
-from ..types import Metrics, PyTree, Scalar, Schedule
+from ..types import AxisName, Metrics, PyTree, Scalar, Schedule
 from .devices import vary
+from .samples_apart import check_penalty
 
 
 def weighted_sum(
@@ -19,7 +20,7 @@ def weighted_sum(
     arguments: tuple[PyTree, ...],
     step: jax.Array,
     images: jax.Array,
-    axis_name: str | None = None,
+    axis_name: AxisName | None = None,
 ) -> tuple[Scalar, tuple[PyTree, ...], Metrics]:
     """Returns the weighted sum of the penalties, their new states and their metrics.
 
@@ -38,6 +39,8 @@ def weighted_sum(
     total, new_states, metrics = jnp.zeros(()), [], {}
     for term, state in zip(terms, states, strict=True):
         penalty, every = term.penalty, term.every
+        if axis_name is not None:
+            check_penalty(penalty, state, arguments)
         apply = functools.partial(_apply, penalty, arguments, axis_name)
         if every == 1:
             value, state = apply(state)
@@ -54,10 +57,10 @@ def weighted_sum(
     return total, tuple(new_states), metrics
 
 
-def _apply(penalty: Penalty, arguments: tuple, axis_name: str | None, state: PyTree) -> tuple[Scalar, PyTree]:
+def _apply(penalty: Penalty, arguments: tuple, axis_name: AxisName | None, state: PyTree) -> tuple[Scalar, PyTree]:
     value, state = penalty.apply(state, *arguments, **axis_keyword(penalty.apply, axis_name))
     return vary(value, axis_name), state
 
 
-def _rest(dtype: jax.typing.DTypeLike, axis_name: str | None, state: PyTree) -> tuple[Scalar, PyTree]:
+def _rest(dtype: jax.typing.DTypeLike, axis_name: AxisName | None, state: PyTree) -> tuple[Scalar, PyTree]:
     return vary(jnp.zeros((), dtype), axis_name), state

@@ -14,18 +14,20 @@ from ..networks import statistics_names
 from ..pytree import widened
 from ..schedules import decay
 from ..state import GANState, PlayerState
-from ..types import Batch, Logits, Metrics, PyTree
+from ..types import AxisName, Batch, Logits, Metrics, PyTree
 from .devices import check_axis_types, psum
 from .draws import global_batch
 from .inputs import UpdateInputs, labels_out_of_range, update_inputs
+from .samples_apart import check_samples_apart
 from .simultaneous import update_simultaneously
+from .split_state import Axes, SplitUpdates
 from .step import Step
 from .updates import GeneratorPass, Updates
 
 Outcome = tuple[PlayerState, PlayerState, Logits, Metrics]
 
 
-def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
+def make_train_step(gan: GAN, *, axis_name: AxisName | None = None) -> Step:
     """Builds one step of training, a pure function `(state, batch) -> (state, metrics)`.
 
     `batch["image"]` is `[B, *S]`, uint8 (read as [-1, 1]) or floating. `batch["label"]` is a pytree of `[B, ...]`,
@@ -41,9 +43,19 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
 
     Args:
         gan: what is trained; closed over.
-        axis_name: the name of the device axis, if the step will run under `pmap`.
+        axis_name: the name of the device axis, if the step will run under `pmap`. `shard_step` builds the step
+            anew with one.
+
+    Raises:
+        NeedsWholeBatch: when a step with `axis_name` is traced, if a part of the GAN is not shown to keep samples
+            apart and does not name `axis_name`.
     """
-    updates = Updates(gan, axis_name)
+    return _make(gan, axis_name, None)
+
+
+def _make(gan: GAN, axis_name: AxisName | None, axes: Axes | None) -> Step:
+    """Builds the step; `axes` says along which axis each leaf of the state is split over the devices, if it is."""
+    updates = Updates(gan, axis_name) if axes is None else SplitUpdates(gan, axis_name, axes)
     update_players = _alternating if gan.update == "alternating" else _simultaneous
     # Both players use one pass of the generator if they see the same latents, and the whole batch at once.
     shares_pass = gan.share_latents and gan.microbatches == 1
@@ -52,8 +64,11 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
         check_batch(batch, gan.batches_per_step)
         check_state(gan, state)
         check_axis_types((state, batch))
+        before, state = state, updates.whole(state)
         *earlier, last, for_generator = update_inputs(gan, state, batch, axis_name)
         batch_size = global_batch(last.image.shape[0], axis_name)
+        if axis_name is not None:
+            check_samples_apart(gan, state, last)
         state = updates.refresh_generator(state)
         generated = updates.generator_pass(state, for_generator) if shares_pass else None
         wrong_labels = labels_out_of_range(gan, [*earlier, last, for_generator])
@@ -61,9 +76,10 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
         new = state
         for inputs in earlier:
             discriminator, _, _ = updates.discriminator(new, inputs, None)
-            new = new.replace(discriminator=discriminator)
+            new = new.replace(discriminator=updates.whole_discriminator(discriminator))
         discriminator, generator, logit, metrics = update_players(updates, new, last, for_generator, generated)
 
+        generator = updates.share(generator, "generator")
         augment = gan.augment.update(state.augment, lax.stop_gradient(logit), batch_size)
         keep = decay(gan.ema(updates.images_seen(state, last)), batch_size)
         metrics = {**metrics, **gan.augment.metrics(augment)}
@@ -74,15 +90,16 @@ def make_train_step(gan: GAN, *, axis_name: str | None = None) -> Step:
             nonfinite = nonfinite + wrong_labels
         metrics["nonfinite"] = nonfinite
         return GANState(
-            step=state.step + 1,
-            key=state.key,
+            step=before.step + 1,
+            key=before.key,
             generator=generator,
-            discriminator=discriminator,
-            ema=update_ema(state.ema, generator, keep, {"params", *statistics_names(gan.generator)}),
-            augment=augment,
+            discriminator=updates.share(discriminator, "discriminator"),
+            ema=update_ema(before.ema, generator, keep, {"params", *statistics_names(gan.generator)}),
+            augment=updates.share_augment(augment),
         ), metrics
 
-    return Step(step, batch_axis=0 if gan.batches_per_step == 1 else 1, axis_name=axis_name)
+    built = Step(step, batch_axis=0 if gan.batches_per_step == 1 else 1, axis_name=axis_name)
+    return built.with_over(lambda axis_name, axes: _make(gan, axis_name, axes))
 
 
 def _alternating(
@@ -94,7 +111,8 @@ def _alternating(
 ) -> Outcome:
     """The discriminator's last update, then the generator's against the new discriminator."""
     discriminator, logit, metrics = updates.discriminator(state, for_discriminator, generated)
-    generator, more = updates.generator(state.replace(discriminator=discriminator), for_generator, generated)
+    opponent = state.replace(discriminator=updates.whole_discriminator(discriminator))
+    generator, more = updates.generator(opponent, for_generator, generated)
     return discriminator, generator, logit, {**metrics, **more}
 
 

@@ -223,3 +223,21 @@ class Updates(Passes):
             opt_state=opt_state,
             penalties=penalty_states,
         ), {**metrics, norm: optax.tree.norm(grads)}
+
+    # -- for a state that is split over the devices (`split_state.py`)
+
+    def whole(self, state: GANState) -> GANState:
+        """Returns the state with whole leaves wherever an update reads them."""
+        return state
+
+    def whole_discriminator(self, player: PlayerState) -> PlayerState:
+        """Returns the discriminator after an update, with whole parameters."""
+        return player
+
+    def share(self, player: PlayerState, name: str) -> PlayerState:
+        """Returns this device's share of the player `name` after its update."""
+        return player
+
+    def share_augment(self, augment: PyTree) -> PyTree:
+        """Returns this device's share of the state of the augmentation."""
+        return augment

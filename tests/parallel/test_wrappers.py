@@ -4,7 +4,9 @@ The cases run in one process with four virtual devices (`main`), which prints th
 step under `jax.jit`, as JSON.
 """
 
+import dataclasses
 import json
+import types
 import warnings
 
 import jax
@@ -18,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 import gan_jax
 from devices import run_json
 from gan_jax.models import dcgan
+from gan_jax.parallel import wrappers
 from gan_jax.parallel.mesh import auto_mesh
 
 TOLERANCE = 1e-6
@@ -201,6 +204,26 @@ def test_the_state_is_donated_at_the_top_only():
     assert not state["params"].is_deleted()
     step(state, BATCH)
     assert state["params"].is_deleted()
+
+
+def test_the_compiler_options_are_those_of_the_device(monkeypatch):
+    asked = []
+    monkeypatch.setattr(wrappers, "compiler_options", lambda platform: asked.append(platform))
+    gpu = types.SimpleNamespace(platform="gpu", client=types.SimpleNamespace(platform_version="cuda 12090"))
+    assert [wrappers._platform(device) for device in (gpu, jax.devices()[0])] == ["cuda", "cpu"]
+    case, device = ByHand, jax.devices()[0]
+    placed = gan_jax.jit_step(case.step(), device), gan_jax.shard_step(case.step(), gan_jax.make_mesh(1))
+    ends = [numbers(step(case.start(), BATCH)) for step in (*placed, gan_jax.jit_step(case.step()))]
+    assert asked == ["cpu", "cpu", None]
+    assert gap(ends[0], ends[2]) == gap(ends[1], ends[2]) == 0.0
+
+
+def test_replacing_the_function_forgets_how_to_build_the_step():
+    """`shard_step` would else build the step without what a user wrapped around it."""
+    step = gan_jax.make_train_step(make())
+    assert step.over is not None
+    assert dataclasses.replace(step, function=lambda state, batch: step(state, batch)).over is None
+    assert gan_jax.fuse_steps(step, 2).over is not None
 
 
 def test_a_mesh_without_devices_is_refused():

@@ -1,0 +1,185 @@
+"""Checks that a step may work on one device's share of a batch: what mixes samples has to name `axis_name`.
+
+A network, augmentation or penalty that names the keyword `axis_name` is trusted to reduce over it, and so are the
+ones of this package. Of any other one it is shown that it keeps samples apart, or else the step is refused.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..augment import Augment
+from ..errors import NeedsWholeBatch
+from ..gan import GAN
+from ..losses import Loss
+from ..networks import call_network
+from ..networks.keywords import Adapter, name_of, names_axis, read_signature
+from ..penalties import Penalty
+from ..state import GANState, PlayerState
+from ..types import Network, PyTree
+from .independence import mixing_primitive
+from .inputs import UpdateInputs
+
+_ADVICE = "give it a keyword axis_name, the device axis, and take its means over that axis as well (jax.lax.pmean)"
+_PACKAGE = __name__.partition(".")[0]
+_SAMPLES = 16  # of the test of a penalty
+
+
+def check_samples_apart(gan: GAN, state: GANState, inputs: UpdateInputs) -> None:
+    """Checks the networks and the augmentation of a GAN; its loss and penalties are checked where they are called.
+
+    Args:
+        gan: what is trained.
+        state: its state.
+        inputs: of one update, for one device.
+
+    Raises:
+        NeedsWholeBatch: one of them does not name `axis_name`, and is not shown to keep samples apart.
+    """
+    draws, image = inputs.draws, inputs.image
+    _check_network("generator", gan.generator, state.generator, draws.latents, draws.label, draws.generator)
+    _check_network("discriminator", gan.discriminator, state.discriminator, image, inputs.label, draws.real)
+    if not _is_of_the_package(gan.augment.apply):
+        _check_augment(gan.augment, state.augment, image, draws.real)
+
+
+def _is_of_the_package(thing: Any) -> bool:
+    return str(getattr(thing, "__module__", "")).partition(".")[0] == _PACKAGE
+
+
+def _check_network(
+    player: str, network: Network, state: PlayerState, inputs: PyTree, label: PyTree, keys: jax.Array
+) -> None:
+    adapted = isinstance(network, Adapter)
+    if names_axis(network) or (_is_of_the_package(type(network)) and not adapted and not _is_wrapper(network)):
+        return
+    if adapted and state.model_state:  # the adapter gives the axis to its batch norms
+        return
+
+    def apply(params: PyTree, model_state: PyTree, inputs: PyTree, label: PyTree, keys: jax.Array) -> PyTree:
+        extra = {"label": label, "axis_name": None, "keys": keys}
+        return call_network(network, params, model_state, inputs, **extra)[0]
+
+    found = _mixing(apply, (state.params, state.model_state), (inputs, label, keys))
+    if found is not None:
+        raise NeedsWholeBatch(
+            f"the {player}, {name_of(network)}, is not shown to keep samples apart ({found}): " + _ADVICE
+        )
+
+
+def _is_wrapper(network: Network) -> bool:
+    """Returns whether a network of this package only calls functions of its user (`networks.from_functions`)."""
+    return type(network).__module__.startswith(f"{_PACKAGE}.networks")
+
+
+def _check_augment(augment: Augment, state: PyTree, image: jax.Array, keys: jax.Array) -> None:
+    found = _mixing(augment.apply, (state,), (image, keys))
+    if found is not None:
+        raise NeedsWholeBatch(f"the augmentation is not shown to keep samples apart ({found})")
+
+
+def check_logit_apart(loss: Loss, output: PyTree) -> None:
+    """Raises NeedsWholeBatch if `loss.logit` is not shown to keep samples apart."""
+    if not _is_of_the_package(loss.logit) and (found := _mixing(loss.logit, (), (output,))):
+        raise NeedsWholeBatch(f"Loss.logit is not shown to keep samples apart ({found}): take means in the loss")
+
+
+def _mixing(function: Callable, shared: Sequence[PyTree], samples: Sequence[PyTree]) -> str | None:
+    """Returns what mixes the samples, or None.
+
+    Args:
+        function: of all arguments.
+        shared: arguments without samples.
+        samples: arguments whose leaves are `[B, ...]`.
+    """
+    traced = jax.make_jaxpr(function)(*shared, *samples)
+    axes = [None] * len(jax.tree.leaves(shared)) + [0] * len(jax.tree.leaves(samples))
+    return mixing_primitive(traced, axes)
+
+
+# -- penalties
+
+
+def check_penalty(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]) -> None:
+    """Checks that a penalty is a mean over samples, or that it names `axis_name`.
+
+    Args:
+        penalty: of either player.
+        state: its state.
+        arguments: what its `apply` gets after the state: a function of samples, then `[B, ...]`.
+
+    Raises:
+        NeedsWholeBatch: it is not known to be such a mean.
+    """
+    if _is_of_the_package(penalty.apply) or "axis_name" in read_signature(penalty.apply)[0]:
+        return
+    if arguments and not _is_mean(penalty, state, arguments):
+        raise NeedsWholeBatch(
+            f"the penalty {penalty.name} is not known to be a mean over samples, so it might be that of one "
+            f"device only: {_ADVICE}"
+        )
+
+
+def _is_mean(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]) -> bool:
+    """Returns whether the penalty of 16 random samples is the mean of those of their halves.
+
+    The critic (or the generator) is a random function of each sample here, with outputs of the right shapes: the
+    question is what the penalty does with them.
+    """
+    function, *samples = arguments
+    shapes: list[PyTree] = []
+
+    def recorded(*inputs: PyTree, **keywords: PyTree) -> PyTree:
+        output = function(*inputs, **keywords)
+        shapes.append(jax.eval_shape(lambda: output))
+        return output
+
+    jax.eval_shape(lambda samples: penalty.apply(state, recorded, *samples)[0], samples)
+    random = np.random.default_rng(0)
+    state = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), jax.eval_shape(lambda: state))
+    like = jax.eval_shape(lambda: samples)
+
+    def value(whole: PyTree, part: slice) -> jax.Array:
+        calls = iter(shapes)
+        stand_in = lambda *inputs, **keywords: _random_function(next(calls), (inputs, keywords))  # noqa: E731
+        return penalty.apply(state, stand_in, *jax.tree.map(lambda x: x[part], whole))[0]
+
+    def values() -> jax.Array:
+        whole = jax.tree.map(lambda leaf: _random_samples(random, leaf), like)
+        parts = slice(None), slice(_SAMPLES // 2), slice(_SAMPLES // 2, None)
+        return jnp.stack([value(whole, part) for part in parts])
+
+    try:
+        with jax.ensure_compile_time_eval():
+            whole, *halves = np.asarray(jax.jit(values)()).astype(float)
+    except Exception:  # it needs another number of samples, or a part of its own
+        return False
+    return bool(np.isfinite(whole) and abs(whole - np.mean(halves)) <= 1e-4 * max(abs(whole), *map(abs, halves)))
+
+
+def _random_samples(random: np.random.Generator, like: jax.ShapeDtypeStruct) -> jax.Array:
+    """Returns random samples `[16, ...]`, each of the shape and type of those of `like`."""
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.split(jax.random.key(0, impl=like.dtype._impl.name), (_SAMPLES, *like.shape[1:]))  # pyright: ignore
+    values = random.normal(size=(_SAMPLES, *like.shape[1:]))
+    return jnp.asarray(values if jnp.issubdtype(like.dtype, jnp.inexact) else values > 0, like.dtype)
+
+
+def _random_function(like: PyTree, inputs: PyTree) -> PyTree:
+    """Returns outputs `[B, ...]` of the shapes of `like`, smooth functions of each sample of `inputs`."""
+    random = np.random.default_rng(1)
+    floats = [x for x in jax.tree.leaves(inputs) if jnp.issubdtype(jnp.result_type(x), jnp.floating)]
+    size = floats[0].shape[0]
+    rows = [x.reshape(size, -1).astype(jnp.float32) for x in floats]
+    weights = [random.normal(size=row.shape[1]).astype(np.float32) / np.sqrt(row.shape[1]) for row in rows]
+    feature = jnp.sin(sum(row @ weight for row, weight in zip(rows, weights, strict=True)))
+
+    def output(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        shape = leaf.shape[1:]
+        slope, shift = (random.normal(size=shape).astype(np.float32) for _ in range(2))
+        return jnp.tanh(jnp.multiply.outer(feature, slope) + shift).astype(leaf.dtype)
+
+    return jax.tree.map(output, like)
