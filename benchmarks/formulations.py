@@ -91,15 +91,7 @@ def _rows_of(layer: Layer, programs: dict, calls: int, seconds: float) -> Iterat
         keys = jax.random.split(jax.random.key(0), 2)
         arrays = [jax.random.normal(key, shape, jnp.bfloat16) for key, shape in zip(keys, shapes)]
 
-        def runner(program: Callable[..., jax.Array]) -> Callable[[int], None]:
-            def run(n: int) -> None:
-                for _ in range(n):
-                    out = program(*arrays)
-                jax.block_until_ready(out)
-
-            return run
-
-        runners = {name: runner(made) for name, made in ready.items() if not isinstance(made, str)}
+        runners = {name: _runner(made, arrays) for name, made in ready.items() if not isinstance(made, str)}
         samples = interleaved(runners, _ROUNDS, seconds, pause=0.0)
         for name, made in ready.items():
             row: dict[str, Any] = {"direction": direction, "spelling": name}
@@ -110,6 +102,15 @@ def _rows_of(layer: Layer, programs: dict, calls: int, seconds: float) -> Iterat
             else:
                 row["note"] = f"not compiled: {made}"
             yield row
+
+
+def _runner(program: Callable[..., jax.Array], arrays: Sequence[jax.Array]) -> Callable[[int], None]:
+    def run(n: int) -> None:
+        for _ in range(n):
+            out = program(*arrays)
+        jax.block_until_ready(out)
+
+    return run
 
 
 def measure(found: dict[Layer, list[str]], seconds: float, sample: float) -> Iterator[dict[str, Any]]:
@@ -136,9 +137,8 @@ def measure(found: dict[Layer, list[str]], seconds: float, sample: float) -> Ite
 
 
 def _named(layer: Layer) -> dict[str, Any]:
-    return {
-        "kind": layer.kind, "x": layer.x, "kernel": layer.kernel, "settings": layer.arguments, "flops": layer.flops,
-    }  # fmt: skip
+    shapes = {"kind": layer.kind, "x": layer.x, "kernel": layer.kernel}
+    return {**shapes, "settings": layer.arguments, "flops": layer.flops}
 
 
 def winner(rows: Sequence[dict[str, Any]]) -> str:
@@ -169,13 +169,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with parsed.json.open("w") as file:
         for row in measure(found, parsed.seconds, sample=0.001 if parsed.toy else 0.005):
             stamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            file.write(json.dumps({"suite": "formulations", **row, "dtype": "bfloat16", **where, "time": stamp}) + "\n")
+            whole = {"suite": "formulations", **row, "dtype": "bfloat16", **where, "time": stamp}
+            file.write(json.dumps(whole) + "\n")
             file.flush()
-            groups[str(row["x"]), str(row["kernel"]), str(row["settings"]), row["kind"], row["direction"]].append(row)
+            layer = json.dumps([row[name] for name in ("kind", "x", "kernel", "settings")])
+            groups[layer, row["direction"]].append(row)
     for rows in groups.values():
         print(winner(rows))
-    measured = len({key[:4] for key in groups})
-    print(f"{measured} of {len(found)} layers" + (f"; {len(found) - measured} left out: no time" if measured < len(found) else ""))
+    measured = len({layer for layer, _ in groups})
+    print(f"{measured} of {len(found)} layers; for the others there was no time")
     return 0
 
 

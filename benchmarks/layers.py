@@ -117,9 +117,9 @@ def _recorded(calls: list[Layer]) -> Iterator[None]:
             original = getattr(ops, name)
             recorder = _recorder(name, original, calls)
             for module in list(sys.modules.values()):
-                if module.__name__.startswith(("gan_jax.models", "gan_jax.ops.modulated")):
-                    if getattr(module, name, None) is original:
-                        stack.enter_context(mock.patch.object(module, name, recorder))
+                of_models = module.__name__.startswith(("gan_jax.models", "gan_jax.ops.modulated"))
+                if of_models and getattr(module, name, None) is original:
+                    stack.enter_context(mock.patch.object(module, name, recorder))
         yield
 
 

@@ -34,6 +34,7 @@ class Runner:
         first_s: seconds of the first call, compilation included.
         flops: FLOPs of one step, as the compiler counts them, or None.
         memory_bytes: memory that the program needs for arguments, results and temporaries, or None.
+        text: returns the compiled program, as the compiler prints it, or "".
     """
 
     run: Callable[[int], object]
@@ -42,6 +43,7 @@ class Runner:
     first_s: float | None = None
     flops: float | None = None
     memory_bytes: int | None = None
+    text: Callable[[], str] = str
 
     def begin(self) -> "Runner":
         """Makes the first call, notes how long it took, and returns this runner."""
@@ -104,16 +106,21 @@ def ours(
     # On the CPU, collectives of several steps in flight can deadlock.
     wait_for_each = jax.default_backend() == "cpu" and devices > 1
     run = repeat(lambda state, batch: compiled(state, batch, ()), state, lambda: batch, wait_for_each)
-    memory = compiled.memory_analysis()
-    memory_bytes = None
-    if memory is not None:
-        memory_bytes = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-        memory_bytes -= memory.alias_size_in_bytes
+    memory_bytes = needed_memory(compiled)
     # The compiler counts the body of a loop once, so this is the count of one step also where steps are fused.
     flops = (compiled.cost_analysis() or {}).get("flops")
     if case.name.startswith("r3gan") and formulations().grouped == "blocks":
         flops = None  # a loop over groups is counted once too, which makes the count too small
-    return Runner(run, fuse, compile_s, flops=flops, memory_bytes=memory_bytes).begin()
+    return Runner(run, fuse, compile_s, None, flops, memory_bytes, compiled.as_text).begin()
+
+
+def needed_memory(compiled: jax.stages.Compiled) -> int | None:
+    """Returns the bytes that a program needs for arguments, results and temporaries; None: not known."""
+    memory = compiled.memory_analysis()
+    if memory is None:
+        return None
+    needed = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return needed - memory.alias_size_in_bytes
 
 
 def unavailable(case: Case, name: str, precision: str = "float32") -> str:
@@ -127,8 +134,6 @@ def unavailable(case: Case, name: str, precision: str = "float32") -> str:
         return "float32 only"
     if name == "jax_tutorial" and tutorial.too_slow(case):
         return "native grouped convolutions take minutes a step on a CPU"
-    if name == "torch_compile" and case.gamma:
-        return "torch.compile has no second derivatives"
     return ""
 
 

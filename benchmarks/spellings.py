@@ -44,10 +44,9 @@ def spellings(layer: Layer, direction: str) -> dict[str, tuple[Function, tuple[t
     if direction == "kernel gradient" and layer.kind == "conv_transpose":
         functions["own"] = lambda x, g: _of_kernel(_plain(layer), layer.kernel)(g, x)
     if direction == "kernel gradient" and layer.groups == 1:
-        big, small = (layer.y, layer.x) if layer.kind == "conv_transpose" else (layer.x, layer.y)
-        if max(big[1:3]) <= _SMALL_MAP:
-            swap = layer.kind == "conv_transpose"
-            functions["patches"] = lambda x, g: _by_patches(layer, *((g, x) if swap else (x, g)))
+        transposed = layer.kind == "conv_transpose"
+        if max((layer.y if transposed else layer.x)[1:3]) <= _SMALL_MAP:
+            functions["patches"] = lambda x, g: _by_patches(layer, *((g, x) if transposed else (x, g)))
     return {name: (function, shapes) for name, function in functions.items()}
 
 
@@ -86,7 +85,7 @@ def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups
 
 
 def _plain(layer: Layer) -> Function:
-    """Returns the plain convolution that `layer` is the transpose of, as a function of its input and the kernel."""
+    """Returns the plain convolution that `layer` is the transpose of."""
     stride, padding = layer.arguments["stride"], layer.arguments["padding"]
     return lambda g, w: _convolve(g, w, stride, padding)
 

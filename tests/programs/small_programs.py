@@ -1,22 +1,22 @@
 """The small programs that the guards compile for GPUs and TPUs that are not here, each once in a process."""
 
 import functools
-import json
-import os
-import re
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
 
 import gan_jax
 from gan_jax.config import Config, override
 from gan_jax.config.build import batch_spec, make_gan
+from gan_jax.targets import Program, compile_step, find
+from gan_jax.types import PyTree
 from recipe_facts import recipe, spec
 
-# No channel count in the programs is a multiple of 5, so a dimension that is one counts samples.
+# No number of channels in the programs is a multiple of 5: an axis whose length is one has the samples.
 BATCH = 40
 TABLE = Path(__file__).parent / "table.json"
 MISSING = next((name for name in ("jax_cuda12_plugin", "libtpu") if find_spec(name) is None), "")
@@ -36,6 +36,10 @@ class Small(NamedTuple):
     overrides: tuple[str, ...] = ()
     target: str = "h200"
     mode: str = "jit"
+
+    @property
+    def devices(self) -> int:
+        return {"h200": 1, "h200:8": 8, "v5e:2x2": 4}[self.target]
 
     @property
     def config(self) -> Config:
@@ -68,58 +72,35 @@ PROGRAMS = {
 }
 
 
-class Program(NamedTuple):
-    """What was compiled: the text of the compiler, and the bytes of temporaries on a device."""
-
-    text: str
-    temporaries: int
-
-
-_FLAGS = {"xla_gpu_autotune_level": "0", "xla_gpu_enable_triton_gemm": False}
-
-
 @functools.cache
 def program(name: str) -> Program:
     """Compiles one of `PROGRAMS`."""
-    from jax.experimental import topologies
-    import numpy as np
-    from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding, PartitionSpec as P
-
     small = PROGRAMS[name]
-    config, facts = small.config, spec(small.recipe)
-    gan = make_gan(config, facts)
-    batch = batch_spec(config, gan, facts)
-    os.environ.update(TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
-    kind, _, count = small.target.partition(":")
-    n = int(count or 1) if kind == "h200" else 4
-    if kind == "h200":
-        topology = topologies.get_topology_desc(
-            platform="cuda", topology_name=f"1x1x{n}", topology=f"1x1x{n}", target_config=_H200
-        )
-    else:
-        topology = topologies.get_topology_desc(platform="tpu", topology_name=small.target)
-    if n == 1:
-        replicated = split = SingleDeviceSharding(topology.devices[0])
-    else:
-        mesh = Mesh(np.array(topology.devices), ("data",))
-        replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    facts, target = spec(small.recipe), find(small.target)
+    gan = make_gan(small.config, facts)
+    batch = batch_spec(small.config, gan, facts)
+    state = jax.eval_shape(lambda key: gan_jax.init(gan, key, batch), jax.random.key(0))
+    if small.mode != "pmap":
+        return compile_step(gan_jax.make_train_step(gan), state, batch, target)
+    mesh = gan_jax.make_mesh(target.devices)
+    step = gan_jax.pmap_step(gan_jax.make_train_step(gan, axis_name="data"), "data", target.devices)
 
-    def place(tree, sharding):
+    def placed(tree: PyTree, *axes: str) -> PyTree:
+        sharding = NamedSharding(mesh, PartitionSpec(*axes))
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
-    state = place(jax.eval_shape(lambda key: gan_jax.init(gan, key, batch), jax.random.key(0)), replicated)
-    step = gan_jax.make_train_step(gan, axis_name="data" if small.mode == "pmap" else None)
-    if small.mode == "jit":
-        step = jax.jit(step, donate_argnums=0)
-    elif small.mode == "shard":
-        step = gan_jax.shard_step(step, mesh)
-    else:
-        step = gan_jax.pmap_step(step, "data", topology.devices)
-    compiled = step.lower(state, place(batch, split)).compile(compiler_options=_FLAGS if kind == "h200" else None)
-    return Program(compiled.as_text(), compiled.memory_analysis().temp_size_in_bytes)
+    return compile_step(step, placed(state), placed(batch, "data"), target)
 
 
-_H200 = """gpu_device_info { threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472 threads_per_core_limit: 2048
-core_count: 132 fpus_per_core: 128 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535 memory_bandwidth: 4800000000000 l2_cache_size: 62914560
-clock_rate_ghz: 1.98 device_memory_size: 150000000000 shared_memory_per_block_optin: 232448 cuda_compute_capability { major: 9 minor: 0 } registers_per_core_limit: 65536
-registers_per_block_limit: 65536 } platform_name: "CUDA" dnn_version_info { major: 9 minor: 28 } runtime_version { major: 12 minor: 9 patch: 0 } device_description_str: "NVIDIA H200" """  # noqa
+def figures(name: str) -> dict[str, int]:
+    """Returns what `table.json` holds of a program: of one device, and in one step."""
+    found = program(name)
+    row = {"kernels": sum(kernel.count for kernel in found.kernels), "bytes": found.bytes}
+    if PROGRAMS[name].devices > 1:
+        row["all_reduces"] = sum(k.count for k in found.kernels if k.call == "all-reduce")
+    return row
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what writes the programs."""
+    return {name: version(name) for name in ("jax", "jaxlib", "libtpu", "jax-cuda12-plugin")}

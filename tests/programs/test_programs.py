@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from scan import collectives, copied_maps, slow_convolutions
 from small_programs import BATCH, MISSING, PROGRAMS, TABLE, figures, program, versions
 
 pytestmark = [
@@ -28,22 +27,41 @@ def grouped(names):
 @pytest.mark.parametrize("name", grouped(ON_GPU))
 def test_kernel_gradients_are_cudnns_backward_filter(name):
     """As a forward convolution over a dilated map, a kernel gradient is many times slower."""
-    assert slow_convolutions(program(name).text, BATCH // PROGRAMS[name].devices) == []
+    assert [f"{product.shapes} {product.op_name}" for product in program(name).slow] == []
 
 
 @pytest.mark.parametrize("name", grouped(ON_GPU))
 def test_no_large_map_is_copied(name):
-    """8 x 8 maps of 64 channels and larger. A transposed copy costs as much traffic as the convolution beside it."""
-    batch = BATCH // PROGRAMS[name].devices
-    assert copied_maps(program(name).text, batch, elements=batch * 8 * 8 * 64) == []
+    """8 x 8 maps of 64 channels and larger: such a copy costs as much traffic as the convolution beside it."""
+    samples = BATCH // PROGRAMS[name].devices
+    kernels = [kernel for kernel in program(name).kernels if kernel.moved is not None]
+    assert [f"{k.moved} {k.op_name}" for k in kernels if is_map(k.moved, samples, samples * 8 * 8 * 64)] == []
+
+
+def is_map(array, samples, size):
+    """Says whether an array holds so many numbers, with an axis of samples, and is no image of 3 colours."""
+    of_samples = any(length % samples == 0 for length in array.dims)
+    return array.size >= size and of_samples and len(array.dims) != 3 and min(array.dims) > 3
 
 
 @pytest.mark.parametrize("name", grouped(MANY_DEVICES))
 def test_no_activations_are_gathered(name):
     """Minibatch deviation in StyleGAN2 asks for its 4 x 4 maps by name; nothing else is gathered or exchanged."""
     allowed = BATCH * 4 * 4 * 64 if name.startswith("stylegan2") else 0
-    moved = [c for c in collectives(program(name).text) if c.kind != "all-reduce" and max(c.sizes) > allowed]
-    assert moved == []
+    moved = [k for k in collectives(name) if k.call != "all-reduce" and k.result.size > allowed]
+    assert [f"{k.call} {k.result} {k.op_name}" for k in moved] == []
+
+
+@pytest.mark.parametrize("name", grouped(MANY_DEVICES))
+def test_sums_over_devices_are_float32(name):
+    assert [
+        f"{k.result} {k.op_name}" for k in collectives(name) if k.call == "all-reduce" and k.result.dtype != "f32"
+    ] == []
+
+
+def collectives(name):
+    """Returns the collectives of a program, those of every branch of a conditional too."""
+    return [kernel for kernel in program(name).kernels if kernel.kind == "collective"]
 
 
 @pytest.mark.parametrize("name", grouped(ROWS["programs"]))
