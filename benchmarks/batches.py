@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("batches", nargs="+", type=int, metavar="BATCH")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of one sample")
     parser.add_argument("--no-check", action="store_true", help="do not compare one step with each peer first")
     parser.add_argument("--json", type=Path, required=True, help="the records are appended to it")
     parsed = parser.parse_args(arguments)
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for index, batch in enumerate(parsed.batches):
         case = dataclasses.replace(CASES[parsed.case], batch=batch)
         check = index == 0 and not parsed.no_check
-        for row in suites.peers([case], parsed.rounds, (parsed.precision,), check=check):
+        for row in suites.peers([case], parsed.rounds, (parsed.precision,), check=check, seconds=parsed.seconds):
             measured = records.record(row, peaks)
             print(command.line(measured), flush=True)
             records.write(parsed.json, [measured])

@@ -5,6 +5,7 @@ matrix product measured in the same run. `python -m benchmarks.predicted` puts t
 """
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,10 @@ import gan_jax
 from gan_jax.config import Config, load, override
 from gan_jax.config.build import SampleSpec, batch_spec, make_gan
 from gan_jax.ops import compiler_options
+from gan_jax.runtime.precision import matmul_precision
+from gan_jax.targets import traced_flops
 
-from . import command, machine, records
+from . import command, machine, predicted, records
 from .layers import RECIPES
 from .runners import Runner, needed_memory, repeat
 from .suites import Row
@@ -52,12 +55,14 @@ def runner(config: Config, data: SampleSpec) -> Runner:
     init = jax.jit(lambda key: gan_jax.init(gan, key, shapes), compiler_options=compiler_options(once=True))
     state = init(jax.random.key(0))
     start = time.perf_counter()
-    with jax.default_matmul_precision("tensorfloat32" if config.tf32 else "highest"):
-        compiled = gan_jax.jit_step(gan_jax.make_train_step(gan)).lower(state, batch).compile()
+    with jax.default_matmul_precision(matmul_precision(config, jax.default_backend()) or "default"):
+        traced = gan_jax.jit_step(gan_jax.make_train_step(gan)).trace(state, batch)
+    compiled = traced.lower().compile()
     compile_s = time.perf_counter() - start
-    flops = (compiled.cost_analysis() or {}).get("flops")
     run = repeat(lambda state, batch: compiled(state, batch, ()), state, lambda: batch)
-    return Runner(run, 1, compile_s, None, flops, needed_memory(compiled), compiled.as_text).begin()
+    return Runner(
+        run, 1, compile_s, None, traced_flops(traced.jaxpr), needed_memory(compiled), compiled.as_text
+    ).begin()
 
 
 def rows(batches: dict[str, int], precision: str, rounds: int, seconds: float) -> Iterator[Row]:
@@ -82,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of one sample")
     parser.add_argument("--json", type=Path, required=True, help="the records are appended to it")
+    parser.add_argument("--programs", type=Path, help="what `benchmarks.predicted` reads is appended to it")
     parsed = parser.parse_args(arguments)
     pairs = [item.partition("=") for item in parsed.recipes]
     for name, _, batch in pairs:
@@ -94,6 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         measured = records.record(row, peaks)
         print(command.line(measured), flush=True)
         records.write(parsed.json, [measured])
+        if parsed.programs and row.sample:
+            chip = predicted.chip_of(peaks.device) or "h200"  # elsewhere the bounds are those of an H200
+            entry = predicted.entry(row.case, row.batch, row.precision, row.runner.text(), chip)
+            with parsed.programs.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
     return 0
 
 

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 import gan_jax
 from gan_jax.ops.backend import formulations
+from gan_jax.targets import traced_flops
 from gan_jax.types import PyTree
 
 from .cases import Case, init
@@ -32,7 +33,8 @@ class Runner:
         steps: number of training steps in one call.
         compile_s: seconds to trace and compile; None if they can't be separated from the first call.
         first_s: seconds of the first call, compilation included.
-        flops: FLOPs of one step, as the compiler counts them, or None.
+        flops: FLOPs of one step on one device, of the matrix products and convolutions in its trace, or None. Of a
+            part of a step they are the compiler's.
         memory_bytes: memory that the program needs for arguments, results and temporaries, or None.
         text: returns the compiled program, as the compiler prints it, or "".
     """
@@ -101,16 +103,16 @@ def ours(
     host_batch = {"image": np.stack([images] * fuse) if fuse > 1 else images}
     state, batch = place(step, mesh, init(case, gan), host_batch)
     start = time.perf_counter()
-    compiled = step.lower(state, batch).compile()
+    traced = step.trace(state, batch)
+    compiled = traced.lower().compile()
     compile_s = time.perf_counter() - start
     # On the CPU, collectives of several steps in flight can deadlock.
     wait_for_each = jax.default_backend() == "cpu" and devices > 1
     run = repeat(lambda state, batch: compiled(state, batch, ()), state, lambda: batch, wait_for_each)
     memory_bytes = needed_memory(compiled)
-    # The compiler counts the body of a loop once, so this is the count of one step also where steps are fused.
-    flops = (compiled.cost_analysis() or {}).get("flops")
+    flops = traced_flops(traced.jaxpr) / fuse / devices
     if case.name.startswith("r3gan") and formulations().grouped == "blocks":
-        flops = None  # a loop over groups is counted once too, which makes the count too small
+        flops = None  # the trace has the products with zeros too
     return Runner(run, fuse, compile_s, None, flops, memory_bytes, compiled.as_text).begin()
 
 

@@ -44,7 +44,12 @@ def _divide(sample: Sample, steps: int) -> Sample:
 
 
 def peers(
-    cases: Iterable[Case], rounds: int, precisions: Iterable[str] = ("float32",), *, check: bool = True
+    cases: Iterable[Case],
+    rounds: int,
+    precisions: Iterable[str] = ("float32",),
+    *,
+    check: bool = True,
+    seconds: float = 0.5,
 ) -> Iterator[Row]:
     """Times gan_jax against its peers. With `check` it first makes sure that all of them compute the same step."""
     for case in cases:
@@ -53,7 +58,7 @@ def peers(
         for precision in precisions:
             variants, missing = _variants(case, precision)
             try:
-                samples = _timed(variants, rounds) if variants else {}
+                samples = _timed(variants, rounds, seconds) if variants else {}
             except RuntimeError as error:  # each fits alone, but not all of them beside each other
                 missing |= dict.fromkeys(variants, _not_measured(error))
                 samples = {}
