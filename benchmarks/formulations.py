@@ -149,7 +149,8 @@ def winner(rows: Sequence[dict[str, Any]]) -> str:
     first = rows[0]
     shapes = "x".join(map(str, first["x"])), "x".join(map(str, first["kernel"]))
     groups = f" groups {first['settings']['groups']}" if "groups" in first["settings"] else ""
-    return f"{first['kind']} {shapes[0]} by {shapes[1]}{groups}, {first['direction']}: {times}{speed}"
+    notes = "".join(f"; {row['spelling']}: {row['note']}" for row in rows if "note" in row)
+    return f"{first['kind']} {shapes[0]} by {shapes[1]}{groups}, {first['direction']}: {times}{speed}{notes}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -160,6 +160,21 @@ def test_without_their_packages_peers_are_left_out_and_it_is_said(monkeypatch):
     assert set(notes.values()) == {"not measured: PyTorch is not installed"}
 
 
+def test_what_does_not_fit_is_said(monkeypatch):
+    """Memory that runs out is a row with a note; the others are still timed."""
+
+    def full(*arguments, **keywords):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nmore")
+
+    monkeypatch.setattr(suites, "ours", full)
+    monkeypatch.setattr(suites, "unavailable", lambda case, name, precision: "" if name == "torch_eager" else "no")
+    monkeypatch.setattr(suites, "peer", lambda case, name, **kw: Runner(lambda n: None))
+    rows = list(suites.peers([SMALL], 5, check=False, seconds=0.001))
+    assert [row.implementation for row in rows if row.sample] == ["torch_eager"]
+    notes = {row.mode: row.note for row in rows if row.implementation == "gan_jax"}
+    assert notes == dict.fromkeys(["jit", "fused"], "not measured: RESOURCE_EXHAUSTED: Out of memory")
+
+
 @pytest.mark.parametrize(
     ("case", "name", "precision", "why"),
     [
