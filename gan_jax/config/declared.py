@@ -15,7 +15,7 @@ from .resolve import Call
 from .schema import Config
 
 
-@dataclass(frozen=True)
+@dataclass
 class Declared:
     """A data set as a config describes it.
 

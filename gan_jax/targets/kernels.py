@@ -137,7 +137,8 @@ def _kind(module: Module, instruction: Instruction, found: tuple[Product, ...]) 
         if (collective := collective.removesuffix("-start")) in _COLLECTIVES:
             return "collective", collective
     if found:
-        return found[0].kind, "" if opcode in ("dot", "convolution") else found[0].call
+        triton = '"kind":"__triton' in instruction.attributes
+        return found[0].kind, "triton" if triton else "" if not target else found[0].call
     if target:
         return ("sort" if "sort" in target.lower() else "custom call"), target
     if opcode == "fusion":
