@@ -16,7 +16,9 @@ import optax
 
 import gan_jax
 from gan_jax.networks import call_network
-from gan_jax.ops import FORMULATIONS
+from gan_jax.ops import FORMULATIONS, primitives
+from gan_jax.ops import native as plain_ops
+from gan_jax.ops.backend import default_platform
 from gan_jax.types import PyTree, Samples
 
 from ..cases import Case
@@ -31,14 +33,18 @@ class Player(TypedDict):
 
 @contextmanager
 def native() -> Iterator[None]:
-    """Makes every operation that is traced in the context use the plain operation of `lax`."""
-    platform = jax.default_backend()
-    before = FORMULATIONS[platform]
-    FORMULATIONS[platform] = before._replace(convolution="native", grouped="native", resample="native")
+    """Makes each operation that is traced in the context one of `lax`, and its derivatives JAX's own."""
+    platform, plain = default_platform(), {"forward": plain_ops.forward, "transpose": plain_ops.transpose}
+    row, ours = FORMULATIONS[platform], {name: getattr(primitives, name) for name in plain}
+    FORMULATIONS[platform] = row._replace(resample="native")
+    for name, function in plain.items():
+        setattr(primitives, name, function)
     try:
         yield
     finally:
-        FORMULATIONS[platform] = before
+        FORMULATIONS[platform] = row
+        for name, function in ours.items():
+            setattr(primitives, name, function)
 
 
 def too_slow(case: Case) -> bool:

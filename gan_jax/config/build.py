@@ -106,16 +106,20 @@ def _terms(terms: tuple[ConfigTerm, ...], home: str, allow: Allow) -> tuple[GANT
 def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
     """Returns the GAN that `config` describes, for samples of that shape.
 
-    Networks that take them get `shape`, `classes` (None unless the run is conditional) and `dtype`.
+    Networks that take them get `shape`, `classes` (None unless the run is conditional), `dtype` and `remat`.
 
     Raises:
-        UserError: a name or a keyword does not exist, or the networks do not fit the data.
+        UserError: a name or a keyword does not exist, or the networks do not fit the data. Or the config has
+            `remat`, and a network does not take it.
     """
     offered = {
         "shape": tuple(spec.shape),
         "classes": spec.classes if config.conditional else None,
         "dtype": jnp.bfloat16 if config.precision == "bfloat16" else jnp.float32,
+        "remat": config.remat,
     }
+    if config.remat != "none":
+        _check_remat(config, allow)
     augment: Augment = build(config.augment, "augment", allow)
     try:
         return GAN(
@@ -139,6 +143,17 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
         )  # fmt: skip
     except ValueError as error:
         raise UserError(f"{config.name}: {error}") from error
+
+
+def _check_remat(config: Config, allow: Allow) -> None:
+    for home in ("generator", "discriminator"):
+        call: Call = getattr(config, home)
+        function = resolve(call.name, HOMES[home].module, HOMES[home].attribute, allow=allow)
+        if "remat" not in keywords(function)[0]:
+            raise UserError(
+                f"remat={config.remat}, but {home}={call.name} takes no keyword remat: add it to that network, or "
+                "set remat=none and give it to the other network alone"
+            )
 
 
 def batch_spec(config: Config, gan: GAN, spec: SampleSpec) -> dict[str, jax.ShapeDtypeStruct]:

@@ -206,6 +206,12 @@ class Config:
 
     That is TF32 on NVIDIA GPUs and passes of bfloat16 on TPUs. False: full float32, as on a CPU always.
     """
+    remat: Literal["none", "blocks", "all"] = setting("none", free=True)
+    """What the derivatives of networks compute again, to save memory.
+
+    "none": nothing; "blocks": the inside of each block; "all": each network, and then each block again. The
+    numbers stay the same up to rounding. On a CPU it saves nothing.
+    """
     deterministic: bool = False
     """Give the same bits on every run on a GPU too, at a cost in speed."""
     parallel: Parallel = Parallel()

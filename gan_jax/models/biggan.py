@@ -18,12 +18,14 @@ from jax.typing import DTypeLike
 
 from ..types import Images, Labels
 from .layers import (
+    Remat,
     RunningVariance,
     SpectralNormed,
     SpectralVectors,
     check_counts,
     check_label,
     check_truncation,
+    recomputable,
     side,
 )
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, label_table
@@ -75,6 +77,7 @@ class Generator(SpectralNormed):
         attention: the blocks that self-attention follows, counted from 1; None: the second to last.
         classes: number of labels; None: unconditional, so a block sees only its chunk of the latents.
         dtype: the type that it computes in; images are float32.
+        remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
         spectral_vectors: "u" or "uv": what spectral norm keeps; see `layers.SpectralVectors`.
         running_variance: "biased" or "unbiased"; see `layers.BatchNorm`.
     """
@@ -88,8 +91,10 @@ class Generator(SpectralNormed):
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
     running_variance: RunningVariance = "biased"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(
         self,
         latents: jax.Array,
@@ -117,7 +122,7 @@ class Generator(SpectralNormed):
             chunks, widths[1:], self.shape[-1],
             attention=self.attention if self.attention is not None else (max(1, len(chunks) - 1),),
             spectral=self.spectral_vectors, running_variance=self.running_variance,
-            dtype=self.dtype, train=train, axis_name=axis_name,
+            dtype=self.dtype, remat=self.remat, train=train, axis_name=axis_name,
         )  # fmt: skip
 
 
@@ -130,7 +135,7 @@ class Discriminator(SpectralNormed):
         halvings: number of first blocks that halve the map; None: as published, or all but one for other widths.
         attention: the blocks that self-attention follows, counted from 1.
         skip: "rectified" or "plain"; see `DiscriminatorBlock`.
-        classes, dtype, spectral_vectors: as in `Generator`.
+        classes, dtype, remat, spectral_vectors: as in `Generator`.
     """
 
     width: int = 96
@@ -141,8 +146,10 @@ class Discriminator(SpectralNormed):
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
         check_counts(width=self.width)
         table = {size: _scaled(layout, self.width) for size, layout in LAYOUTS.items()}
@@ -150,7 +157,8 @@ class Discriminator(SpectralNormed):
         widths, halvings = discriminator_widths(table, size, self.widths, self.halvings, "biggan")
         return image_to_logits(
             image, label, self.classes, widths, halvings,
-            attention=self.attention, skip=self.skip, spectral_vectors=self.spectral_vectors, dtype=self.dtype,
+            attention=self.attention, skip=self.skip,
+            spectral_vectors=self.spectral_vectors, dtype=self.dtype, remat=self.remat,
         )  # fmt: skip
 
 

@@ -22,12 +22,15 @@ from .layers import (
     ConvTranspose,
     Dense,
     Norm,
+    Remat,
     RunningVariance,
     SpectralNormed,
     SpectralVectors,
     check_counts,
     doublings,
     embed_label,
+    recomputable,
+    recomputed,
     side,
 )
 
@@ -64,6 +67,7 @@ class Generator(SpectralNormed):
         norm: "batch", "spectral" or "none".
         classes: number of labels, whose embedding is appended to the latents; None: unconditional.
         dtype: the type that it computes in; images are float32.
+        remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
         spectral_vectors: "u" or "uv": what spectral norm keeps; see `layers.SpectralVectors`.
         running_variance: "biased" or "unbiased"; see `layers.BatchNorm`.
     """
@@ -76,8 +80,10 @@ class Generator(SpectralNormed):
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
     running_variance: RunningVariance = "biased"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
@@ -101,8 +107,12 @@ class Generator(SpectralNormed):
         x = nn.relu(normed(name="norm_0")(x, train, axis_name))
         for i in range(1, times):
             features //= 2
-            x = ConvTranspose(features, **common, name=f"up_{i}")(x)
-            x = nn.relu(normed(name=f"norm_{i}")(x, train, axis_name))
+
+            def block(_: nn.Module, x: jax.Array, i: int = i, features: int = features) -> jax.Array:
+                x = ConvTranspose(features, **common, name=f"up_{i}")(x)
+                return nn.relu(normed(name=f"norm_{i}")(x, train, axis_name))
+
+            x = recomputed(block, self.remat != "none")(self, x)
         last = {**common, "use_bias": False, "spectral": False}
         x = ConvTranspose(self.shape[-1], **last, name="image")(x)
         return jnp.tanh(widen(x))
@@ -116,7 +126,7 @@ class Discriminator(SpectralNormed):
 
     Attributes:
         width: channels of the first map; each later map has twice as many as the one before.
-        base, norm, classes, dtype, spectral_vectors, running_variance: as in `Generator`.
+        base, norm, classes, dtype, remat, spectral_vectors, running_variance: as in `Generator`.
     """
 
     width: int = 64
@@ -126,8 +136,10 @@ class Discriminator(SpectralNormed):
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
     running_variance: RunningVariance = "biased"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(
         self, image: Images, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> jax.Array:
@@ -141,11 +153,15 @@ class Discriminator(SpectralNormed):
         normed = functools.partial(_Normed, self.norm, self.dtype, self.running_variance)
         x, features = image, self.width
         for i in range(times):
-            bias = self.norm != "batch"
-            x = Conv(features, size=4, stride=2, padding=1, use_bias=bias, **common, name=f"down_{i}")(x)
-            if i > 0:
-                x = normed(name=f"norm_{i}")(x, train, axis_name)
-            x = nn.leaky_relu(x, 0.2)
+
+            def block(_: nn.Module, x: jax.Array, i: int = i, features: int = features) -> jax.Array:
+                bias = self.norm != "batch"
+                x = Conv(features, size=4, stride=2, padding=1, use_bias=bias, **common, name=f"down_{i}")(x)
+                if i > 0:
+                    x = normed(name=f"norm_{i}")(x, train, axis_name)
+                return nn.leaky_relu(x, 0.2)
+
+            x = recomputed(block, self.remat != "none")(self, x)
             features *= 2
         embedded = embed_label(label, self.classes, x.shape[-1], "embed")
         flat = x.reshape(x.shape[0], -1)

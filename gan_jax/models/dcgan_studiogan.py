@@ -18,7 +18,19 @@ from jax.typing import DTypeLike
 
 from ..ops import widen
 from ..types import Images, Labels
-from .layers import BatchNorm, Conv, ConvTranspose, Dense, RunningVariance, check_counts, check_label, side
+from .layers import (
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Remat,
+    RunningVariance,
+    check_counts,
+    check_label,
+    recomputable,
+    recomputed,
+    side,
+)
 from .layers.residual import EPSILON, ConditionalBatchNorm, label_table, one_hot
 
 _ORTHOGONAL = nn.initializers.orthogonal()
@@ -33,6 +45,7 @@ class Generator(nn.Module):
         widths: channels of the first map, which is 4 x 4, and of each doubling; three doublings make 32 pixels.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; images are float32 at least.
+        remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
         running_variance: "biased" or "unbiased", as in the original; see `layers.BatchNorm`.
     """
 
@@ -41,8 +54,10 @@ class Generator(nn.Module):
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
     running_variance: RunningVariance = "unbiased"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
@@ -52,9 +67,15 @@ class Generator(nn.Module):
         x = Dense(_BASE**2 * self.widths[0], **common, name="project")(latents)
         x = x.reshape(-1, _BASE, _BASE, self.widths[0])
         for i, width in enumerate(self.widths[1:], 1):
-            x = ConvTranspose(width, **common, name=f"up_{i}")(x)
-            norm = ConditionalBatchNorm(False, self.dtype, self.running_variance, name=f"norm_{i}")
-            x = nn.relu(norm(x, condition, train=train, axis_name=axis_name))
+
+            def block(
+                _: nn.Module, x: jax.Array, condition: jax.Array | None, i: int = i, width: int = width
+            ) -> jax.Array:
+                x = ConvTranspose(width, **common, name=f"up_{i}")(x)
+                norm = ConditionalBatchNorm(False, self.dtype, self.running_variance, name=f"norm_{i}")
+                return nn.relu(norm(x, condition, train=train, axis_name=axis_name))
+
+            x = recomputed(block, self.remat != "none")(self, x, condition)
         x = Conv(self.shape[-1], **common, name="image")(x)
         return jnp.tanh(widen(x))
 
@@ -64,15 +85,17 @@ class Discriminator(nn.Module):
 
     Attributes:
         widths: channels of the map before each halving, and of the last map, which is 4 x 4.
-        classes, dtype, running_variance: as in `Generator`.
+        classes, dtype, remat, running_variance: as in `Generator`.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
     running_variance: RunningVariance = "unbiased"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(
         self, image: Images, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> jax.Array:
@@ -86,8 +109,12 @@ class Discriminator(nn.Module):
 
         x = image
         for i, width in enumerate(self.widths[:-1], 1):
-            x = normed(conv(width, name=f"conv_{i}")(x), f"norm_{i}")
-            x = normed(conv(width, size=4, stride=2, name=f"down_{i}")(x), f"down_norm_{i}")
+
+            def block(_: nn.Module, x: jax.Array, i: int = i, width: int = width) -> jax.Array:
+                x = normed(conv(width, name=f"conv_{i}")(x), f"norm_{i}")
+                return normed(conv(width, size=4, stride=2, name=f"down_{i}")(x), f"down_norm_{i}")
+
+            x = recomputed(block, self.remat != "none")(self, x)
         x = normed(conv(self.widths[-1], name="last")(x), "last_norm")
         features = jnp.sum(widen(x), axis=(1, 2))
         logits = Dense(1, kernel_init=_ORTHOGONAL, name="logit")(features)[:, 0]

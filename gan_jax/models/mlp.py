@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 
 from ..ops import widen
 from ..types import Images, Labels
-from .layers import Dense, SpectralNormed, check_counts, embed_label
+from .layers import Dense, Remat, SpectralNormed, check_counts, embed_label, recomputable, recomputed
 
 
 class Generator(SpectralNormed):
@@ -26,6 +26,7 @@ class Generator(SpectralNormed):
         classes: number of labels; None: unconditional.
         spectral: gives every layer spectral norm.
         dtype: the type that it computes in; samples are float32.
+        remat: as in the other models; here a block is a hidden layer. See `layers.Remat`.
     """
 
     shape: tuple[int, ...]
@@ -35,8 +36,10 @@ class Generator(SpectralNormed):
     classes: int | None = None
     spectral: bool = False
     dtype: DTypeLike = jnp.float32
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(self, latents: jax.Array, label: Labels | None = None) -> Images:
         check_counts(width=self.width)
         x = latents
@@ -44,8 +47,12 @@ class Generator(SpectralNormed):
         if embedded is not None:
             x = jnp.concatenate([x, embedded], axis=-1)
         for i in range(self.layers):
-            x = Dense(self.width, spectral=self.spectral, dtype=self.dtype, name=f"dense_{i}")(x)
-            x = nn.leaky_relu(x, 0.2)
+
+            def block(_: nn.Module, x: jax.Array, i: int = i) -> jax.Array:
+                x = Dense(self.width, spectral=self.spectral, dtype=self.dtype, name=f"dense_{i}")(x)
+                return nn.leaky_relu(x, 0.2)
+
+            x = recomputed(block, self.remat != "none")(self, x)
         x = Dense(math.prod(self.shape), spectral=self.spectral, dtype=self.dtype, name="out")(x)
         x = widen(x.reshape(-1, *self.shape))
         return jnp.tanh(x) if self.tanh else x
@@ -57,7 +64,7 @@ class Discriminator(SpectralNormed):
     With `classes`, the label enters by projection, as in `dcgan` (Miyato and Koyama, 2018).
 
     Attributes:
-        width, layers, classes, spectral, dtype: as in `Generator`.
+        width, layers, classes, spectral, dtype, remat: as in `Generator`.
     """
 
     width: int = 256
@@ -65,14 +72,20 @@ class Discriminator(SpectralNormed):
     classes: int | None = None
     spectral: bool = False
     dtype: DTypeLike = jnp.float32
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
         check_counts(width=self.width)
         x = image.reshape(image.shape[0], -1)
         for i in range(self.layers):
-            x = Dense(self.width, spectral=self.spectral, dtype=self.dtype, name=f"dense_{i}")(x)
-            x = nn.leaky_relu(x, 0.2)
+
+            def block(_: nn.Module, x: jax.Array, i: int = i) -> jax.Array:
+                x = Dense(self.width, spectral=self.spectral, dtype=self.dtype, name=f"dense_{i}")(x)
+                return nn.leaky_relu(x, 0.2)
+
+            x = recomputed(block, self.remat != "none")(self, x)
         logits = widen(Dense(1, spectral=self.spectral, dtype=self.dtype, name="out")(x)[:, 0])
         embedded = embed_label(label, self.classes, self.width, "embed")
         if embedded is not None:

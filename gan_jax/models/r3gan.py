@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 
 from ..ops import downsample, in_float32, multiply, upsample, widen
 from ..types import Images, Labels
-from .layers import Conv, Dense, GroupedConv, check_counts, doublings, need_label, side
+from .layers import Conv, Dense, GroupedConv, Remat, check_counts, doublings, need_label, recomputable, side
 
 TAPS = (1, 3, 3, 1)  # of the filter between two resolutions
 SLOPE = 0.2  # of the leaky ReLU
@@ -73,14 +73,17 @@ class Block(nn.Module):
         expansion: the channels of conv_2, as a multiple of C.
         gain: scales the initial values of conv_1 and conv_2; conv_3 starts at zero.
         dtype: the type that it computes in.
+        remat: its derivatives recompute it.
     """
 
     groups: int
     expansion: int
     gain: float
     dtype: DTypeLike
+    remat: bool = False
 
     @nn.compact
+    @recomputable
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
         hidden = width * self.expansion
@@ -114,6 +117,7 @@ class _R3GAN(nn.Module, kw_only=True):
     full_precision_up_to: int | None = None
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
+    remat: Remat = "none"
 
     @nn.nowrap
     def stages(self, size: int) -> list[Stage]:
@@ -163,8 +167,8 @@ class _R3GAN(nn.Module, kw_only=True):
         """Applies the residual blocks of one of the network's `stages` stages."""
         gain = math.sqrt(2 / (1 + SLOPE**2)) * (self.blocks * stages) ** -0.25
         for i in range(self.blocks):
-            block = Block(stage.groups, self.expansion, gain, stage.dtype, name=f"block_{stage.side}_{i}")
-            x = block(x)
+            sizes = (stage.groups, self.expansion, gain, stage.dtype)
+            x = Block(*sizes, self.remat != "none", name=f"block_{stage.side}_{i}")(x)
         return x
 
     @nn.nowrap
@@ -194,6 +198,7 @@ class Generator(_R3GAN):
             None: that of the preset, or without one, the lowest and all but the four highest are.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; parameters are float32.
+        remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
         embedding: size of a label's vector, which is appended to the latents.
     """
 
@@ -201,6 +206,7 @@ class Generator(_R3GAN):
     embedding: int = 64
 
     @nn.compact
+    @recomputable
     def __call__(self, latents: jax.Array, label: Labels | None = None) -> Images:
         stages = self.stages(side(self.shape, "r3gan"))
         first, last = stages[0], stages[-1]
@@ -227,11 +233,12 @@ class Discriminator(_R3GAN):
     "cGANs with projection discriminator", 2018, without the term that does not depend on the label.
 
     Attributes:
-        preset, widths, cardinality, blocks, expansion, base, full_precision_up_to, classes, dtype: as in
-            `Generator`; also here `widths` starts at the lowest resolution.
+        preset, widths, cardinality, blocks, expansion, base, full_precision_up_to, classes, dtype, remat: as
+            in `Generator`; also here `widths` starts at the lowest resolution.
     """
 
     @nn.compact
+    @recomputable
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
         stages = self.stages(side(image.shape[1:], "r3gan"))
         first, last = stages[0], stages[-1]

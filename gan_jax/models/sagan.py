@@ -14,7 +14,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from ..types import Images, Labels
-from .layers import RunningVariance, SpectralNormed, SpectralVectors, side
+from .layers import Remat, RunningVariance, SpectralNormed, SpectralVectors, recomputable, side
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, one_hot
 from .layers.widths import discriminator_widths, generator_widths
 from .sngan import LAYOUTS
@@ -29,6 +29,7 @@ class Generator(SpectralNormed):
         attention: the blocks that self-attention follows, counted from 1; None: the second to last.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; images are float32.
+        remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
         spectral_vectors: "u" or "uv": what spectral norm keeps; see `layers.SpectralVectors`.
         running_variance: "biased" or "unbiased"; see `layers.BatchNorm`.
     """
@@ -40,8 +41,10 @@ class Generator(SpectralNormed):
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
     running_variance: RunningVariance = "biased"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
@@ -53,7 +56,7 @@ class Generator(SpectralNormed):
             x, [condition] * blocks, widths[1:], self.shape[-1],
             attention=self.attention if self.attention is not None else (max(1, blocks - 1),),
             spectral=self.spectral_vectors, running_variance=self.running_variance,
-            dtype=self.dtype, train=train, axis_name=axis_name,
+            dtype=self.dtype, remat=self.remat, train=train, axis_name=axis_name,
         )  # fmt: skip
 
 
@@ -65,7 +68,7 @@ class Discriminator(SpectralNormed):
         halvings: number of first blocks that halve the map; None: as in `sngan`, or all but one for other widths.
         attention: the blocks that self-attention follows, counted from 1.
         skip: "rectified" or "plain"; see `DiscriminatorBlock`.
-        classes, dtype, spectral_vectors: as in `Generator`.
+        classes, dtype, remat, spectral_vectors: as in `Generator`.
     """
 
     widths: tuple[int, ...] | None = None
@@ -75,12 +78,15 @@ class Discriminator(SpectralNormed):
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
         size = side(image.shape[1:], "sagan")
         widths, halvings = discriminator_widths(LAYOUTS, size, self.widths, self.halvings, "sagan")
         return image_to_logits(
             image, label, self.classes, widths, halvings,
-            attention=self.attention, skip=self.skip, spectral_vectors=self.spectral_vectors, dtype=self.dtype,
+            attention=self.attention, skip=self.skip,
+            spectral_vectors=self.spectral_vectors, dtype=self.dtype, remat=self.remat,
         )  # fmt: skip

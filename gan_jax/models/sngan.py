@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from ..types import Images, Labels
-from .layers import RunningVariance, SpectralNormed, SpectralVectors, side
+from .layers import Remat, RunningVariance, SpectralNormed, SpectralVectors, recomputable, side
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, one_hot
 from .layers.widths import Layout, discriminator_widths, generator_widths
 
@@ -36,6 +36,7 @@ class Generator(nn.Module):
         widths: channels of the first map and of each block (each block doubles the side); None: as published.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; images are float32.
+        remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
         running_variance: "biased" or "unbiased"; see `layers.BatchNorm`.
     """
 
@@ -44,8 +45,10 @@ class Generator(nn.Module):
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
     running_variance: RunningVariance = "biased"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
@@ -54,7 +57,8 @@ class Generator(nn.Module):
         x = first_map(latents, base, widths[0], spectral=False, dtype=self.dtype)
         return blocks_to_image(
             x, [condition] * (len(widths) - 1), widths[1:], self.shape[-1],
-            running_variance=self.running_variance, dtype=self.dtype, train=train, axis_name=axis_name,
+            running_variance=self.running_variance, dtype=self.dtype, remat=self.remat,
+            train=train, axis_name=axis_name,
         )  # fmt: skip
 
 
@@ -65,7 +69,7 @@ class Discriminator(SpectralNormed):
         widths: channels of each block; None: as published.
         halvings: number of first blocks that halve the map; None: as published, or all but one for other widths.
         skip: "rectified" or "plain"; see `DiscriminatorBlock`.
-        classes, dtype: as in `Generator`.
+        classes, dtype, remat: as in `Generator`.
         spectral_vectors: "u" or "uv": what spectral norm keeps; see `layers.SpectralVectors`.
     """
 
@@ -75,12 +79,14 @@ class Discriminator(SpectralNormed):
     classes: int | None = None
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
         size = side(image.shape[1:], "sngan")
         widths, halvings = discriminator_widths(LAYOUTS, size, self.widths, self.halvings, "sngan")
         return image_to_logits(
             image, label, self.classes, widths, halvings,
-            skip=self.skip, spectral_vectors=self.spectral_vectors, dtype=self.dtype,
+            skip=self.skip, spectral_vectors=self.spectral_vectors, dtype=self.dtype, remat=self.remat,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from ..ops import downsample, widen
 from ..types import Images, Key, Labels
-from .layers import check_choice, check_counts, check_truncation, side
+from .layers import Remat, check_choice, check_counts, check_truncation, recomputable, recomputed, side
 from .layers.equalized import TAPS, EqualConv, EqualDense, minibatch_deviation
 from .layers.styled import HALF, MIXING, Mapping, Maps, Synthesis
 
@@ -53,6 +53,7 @@ class Generator(nn.Module):
         low_precision: number of highest resolutions, all above 4 x 4, that compute in `dtype`; the others, and the
             sum of images, are float32.
         dtype: float32, or a 16-bit type.
+        remat: "none", "blocks" or "all": what derivatives of `synthesis` recompute; see `layers.Remat`.
     """
 
     shape: tuple[int, ...]
@@ -68,6 +69,7 @@ class Generator(nn.Module):
     conv_clamp: float | None = 256.0
     low_precision: int = 4
     dtype: DTypeLike = jnp.float32
+    remat: Remat = "none"
 
     def setup(self) -> None:
         check_choice("architecture", self.architecture, Literal["skip", "resnet"])
@@ -82,7 +84,7 @@ class Generator(nn.Module):
         )
         self.layers = 2 * len(maps.sides)
         self.to_w = Mapping(self.w_size, self.mapping_layers, self.classes)
-        self.to_image = Synthesis(self.shape, maps, self.architecture, self.conv_clamp, self.noise)
+        self.to_image = Synthesis(self.shape, maps, self.architecture, self.conv_clamp, self.noise, self.remat)
         self.w_avg = self.variable("w_avg", "mean", jnp.zeros, (self.w_size,), jnp.float32)
 
     def __call__(
@@ -156,7 +158,7 @@ class Discriminator(nn.Module):
         minibatch_groups: "consecutive": a group is `group` samples in a row; "strided": sample i of B is in group
             i mod (B / group), as in the authors' code.
         mapping_layers: number of dense layers that map a label to its vector.
-        classes, channel_base, channel_max, conv_clamp, low_precision, dtype: as in `Generator`.
+        classes, channel_base, channel_max, conv_clamp, low_precision, dtype, remat: as in `Generator`.
     """
 
     classes: int | None = None
@@ -169,8 +171,10 @@ class Discriminator(nn.Module):
     conv_clamp: float | None = 256.0
     low_precision: int = 4
     dtype: DTypeLike = jnp.float32
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(self, image: Images, label: Labels | None = None, *, axis_name: str | None = None) -> jax.Array:
         check_choice("architecture", self.architecture, Literal["resnet", "orig", "skip"])
         check_choice("minibatch_groups", self.minibatch_groups, Literal["consecutive", "strided"])
@@ -179,10 +183,19 @@ class Discriminator(nn.Module):
         maps = Maps(size, self.channel_base, self.channel_max, self.low_precision, self.dtype)
         x = None
         for larger, smaller in zip(maps.sides[:0:-1], maps.sides[-2::-1]):
-            x = self._from_image(image, x, larger, maps)
-            if self.architecture == "skip":
-                image = downsample(image, TAPS)
-            x = self._block(x, larger, smaller, maps)
+
+            def resolution(
+                module: "Discriminator",
+                x: jax.Array | None,
+                image: jax.Array,
+                sides: tuple[int, int] = (larger, smaller),
+            ) -> tuple[jax.Array, jax.Array]:
+                x = module._from_image(image, x, sides[0], maps)
+                if module.architecture == "skip":
+                    image = downsample(image, TAPS)
+                return module._block(x, *sides, maps), image
+
+            x, image = recomputed(resolution, self.remat != "none")(self, x, image)
         x = self._from_image(image, x, 4, maps)
         strided = self.minibatch_groups == "strided"
         x = minibatch_deviation(widen(x), self.group, axis_name, strided)

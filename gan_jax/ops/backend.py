@@ -1,39 +1,63 @@
-"""Chooses the formulation of each operation, and the compiler options, for the default backend."""
+"""Chooses the formulation of each operation, and the compiler options, by the platform that is compiled for."""
 
 import functools
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
 
 
 class Formulations(NamedTuple):
     """How each kind of operation is computed; the results are equal up to rounding.
 
     Attributes:
-        convolution: "native" lets JAX differentiate the native convolution; "explicit" writes each derivative as
-            convolutions in the usual dimension order, or as a matrix product where there are few channels.
+        convolution: "native" are XLA's own convolutions; "gpu" are those, or matrix products where a map is as
+            small as the kernel; "explicit" are convolutions in the usual dimension order, or matrix products where
+            there are few channels.
         grouped: "native" is a grouped convolution; "blocks" computes several groups together as a dense one.
+        merge: how many groups of a "native" grouped convolution become one wider group: for the convolution, for
+            its transpose, and for the kernel's derivative.
         resample: "native" is a depthwise convolution; "shifts" is a weighted sum of shifted images.
     """
 
-    convolution: Literal["native", "explicit"]
+    convolution: Literal["native", "gpu", "explicit"]
     grouped: Literal["native", "blocks"]
     resample: Literal["native", "shifts"]
+    merge: tuple[int, int, int] = (1, 1, 1)
 
 
-# Measured on the CPU (docs/performance.md), and not yet on a GPU, whose libraries recognise the native patterns.
-# To override, set `FORMULATIONS["gpu"] = FORMULATIONS["cpu"]` before tracing.
-FORMULATIONS: dict[str, Formulations] = {
+Platform = str  # as JAX names it where a program is lowered for it: "cpu", "cuda", "rocm", "tpu"
+
+# The CPU's row was measured (docs/performance.md). Those of the others follow from the compiled programs
+# (docs/accelerators.md), and were not measured. A row may be replaced before a step is lowered.
+# On a B200, the authors of R3GAN saw cuDNN's kernel gradient of groups of 16 channels gain 6.5 and 10.3 times by
+# `merge=(1, 1, 4)`, on maps of 8 and 16 pixels. It stays 1 until `benchmarks/run_gpu.sh` has timed it.
+FORMULATIONS: dict[Platform, Formulations] = {
     "cpu": Formulations(convolution="explicit", grouped="blocks", resample="shifts"),
-    "gpu": Formulations(convolution="native", grouped="native", resample="shifts"),
+    "cuda": Formulations(convolution="gpu", grouped="native", resample="shifts"),
+    "rocm": Formulations(convolution="gpu", grouped="native", resample="shifts"),
     "tpu": Formulations(convolution="native", grouped="native", resample="shifts"),
 }
 
+PLATFORMS = tuple(FORMULATIONS)
 
-def formulations() -> Formulations:
-    """Returns the entry of `FORMULATIONS` for the default backend, or that of the GPU if there is none."""
-    return FORMULATIONS.get(jax.default_backend(), FORMULATIONS["gpu"])
+
+def formulations(platform: Platform | None = None) -> Formulations:
+    """Returns the row of `FORMULATIONS` for a platform; that of the TPU, which is plain XLA, for an unknown one.
+
+    Args:
+        platform: the platform that is compiled for; None: the default backend's.
+    """
+    return FORMULATIONS.get(default_platform() if platform is None else platform, FORMULATIONS["tpu"])
+
+
+def default_platform() -> Platform:
+    """Returns the platform of the default backend."""
+    backend = jax.default_backend()
+    if backend != "gpu":
+        return backend
+    return "rocm" if "rocm" in jax.devices()[0].client.platform_version.lower() else "cuda"
 
 
 # XLA's default library for convolutions on the CPU is 1.4 to 4 times slower at weight gradients than the older
@@ -51,14 +75,22 @@ _CPU_ONCE: dict[str, str | bool] = {
 }
 
 
-@functools.cache
-def compiler_options(once: bool = False) -> dict[str, str | bool] | None:
-    """Returns the compiler options for a jitted step on the default backend, or for a program that runs `once`.
+def compiler_options(platform: Platform | None = None, once: bool = False) -> dict[str, str | bool] | None:
+    """Returns the compiler options for a jitted step, or for a program that runs `once`.
 
-    A new compiler version may refuse an option; it is left out. Returns None if no option remains.
+    A new compiler version may refuse an option of the CPU; it is left out. Returns None if no option remains.
+
+    Args:
+        platform: the platform that is compiled for; None: the default backend's.
+        once: the program runs once, so it should compile fast.
     """
-    if jax.default_backend() != "cpu":
+    if (default_platform() if platform is None else platform) != "cpu":
         return None
+    return _accepted(once)
+
+
+@functools.cache
+def _accepted(once: bool) -> dict[str, str | bool] | None:
     options = _CPU_ONCE if once else _CPU
     return {name: value for name, value in options.items() if _accepts({name: value})} or None
 
@@ -66,7 +98,10 @@ def compiler_options(once: bool = False) -> dict[str, str | bool] | None:
 def _accepts(options: dict[str, str | bool]) -> bool:
     """Returns whether the compiler accepts `options`, which it compiles a tiny program with."""
     try:
-        jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
+        x = jax.ShapeDtypeStruct(
+            (), jnp.float32, sharding=SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+        )
+        jax.jit(lambda x: x + 1, compiler_options=options).lower(x).compile()
     except Exception:  # the type of the error for an unknown option differs between versions
         return False
     return True

@@ -10,12 +10,14 @@ class Geometry(NamedTuple):
         padding: `((top, bottom), (left, right))`.
         size: height and width of the input x.
         kernel: height and width of the kernel.
+        groups: each group of output channels reads one group of input channels.
     """
 
     stride: int
     padding: tuple[tuple[int, int], tuple[int, int]]
     size: tuple[int, int]
     kernel: tuple[int, int]
+    groups: int = 1
 
     @property
     def output(self) -> tuple[int, int]:

@@ -192,6 +192,15 @@ def test_bfloat16_computes_in_it_and_keeps_float32():
     assert "bf16" not in other
 
 
+def test_remat_is_given_to_both_networks():
+    gan = make_gan(tiny(remat="blocks", discriminator=Call("dcgan", width=4, remat="all")), SPEC)
+    assert (gan.generator.remat, gan.discriminator.remat) == ("blocks", "all")
+    assert make_gan(tiny(), SPEC).generator.remat == "none"
+    plain = tiny(remat="all", discriminator=Call("flax.linen:Dense", features=1))
+    with pytest.raises(UserError, match="remat=all, but discriminator=flax\\.linen:Dense takes no keyword remat"):
+        make_gan(plain, SPEC)
+
+
 def test_a_config_of_an_older_version_opens():
     """Its fields had other names: `generator_penalties`, and `call` in a penalty."""
     config = Config(name="older", discriminator_terms=(Term(5.0, Call("r1"), every=4),))

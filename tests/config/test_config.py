@@ -118,7 +118,7 @@ def test_load_mistakes(tmp_path, text, wanted):
 
 
 FREE = {
-    "steps", "data.resident", "data.workers", "data.prefetch", "parallel.mode", "parallel.devices",
+    "steps", "remat", "data.resident", "data.workers", "data.prefetch", "parallel.mode", "parallel.devices",
     "parallel.params", "health.returns", "health.warn",
     "log.every", "log.tensorboard", "sample.every", "sample.count", "sample.truncation", "sample.gif",
     "checkpoint.every", "checkpoint.keep", "checkpoint.best",

@@ -10,7 +10,7 @@ from jax import lax
 
 from derivatives import compare
 from gan_jax.ops import FORMULATIONS, compiler_options, grouped_conv
-from gan_jax.ops.backend import formulations
+from gan_jax.ops.backend import default_platform, formulations
 from test_conv import convolutions, naive
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -35,7 +35,7 @@ TABLE = {
 @pytest.fixture(params=["native", "blocks"])
 def form(request, monkeypatch):
     row = formulations()._replace(grouped=request.param)
-    monkeypatch.setitem(FORMULATIONS, jax.default_backend(), row)
+    monkeypatch.setitem(FORMULATIONS, default_platform(), row)
 
 
 def reference(x, kernel, groups, stride, padding):

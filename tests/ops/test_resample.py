@@ -8,7 +8,7 @@ from jax import lax
 
 from derivatives import compare
 from gan_jax.ops import FORMULATIONS, downsample, filter2d, upsample
-from gan_jax.ops.backend import formulations
+from gan_jax.ops.backend import default_platform, formulations
 
 pytestmark = [pytest.mark.usefixtures("quick_compile"), pytest.mark.usefixtures("form")]
 
@@ -26,7 +26,7 @@ ALL = pytest.mark.parametrize(("form", "case"), CASES, indirect=["form"])
 @pytest.fixture(params=["native", "shifts"])
 def form(request, monkeypatch):
     row = formulations()._replace(resample=request.param)
-    monkeypatch.setitem(FORMULATIONS, jax.default_backend(), row)
+    monkeypatch.setitem(FORMULATIONS, default_platform(), row)
 
 
 def reference(x, taps, up, down, low, high, gain):

@@ -17,6 +17,9 @@ from .base import embed_label as embed_label
 from .base import need_label as need_label
 from .base import side as side
 from .dropout import Dropout as Dropout
+from .remat import Remat as Remat
+from .remat import recomputable as recomputable
+from .remat import recomputed as recomputed
 from .spectral import SpectralNormed as SpectralNormed
 from .spectral import SpectralVectors as SpectralVectors
 from .spectral import spectral_refresh as spectral_refresh

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from ...ops import in_float32, multiply
 from .base import Conv
+from .remat import recomputable
 from .spectral import Spectral
 
 
@@ -25,8 +26,10 @@ class SelfAttention(nn.Module):
 
     spectral: Spectral = True
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
+    @recomputable
     def __call__(self, x: jax.Array) -> jax.Array:
         n, height, width, channels = x.shape
         if height % 2 or width % 2:

@@ -18,6 +18,7 @@ from ...ops import downsample, in_float32, upsample, widen
 from ...types import Images, Labels
 from .attention import SelfAttention, conv1x1
 from .base import BatchNorm, Conv, Dense, Embed, RunningVariance, check_label
+from .remat import Remat, recomputable
 from .spectral import Spectral, SpectralVectors
 
 Skip = Literal["rectified", "plain"]
@@ -69,8 +70,10 @@ class GeneratorBlock(nn.Module):
     spectral: Spectral = False
     dtype: DTypeLike = jnp.float32
     running_variance: RunningVariance = "biased"
+    remat: bool = False
 
     @nn.compact
+    @recomputable
     def __call__(
         self, x: jax.Array, condition: jax.Array | None, *, train: bool, axis_name: str | None
     ) -> jax.Array:
@@ -103,8 +106,10 @@ class DiscriminatorBlock(nn.Module):
     skip: Skip = "rectified"
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
+    remat: bool = False
 
     @nn.compact
+    @recomputable
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.skip not in ("rectified", "plain"):
             raise ValueError(f"skip must be rectified or plain, got {self.skip!r}")
@@ -129,6 +134,7 @@ def blocks_to_image(
     spectral: Spectral = False,
     running_variance: RunningVariance = "biased",
     dtype: DTypeLike = jnp.float32,
+    remat: Remat = "none",
     train: bool,
     axis_name: str | None,
 ) -> Images:
@@ -140,16 +146,18 @@ def blocks_to_image(
         widths: the output channels of each block.
         channels: the channels of the image.
         attention: the blocks that self-attention follows, counted from 1.
+        remat: of the network; the blocks are recomputed unless it is "none".
 
     Raises:
         ValueError: `attention` names a block that does not exist.
     """
     _check_attention(attention, len(widths))
+    inside = remat != "none"
     for i, (width, condition) in enumerate(zip(widths, conditions, strict=True), 1):
-        block = GeneratorBlock(width, spectral, dtype, running_variance, name=f"block_{i}")
+        block = GeneratorBlock(width, spectral, dtype, running_variance, inside, name=f"block_{i}")
         x = block(x, condition, train=train, axis_name=axis_name)
         if i in attention:
-            x = SelfAttention(spectral, dtype, name=f"attention_{i}")(x)
+            x = SelfAttention(spectral, dtype, inside, name=f"attention_{i}")(x)
     norm = BatchNorm(dtype, epsilon=EPSILON, running_variance=running_variance, name="norm")
     x = norm(x, train=train, axis_name=axis_name)
     x = _conv3x3(channels, spectral=spectral, dtype=dtype, name="image")(nn.relu(x))
@@ -167,6 +175,7 @@ def image_to_logits(
     skip: Skip = "rectified",
     spectral_vectors: SpectralVectors = "u",
     dtype: DTypeLike = jnp.float32,
+    remat: Remat = "none",
 ) -> jax.Array:
     """The whole discriminator: blocks, ReLU, sum over the map, logits `[B]`. Call it in a compact module.
 
@@ -178,10 +187,13 @@ def image_to_logits(
     """
     label = check_label(label, classes)
     _check_attention(attention, len(widths))
+    inside = remat != "none"
     for i, width in enumerate(widths, 1):
-        x = DiscriminatorBlock(width, i <= halvings, i == 1, skip, dtype, spectral_vectors, name=f"block_{i}")(x)
+        first, halve = i == 1, i <= halvings
+        block = DiscriminatorBlock(width, halve, first, skip, dtype, spectral_vectors, inside, name=f"block_{i}")
+        x = block(x)
         if i in attention:
-            x = SelfAttention(spectral_vectors, dtype, name=f"attention_{i}")(x)
+            x = SelfAttention(spectral_vectors, dtype, inside, name=f"attention_{i}")(x)
     features = jnp.sum(widen(nn.relu(x)), axis=(1, 2))  # [B, C]
     normed = {"spectral": spectral_vectors, "kernel_init": _ORTHOGONAL, "dtype": features.dtype}
     logits = Dense(1, **normed, name="logit")(features)[:, 0]

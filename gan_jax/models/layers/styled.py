@@ -5,6 +5,7 @@ See `stylegan2` for the papers and for how the parts fit together.
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from ...ops import add, modulated_conv, upsample, widen
 from ...types import Images, Key, Labels
 from .base import check_counts, need_label
 from .equalized import TAPS, EqualConv, EqualDense, activate, add_bias
+from .remat import Remat, recomputable, recomputed
 
 HALF = math.sqrt(0.5)  # the gain of two branches that are added, so that the sum keeps the variance
 MIXING, _NOISE = 0, 1  # folded into a sample's key; the noise of layer i folds in _NOISE + i
@@ -153,42 +155,60 @@ class Synthesis(nn.Module):
     architecture: str
     clamp: float | None
     noise: str = "random"
+    remat: Remat = "none"
 
     @nn.compact
+    @recomputable
     def __call__(self, ws: jax.Array, keys: Key | None = None, train: bool = False) -> Images:
-        buffer, fixed = self.noise == "const", self.noise == "const" and not train
+        fixed = self.noise == "const" and not train
         keys = None if self.noise == "none" and not train else keys
         start = self.param("start", nn.initializers.normal(1.0), (4, 4, self.maps.channels(4)), jnp.float32)
-        x = jnp.broadcast_to(start, (ws.shape[0], *start.shape))
-        image, layer = None, 0
+        x, image = jnp.broadcast_to(start, (ws.shape[0], *start.shape)), None
+        for i, side in enumerate(self.maps.sides):
 
-        def styled(side: int, kind: str, x: jax.Array, gain: float = 1.0) -> jax.Array:
-            nonlocal layer
+            def resolution(module: "Synthesis", *arrays: Any, i: int = i, side: int = side) -> tuple:
+                return module._resolution(side, max(0, 2 * i - 1), fixed, *arrays)
+
+            x, image = recomputed(resolution, self.remat != "none")(self, x, image, ws, keys)
+        assert image is not None
+        return image
+
+    def _resolution(
+        self,
+        side: int,
+        layer: int,
+        fixed: bool,
+        x: jax.Array,
+        image: jax.Array | None,
+        ws: jax.Array,
+        keys: Key | None,
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Returns the map of this side and the image so far; `layer` is the number of the first convolution."""
+        buffer = self.noise == "const"
+
+        def styled(kind: str, layer: int, x: jax.Array, gain: float = 1.0) -> jax.Array:
             fold_in = jax.vmap(lambda key: jax.random.fold_in(key, _NOISE + layer))
             layer_keys = None if keys is None else fold_in(keys)
             conv = StyledConv(
                 self.maps.channels(side), kind == "up", self.clamp, self.maps.type(side), buffer,
                 name=f"{kind}_{side}",
             )  # fmt: skip
-            x = conv(x, ws[:, layer], layer_keys, gain, fixed)
-            layer += 1
-            return x
+            return conv(x, ws[:, layer], layer_keys, gain, fixed)
 
-        for side in self.maps.sides:
-            residual = self.architecture == "resnet" and side > 4
-            shortcut = x
-            if side > 4:
-                x = styled(side, "up", x)
-            x = styled(side, "conv", x, HALF if residual else 1.0)
-            if residual:
-                x = x + self._shortcut(side, shortcut)
-            if self.architecture == "skip" or side == self.maps.sides[-1]:
-                # `layer` does not advance here: the next map's first convolution uses the same w.
-                added = ToImage(self.shape[-1], self.clamp, name=f"image_{side}")(x, ws[:, layer])
-                added = widen(added)
-                image = added if image is None else upsample(image, TAPS) + added
-        assert image is not None
-        return image
+        residual = self.architecture == "resnet" and side > 4
+        shortcut = x
+        if side > 4:
+            x = styled("up", layer, x)
+            layer += 1
+        x = styled("conv", layer, x, HALF if residual else 1.0)
+        if residual:
+            x = x + self._shortcut(side, shortcut)
+        if self.architecture == "skip" or side == self.maps.sides[-1]:
+            # The next map's first convolution uses the same w.
+            added = ToImage(self.shape[-1], self.clamp, name=f"image_{side}")(x, ws[:, layer + 1])
+            added = widen(added)
+            image = added if image is None else upsample(image, TAPS) + added
+        return x, image
 
     def _shortcut(self, side: int, x: jax.Array) -> jax.Array:
         layer = EqualConv(
