@@ -1,8 +1,8 @@
 """Compiles a training step for a GPU or a TPU that is not here, and says what the program is.
 
-`compile_step(step, state, batch, "h200")` returns a `Program`: its memory, kernels, collectives, convolutions, FLOPs
-and bytes, and lower bounds of its time. Its compiler has to be installed: `pip install 'gan_jax[target-gpu]'` or
-`'gan_jax[target-tpu]'`. Set `JAX_PLATFORMS=cpu` where JAX would look for a device that is not there.
+`compile_step(step, state, batch, "h200")` returns a `Program`: its memory, kernels, collectives, convolutions,
+FLOPs and bytes, and lower bounds of its time. The compiler has to be installed:
+`pip install 'gan_jax[target-gpu]'` or `'gan_jax[target-tpu]'`. Set `JAX_PLATFORMS=cpu` where there is no GPU.
 """
 
 from .bounds import Bounds as Bounds

@@ -1,6 +1,6 @@
 """Closed forms: the floating-point operations (FLOPs) of a matrix product and of a convolution.
 
-A multiply and an add are two operations. A product with a zero that a dilation or the padding inserts is not counted.
+A multiply and an add are two operations. A product with a zero that dilation or padding inserts is not counted.
 """
 
 import functools
@@ -30,7 +30,7 @@ class Window(NamedTuple):
 
 
 def matmul_flops(result_size: int, contracted: int) -> float:
-    """Returns the FLOPs of a matrix product whose result has `result_size` numbers, sums of `contracted` products."""
+    """Returns the FLOPs of a matrix product: each of `result_size` numbers is a sum of `contracted` products."""
     return 2.0 * result_size * contracted
 
 
@@ -50,7 +50,7 @@ def convolution_flops(
 
 @functools.lru_cache(4096)
 def _products(size: int, out: int, window: Window) -> int:
-    """Returns how many pairs of an output position and a kernel position meet a number of the input along one axis."""
+    """Counts the pairs of an output and a kernel position that meet a number of the input, along one axis."""
     total = 0
     starts = np.arange(out, dtype=np.int64) * window.stride - window.low
     last = (size - 1) * window.lhs_dilation

@@ -10,6 +10,10 @@ from ..types import Device
 INSTALL = {"cuda": "pip install 'gan_jax[target-gpu]'", "tpu": "pip install 'gan_jax[target-tpu]'"}
 
 
+Options = Mapping[str, str | bool]
+"""Options of the compiler."""
+
+
 @dataclass(frozen=True)
 class Chip:
     """What a vendor publishes about one accelerator. Rates are peaks: no program reaches them.
@@ -53,8 +57,8 @@ class Target:
     platform: Literal["cuda", "tpu"]
     chip: Chip
     devices: Sequence[Device] = field(repr=False)
-    options: Mapping[str, str | bool | int]
-    fallback: Mapping[str, str | bool | int] | None = None
+    options: Options
+    fallback: Options | None = None
 
 
 def missing(platform: Literal["cuda", "tpu"], name: str) -> UserError:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from .arithmetic import Window, convolution_flops, matmul_flops
 
@@ -16,12 +17,19 @@ class UncountedError(ValueError):
 def traced_flops(traced: ClosedJaxpr | Jaxpr) -> float:
     """Returns the FLOPs of a traced function, over all devices.
 
-    The body of a scan counts as often as it runs. Of the branches of a `cond` the most expensive one counts.
+    What no result depends on is not counted, since no compiler runs it. The body of a scan counts as often as it
+    runs. Of the branches of a `cond` the most expensive one counts.
 
     Raises:
         UncountedError: a `while` whose rounds depend on data contains a matrix product or a convolution.
     """
-    jaxpr = getattr(traced, "jaxpr", traced)
+    jaxpr = traced.jaxpr if isinstance(traced, ClosedJaxpr) else traced
+    needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _jaxpr(needed)
+
+
+def _jaxpr(traced: ClosedJaxpr | Jaxpr) -> float:
+    jaxpr = traced.jaxpr if isinstance(traced, ClosedJaxpr) else traced
     return sum(map(_equation, jaxpr.eqns))
 
 
@@ -30,8 +38,8 @@ def _equation(equation: JaxprEqn) -> float:
     if (rule := RULES.get(name)) is not None:
         return rule(equation)
     if name == "cond":
-        return max(map(traced_flops, params["branches"]))
-    inner = sum(map(traced_flops, _inner(params)))
+        return max(map(_jaxpr, params["branches"]))
+    inner = sum(map(_jaxpr, _inner(params)))
     if name == "scan":
         return params["length"] * inner
     if name == "while" and inner:
@@ -54,26 +62,30 @@ def _inner(params: dict) -> Iterator[ClosedJaxpr | Jaxpr]:
 
 def _dot_general(equation: JaxprEqn) -> float:
     (contracted, _), _ = equation.params["dimension_numbers"]
-    lhs, result = equation.invars[0].aval, equation.outvars[0].aval
-    return matmul_flops(result.size, math.prod(lhs.shape[axis] for axis in contracted))
+    lhs, result = _shape(equation.invars[0]), _shape(equation.outvars[0])
+    return matmul_flops(math.prod(result), math.prod(lhs[axis] for axis in contracted))
 
 
 def _convolution(equation: JaxprEqn) -> float:
     params = equation.params
-    image, kernel = (variable.aval for variable in equation.invars)
-    output = equation.outvars[0].aval
+    image, kernel = map(_shape, equation.invars)
+    output = _shape(equation.outvars[0])
     numbers = params["dimension_numbers"]
     axes = zip(
         numbers.lhs_spec[2:], numbers.rhs_spec[2:], numbers.out_spec[2:], params["window_strides"],
         params["padding"], params["lhs_dilation"], params["rhs_dilation"],
     )  # fmt: skip
     sizes = tuple(
-        (image.shape[i], output.shape[o], Window(kernel.shape[k], stride, *pad, lhs, rhs))
+        (image[i], output[o], Window(kernel[k], stride, pad[0], pad[1], lhs, rhs))
         for i, k, o, stride, pad, lhs, rhs in axes
     )
-    outputs, inputs = (kernel.shape[axis] for axis in numbers.rhs_spec[:2])
-    batch = image.shape[numbers.lhs_spec[0]] // params["batch_group_count"]
+    outputs, inputs = (kernel[axis] for axis in numbers.rhs_spec[:2])
+    batch = image[numbers.lhs_spec[0]] // params["batch_group_count"]
     return convolution_flops(batch, inputs, outputs, sizes)
+
+
+def _shape(variable: object) -> tuple[int, ...]:
+    return variable.aval.shape  # type: ignore[attr-defined]
 
 
 RULES: dict[str, Callable[[JaxprEqn], float]] = {

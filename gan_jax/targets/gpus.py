@@ -4,7 +4,7 @@ import importlib.util
 import re
 
 from ..errors import UserError, first_line
-from .chips import Chip, Target, missing, topology
+from .chips import Chip, Options, Target, missing, topology
 
 _DENSE = "dense rates: half of those that the data sheet gives with sparsity"
 
@@ -32,9 +32,9 @@ CHIPS = {
 }  # fmt: skip
 """The cards, by the names that the user gives."""
 
-# What the compiler asks of a card: name, streaming multiprocessors, float32 units of each, clock in GHz, shared memory
-# of each and of a block in KiB, threads of each, cache in MiB, compute capability. From the data sheets, the white
-# papers of the architectures and table "Technical Specifications per Compute Capability" of the CUDA programming guide.
+# What the compiler asks of a card: name, streaming multiprocessors, float32 units of each, clock in GHz, shared
+# memory of each and of a block in KiB, threads of each, cache in MiB, compute capability. From the data sheets,
+# the architectures' white papers and the CUDA programming guide (technical specifications per compute capability).
 _SPECS = {
     "h200": ("NVIDIA H200", 132, 128, 1.98, 228, 227, 2048, 60, (9, 0)),
     "h100": ("NVIDIA H100 80GB HBM3", 132, 128, 1.98, 228, 227, 2048, 50, (9, 0)),
@@ -72,7 +72,7 @@ def find(name: str) -> Target | None:
     except Exception as error:  # of the plugin: the types differ between versions
         raise UserError(f"target {name}: the GPU's compiler does not start: {first_line(error)}") from error
     # There is no card to time kernels on. Without timings some products in float32 find no kernel of Triton's.
-    options: dict[str, str | bool | int] = {"xla_gpu_autotune_level": 0}
+    options: Options = {"xla_gpu_autotune_level": "0"}
     return Target(
         name, "cuda", CHIPS[found[1]], devices, options, {**options, "xla_gpu_enable_triton_gemm": False}
     )

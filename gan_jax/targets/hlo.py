@@ -28,8 +28,8 @@ class Array:
     Attributes:
         dtype: as XLA names it, such as "bf16".
         dims: the shape.
-        layout: what stands in braces: the order of the axes from the one that varies fastest, then tiles and `S(n)`,
-            the memory space.
+        layout: what stands in braces: the order of the axes from the one that varies fastest, then tiles, and the
+            memory space as `S(n)`.
     """
 
     dtype: str

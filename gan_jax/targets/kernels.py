@@ -26,7 +26,8 @@ class Kernel(NamedTuple):
 
     Attributes:
         name: of its instruction.
-        kind: "fusion", "matrix product", "convolution", "copy", "transpose", "sort", "collective", "scalar" or an opcode.
+        kind: "fusion", "matrix product", "convolution", "copy", "transpose", "sort", "collective", "scalar", or an
+            opcode.
         call: a library's function, the kind of a collective, or "".
         count: how often one call of the program runs it: the product of the lengths of the loops around it. Of the
             branches of a conditional the one with the most traffic runs; the kernels of the others have 0.
@@ -136,7 +137,8 @@ def _kind(module: Module, instruction: Instruction, found: tuple[Product, ...]) 
         if (collective := collective.removesuffix("-start")) in _COLLECTIVES:
             return "collective", collective
     if found:
-        return found[0].kind, "" if opcode in ("dot", "convolution") else found[0].call
+        triton = '"kind":"__triton' in instruction.attributes
+        return found[0].kind, "triton" if triton else "" if not target else found[0].call
     if target:
         return ("sort" if "sort" in target.lower() else "custom call"), target
     if opcode == "fusion":
@@ -159,15 +161,15 @@ def traffic(module: Module, computation: Computation, instruction: Instruction) 
     """Returns the bytes of main memory that an instruction reads and writes.
 
     An operand that is only cut (a slice of the data set, one step of a scan) counts as what is cut out of it; a
-    result that is written into an operand counts as what is new. An array in memory on a TPU's chip counts nothing,
-    nor does a library's workspace.
+    result that is written into an operand counts as what is new. An array in the memory on a TPU's chip does not
+    count, nor does a library's workspace.
     """
     opcode = instruction.opcode
     operands = [computation.instructions[name] for name in dict.fromkeys(instruction.operands)]
     if opcode in _SLICES:
         return _bytes(instruction) + sum(map(_bytes, operands[1:])), _bytes(instruction)
     if opcode == "dynamic-update-slice":
-        return 2 * (_bytes(operands[1]),) if len(operands) > 1 else (0, 0)
+        return _bytes(operands[1]), _bytes(operands[1])
     if opcode == "copy-start":
         arrays = instruction.arrays  # what is made, what it is made of, and a token
         return _array_bytes(arrays[1]), _array_bytes(arrays[0])
@@ -243,7 +245,7 @@ def moved(module: Module, computation: Computation, instruction: Instruction) ->
 
 
 def _physical(array: Array, order: list[int], back: bool = False) -> list[int]:
-    """Returns the axes from the slowest to the fastest, without those of size 1, as axes of a transpose's result."""
+    """Returns the axes from slowest to fastest, without those of size 1, as axes of a transpose's result."""
     layout = array.order or tuple(reversed(range(len(array.dims))))
     axes = [axis for axis in reversed(layout) if array.dims[axis] > 1]
     return [order.index(axis) for axis in axes] if back else axes

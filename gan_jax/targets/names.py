@@ -18,7 +18,7 @@ def find(name: str) -> Target:
     target = gpus.find(name) or tpus.find(name)
     if target is None:
         raise UserError(
-            f"there is no target '{one_line(name)}': there are {', '.join(gpus.CHIPS)} (h200:8 is eight in one host), "
-            f"and the topologies of TPUs, such as {', '.join(TOPOLOGIES)}"
+            f"there is no target '{one_line(name)}': there are {', '.join(gpus.CHIPS)} (h200:8 is eight in one "
+            f"host), and the topologies of TPUs, such as {', '.join(TOPOLOGIES)}"
         )
     return target

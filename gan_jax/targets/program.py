@@ -4,7 +4,7 @@ import functools
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import jax
@@ -17,7 +17,7 @@ from ..step import Step
 from ..types import PyTree
 from . import hlo, names
 from .bounds import Bounds, bounds
-from .chips import Target
+from .chips import Options, Target
 from .collectives import Collective, collectives
 from .flops import traced_flops
 from .kernels import Kernel, kernels
@@ -74,7 +74,7 @@ class Program:
     model_flops: float
     compiler_flops: float | None
     compile_seconds: float
-    options: Mapping[str, str | bool | int]
+    options: Options
 
     @functools.cached_property
     def module(self) -> hlo.Module:
@@ -127,7 +127,7 @@ def compile_step(
     batch: PyTree,
     target: Target | str,
     *shared: PyTree,
-    options: Mapping[str, str | bool | int] | None = None,
+    options: Options | None = None,
     model_flops: float | None = None,
 ) -> Program:
     """Compiles a step for a target, and returns the program.
@@ -154,6 +154,7 @@ def compile_step(
         model_flops = traced_flops(traced.jaxpr)
     compiled, used = _compile(traced.lower(), target, options or {})
     stats = compiled.memory_analysis()
+    assert stats is not None  # these compilers always have it
     needed = (
         stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
         - stats.alias_size_in_bytes
@@ -185,14 +186,12 @@ def _placed(step: Step, state: PyTree, batch: PyTree, shared: tuple, target: Tar
     return placed, put(state, everywhere), put(batch, across), put(shared, everywhere)
 
 
-def _compile(
-    lowered: jax.stages.Lowered, target: Target, options: Mapping[str, str | bool | int]
-) -> tuple[jax.stages.Compiled, Mapping[str, str | bool | int]]:
+def _compile(lowered: jax.stages.Lowered, target: Target, options: Options) -> tuple[jax.stages.Compiled, Options]:
     attempts = [target.options, *([target.fallback] if target.fallback is not None else [])]
     for attempt in attempts:
         used = {**attempt, **options}
         try:
-            return lowered.compile(compiler_options=dict(used)), used
+            return lowered.compile(compiler_options={**used}), used
         except Exception as error:  # the compiler's: the types differ between platforms and versions
             text = str(error)
             if found := re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)", text):
@@ -216,8 +215,4 @@ def _leaf_bytes(tree: PyTree) -> Iterator[int]:
     for leaf in jax.tree.leaves(tree):
         sharding = getattr(leaf, "sharding", None)
         shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            size = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct((), leaf.dtype)).size * 4
-        else:
-            size = leaf.dtype.itemsize
-        yield math.prod(shape) * size
+        yield math.prod(shape) * leaf.dtype.itemsize

@@ -34,7 +34,7 @@ def find(name: str) -> Target | None:
     """Returns the target of a topology's name, such as "v5e:2x4", or None if `name` is none.
 
     Raises:
-        UserError: the compiler for TPUs is not installed, or knows no such topology, or nothing is known of the chip.
+        UserError: the compiler for TPUs is not installed or knows no such topology, or the chip is not known here.
     """
     found = _NAME.match(name)
     if found is None:
