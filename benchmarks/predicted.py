@@ -4,15 +4,16 @@ The bounds are those of `gan_jax.targets`: what the arithmetic takes at the chip
 and writes take at its bandwidth, and the sum over the kernels of the larger of both. No bound is a prediction: a
 step takes at least that long. The ratio is measured over the last bound, if both are of the same chip.
 
-It reads stored files and compiles nothing: records (`--records`) and programs (`--programs`), each a file of JSON
-lines. `python -m benchmarks.recipes` writes both; see `entry` for the fields of a program.
+It reads stored files and compiles nothing: records (`--records`), and programs (`--programs`), which
+`python -m benchmarks.recipes` writes of the device at hand (JSON lines, see `entry`), and
+`gan-jax train RECIPE --dry-run --target h200 --json FILE` of one that is not here.
 """
 
 import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ def entry(case: str, batch: int, precision: str, text: str, name: str) -> dict[s
         name: the chip's name in `gan_jax.targets`.
 
     Returns:
-        the arguments but the text, "kernels" and "bytes" of a step, and "bounds" in seconds: "arithmetic",
+        the arguments but the text, "kernels" and "bytes" of a step, and "bounds_seconds" in seconds: "arithmetic",
         "traffic", "kernels". Where the text can't be counted, "note" says why instead.
     """
     chip: Chip = CHIPS[name]
@@ -71,45 +72,67 @@ def entry(case: str, batch: int, precision: str, text: str, name: str) -> dict[s
         return {**row, "note": str(error)}
     row["kernels"] = sum(kernel.count for kernel in found)
     row["bytes"] = sum(kernel.count * kernel.bytes for kernel in found)
-    return {**row, "bounds": bounds(found, chip)._asdict()}
+    return {**row, "bounds_seconds": bounds(found, chip)._asdict()}
 
 
 def read_programs(path: Path) -> list[dict[str, Any]]:
-    """Reads a file of `entry` lines.
+    """Reads a file of `entry` lines, or what a dry run for targets wrote.
 
     Raises:
         ValueError: the file can't be read, or a line is not that of a program.
     """
     try:
-        lines = path.read_text().splitlines()
+        text = path.read_text()
     except OSError as error:
         raise ValueError(f"{path} can't be read: {error.strerror}") from error
+    try:
+        return list(_of_dry_run(json.loads(text)))
+    except (ValueError, KeyError, TypeError):
+        pass  # a file of lines
     programs = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             program = json.loads(line)
-            if not {"case", "batch", "precision", "target"} <= set(program) or not {"bounds", "note"} & set(
-                program
-            ):
-                raise ValueError("it needs case, batch, precision, target and bounds")
+            if not {"case", "batch", "precision", "target"} <= set(program) or not {
+                "bounds_seconds",
+                "note",
+            } & set(program):
+                raise ValueError("it needs case, batch, precision, target and bounds_seconds")
             programs.append(program)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, line {number}, is not a program: {error}") from error
     return programs
 
 
+def _of_dry_run(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the programs for one device; a dry run does not say the precision, so it fits any."""
+    for target in found["targets"]:
+        if "bounds_seconds" in target and target["devices"] == 1:
+            flops = target["flops"]
+            batch = round(flops["model_step"] / flops["model_image"])
+            bounds = target["bounds_seconds"]
+            yield {
+                "case": found["config"],
+                "batch": batch,
+                "precision": "",
+                "target": target["target"],
+                "bounds_seconds": bounds,
+            }
+
+
 def predictions(records: Iterable[Record], programs: Iterable[dict[str, Any]]) -> list[Prediction]:
     """Pairs each program with the last record of the same step; programs without bounds are left out."""
     measured = {
-        (one.case, one.batch, one.precision): (one.step_ms_median, one.device)
+        (one.case, one.batch, precision): (one.step_ms_median, one.device)
         for one in records
+        for precision in (one.precision, "")
         if one.suite == "recipes" and one.implementation == "gan_jax"
     }
     found = []
     for program in programs:
-        if "bounds" in program:
+        if "bounds_seconds" in program:
             key = program["case"], program["batch"], program["precision"]
-            figures = [1e3 * program["bounds"][name] for name in ("arithmetic", "traffic", "kernels")]
+            figures = [1e3 * program["bounds_seconds"][name] for name in ("arithmetic", "traffic", "kernels")]
             found.append(Prediction(*key, program["target"], *figures, *measured.get(key, ())))
     return found
 
@@ -122,7 +145,8 @@ def table(found: Sequence[Prediction]) -> str:
         cells = [f"{value:.3f} ms" for value in (one.arithmetic, one.traffic, one.kernels)]
         cells.append("not measured" if one.measured is None else f"{one.measured:.3f} ms on {one.device}")
         cells.append("" if one.ratio is None else f"{one.ratio:.2f}")
-        lines.append(f"| {one.case}, {one.batch}, {one.precision} | {one.target} | {' | '.join(cells)} |")
+        step = ", ".join(filter(None, (one.case, str(one.batch), one.precision)))
+        lines.append(f"| {step} | {one.target} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+
 from gan_jax.targets.hlo import parse
 from gan_jax.targets.kernels import kernels
 

@@ -10,7 +10,7 @@ from test_plot import EMPTY
 
 PROGRAM = {
     "case": "cifar10_r3gan", "batch": 256, "precision": "bfloat16", "target": "h200",
-    "bounds": {"arithmetic": 0.086, "traffic": 0.1, "kernels": 0.171},
+    "bounds_seconds": {"arithmetic": 0.086, "traffic": 0.1, "kernels": 0.171},
 }  # fmt: skip
 TEXT = """HloModule m
 
@@ -68,8 +68,10 @@ def test_what_is_stored_of_a_program():
     row = predicted.entry("a", 1, "bfloat16", TEXT, "h200")
     assert row["kernels"] == 1
     assert row["bytes"] == 3 * 512 * 512 * 2
-    assert row["bounds"]["arithmetic"] == pytest.approx(2 * 512**3 / 989.5e12)
-    assert row["bounds"]["kernels"] == row["bounds"]["traffic"] == pytest.approx(3 * 2**19 / 4.8e12)
+    assert row["bounds_seconds"]["arithmetic"] == pytest.approx(2 * 512**3 / 989.5e12)
+    assert (
+        row["bounds_seconds"]["kernels"] == row["bounds_seconds"]["traffic"] == pytest.approx(3 * 2**19 / 4.8e12)
+    )
 
 
 def test_stored_files_are_enough(tmp_path, capsys):
@@ -81,3 +83,13 @@ def test_stored_files_are_enough(tmp_path, capsys):
     programs.write_text('{"case": "a"}\n')
     assert predicted.main(["--records", str(records), "--programs", str(programs)]) == 2
     assert f"{programs}, line 1, is not a program: it needs case, batch" in capsys.readouterr().err
+
+
+def test_a_dry_run_is_a_program_too(tmp_path):
+    path = tmp_path / "dry.json"
+    one = {"target": "h200", "devices": 1, "bounds_seconds": PROGRAM["bounds_seconds"]}
+    one["flops"] = {"model_step": 68e12, "model_image": 68e12 / 256}
+    eight = {**one, "target": "h200:8", "devices": 8}
+    path.write_text(json.dumps({"config": "cifar10_r3gan", "targets": [one, eight]}))
+    (found,) = predicted.predictions([measured("NVIDIA H200")], predicted.read_programs(path))
+    assert found.ratio == pytest.approx(2.0)

@@ -75,5 +75,5 @@ def test_figures_stay_within_5_percent(name):
     far = {key: (value, found[key]) for key, value in row.items() if abs(found[key] - value) > 0.05 * value}
     assert not far, (
         f"{name}: table and program are more than 5 % apart, {far}. "
-        f'If that is meant: python tests/programs/update_table.py "{name}" "the reason"'
+        f'If that is meant: python tests/programs/update_table.py "the reason" "{name}"'
     )

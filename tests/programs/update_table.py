@@ -1,4 +1,4 @@
-"""Writes the figures of a program into table.json: `python tests/programs/update_table.py NAME REASON`."""
+"""Writes the figures of programs into table.json: `python tests/programs/update_table.py REASON NAME [NAME ...]`."""
 
 import json
 import os
@@ -10,21 +10,23 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 
-def main(name: str, reason: str) -> int:
+def main(reason: str = "", *names: str) -> int:
     from small_programs import PROGRAMS, TABLE, figures, versions
 
-    if name not in PROGRAMS or not reason.strip():
-        print(f"usage: {__doc__} There are {', '.join(PROGRAMS)}.", file=sys.stderr)
+    table = json.loads(TABLE.read_text())
+    if not reason.strip() or not names or set(names) - set(PROGRAMS):
+        print(f"{__doc__}\nThe table has {', '.join(table['programs'])}; there are {', '.join(PROGRAMS)}.")
         return 2
-    table = json.loads(TABLE.read_text()) if TABLE.exists() else {"versions": versions(), "programs": {}}
-    if table["versions"] != versions() and set(table["programs"]) - {name}:
-        print(f"the other rows are of {table['versions']}: write all of them anew", file=sys.stderr)
-        table["versions"] = versions()
-    table["programs"][name] = {**figures(name), "reason": reason}
-    TABLE.write_text(json.dumps(table, indent=2) + "\n")
-    print(table["programs"][name])
+    if table["versions"] != versions() and (others := set(table["programs"]) - set(names)):
+        print(f"the table is of {table['versions']}, so write {', '.join(sorted(others))} anew too")
+        return 2
+    table["versions"] = versions()
+    for name in names:
+        table["programs"][name] = {**figures(name), "reason": reason}
+        TABLE.write_text(json.dumps(table, indent=2) + "\n")
+        print(name, table["programs"][name], flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(sys.argv[1:] if len(sys.argv) == 3 else ("", ""))))
+    sys.exit(main(*sys.argv[1:]))
