@@ -113,7 +113,7 @@ def longest(events: Sequence[Event], steps: int, program: Mapping[str, str], cou
         total[name][0] += event["dur"] / 1e3 / steps
         total[name][1] += 1 / steps
     ordered = sorted(total.items(), key=lambda item: -item[1][0])
-    return [Kernel(name, *figures, program.get(name, "")) for name, figures in ordered[:count]]
+    return [Kernel(name, ms, calls, program.get(name, "")) for name, (ms, calls) in ordered[:count]]
 
 
 def described(text: str) -> dict[str, str]:

@@ -61,7 +61,13 @@ def runner(config: Config, data: SampleSpec) -> Runner:
     compile_s = time.perf_counter() - start
     run = repeat(lambda state, batch: compiled(state, batch, ()), state, lambda: batch)
     return Runner(
-        run, 1, compile_s, None, traced_flops(traced.jaxpr), needed_memory(compiled), compiled.as_text
+        run,
+        1,
+        compile_s,
+        None,
+        traced_flops(traced.jaxpr),
+        needed_memory(compiled),
+        lambda: compiled.as_text() or "",
     ).begin()
 
 

@@ -110,7 +110,7 @@ def ours(
     run = repeat(lambda state, batch: compiled(state, batch, ()), state, lambda: batch, wait_for_each)
     memory_bytes = needed_memory(compiled)
     flops = traced_flops(traced.jaxpr) / fuse / devices
-    return Runner(run, fuse, compile_s, None, flops, memory_bytes, compiled.as_text).begin()
+    return Runner(run, fuse, compile_s, None, flops, memory_bytes, lambda: compiled.as_text() or "").begin()
 
 
 def needed_memory(compiled: jax.stages.Compiled) -> int | None:

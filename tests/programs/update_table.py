@@ -1,4 +1,4 @@
-"""Writes the figures of programs into table.json: `python tests/programs/update_table.py REASON NAME [NAME ...]`."""
+"""Writes figures of programs into table.json: `python tests/programs/update_table.py REASON NAME [NAME ...]`."""
 
 import json
 import os
