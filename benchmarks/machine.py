@@ -27,7 +27,7 @@ class Machine(NamedTuple):
         platform: JAX's name of it, such as "cpu" or "gpu".
         device: the accelerator, or the processor and its threads.
         versions, flags: versions of packages, and environment variables that change speed.
-        commit: the commit of these files; see `_commit`.
+        commit: the commit of these files; see `commit`.
         gflops: GFLOP/s of a square matrix product, by precision.
         copy_gbs: GB read and written per second.
     """
@@ -67,7 +67,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str:
+def commit() -> str:
     """Returns the commit of the checkout that holds this file, with "+" if files changed since; "" without git."""
     here = Path(__file__).parent
     try:
@@ -91,7 +91,7 @@ def described() -> dict[str, Any]:
             for name, value in sorted(os.environ.items())
             if value and (name in _FLAGS or (name.startswith("JAX_") and not name.endswith("_DIR")))
         },
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 

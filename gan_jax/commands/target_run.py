@@ -15,7 +15,6 @@ from ..config.build import batch_spec, make_gan
 from ..config.declared import Declared, declared
 from ..data.loader import choose_resident, resident_spec
 from ..errors import UserError, one_line
-from ..runtime import precision
 from ..runtime.placement import Placement
 from ..step import make_train_step
 from ..targets import report
@@ -150,7 +149,7 @@ def compile_for(config: Config, data: Declared, target: targets.Target) -> targe
     if fuse > 1:
         chunk = {name: jax.ShapeDtypeStruct((fuse, *leaf.shape), leaf.dtype) for name, leaf in chunk.items()}
     state, placed, *rest = programs.step_arguments(chunk, shared)
-    # The model's operations are those of the plain step: on several devices some are done on each of them.
-    plain = precision.traced_with(placement.precision, make_train_step(gan))
+    # The model's operations are those of the plain step: nothing is computed twice, on devices or to save memory.
+    plain = make_train_step(make_gan(dataclasses.replace(config, remat="none"), data.spec))
     flops = fuse * targets.function_flops(plain, programs.shapes.state, batch)
     return targets.compile_step(programs.placed_step, state, placed, target, *rest, model_flops=flops)

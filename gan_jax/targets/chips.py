@@ -1,5 +1,7 @@
 """`Chip`: what a vendor publishes about an accelerator, and `Target`: which chips a program is compiled for."""
 
+import contextlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -59,6 +61,13 @@ class Target:
     devices: Sequence[Device] = field(repr=False)
     options: Options
     fallback: Options | None = None
+
+
+def installed(*modules: str) -> bool:
+    """Returns whether one of these modules is installed. None is imported, but for the package around it."""
+    with contextlib.suppress(ModuleNotFoundError):  # of that package
+        return any(importlib.util.find_spec(module) is not None for module in modules)
+    return False
 
 
 def missing(platform: Literal["cuda", "tpu"], name: str) -> UserError:

@@ -84,6 +84,19 @@ def _convolution(equation: JaxprEqn) -> float:
     return convolution_flops(batch, inputs, outputs, sizes)
 
 
+def _bilinear(equation: JaxprEqn) -> float:
+    """The convolutions of `gan_jax.ops`: all three have the operations of the forward convolution."""
+    geometry = equation.params["geometry"]
+    a, b = map(_shape, equation.invars)
+    if equation.primitive.name == "conv_kernel":
+        inputs, outputs = a[3] // geometry.groups, b[3]
+    else:
+        inputs, outputs = b[2:]
+    axes = zip(geometry.size, geometry.output, geometry.kernel, geometry.padding)
+    sizes = tuple((size, out, Window(kernel, geometry.stride, *pad)) for size, out, kernel, pad in axes)
+    return convolution_flops(a[0], inputs, outputs, sizes)
+
+
 def _shape(variable: object) -> tuple[int, ...]:
     return variable.aval.shape  # type: ignore[attr-defined]
 
@@ -91,6 +104,9 @@ def _shape(variable: object) -> tuple[int, ...]:
 RULES: dict[str, Callable[[JaxprEqn], float]] = {
     "dot_general": _dot_general,
     "conv_general_dilated": _convolution,
+    "conv_forward": _bilinear,
+    "conv_transpose": _bilinear,
+    "conv_kernel": _bilinear,
 }
 """The FLOPs of one equation, by the name of its primitive."""
 

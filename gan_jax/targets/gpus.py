@@ -1,10 +1,9 @@
 """The GPUs that a program can be compiled for, and what is published about them."""
 
-import importlib.util
 import re
 
 from ..errors import UserError, first_line
-from .chips import Chip, Options, Target, missing, topology
+from .chips import Chip, Options, Target, installed, missing, topology
 
 _DENSE = "dense rates: half of those that the data sheet gives with sparsity"
 
@@ -43,6 +42,7 @@ _SPECS = {
     "rtx4090": ("NVIDIA GeForce RTX 4090", 128, 128, 2.52, 100, 99, 1536, 72, (8, 9)),
 }
 
+_PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
 _NAME = re.compile(r"(\w+)(?::(\d+))?$")
 
 
@@ -58,9 +58,7 @@ def find(name: str) -> Target | None:
     count = int(found[2] or 1)
     if not 1 <= count <= 1024:
         raise UserError(f"target {name} has {count} cards: give from 1 to 1024, such as {found[1]}:8")
-    if importlib.util.find_spec("jax_plugins") is None or not any(
-        importlib.util.find_spec(f"jax_plugins.xla_cuda{major}") for major in (12, 13)
-    ):
+    if not installed(*_PLUGINS):
         raise missing("cuda", name)
     shape = f"1x1x{count}"  # slices x processes x devices
     try:

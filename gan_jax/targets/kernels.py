@@ -17,7 +17,7 @@ _COLLECTIVES = (
     "collective-broadcast",
 )  # fmt: skip
 _NO_WORK = {"AllocateBuffer", "AssumeGatherIndicesInBound", "Sharding", "SPMDFullToShardShape"}
-_PASSING = ("bitcast", "reshape", "copy", "convert")
+_PASSING = ("bitcast", "reshape", "copy", "convert")  # an operand goes through them unchanged
 _SLICES = ("dynamic-slice", "slice", "gather")
 
 
@@ -28,7 +28,7 @@ class Kernel(NamedTuple):
         name: of its instruction.
         kind: "fusion", "matrix product", "convolution", "copy", "transpose", "sort", "collective", "scalar", or an
             opcode.
-        call: a library's function, the kind of a collective, or "".
+        call: a library's function, the kind of a collective, or nothing.
         count: how often one call of the program runs it: the product of the lengths of the loops around it. Of the
             branches of a conditional the one with the most traffic runs; the kernels of the others have 0.
         read, written: bytes of main memory, of one execution.
@@ -106,9 +106,8 @@ def trip_count(module: Module, instruction: Instruction) -> int:
     root = condition.root
     while root.opcode == "fusion" and len(root.called) == 1:
         condition, root = module[root.called[0]], module[root.called[0]].root
-    names = {one.name: one for one in module[instruction.called_by("condition")].instructions.values()}
-    limits = [int(one.literal) for one in [*names.values(), *condition.instructions.values()]
-              if one.opcode == "constant" and one.literal.isdigit()]  # fmt: skip
+    both = [*module[instruction.called_by("condition")].instructions.values(), *condition.instructions.values()]
+    limits = [int(one.literal) for one in both if one.opcode == "constant" and one.literal.isdigit()]
     if root.opcode == "compare" and "direction=LT" in root.attributes and len(set(limits)) == 1:
         return limits[0]
     raise HLOError(f"how often the loop {instruction.name} runs depends on data, so it can't be counted")

@@ -1,14 +1,13 @@
 """The TPUs that a program can be compiled for, and what is published about them."""
 
 import contextlib
-import importlib.util
 import math
 import os
 import re
 from collections.abc import Iterator
 
 from ..errors import UserError, first_line
-from .chips import Chip, Target, missing, topology
+from .chips import Chip, Target, installed, missing, topology
 
 
 def _chip(name: str, memory_gb: float, bandwidth_gb: float, teraflops: float, page: str) -> Chip:
@@ -43,7 +42,7 @@ def find(name: str) -> Target | None:
         raise UserError(
             f"target {name}: no rates of the chip {found[1]} are known here: there are {', '.join(CHIPS)}"
         )
-    if importlib.util.find_spec("libtpu") is None:
+    if not installed("libtpu"):
         raise missing("tpu", name)
     # Nothing is asked of a cloud's metadata server, and a second process does not wait for the first.
     for variable in ("TPU_SKIP_MDS_QUERY", "ALLOW_MULTIPLE_LIBTPU_LOAD"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from gan_jax.ops import grouped_conv
 from gan_jax.targets.flops import UncountedError, function_flops
 
 MATRIX = jax.ShapeDtypeStruct((8, 8), jnp.float32)
@@ -86,3 +87,19 @@ def test_convolutions(x, w, strides, padding, lhs, rhs, groups, batch_groups):
     shapes = (jax.ShapeDtypeStruct(x, jnp.float32), jax.ShapeDtypeStruct(w, jnp.float32))
     expected = by_hand(x, w, strides, padding, lhs, rhs, groups, batch_groups)
     assert of(convolve, *shapes) == expected
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolutions_of_ops(groups, stride):
+    """Each derivative has the operations of the convolution itself."""
+    x, w = (2, 8, 8, 4), (4, 4, 4 // groups, 6)
+    shapes = (jax.ShapeDtypeStruct(x, jnp.float32), jax.ShapeDtypeStruct(w, jnp.float32))
+
+    def convolve(x, w):
+        return grouped_conv(x, w, groups=groups, stride=stride, padding=1)
+
+    one = by_hand(x, w, (stride, stride), [(1, 1), (1, 1)], (1, 1), (1, 1), groups, 1)
+    assert of(convolve, *shapes) == one
+    for argument in (0, 1):
+        assert of(jax.grad(lambda x, w: jnp.sum(jnp.sin(convolve(x, w))), argnums=argument), *shapes) == 2 * one
