@@ -34,6 +34,8 @@ def describe(config: Config, names: Sequence[str], file: Path | None) -> Iterato
     # No device of this computer is used, and JAX looks for none.
     jax.config.update("jax_platforms", "cpu")
     found = [targets.find(name) for name in names]
+    # What is compiled for another device can't be loaded from the cache of programs here.
+    jax.config.update("jax_enable_compilation_cache", False)
     data = declared(config)
     check_run(config, data.source)
     yield data.describe()

@@ -69,9 +69,8 @@ def test_the_step_of_a_run(name, tmp_path):
     if not module.installed(*(gpus._PLUGINS if module is gpus else ("libtpu",))):
         pytest.skip("the compiler is not installed")
     words = ["digits", "parallel.fuse=2", "parallel.params=sharded", "precision=bfloat16"]
-    process = spawn("train", *words, "--dry-run", "--target", name, "--json", str(tmp_path / "facts.json"))
-    out, _ = process.communicate(timeout=800)
-    assert process.returncode == 0, out
+    outcome = spawn("train", *words, "--dry-run", "--target", name, "--json", tmp_path / "facts.json", timeout=800)
+    assert outcome.code == 0, outcome.err
     facts = json.loads((tmp_path / "facts.json").read_text())["targets"][0]
     assert facts["memory"]["fits"]
     assert facts["flops"]["program_of_model"] == pytest.approx(1, abs=0.1)

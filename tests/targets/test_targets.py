@@ -72,7 +72,7 @@ def test_rates_are_ordered_and_have_a_source(chip):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["h200", "h200:2", "rtx4090"])
 def test_gpu(name):
-    found = run_json(STEP.replace("NAME", json.dumps(name)), env={"JAX_PLATFORMS": "cpu"}, timeout=500)
+    found = run_json(STEP.replace("NAME", json.dumps(name)), timeout=500)
     assert found["fits"]
     assert found["share"] == pytest.approx(1, rel=0.05)
     assert any(call.startswith("convBackwardFilter") for call in found["calls"])
@@ -83,7 +83,7 @@ def test_gpu(name):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_tpu():
-    found = run_json(STEP.replace("NAME", '"v5e:2x2"'), env={"JAX_PLATFORMS": "cpu"}, timeout=500)
+    found = run_json(STEP.replace("NAME", '"v5e:2x2"'), timeout=500)
     assert found["fits"]
     assert found["share"] == pytest.approx(1, rel=0.05)
     assert found["compiler"] * 4 * found["share"] > 0
