@@ -1,6 +1,7 @@
 # make demo    train on real handwritten digits from random weights, and print which images to look at
 # make test    install and run the tests        (make test PYTHON=python3.13 for another Python)
 # make slow    the long proofs                  (make test CONSTRAINTS=tests/oldest.txt for the oldest dependencies)
+# make programs  the guards of the programs that are compiled for GPUs and TPUs, which need not be here
 # make lint    ruff and pyright
 # make docs    build the site into docs/_build/html, and run the tutorial as a notebook
 # make peers   PyTorch and matplotlib, for the benchmarks
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 TORCH ?= torch>=2.6
 
-.PHONY: demo test slow docs peers ratios lint wheel install dev clean
+.PHONY: demo test slow programs docs peers ratios lint wheel install dev clean
 
 demo: install
 	$(BIN)/gan-jax train configs/digits.py --workdir runs/digits
@@ -32,6 +33,10 @@ test: dev
 
 slow: dev
 	$(PYTEST) -m slow
+
+# A program is compiled once: all its tests run in one process.
+programs: $(VENV)/.installed-programs
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart=0 -m programs tests/programs
 
 docs: $(VENV)/.installed-docs
 	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
@@ -66,6 +71,10 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
 	$(PIP) -e '.[dev]'
+	touch $@
+
+$(VENV)/.installed-programs: $(VENV)/.installed-dev
+	$(PIP) -e '.[dev,target-gpu,target-tpu]'
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed pyproject.toml

@@ -77,12 +77,11 @@ def _no_compilation_cache() -> Iterator[None]:
 
 def _measure(suite: str, json: Path | None, plots: Path | None, **options: Any) -> list[records.Record]:
     peaks = machine.measure()
-    products = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in peaks.gflops.items())
-    print(f"{peaks.device}: matrix product {products}; copy {peaks.copy_gbs:.1f} GB/s", flush=True)
+    print(peaks_line(peaks), flush=True)
     measured = []
     for row in suites.run(suite, **options):
         measured.append(records.record(row, peaks))
-        print(_line(measured[-1]), flush=True)
+        print(line(measured[-1]), flush=True)
         if json is not None:
             records.write(json, measured[-1:])
     if plots is not None:
@@ -90,7 +89,14 @@ def _measure(suite: str, json: Path | None, plots: Path | None, **options: Any) 
     return measured
 
 
-def _line(record: records.Record) -> str:
+def peaks_line(peaks: machine.Machine) -> str:
+    """Returns a line about the device and its peaks."""
+    products = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in peaks.gflops.items())
+    return f"{peaks.device}: matrix product {products}; copy {peaks.copy_gbs:.1f} GB/s"
+
+
+def line(record: records.Record) -> str:
+    """Returns a line about one figure."""
     parts = (record.suite, record.case, record.implementation, record.mode, record.precision)
     name = " ".join(part for part in parts if part)
     median, speed = record.step_ms_median, record.images_per_second

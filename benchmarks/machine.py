@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ class Machine(NamedTuple):
         platform: JAX's name of it, such as "cpu" or "gpu".
         device: the accelerator, or the processor and its threads.
         versions, flags: versions of packages, and environment variables that change speed.
-        commit: the commit of these files; see `_commit`.
+        commit: the commit of these files; see `commit`.
         gflops: GFLOP/s of a square matrix product, by precision.
         copy_gbs: GB read and written per second.
     """
@@ -67,7 +67,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str:
+def commit() -> str:
     """Returns the commit of the checkout that holds this file, with "+" if files changed since; "" without git."""
     here = Path(__file__).parent
     try:
@@ -80,6 +80,21 @@ def _commit() -> str:
     return name + ("+" if changed else "")
 
 
+def described() -> dict[str, Any]:
+    """Describes this computer and what runs on it, without measuring anything: the fields of `Machine`."""
+    device = jax.devices()[0]
+    return {
+        "device": f"{cpu_model()}, {cpu_threads()} threads" if device.platform == "cpu" else device.device_kind,
+        "versions": _versions(),
+        "flags": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if value and (name in _FLAGS or (name.startswith("JAX_") and not name.endswith("_DIR")))
+        },
+        "commit": commit(),
+    }
+
+
 def measure() -> Machine:
     """Describes this computer and measures its peaks."""
     device = jax.devices()[0]
@@ -87,20 +102,9 @@ def measure() -> Machine:
     size = 2048 if on_cpu else 8192
     gflops = {}
     for dtype in ("float32", "bfloat16"):
-        square = jnp.ones((size, size), dtype)
+        # Random numbers: a GPU multiplies zeros or ones faster, because they take less power.
+        square = jax.random.normal(jax.random.key(0), (size, size), dtype)
         gflops[dtype] = 2 * size**3 / 1e6 / _milliseconds(jnp.matmul, square, square)
-    vector = jnp.ones((2**24 if on_cpu else 2**28,), jnp.float32)
+    vector = jax.random.normal(jax.random.key(1), (2**24 if on_cpu else 2**28,), jnp.float32)
     copy = 2 * vector.nbytes / 1e6 / _milliseconds(lambda x: x + 1, vector)
-    return Machine(
-        platform=device.platform,
-        device=f"{cpu_model()}, {cpu_threads()} threads" if on_cpu else device.device_kind,
-        versions=_versions(),
-        flags={
-            name: value
-            for name, value in sorted(os.environ.items())
-            if value and (name in _FLAGS or (name.startswith("JAX_") and not name.endswith("_DIR")))
-        },
-        commit=_commit(),
-        gflops=gflops,
-        copy_gbs=copy,
-    )
+    return Machine(platform=device.platform, **described(), gflops=gflops, copy_gbs=copy)

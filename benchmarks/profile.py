@@ -1,7 +1,8 @@
-"""Shows which operations take the time of a step on an accelerator: `python -m benchmarks.profile CASE`.
+"""Shows which operations take the time of a step: `python -m benchmarks.profile CASE`.
 
-JAX's profiler traces a few steps; the operations in the trace are summed by kind. The row "gaps" is the time
-between operations (launches and waiting for the host).
+JAX's profiler traces a few steps. The operations in the trace are summed by kind; the row "gaps" is the time
+between operations (launches and waiting for the host). Then the longest kernels follow, each beside what the
+compiled program says of it: its kind, what it reads and writes, and what it was traced from.
 """
 
 import argparse
@@ -12,11 +13,14 @@ import re
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
+
+from gan_jax.targets.hlo import parse
+from gan_jax.targets.kernels import kernels
 
 from .cases import CASES
 from .runners import ours
@@ -74,10 +78,10 @@ def sum_by_kind(events: Sequence[Event], steps: int) -> dict[str, float]:
 
 
 def operations(folder: Path) -> list[Event]:
-    """Reads the trace in `folder` and returns the operations on the accelerator's streams.
+    """Reads the trace in `folder` and returns the operations on the accelerator's streams, or on a CPU's threads.
 
     Raises:
-        ValueError: the trace has no accelerator.
+        ValueError: the trace has no operations.
     """
     (path,) = folder.rglob("*.trace.json.gz")
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
@@ -87,17 +91,52 @@ def operations(folder: Path) -> list[Event]:
     device = [e for e in complete if "/device:" in processes.get(e["pid"], "")]
     if device:
         return [e for e in device if "Stream" in threads.get((e["pid"], e["tid"]), "Stream")]
-    raise ValueError("the trace has no accelerator: profile on a GPU or TPU, as a CPU's trace names no operations")
+    if host := [e for e in complete if "hlo_op" in e.get("args", {})]:
+        return host
+    raise ValueError("the trace has no operations: this version of JAX's profiler does not name them here")
 
 
-def profile(case: str, *, precision: str = "float32", batch: int = 0, steps: int = 5) -> dict[str, float]:
-    """Profiles `steps` steps of a case; returns milliseconds per step by kind."""
+class Kernel(NamedTuple):
+    """A kernel in the trace: its instruction, milliseconds and calls a step, and what the program says of it."""
+
+    name: str
+    ms: float
+    calls: float
+    program: str
+
+
+def longest(events: Sequence[Event], steps: int, program: Mapping[str, str], count: int = 20) -> list[Kernel]:
+    """Returns the kernels that take the most time. `program` maps an instruction's name to its description."""
+    total: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for event in events:
+        name = event.get("args", {}).get("hlo_op") or event["name"]
+        total[name][0] += event["dur"] / 1e3 / steps
+        total[name][1] += 1 / steps
+    ordered = sorted(total.items(), key=lambda item: -item[1][0])
+    return [Kernel(name, ms, calls, program.get(name, "")) for name, (ms, calls) in ordered[:count]]
+
+
+def described(text: str) -> dict[str, str]:
+    """Returns a line for each kernel of a compiled program, by the name of its instruction."""
+    lines = {}
+    for kernel in kernels(parse(text)):
+        work = f"{kernel.flops / 1e9:.2f} GFLOP, " if kernel.flops else ""
+        traffic = f"{kernel.read / 1e6:.1f} MB read, {kernel.written / 1e6:.1f} MB written"
+        lines[kernel.name] = f"{kernel.kind} {kernel.call}: {work}{traffic}; {kernel.op_name}".replace(" :", ":")
+    return lines
+
+
+def profile(
+    case: str, *, precision: str = "float32", batch: int = 0, steps: int = 5
+) -> tuple[dict[str, float], list[Kernel]]:
+    """Profiles `steps` steps of a case; returns milliseconds per step by kind, and the longest kernels."""
     sized = dataclasses.replace(CASES[case], batch=batch or CASES[case].batch)
     runner = ours(sized, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             runner.run(steps)
-        return sum_by_kind(operations(Path(folder)), steps)
+        events = operations(Path(folder))
+    return sum_by_kind(events, steps), longest(events, steps, described(runner.text()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,16 +149,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     parsed = parser.parse_args(arguments)
     try:
-        times = profile(parsed.case, precision=parsed.precision, batch=parsed.batch)
+        times, top = profile(parsed.case, precision=parsed.precision, batch=parsed.batch)
     except ValueError as error:
         print(f"profile: {error}", file=sys.stderr)
         return 2
     for name, ms in times.items():
         print(f"{name:32} {ms:10.3f} ms")
+    for kernel in top:
+        print(f"{kernel.ms:10.3f} ms in {kernel.calls:4.0f} calls  {kernel.name:40} {kernel.program}")
     if parsed.json:
-        parsed.json.write_text(
-            json.dumps({"case": parsed.case, "precision": parsed.precision, "ms": times}) + "\n"
-        )
+        found = {"case": parsed.case, "precision": parsed.precision, "ms": times}
+        found["kernels"] = [kernel._asdict() for kernel in top]
+        parsed.json.write_text(json.dumps(found) + "\n")
     return 0
 
 

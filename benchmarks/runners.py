@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import gan_jax
-from gan_jax.ops.backend import formulations
+from gan_jax.targets import traced_flops
 from gan_jax.types import PyTree
 
 from .cases import Case, init
@@ -32,8 +32,10 @@ class Runner:
         steps: number of training steps in one call.
         compile_s: seconds to trace and compile; None if they can't be separated from the first call.
         first_s: seconds of the first call, compilation included.
-        flops: FLOPs of one step, as the compiler counts them, or None.
+        flops: FLOPs of one step on one device, of the matrix products and convolutions in its trace, or None. Of a
+            part of a step they are the compiler's.
         memory_bytes: memory that the program needs for arguments, results and temporaries, or None.
+        text: returns the compiled program, as the compiler prints it, or "".
     """
 
     run: Callable[[int], object]
@@ -42,6 +44,7 @@ class Runner:
     first_s: float | None = None
     flops: float | None = None
     memory_bytes: int | None = None
+    text: Callable[[], str] = str
 
     def begin(self) -> "Runner":
         """Makes the first call, notes how long it took, and returns this runner."""
@@ -99,21 +102,24 @@ def ours(
     host_batch = {"image": np.stack([images] * fuse) if fuse > 1 else images}
     state, batch = place(step, mesh, init(case, gan), host_batch)
     start = time.perf_counter()
-    compiled = step.lower(state, batch).compile()
+    traced = step.trace(state, batch)
+    compiled = traced.lower().compile()
     compile_s = time.perf_counter() - start
     # On the CPU, collectives of several steps in flight can deadlock.
     wait_for_each = jax.default_backend() == "cpu" and devices > 1
     run = repeat(lambda state, batch: compiled(state, batch, ()), state, lambda: batch, wait_for_each)
+    memory_bytes = needed_memory(compiled)
+    flops = traced_flops(traced.jaxpr) / fuse / devices
+    return Runner(run, fuse, compile_s, None, flops, memory_bytes, lambda: compiled.as_text() or "").begin()
+
+
+def needed_memory(compiled: jax.stages.Compiled) -> int | None:
+    """Returns the bytes that a program needs for arguments, results and temporaries; None: not known."""
     memory = compiled.memory_analysis()
-    memory_bytes = None
-    if memory is not None:
-        memory_bytes = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-        memory_bytes -= memory.alias_size_in_bytes
-    # The compiler counts the body of a loop once, so this is the count of one step also where steps are fused.
-    flops = (compiled.cost_analysis() or {}).get("flops")
-    if case.name.startswith("r3gan") and formulations().grouped == "blocks":
-        flops = None  # a loop over groups is counted once too, which makes the count too small
-    return Runner(run, fuse, compile_s, flops=flops, memory_bytes=memory_bytes).begin()
+    if memory is None:
+        return None
+    needed = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return needed - memory.alias_size_in_bytes
 
 
 def unavailable(case: Case, name: str, precision: str = "float32") -> str:
@@ -127,8 +133,6 @@ def unavailable(case: Case, name: str, precision: str = "float32") -> str:
         return "float32 only"
     if name == "jax_tutorial" and tutorial.too_slow(case):
         return "native grouped convolutions take minutes a step on a CPU"
-    if name == "torch_compile" and case.gamma:
-        return "torch.compile has no second derivatives"
     return ""
 
 

@@ -1,7 +1,8 @@
 """The suites: which variants are timed together. Each suite yields a `Row` as soon as it is measured."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -42,34 +43,61 @@ def _divide(sample: Sample, steps: int) -> Sample:
     return Sample(sample.median / steps, sample.least / steps, sample.most / steps, sample.count)
 
 
-def peers(cases: Iterable[Case], rounds: int, precisions: Iterable[str] = ("float32",)) -> Iterator[Row]:
-    """Times gan_jax against its peers. First it checks that all of them compute the same step."""
+def peers(
+    cases: Iterable[Case],
+    rounds: int,
+    precisions: Iterable[str] = ("float32",),
+    *,
+    check: bool = True,
+    seconds: float = 0.5,
+) -> Iterator[Row]:
+    """Times gan_jax against its peers. With `check` it first makes sure that all of them compute the same step."""
     for case in cases:
-        parity.check(case)
+        if check:
+            parity.check(case)
         for precision in precisions:
-            variants = {
-                "jit": ours(case, precision=precision),
-                "fused": ours(case, fuse=case.fuse, precision=precision),
-            }
-            missing: dict[str, str] = {}
-            for name in PEERS:
-                if reason := unavailable(case, name, precision):
-                    missing[name] = f"not measured: {reason}"
-                    continue
-                try:
-                    variants[name] = peer(case, name, precision=precision)
-                except RuntimeError as error:  # compilation failed or memory ran out: still time the others
-                    missing[name] = f"not measured: {str(error).splitlines()[0][:120]}"
-            for name, sample in _timed(variants, rounds).items():
-                own = name in ("jit", "fused")
-                yield Row(
-                    "peers", case.name, "gan_jax" if own else name, name if own else "", case.batch,
-                    dataclasses.replace(variants[name], flops=variants["jit"].flops), sample, precision,
-                )  # fmt: skip
+            variants, missing = _variants(case, precision)
+            try:
+                samples = _timed(variants, rounds, seconds) if variants else {}
+            except RuntimeError as error:  # each fits alone, but not all of them beside each other
+                missing |= dict.fromkeys(variants, _not_measured(error))
+                samples = {}
+            flops = variants["jit"].flops if "jit" in variants else None
+            for name, sample in samples.items():
+                runner = dataclasses.replace(variants[name], flops=flops)
+                yield Row("peers", case.name, *_ours_or_peer(name), case.batch, runner, sample, precision)
             for name, note in missing.items():
-                yield Row(
-                    "peers", case.name, name, "", case.batch, Runner(lambda n: None), None, precision, note=note
-                )
+                runner = Runner(lambda n: None)
+                yield Row("peers", case.name, *_ours_or_peer(name), case.batch, runner, None, precision, note=note)
+
+
+def _ours_or_peer(name: str) -> tuple[str, str]:
+    """Returns implementation and mode."""
+    return ("gan_jax", name) if name in ("jit", "fused") else (name, "")
+
+
+def _variants(case: Case, precision: str) -> tuple[dict[str, Runner], dict[str, str]]:
+    """Returns the runners of gan_jax and its peers, and why others are missing."""
+    makers: dict[str, Callable[[], Runner]] = {"jit": lambda: ours(case, precision=precision)}
+    if case.fuse > 1:
+        makers["fused"] = lambda: ours(case, fuse=case.fuse, precision=precision)
+    missing: dict[str, str] = {}
+    for name in PEERS:
+        if reason := unavailable(case, name, precision):
+            missing[name] = f"not measured: {reason}"
+        else:
+            makers[name] = functools.partial(peer, case, name, precision=precision)
+    variants: dict[str, Runner] = {}
+    for name, make in makers.items():
+        try:
+            variants[name] = make()
+        except RuntimeError as error:  # compilation failed or memory ran out: still time the others
+            missing[name] = _not_measured(error)
+    return variants, missing
+
+
+def _not_measured(error: RuntimeError) -> str:
+    return f"not measured: {(str(error).splitlines() or [repr(error)])[0][:120]}"
 
 
 def modes(cases: Iterable[Case], rounds: int) -> Iterator[Row]:

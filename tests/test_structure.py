@@ -23,7 +23,7 @@ LIBRARY = [
 ]
 APPLICATION = [
     {"data"},
-    {"config", "checkpoint"},
+    {"config", "checkpoint", "targets"},
     {"runtime"},
     {"metrics"},
     {"report"},

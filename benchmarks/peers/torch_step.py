@@ -26,6 +26,8 @@ class Peer:
             the device. False: the loop of PyTorch's DCGAN example, which reads its losses in every step.
         half: whether autocast runs the networks in bfloat16.
         dtype: dtype of images and losses.
+        penalised: the discriminator in the pass with a gradient penalty. It is the one without `torch.compile`,
+            which has no second derivatives.
     """
 
     case: Case
@@ -36,6 +38,7 @@ class Peer:
     device: torch.device
     half: bool = False
     dtype: torch.dtype = torch.float32
+    penalised: torch.nn.Module | None = None
 
     def place(self, images: np.ndarray) -> torch.Tensor:
         """Puts uint8 images `[B, H, W, C]` on the device as `[B, C, H, W]`."""
@@ -75,8 +78,9 @@ class Peer:
             return loss_d, loss_g.detach()
         return loss_d.item(), loss_g.item()
 
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        return self.discriminator(images).to(self.dtype)  # the loss must not be computed in 16 bits
+    def _logits(self, images: torch.Tensor, discriminator: torch.nn.Module | None = None) -> torch.Tensor:
+        logits = (discriminator or self.discriminator)(images)
+        return logits.to(self.dtype)  # the loss must not be computed in 16 bits
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.half else contextlib.nullcontext()
@@ -99,7 +103,7 @@ class Peer:
         """Like `_discriminator_loss`, for the relativistic loss with R1 and R2."""
         real, fake = real.detach().requires_grad_(True), fake.detach().requires_grad_(True)
         with self._autocast():
-            real_logits, fake_logits = self._logits(real), self._logits(fake)
+            real_logits, fake_logits = (self._logits(images, self.penalised) for images in (real, fake))
         grads = torch.autograd.grad(real_logits.sum() + fake_logits.sum(), (real, fake), create_graph=True)
         penalty = sum(g.square().sum((1, 2, 3)).mean() for g in grads) / 2
         loss = F.softplus(fake_logits - real_logits).mean()
@@ -146,4 +150,4 @@ def make(
         torch._dynamo.reset()
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         compiled = [torch.compile(network, dynamic=False) for network in networks]
-    return Peer(case, compiled[0], compiled[1], optimizers, tuned, where, half, dtype)
+    return Peer(case, compiled[0], compiled[1], optimizers, tuned, where, half, dtype, networks[1])

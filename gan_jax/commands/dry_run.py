@@ -9,7 +9,8 @@ from jax.stages import Compiled
 
 from .. import config as configs
 from ..config import Config
-from ..config.build import SampleSpec, batch_spec, make_gan, make_source
+from ..config.build import batch_spec, make_gan
+from ..config.declared import declared
 from ..config.overrides import without_indices
 from ..gan import GAN
 from ..ops import compiler_options
@@ -27,13 +28,15 @@ def describe(config: Config) -> str:
     FLOPs and memory are the compiler's, for the step on one device with the whole batch. A data set that is kept
     on the device needs its memory in addition.
 
+    The data need not be here, if the config says enough of them.
+
     Raises:
         UserError: the config cannot be trained.
     """
-    source = make_source(config)
-    spec = SampleSpec.of(source)
+    data = declared(config)
+    spec = data.spec
     gan, placement = make_gan(config, spec), Placement(config)
-    check_run(config, source)
+    check_run(config, data.source)
     state = carry_shapes(config, gan, spec).state
 
     def compiled(gan: GAN) -> Compiled:
@@ -48,8 +51,8 @@ def describe(config: Config) -> str:
     return "\n".join([
         *_fields(config),
         "",
-        f"data: {len(source):,} samples of shape {spec.shape}, {spec.classes or 'no'} classes",
-        *notes(config, len(source)),
+        data.describe(),
+        *notes(config, data.count),
         "",
         *_table("generator", state.generator.params),
         "",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..runtime.preemption import Preemption
-from .arguments import seconds
+from .arguments import seconds, words
 
 SAVED = 75  # EX_TEMPFAIL: to a scheduler it means "run it again"; everything is saved, and steps are left
 
@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--workdir", type=Path, help="the folder of the run; runs/<config name> if not given")
     parser.add_argument("--dry-run", action="store_true", help="print what would be trained, and what it costs")
+    parser.add_argument(
+        "--target", type=words, default=(), metavar="NAME[,NAME...]",
+        help="with --dry-run: compile the step for h200, h100, a100, l40s, rtx4090 (h200:8: eight in one host) or "
+        "a TPU such as v5e:2x4, none of which need be here, and print what the program is",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="with --target: write all that is known as JSON")
     parser.add_argument(
         "--timings", action="store_true", help="print, as JSON, where the time until the first step went"
     )
@@ -51,6 +57,16 @@ def run(arguments: argparse.Namespace) -> int:
     if config.deterministic:  # the backend reads the flag when it starts, so set it before any use of a device
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if arguments.target and not arguments.dry_run:
+        raise UserError("--target needs --dry-run: it compiles for a device that is not here, and trains nothing")
+    if arguments.json is not None and not arguments.target:
+        raise UserError("--json needs --target: add --target, or leave --json out")
+    if arguments.target:
+        from . import target_run
+
+        for line in target_run.describe(config, arguments.target, arguments.json):
+            print(line, flush=True)
+        return 0
     if arguments.dry_run:  # one process is enough, also where several would train
         from .dry_run import describe
 

@@ -9,7 +9,16 @@ import numpy as np
 
 from ..errors import UserError, one_line
 from .images import Channels, Crop, Filter, Transform, flatten, is_grey, open_image, quiet_pillow
-from .source import Mirrored, Source, checked_indices, describe_shape, expand_path, hash_parts, reason
+from .source import (
+    DataMissingError,
+    Mirrored,
+    Source,
+    checked_indices,
+    describe_shape,
+    expand_path,
+    hash_parts,
+    reason,
+)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 _MAX_LISTED_FILES = 10  # in one error message
@@ -36,7 +45,7 @@ def folder(
     """
     root = expand_path(path)
     if not root.is_dir():
-        raise UserError(f"there is no folder '{one_line(root)}'")
+        raise DataMissingError(f"there is no folder '{one_line(root)}'")
     transform = Transform(size, crop, filter, channels)
     names = _list_images(root)
     if not names:

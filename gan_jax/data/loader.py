@@ -12,14 +12,14 @@ import numpy as np
 
 from ..errors import UserError, one_line
 from .order import Order
-from .source import Source
+from .source import Described, Source
 
 Rows = dict[str, np.ndarray]
 Spec = dict[str, jax.ShapeDtypeStruct]
 _BLOCK = 256
 
 
-def choose_resident(setting: Literal["auto"] | bool, source: Source, memory_bytes: int | None) -> bool:
+def choose_resident(setting: Literal["auto"] | bool, source: Described, memory_bytes: int | None) -> bool:
     """Returns whether the decoded set is kept in device memory.
 
     "auto" keeps a set that is smaller than 1/8 of `memory_bytes`, the memory of one device. Pass None for a device
@@ -42,7 +42,7 @@ def host_memory_bytes() -> int:
     return min(total, int(text)) if text.isdigit() else total
 
 
-def resident_spec(source: Source, labels: bool = True) -> Spec:
+def resident_spec(source: Described, labels: bool = True) -> Spec:
     """Returns the shapes and dtypes of what `read_all` returns."""
     spec = {"image": jax.ShapeDtypeStruct((len(source), *source.shape), source.dtype)}
     if labels and source.classes is not None:

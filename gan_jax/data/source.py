@@ -10,12 +10,16 @@ import numpy as np
 
 from ..errors import UserError, first_line, one_line
 
+
+class DataMissingError(UserError):
+    """A data set is not where the config says."""
+
+
 MAX_ROWS = 2**28  # the most rows of a set that is made in memory
 
 
-@runtime_checkable
-class Source(Protocol):
-    """A fixed list of samples. Several threads may read them at the same time, in any order.
+class Described(Protocol):
+    """The shape and the size of a data set.
 
     `shape` is the shape of one sample: (H, W, C) for images, (D,) for vectors. `dtype` is uint8 for images and
     float32 for vectors. `classes` is the number of classes, or None if there are no labels.
@@ -26,6 +30,11 @@ class Source(Protocol):
     classes: int | None
 
     def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class Source(Described, Protocol):
+    """A fixed list of samples. Several threads may read them at the same time, in any order."""
 
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the rows at `indices` [n]: "image" [n, *shape], and "label" [n] int32 unless `classes` is None.

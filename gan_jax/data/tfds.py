@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import UserError, one_line, quoted
 from . import tfds_layout as layout
 from .images import Channels, Crop, Filter, Transform, open_image, quiet_pillow
-from .source import Mirrored, Source, checked_indices, describe_shape, hash_parts, reason
+from .source import DataMissingError, Mirrored, Source, checked_indices, describe_shape, hash_parts, reason
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core.features import ClassLabel, FeaturesDict
@@ -44,7 +44,7 @@ def tfds(
         command = layout.prepare_command(name, data_dir)
         where = one_line(layout.data_folder(data_dir))
         setting = "data.source.data_dir" if data_dir else "TFDS_DATA_DIR"
-        raise UserError(
+        raise DataMissingError(
             f"the TFDS set '{name}' is {state} in '{where}': run `{command}`, or name another set in "
             f"data.source.name, or another folder in {setting}"
         )

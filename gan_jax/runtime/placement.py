@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
 import jax
@@ -19,7 +19,7 @@ from ..parallel import AXIS, fuse_steps, jit_step, make_mesh, place_batch, pmap_
 from ..pytree import host_array, is_key
 from ..step import Step, make_train_step
 from ..step.meter import metered
-from ..types import PyTree
+from ..types import Device, PyTree
 from . import precision
 from .machine import cpu_model, cpu_threads
 
@@ -28,6 +28,10 @@ _DETERMINISTIC = "--xla_gpu_deterministic_ops"
 
 class Placement:
     """The devices of a run and the mode in which they run its step.
+
+    Args:
+        config: of the run.
+        devices: to choose from; None: those that JAX has here.
 
     Attributes:
         devices: of all processes.
@@ -42,8 +46,8 @@ class Placement:
         UserError: the config asks for devices or a mode that are missing, or the batch cannot be divided.
     """
 
-    def __init__(self, config: Config):
-        wanted, available = config.parallel.devices, make_mesh().devices.ravel()
+    def __init__(self, config: Config, devices: Sequence[Device] | None = None):
+        wanted, available = config.parallel.devices, make_mesh(devices).devices.ravel()
         self.processes, self.local_device = jax.process_count(), jax.local_devices()[0]
         _check_devices(config, available)
         if self.processes > 1:

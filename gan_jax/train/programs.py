@@ -29,6 +29,7 @@ class Programs:
         empty_meter: makes a meter before its first step, on the devices.
         sampler: draws sample grids during the run.
         metrics_sampler: draws samples for metrics: without truncation, and compiled in full for speed.
+        placed_step: the step on the devices, before it is compiled.
         step: `(carry, batch, *shared) -> (carry, step number)`.
 
     Raises:
@@ -52,9 +53,9 @@ class Programs:
         # A step with a device axis cannot be traced outside of it. Without one its metrics are the same.
         without_axis = step if step.axis_name is None else make_train_step(gan)
         self.shapes = traced_shapes(config, self._init, without_axis, batch)
-        self._step = placement.compile(step, self.shapes, gather=resident, fuse=config.parallel.fuse)
-        self.batch_axis = self._step.batch_axis
-        self.step: Callable[..., tuple[Carry, jax.Array]] = self._step
+        self.placed_step = placement.compile(step, self.shapes, gather=resident, fuse=config.parallel.fuse)
+        self.batch_axis = self.placed_step.batch_axis
+        self.step: Callable[..., tuple[Carry, jax.Array]] = self.placed_step
         classes, precision = (spec.classes if config.conditional else None), placement.precision
         self.sampler = Sampler(
             gan, config.seed, classes, config.sample.truncation, precision=precision, fast_compile=True
@@ -80,14 +81,18 @@ class Programs:
             ema = with_sharding(self.shapes.state.ema, SingleDeviceSharding(placement.local_device))
             self.sampler.compile(ema, self._config.sample.count, compiler)
         if chunk is not None:
-            lowered = self._step.lower(
-                placement.shapes(self.shapes),
-                with_sharding(chunk, placement.batch_sharding(self.batch_axis)),
-                *with_sharding(shared, placement.replicated),
-            )
-            compiled = compiler("step", lowered)
+            compiled = compiler("step", self.placed_step.lower(*self.step_arguments(chunk, shared)))
             self.step = lambda carry, batch, *shared: compiled(carry, batch, shared)
         compiler.close()
+
+    def step_arguments(self, chunk: Mapping[str, jax.ShapeDtypeStruct], shared: PyTree) -> tuple[PyTree, ...]:
+        """Returns the shapes of the step's arguments, and where they lie. Arguments as those of `compile`."""
+        placement = self._placement
+        return (
+            placement.shapes(self.shapes),
+            with_sharding(chunk, placement.batch_sharding(self.batch_axis)),
+            *with_sharding(shared, placement.replicated),
+        )
 
 
 def with_sharding(shapes: PyTree, sharding: Sharding) -> PyTree:

@@ -7,8 +7,11 @@ from ..metrics.features.choose import check_features
 from .periodic_evaluation import check_settings
 
 
-def check_run(config: Config, source: Source) -> None:
-    """Raises UserError if a run of `config` cannot end, or cannot be measured, as the config says."""
+def check_run(config: Config, source: Source | None) -> None:
+    """Raises UserError if a run of `config` cannot end, or cannot be measured, as the config says.
+
+    Without the data (None) it is not checked whether the features of the metrics can be computed.
+    """
     steps, fuse = config.steps, config.parallel.fuse
     if steps % fuse:
         below = steps - steps % fuse
@@ -18,13 +21,13 @@ def check_run(config: Config, source: Source) -> None:
             f"steps={near}, or set parallel.fuse"
         )
     check_settings(config)
-    if config.metrics.every:
+    if config.metrics.every and source is not None:
         check_features(config.metrics.features, source)
 
 
-def notes(config: Config, count: int) -> list[str]:
-    """Returns a line for each thing that works, but may surprise. `count` is the size of the data set."""
-    if config.batch <= count:
+def notes(config: Config, count: int | None) -> list[str]:
+    """Returns a line for each thing that works, but may surprise. `count`: of the data; None: not known."""
+    if count is None or config.batch <= count:
         return []
     times = f"{config.batch / count:.3g}"
     return [

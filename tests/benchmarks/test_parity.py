@@ -150,7 +150,7 @@ def test_without_their_packages_peers_are_left_out_and_it_is_said(monkeypatch):
     monkeypatch.setattr(suites, "ours", lambda case, **kw: Runner(lambda n: None))
     monkeypatch.setattr(suites, "peer", lambda case, name, **kw: Runner(lambda n: None))
     monkeypatch.setattr(
-        suites, "_timed", lambda variants, rounds: dict.fromkeys(variants, Sample(1.0, 1.0, 1.0, 5))
+        suites, "_timed", lambda variants, rounds, seconds: dict.fromkeys(variants, Sample(1.0, 1.0, 1.0, 5))
     )
     rows = list(suites.peers([SMALL], 5))
     assert [row.implementation for row in rows if row.sample] == ["gan_jax", "gan_jax", "jax_tutorial"]
@@ -158,6 +158,21 @@ def test_without_their_packages_peers_are_left_out_and_it_is_said(monkeypatch):
     assert notes.pop("keras") == "not measured: Keras is not installed"
     assert set(notes) == {"torch_eager", "torch_tuned", "torch_compile"}
     assert set(notes.values()) == {"not measured: PyTorch is not installed"}
+
+
+def test_what_does_not_fit_is_said(monkeypatch):
+    """Memory that runs out is a row with a note; the others are still timed."""
+
+    def full(*arguments, **keywords):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nmore")
+
+    monkeypatch.setattr(suites, "ours", full)
+    monkeypatch.setattr(suites, "unavailable", lambda case, name, precision: "" if name == "torch_eager" else "no")
+    monkeypatch.setattr(suites, "peer", lambda case, name, **kw: Runner(lambda n: None))
+    rows = list(suites.peers([SMALL], 5, check=False, seconds=0.001))
+    assert [row.implementation for row in rows if row.sample] == ["torch_eager"]
+    notes = {row.mode: row.note for row in rows if row.implementation == "gan_jax"}
+    assert notes == dict.fromkeys(["jit", "fused"], "not measured: RESOURCE_EXHAUSTED: Out of memory")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +183,7 @@ def test_without_their_packages_peers_are_left_out_and_it_is_said(monkeypatch):
         ("dcgan64", "keras", "float32", "not written in Keras"),
         ("dcgan64", "jax_tutorial", "bfloat16", "float32 only"),
         ("dcgan64", "torch_compile", "bfloat16", ""),
-        ("r3gan64", "torch_compile", "float32", "torch.compile has no second derivatives"),
+        ("r3gan64", "torch_compile", "float32", ""),
         ("r3gan64", "torch_tuned", "bfloat16", ""),
         ("r3gan64", "jax_tutorial", "float32", "native grouped convolutions take minutes a step on a CPU"),
     ],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gan_jax.targets import gpus
 from runs import call, sentence
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
@@ -98,3 +99,28 @@ def test_a_batch_above_the_set_is_noted(config, tmp_path):
     assert real.code == 0, real.err
     assert real.err.count(note) == 1
     assert "note:" not in call("train", config, *overrides, "batch=10", "--dry-run").out
+
+
+def test_dry_run_without_the_data(config):
+    """Shape and classes are those of the config."""
+    source = ["data.source=folder", "data.source.path=nowhere", "data.source.size=8", "data.source.channels=1"]
+    out = call("train", config, *MLP, *source, "--dry-run").out
+    assert "data: samples of shape (8, 8, 1), no classes; the data are not here" in out
+    assert "memory of a step: " in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dry-run", "--target", "h300"], "there is no target 'h300': there are h200, h100,"),
+        (["--target", "h200"], "--target needs --dry-run"),
+        (["--dry-run", "--json", "facts.json"], "--json needs --target"),
+    ],
+)
+def test_targets_that_are_refused(words, message, config):
+    sentence(call("train", config, *words), message)
+
+
+def test_a_target_without_its_compiler(config, monkeypatch):
+    monkeypatch.setattr(gpus, "installed", lambda *_: False)
+    sentence(call("train", config, "--dry-run", "--target", "h200"), "pip install 'gan_jax[target-gpu]'")

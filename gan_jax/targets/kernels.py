@@ -1,0 +1,250 @@
+"""Lists what a compiled program runs: each kernel, how often, and the bytes that it reads and writes."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .hlo import Array, Computation, HLOError, Instruction, Module
+from .products import CUBLAS, CUDNN, Product, products
+
+# What the compiler resolves without a kernel.
+_NO_KERNEL = {
+    "parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "opt-barrier", "partition-id",
+    "replica-id", "add-dependency", "domain", "get-dimension-size",
+}  # fmt: skip
+_COLLECTIVES = (
+    "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute",
+    "collective-broadcast",
+)  # fmt: skip
+_NO_WORK = {"AllocateBuffer", "AssumeGatherIndicesInBound", "Sharding", "SPMDFullToShardShape"}
+_PASSING = ("bitcast", "reshape", "copy", "convert")  # an operand goes through them unchanged
+_SLICES = ("dynamic-slice", "slice", "gather")
+
+
+class Kernel(NamedTuple):
+    """A kernel of a compiled program.
+
+    Attributes:
+        name: of its instruction.
+        kind: "fusion", "matrix product", "convolution", "copy", "transpose", "sort", "collective", "scalar", or an
+            opcode.
+        call: a library's function, the kind of a collective, or nothing.
+        count: how often one call of the program runs it: the product of the lengths of the loops around it. Of the
+            branches of a conditional the one with the most traffic runs; the kernels of the others have 0.
+        read, written: bytes of main memory, of one execution.
+        products: the matrix products and convolutions in it.
+        result: its largest result.
+        payload: of a collective, the bytes that a device gives to the others or gets from them, whichever is more.
+        moved: the largest array that it transposes, or copies to another layout; None: none.
+        op_name: what it was traced from.
+    """
+
+    name: str
+    kind: str
+    call: str
+    count: int
+    read: int
+    written: int
+    products: tuple[Product, ...]
+    result: Array | None
+    payload: int
+    moved: Array | None
+    op_name: str
+
+    @property
+    def bytes(self) -> int:
+        return self.read + self.written
+
+    @property
+    def flops(self) -> float:
+        return sum(product.flops for product in self.products)
+
+
+def kernels(module: Module) -> list[Kernel]:
+    """Returns the kernels of a program, with those of its loops and branches."""
+    return list(_kernels(module, module.entry, 1))
+
+
+def _kernels(module: Module, name: str, count: int) -> Iterator[Kernel]:
+    computation = module[name]
+    for instruction in computation.instructions.values():
+        opcode = instruction.opcode
+        if opcode in _NO_KERNEL or opcode.endswith(("-done", "-update")):
+            continue
+        if opcode == "while":
+            times = count * trip_count(module, instruction)
+            yield from _kernels(module, instruction.called_by("body"), times)
+        elif opcode == "conditional":
+            yield from _branches(module, instruction, count)
+        elif opcode == "call" or opcode == "async-start":
+            for called in instruction.called:
+                yield from _kernels(module, called, count)
+        elif instruction.attribute("custom_call_target") not in _NO_WORK:
+            yield _kernel(module, computation, instruction, count)
+
+
+def _branches(module: Module, instruction: Instruction, count: int) -> Iterator[Kernel]:
+    branches = [list(_kernels(module, called, count)) for called in instruction.called]
+    most = max(range(len(branches)), key=lambda i: sum(k.count * k.bytes for k in branches[i]), default=0)
+    for index, branch in enumerate(branches):
+        for kernel in branch:
+            yield kernel if index == most else kernel._replace(count=0)
+
+
+def trip_count(module: Module, instruction: Instruction) -> int:
+    """Returns how often the body of a `while` runs.
+
+    The GPU's compiler says it. In a TPU's program it is the constant that the condition compares its counter with;
+    the counter of a `lax.scan` starts at 0 and grows by 1.
+
+    Raises:
+        HLOError: the number of rounds is not known when the program is compiled.
+    """
+    if found := re.search(r'"known_trip_count":\{"n":"(\d+)"', instruction.attributes):
+        return int(found[1])
+    condition = module[instruction.called_by("condition")]
+    root = condition.root
+    while root.opcode == "fusion" and len(root.called) == 1:
+        condition, root = module[root.called[0]], module[root.called[0]].root
+    both = [*module[instruction.called_by("condition")].instructions.values(), *condition.instructions.values()]
+    limits = [int(one.literal) for one in both if one.opcode == "constant" and one.literal.isdigit()]
+    if root.opcode == "compare" and "direction=LT" in root.attributes and len(set(limits)) == 1:
+        return limits[0]
+    raise HLOError(f"how often the loop {instruction.name} runs depends on data, so it can't be counted")
+
+
+def _kernel(module: Module, computation: Computation, instruction: Instruction, count: int) -> Kernel:
+    found = tuple(products(module, computation.name, instruction.name))
+    kind, call = _kind(module, instruction, found)
+    read, written = traffic(module, computation, instruction)
+    largest = max(instruction.arrays, key=lambda array: array.bytes, default=None)
+    payload = 0
+    if kind == "collective":
+        given = sum(array.bytes for one in computation.operands(instruction) for array in one.arrays)
+        payload = max(given, sum(array.bytes for array in results(instruction)))
+    return Kernel(
+        instruction.name, kind, call, count, read, written, found, largest, payload,
+        moved(module, computation, instruction), instruction.op_name,
+    )  # fmt: skip
+
+
+def _kind(module: Module, instruction: Instruction, found: tuple[Product, ...]) -> tuple[str, str]:
+    opcode, target = instruction.opcode, instruction.attribute("custom_call_target")
+    # A TPU's compiler may put a collective into a fusion, with what makes or cuts its operand.
+    inner = [one.opcode for name in instruction.called for one in module[name].instructions.values()]
+    for collective in [opcode, *(inner if opcode == "fusion" else [])]:
+        if (collective := collective.removesuffix("-start")) in _COLLECTIVES:
+            return "collective", collective
+    if found:
+        triton = '"kind":"__triton' in instruction.attributes
+        return found[0].kind, "triton" if triton else "" if not target else found[0].call
+    if target:
+        return ("sort" if "sort" in target.lower() else "custom call"), target
+    if opcode == "fusion":
+        kind = re.match(
+            r"(?:wrapped|copy|input|loop)?_?(sort|copy|transpose)(?:_fusion)?(?:\.|$)", instruction.name
+        )
+        return (kind[1] if kind else "fusion"), ""
+    if instruction.arrays and all(array.size == 1 for array in instruction.arrays):
+        return "scalar", ""
+    return opcode.removesuffix("-start"), ""
+
+
+def results(instruction: Instruction) -> list[Array]:
+    """Returns the results of an instruction; that of an `all-gather-start` names its operands first."""
+    arrays, operands = instruction.arrays, len(instruction.operands)
+    return arrays[operands:] if instruction.opcode.endswith("-start") and len(arrays) > operands else arrays
+
+
+def traffic(module: Module, computation: Computation, instruction: Instruction) -> tuple[int, int]:
+    """Returns the bytes of main memory that an instruction reads and writes.
+
+    An operand that is only cut (a slice of the data set, one step of a scan) counts as what is cut out of it; a
+    result that is written into an operand counts as what is new. An array in the memory on a TPU's chip does not
+    count, nor does a library's workspace.
+    """
+    opcode = instruction.opcode
+    operands = [computation.instructions[name] for name in dict.fromkeys(instruction.operands)]
+    if opcode in _SLICES:
+        return _bytes(instruction) + sum(map(_bytes, operands[1:])), _bytes(instruction)
+    if opcode == "dynamic-update-slice":
+        return _bytes(operands[1]), _bytes(operands[1])
+    if opcode == "copy-start":
+        arrays = instruction.arrays  # what is made, what it is made of, and a token
+        return _array_bytes(arrays[1]), _array_bytes(arrays[0])
+    if opcode.endswith("-start"):
+        return sum(map(_bytes, operands)), sum(map(_array_bytes, results(instruction)))
+    if opcode == "custom-call" and instruction.attribute("custom_call_target").startswith((CUDNN, CUBLAS)):
+        return sum(map(_bytes, operands)), _array_bytes(instruction.arrays[0])
+    if opcode != "fusion":
+        return sum(map(_bytes, operands)), _bytes(instruction)
+    fused = module[instruction.called[0]]
+    read = 0
+    for operand in operands:
+        places = [index for index, name in enumerate(instruction.operands) if name == operand.name]
+        parts = [_read(module, fused, fused.parameters[index], _bytes(operand)) for index in places]
+        read += min(_bytes(operand), sum(parts))
+    return read, _written(fused, fused.root, instruction.arrays)
+
+
+def _read(module: Module, computation: Computation, parameter: Instruction, whole: int) -> int:
+    """Returns the bytes that a fused computation reads of one of its parameters, which has `whole` bytes."""
+    total = 0
+    for user in computation.users[parameter.name]:
+        first = user.operands[0] == parameter.name
+        if user.opcode in _SLICES and first and parameter.name not in user.operands[1:]:
+            total += min(whole, _bytes(user)) if whole else 0
+        elif user.opcode == "dynamic-update-slice" and first and parameter.name not in user.operands[1:]:
+            continue  # what is written into
+        elif user.opcode == "fusion":
+            inner = module[user.called[0]]
+            places = [inner.parameters[i] for i, name in enumerate(user.operands) if name == parameter.name]
+            total += sum(_read(module, inner, place, whole) for place in places)
+        elif user.opcode in _PASSING and not user.is_root:
+            total += _read(module, computation, user, whole)
+        else:
+            return whole
+    return min(total, whole)
+
+
+def _written(computation: Computation, root: Instruction, results: list[Array]) -> int:
+    """Returns the bytes that a fused computation writes; its results are `results`."""
+    if root.opcode == "tuple":
+        parts = computation.operands(root)
+        return sum(_written(computation, part, [array]) for part, array in zip(parts, results))
+    seen = root
+    while seen.opcode in _PASSING:
+        seen = computation.instructions[seen.operands[0]]
+    if seen.opcode == "dynamic-update-slice":
+        return min(_bytes(computation.instructions[seen.operands[1]]), sum(map(_array_bytes, results)))
+    return sum(map(_array_bytes, results))
+
+
+def _array_bytes(array: Array) -> int:
+    return 0 if array.space == 1 else array.bytes
+
+
+def _bytes(instruction: Instruction) -> int:
+    return sum(map(_array_bytes, instruction.arrays))
+
+
+def moved(module: Module, computation: Computation, instruction: Instruction) -> Array | None:
+    """Returns the largest array that an instruction transposes, or copies into another layout."""
+    found = []
+    if instruction.opcode == "fusion":
+        for name in instruction.called:
+            found += [moved(module, module[name], inner) for inner in module[name].instructions.values()]
+    elif instruction.opcode in ("transpose", "copy", "copy-start"):
+        before, after = computation.operands(instruction)[0].arrays[0], instruction.arrays[0]
+        axes = instruction.attribute("dimensions").strip("{}").split(",")
+        order = [int(axis) for axis in axes] if axes != [""] else list(range(len(after.dims)))
+        if _physical(after, list(range(len(after.dims)))) != _physical(before, order, back=True):
+            found.append(after)
+    return max((array for array in found if array), key=lambda array: array.bytes, default=None)
+
+
+def _physical(array: Array, order: list[int], back: bool = False) -> list[int]:
+    """Returns the axes from slowest to fastest, without those of size 1, as axes of a transpose's result."""
+    layout = array.order or tuple(reversed(range(len(array.dims))))
+    axes = [axis for axis in reversed(layout) if array.dims[axis] > 1]
+    return [order.index(axis) for axis in axes] if back else axes

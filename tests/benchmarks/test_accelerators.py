@@ -1,0 +1,66 @@
+"""The script of the table of accelerators: a row is compiled once, and a row that failed is written too."""
+
+import argparse
+import json
+
+import pytest
+
+from benchmarks import accelerators
+
+FACTS = {
+    "memory": {"needed": 2**31, "temporaries": 2**30, "fits": False},
+    "fit": {"microbatches": 4, "batch_per_device": 16},
+    "flops": {"model_step": 1.5e12, "program_of_model": 1.01},
+    "kernels": {"fusion": 120, "copy": 3},
+    "collectives": {"all-reduce": {"count": 3, "bytes": 2e6, "largest": "f32[9]"}},
+    "slow_convolutions": 2, "moves": 1, "bytes": 3e9,
+    "bounds_seconds": {"arithmetic": 0.001, "traffic": 0.002, "kernels": 0.0025},
+}  # fmt: skip
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    return argparse.Namespace(overrides=[], limit=1, results=tmp_path / "rows.jsonl", again=False)
+
+
+def test_a_row_is_compiled_once(arguments, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        accelerators, "compiled", lambda *words: asked.append(words[:2]) or {"facts": FACTS, "batch": 8}
+    )
+    for target in ("h200", "h200", "v5e:2x4"):
+        accelerators.measure("digits", target, arguments)
+    assert asked == [("digits", "h200"), ("digits", "v5e:2x4")]
+    arguments.overrides = ["batch=32"]  # another config
+    accelerators.measure("digits", "h200", arguments)
+    assert len(asked) == 3
+    monkeypatch.setattr(accelerators.machine, "commit", lambda: "another")
+    accelerators.measure("digits", "h200", arguments)
+    assert len(asked) == 4
+    assert len(accelerators.newest(accelerators.read(arguments.results))) == 3
+
+
+def test_a_row_that_failed_is_tried_again(arguments, monkeypatch):
+    monkeypatch.setattr(accelerators, "compiled", lambda *_: {"failed": "took more than 1 s to compile"})
+    for _ in range(2):
+        accelerators.measure("digits", "h200", arguments)
+    rows = accelerators.read(arguments.results)
+    assert len(rows) == 2
+    assert "took more than 1 s" in "\n".join(accelerators.lines(accelerators.newest(rows)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_command_that_fails_gives_its_last_line(arguments):
+    arguments.limit = 60
+    assert "there is no target 'h300'" in accelerators.compiled("digits", "h300", arguments)["failed"]
+
+
+def test_cells():
+    row = {"recipe": "digits", "target": "h200:8", "overrides": [], "batch": 1024, "facts": FACTS}
+    cells = accelerators.cells(json.loads(json.dumps(row)))
+    assert len(cells) == len(accelerators.HEADER)
+    assert cells == [
+        "`digits`", "h200:8", "1,024", "microbatches=4, or 16 a device", "2 GiB", "1 GiB", "1.5", "101.0%", "123",
+        "2", "1", "3 all-reduce 2 MB", "3 GB", "1, 2, 2.5 ms",
+    ]  # fmt: skip

@@ -1,0 +1,78 @@
+"""`gan-jax train --dry-run --target`, with a compiler that only counts, and with the real ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gan_jax import config as configs
+from gan_jax.commands import target_run
+from gan_jax.config.declared import Declared
+from gan_jax.targets import Chip, DoesNotFitError, Memory, Target, gpus, tpus
+from runs import spawn
+
+CHIP = Chip("toy", 100.0, 1.0, {"bf16": 1.0, "tf32": 1.0, "float32": 1.0}, "")
+DATA = Declared((8, 8, 1), np.dtype(np.uint8), 10, None)
+
+
+class Fits:
+    """A program that takes 10 bytes for the state and 5 for each sample of a microbatch on a device."""
+
+    def __init__(self, config, devices):
+        self.samples = config.batch // devices // config.microbatches
+        self.memory = Memory(10, 0, 5 * self.samples, 10 + 5 * self.samples)
+        self.fits = self.memory.needed <= CHIP.memory
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize(
+    ("batch", "microbatches", "devices", "fewest", "most"),
+    [(256, 1, 4, 4, 16), (128, 1, 8, None, None), (96, 1, 1, 6, 16), (256, 2, 1, 16, 32), (52, 1, 2, 2, 13)],
+)
+def test_what_fits(batch, microbatches, devices, fewest, most, raises, monkeypatch):
+    """18 samples fit: the fewest microbatches, and the largest batch per device."""
+    compiled = []
+
+    def compile_for(config, data, target):
+        program = Fits(config, devices)
+        compiled.append((config.batch, config.microbatches))
+        if raises and not program.fits:
+            raise DoesNotFitError("too large", program.memory.needed)
+        return program
+
+    monkeypatch.setattr(target_run, "compile_for", compile_for)
+    config = configs.Config("toy", batch=batch, microbatches=microbatches)
+    target = Target("toy", "cuda", CHIP, [None] * devices, {})
+    first = Fits(config, devices)
+    if fewest is None:
+        assert first.fits
+        return
+    found = target_run.search(config, DATA, target, first.memory.state, first.memory.needed)
+    assert found == {"microbatches": fewest, "batch_per_device": most}
+    assert len(compiled) == len(set(compiled)) <= 8
+
+
+def test_nothing_fits():
+    facts = {"target": "toy", "devices": 1, "fit": {"microbatches": None, "batch_per_device": None}}
+    assert list(target_run.fitting(facts)) == ["  what fits: nothing: take more devices or a smaller model"]
+    facts["fit"] = {"microbatches": 4, "batch_per_device": 16}
+    assert list(target_run.fitting(facts | {"devices": 8})) == [
+        "  what fits: microbatches=4 or a batch of 16 per device (batch=128)"
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["h200:2", "v5e:2x2"])
+def test_the_step_of_a_run(name, tmp_path):
+    module = gpus if name.startswith("h") else tpus
+    if not module.installed(*(gpus._PLUGINS if module is gpus else ("libtpu",))):
+        pytest.skip("the compiler is not installed")
+    words = ["digits", "parallel.fuse=2", "parallel.params=sharded", "precision=bfloat16"]
+    outcome = spawn("train", *words, "--dry-run", "--target", name, "--json", tmp_path / "facts.json", timeout=800)
+    assert outcome.code == 0, outcome.err
+    facts = json.loads((tmp_path / "facts.json").read_text())["targets"][0]
+    assert facts["memory"]["fits"]
+    assert facts["flops"]["program_of_model"] == pytest.approx(1, abs=0.1)
+    assert "all-gather" in facts["collectives"]  # of the parameters
+    assert facts["devices"] == (2 if module is gpus else 4)

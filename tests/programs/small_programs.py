@@ -1,0 +1,106 @@
+"""The small programs that the guards compile for GPUs and TPUs that are not here, each once in a process."""
+
+import functools
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+import gan_jax
+from gan_jax.config import Config, override
+from gan_jax.config.build import batch_spec, make_gan
+from gan_jax.targets import Program, compile_step, find
+from gan_jax.types import PyTree
+from recipe_facts import recipe, spec
+
+# No number of channels in the programs is a multiple of 5: an axis whose length is one has the samples.
+BATCH = 40
+TABLE = Path(__file__).parent / "table.json"
+MISSING = next((name for name in ("jax_cuda12_plugin", "libtpu") if find_spec(name) is None), "")
+
+
+class Small(NamedTuple):
+    """A recipe at a small size.
+
+    Attributes:
+        recipe: the name of the recipe.
+        overrides: what makes it small; precision and batch come on top.
+        target: the name of the target, such as "h200" or "v5e:2x2".
+        mode: "jit", "shard" or "pmap".
+    """
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    target: str = "h200"
+    mode: str = "jit"
+
+    @property
+    def devices(self) -> int:
+        return {"h200": 1, "h200:8": 8, "v5e:2x2": 4}[self.target]
+
+    @property
+    def config(self) -> Config:
+        fields = ("precision=bfloat16", f"batch={BATCH}", *self.overrides)
+        return override(recipe(self.recipe), list(fields))
+
+
+def _both(*fields: str) -> tuple[str, ...]:
+    return tuple(f"{player}.{field}" for player in ("generator", "discriminator") for field in fields)
+
+
+_BIGGAN = ("disc_steps=1", *_both("width=32"))
+_SNGAN = ("disc_steps=1", "generator.widths=64,64,64,64", "discriminator.widths=64,64,64,64")
+_STYLEGAN2 = (*_both("channel_max=64"), "discriminator.group=4", "generator.w_size=64", "latent.size=64")
+_R3GAN = _both("widths=128,128,128,64", "cardinality=16,16,16,8", "blocks=1")
+
+PROGRAMS = {
+    "digits": Small("digits"),
+    "dcgan": Small("cifar10_dcgan"),
+    "dcgan_studiogan": Small("cifar10_dcgan_studiogan", ("disc_steps=1",)),
+    "sngan": Small("cifar10_sngan", _SNGAN),
+    "biggan": Small("cifar10_biggan", _BIGGAN),
+    "stylegan2_ada": Small("cifar10_stylegan2_ada", _STYLEGAN2),
+    "r3gan": Small("cifar10_r3gan", _R3GAN),
+    "r3gan, 8 GPUs, shard": Small("cifar10_r3gan", _R3GAN, "h200:8", "shard"),
+    "r3gan, 8 GPUs, pmap": Small("cifar10_r3gan", _R3GAN, "h200:8", "pmap"),
+    "stylegan2_ada, 8 GPUs, shard": Small("cifar10_stylegan2_ada", _STYLEGAN2, "h200:8", "shard"),
+    "stylegan2_ada, 8 GPUs, pmap": Small("cifar10_stylegan2_ada", _STYLEGAN2, "h200:8", "pmap"),
+    "dcgan, 4 TPUs, shard": Small("cifar10_dcgan", (), "v5e:2x2", "shard"),
+}
+
+
+@functools.cache
+def program(name: str) -> Program:
+    """Compiles one of `PROGRAMS`."""
+    small = PROGRAMS[name]
+    facts, target = spec(small.recipe), find(small.target)
+    gan = make_gan(small.config, facts)
+    batch = batch_spec(small.config, gan, facts)
+    state = jax.eval_shape(lambda key: gan_jax.init(gan, key, batch), jax.random.key(0))
+    if small.mode != "pmap":
+        return compile_step(gan_jax.make_train_step(gan), state, batch, target)
+    mesh = gan_jax.make_mesh(target.devices)
+    step = gan_jax.pmap_step(gan_jax.make_train_step(gan, axis_name="data"), "data", target.devices)
+
+    def placed(tree: PyTree, *axes: str) -> PyTree:
+        sharding = NamedSharding(mesh, PartitionSpec(*axes))
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+    return compile_step(step, placed(state), placed(batch, "data"), target)
+
+
+def figures(name: str) -> dict[str, int]:
+    """Returns what `table.json` holds of a program: of one device, and in one step."""
+    found = program(name)
+    row = {"kernels": sum(kernel.count for kernel in found.kernels), "bytes": found.bytes}
+    if PROGRAMS[name].devices > 1:
+        row["all_reduces"] = sum(k.count for k in found.kernels if k.call == "all-reduce")
+    return row
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what writes the programs."""
+    return {name: version(name) for name in ("jax", "jaxlib", "libtpu", "jax-cuda12-plugin")}

@@ -1,0 +1,79 @@
+"""Guards of the programs that the compilers make for GPUs and TPUs: `.ci/run programs` installs what they need.
+
+They run no program. The compilers are wheels, so no GPU or TPU is needed either.
+"""
+
+import json
+
+import pytest
+
+from small_programs import BATCH, MISSING, PROGRAMS, TABLE, figures, program, versions
+
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(bool(MISSING), reason=f"{MISSING} is not installed: `.ci/run programs` installs it"),
+    pytest.mark.timeout(600),
+]
+ON_GPU = [name for name, small in PROGRAMS.items() if small.target.startswith("h200")]
+MANY_DEVICES = [name for name, small in PROGRAMS.items() if small.mode != "jit"]
+ROWS = json.loads(TABLE.read_text())
+
+
+def grouped(names):
+    """Keeps the tests of one program in one process, so that it is compiled once."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
+@pytest.mark.parametrize("name", grouped(ON_GPU))
+def test_kernel_gradients_are_cudnns_backward_filter(name):
+    """As a forward convolution over a dilated map, a kernel gradient is many times slower."""
+    assert [f"{product.shapes} {product.op_name}" for product in program(name).slow] == []
+
+
+@pytest.mark.parametrize("name", grouped(ON_GPU))
+def test_no_large_map_is_copied(name):
+    """8 x 8 maps of 64 channels and larger: such a copy costs as much traffic as the convolution beside it."""
+    samples = BATCH // PROGRAMS[name].devices
+    kernels = [kernel for kernel in program(name).kernels if kernel.moved is not None]
+    assert [f"{k.moved} {k.op_name}" for k in kernels if is_map(k.moved, samples, samples * 8 * 8 * 64)] == []
+
+
+def is_map(array, samples, size):
+    """Says whether an array holds so many numbers, with an axis of samples, and is no image of 3 colours."""
+    of_samples = any(length % samples == 0 for length in array.dims)
+    return array.size >= size and of_samples and len(array.dims) != 3 and min(array.dims) > 3
+
+
+@pytest.mark.parametrize("name", grouped(MANY_DEVICES))
+def test_no_activations_are_gathered(name):
+    """Minibatch deviation in StyleGAN2 asks for its 4 x 4 maps by name; nothing else is gathered or exchanged."""
+    allowed = BATCH * 4 * 4 * 64 if name.startswith("stylegan2") else 0
+    moved = [k for k in collectives(name) if k.call != "all-reduce" and k.result.size > allowed]
+    assert [f"{k.call} {k.result} {k.op_name}" for k in moved] == []
+
+
+@pytest.mark.parametrize("name", grouped(MANY_DEVICES))
+def test_sums_over_devices_are_float32(name):
+    assert [
+        f"{k.result} {k.op_name}" for k in collectives(name) if k.call == "all-reduce" and k.result.dtype != "f32"
+    ] == []
+
+
+def collectives(name):
+    """Returns the collectives of a program, those of every branch of a conditional too."""
+    return [kernel for kernel in program(name).kernels if kernel.kind == "collective"]
+
+
+@pytest.mark.parametrize("name", grouped(ROWS["programs"]))
+def test_figures_stay_within_5_percent(name):
+    """Kernels, bytes and all-reduces are those of `table.json`, which says why each is what it is."""
+    row = dict(ROWS["programs"][name])
+    assert row.pop("reason"), f"{name} has no reason in {TABLE.name}"
+    if versions() != ROWS["versions"]:
+        pytest.skip(f"the table is of {ROWS['versions']}, installed are {versions()}")
+    found = figures(name)
+    far = {key: (value, found[key]) for key, value in row.items() if abs(found[key] - value) > 0.05 * value}
+    assert not far, (
+        f"{name}: table and program are more than 5 % apart, {far}. "
+        f'If that is meant: python tests/programs/update_table.py "the reason" "{name}"'
+    )
