@@ -108,7 +108,7 @@ class Instruction:
     @property
     def op_name(self) -> str:
         """The path of what it was traced from, such as "jit(step)/Generator/conv", or ""."""
-        return self.attribute("op_name")
+        return self.attribute("op_name").replace("\\'", "'")
 
 
 @dataclass(frozen=True)
