@@ -197,7 +197,7 @@ class Config:
     microbatches: int = setting(1, least=1)
     """Parts that an update cuts its batch into, to save memory."""
     joint_pass: bool = True
-    """Pass reals and fakes through the discriminator as one batch, where it keeps samples apart.
+    """One pass of the discriminator over reals and fakes, where it keeps samples apart.
 
     The numbers are the same up to rounding. With batch norm or minibatch deviation they are always two batches.
     """
