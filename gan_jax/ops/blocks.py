@@ -22,7 +22,8 @@ _CHANNELS = 16
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     """Maps x `[N, H, W, I]` and the kernel `[kh, kw, I / groups, O]` to y `[N, h, w, O]`."""
     kernels = _block_diagonal(kernel, g, _groups_per_block(kernel, g))
-    return _joined(lax.map(lambda block: dense(*block, _one(g)), (_split(x, kernels.shape[0]), kernels)))
+    one = g._replace(groups=1)
+    return _joined(lax.map(lambda pair: dense(pair[0], pair[1], one), (_split(x, kernels.shape[0]), kernels)))
 
 
 def transpose(dense: Dense, y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
@@ -34,7 +35,8 @@ def kernel(dense: Dense, x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     """Maps x and y to the kernel."""
     fused = _largest(g.groups, max(x.shape[3], y.shape[3]) // g.groups)
     blocks = g.groups // fused
-    kernels = lax.map(lambda block: dense(*block, _one(g)), (_split(x, blocks), _split(y, blocks)))
+    one = g._replace(groups=1)
+    kernels = lax.map(lambda pair: dense(pair[0], pair[1], one), (_split(x, blocks), _split(y, blocks)))
     return _diagonal(kernels, g, fused)
 
 
@@ -54,10 +56,6 @@ def merged(name: str, function: Dense, a: jax.Array, b: jax.Array, g: Geometry, 
     if name != "conv_kernel":
         return function(a, _joined(_block_diagonal(b, g, count)), wide)
     return _diagonal(_split(function(a, b, wide), wide.groups), g, count)
-
-
-def _one(g: Geometry) -> Geometry:
-    return g._replace(groups=1)
 
 
 def _split(x: jax.Array, blocks: int) -> jax.Array:
