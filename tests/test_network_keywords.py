@@ -44,7 +44,8 @@ def test_networks_get_what_they_name():
     small_gan.train(gan, batch, state=state)
     # A network without state gets no `mutable`, because with it a network returns a pair.
     assert set(gan.generator.seen) == {((8,), (8,), True, None, None)}
-    assert set(gan.discriminator.seen) == {((8,), (8,), True, None, None)}
+    # Its own update reads real and generated images in one pass.
+    assert set(gan.discriminator.seen) == {((n,), (n,), True, None, None) for n in (8, 16)}
     gan_jax.make_sampler(gan)(gan_jax.init(gan, jax.random.key(0), batch).ema, jnp.zeros((2, LATENT)))
     assert gan.generator.seen[-1] == (None, None, False, None, None)
 

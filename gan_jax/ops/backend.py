@@ -1,10 +1,13 @@
 """Chooses the formulation of each operation, and the compiler options, by the platform that is compiled for."""
 
 import functools
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
 from jax.sharding import SingleDeviceSharding
 
 
@@ -59,6 +62,13 @@ def default_platform() -> Platform:
     if backend != "gpu":
         return backend
     return "rocm" if "rocm" in jax.devices()[0].client.platform_version.lower() else "cuda"
+
+
+def lower_by_platform(primitive: Primitive, compute: Callable[..., jax.Array]) -> None:
+    """Says how a primitive is lowered: by `compute(platform, *arguments, **parameters)`."""
+    for platform in (*PLATFORMS, None):  # None: any other one
+        rule = mlir.lower_fun(functools.partial(compute, platform or "other"), multiple_results=False)
+        mlir.register_lowering(primitive, rule, platform=platform)
 
 
 # XLA's default library for convolutions on the CPU is 1.4 to 4 times slower at weight gradients than the older

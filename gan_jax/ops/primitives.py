@@ -13,16 +13,16 @@ when it is lowered, for the platform that is compiled for (`backend.FORMULATIONS
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
 from . import blocks, explicit, native
-from .backend import PLATFORMS, formulations
+from .backend import Formulations, formulations, lower_by_platform
 from .geometry import Geometry
 
 Bilinear = Callable[[jax.Array, jax.Array, Geometry], jax.Array]
@@ -44,16 +44,27 @@ _FORMS = {
 }
 
 
-def compute(name: str, platform: str, a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:
-    """Computes one of the three functions as `FORMULATIONS` says for `platform`."""
-    forms, row = _FORMS[name], formulations(platform)
+def compute(
+    name: str, platform: str, a: jax.Array, b: jax.Array, *, geometry: Geometry, precision: str | None = None
+) -> jax.Array:
+    """Computes one of the three functions as `FORMULATIONS` says for `platform`.
+
+    `precision` is what `jax.default_matmul_precision` was where the function was called, which is not where it is
+    lowered.
+    """
+    with jax.default_matmul_precision(precision):
+        return _compute(_FORMS[name], list(_FORMS).index(name), formulations(platform), a, b, geometry)
+
+
+def _compute(
+    forms: _Forms, index: int, row: Formulations, a: jax.Array, b: jax.Array, geometry: Geometry
+) -> jax.Array:
     dense = getattr(forms, row.convolution)
     if geometry.groups > 1 and row.grouped == "blocks":
         return forms.blocks(dense, a, b, geometry)
     if geometry.groups > 1:
         grouped = forms.native if row.convolution == "explicit" else dense  # "explicit" has no groups
-        count = row.merge[list(_FORMS).index(name)]
-        return blocks.merged(name, grouped, a, b, geometry, count)
+        return blocks.merged(list(_FORMS)[index], grouped, a, b, geometry, row.merge[index])
     return dense(a, b, geometry)
 
 
@@ -61,26 +72,23 @@ def _primitive(name: str, shape: Callable[..., tuple[int, ...]]) -> Primitive:
     primitive = Primitive(name)
 
     @primitive.def_abstract_eval
-    def abstract(a, b, *, geometry: Geometry):
+    def abstract(a, b, *, geometry: Geometry, precision: str | None):
         return a.update(shape=shape(a, b, geometry), weak_type=False)
 
     @primitive.def_impl
-    def compute_now(a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:
-        return _jitted(primitive, geometry, formulations())(a, b)
+    def compute_now(a: jax.Array, b: jax.Array, *, geometry: Geometry, precision: str | None) -> jax.Array:
+        return _jitted(primitive, geometry, precision, formulations())(a, b)
 
-    for platform in PLATFORMS:
-        rule = mlir.lower_fun(functools.partial(compute, name, platform), multiple_results=False)
-        mlir.register_lowering(primitive, rule, platform=platform)
-    mlir.register_lowering(
-        primitive, mlir.lower_fun(functools.partial(compute, name, "default"), multiple_results=False)
-    )
+    lower_by_platform(primitive, functools.partial(compute, name))
     return primitive
 
 
 @functools.lru_cache
-def _jitted(primitive: Primitive, geometry: Geometry, row: object) -> Callable[..., jax.Array]:
-    """Compiles one primitive; `row`, the formulations, is here so that another row compiles anew."""
-    return jax.jit(lambda a, b: primitive.bind(a, b, geometry=geometry))
+def _jitted(
+    primitive: Primitive, geometry: Geometry, precision: str | None, row: Formulations
+) -> Callable[..., jax.Array]:
+    """Compiles one primitive; `row` is here so that another row compiles anew."""
+    return jax.jit(lambda a, b: primitive.bind(a, b, geometry=geometry, precision=precision))
 
 
 _forward = _primitive("conv_forward", lambda x, w, g: (x.shape[0], *g.output, w.shape[3]))
@@ -88,21 +96,21 @@ _transpose = _primitive("conv_transpose", lambda y, w, g: (y.shape[0], *g.size, 
 _kernel = _primitive("conv_kernel", lambda x, y, g: (*g.kernel, x.shape[3] // g.groups, y.shape[3]))
 
 
-def _bind(primitive: Primitive, a: jax.Array, b: jax.Array, g: Geometry) -> jax.Array:
+def _bind(primitive: Primitive, a: jax.Array, b: jax.Array, **static: Any) -> jax.Array:
     a, b = _vary_alike(jnp.asarray(a), jnp.asarray(b))
-    return primitive.bind(a, b, geometry=g)
+    return primitive.bind(a, b, **static)
 
 
 def forward(x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
-    return _bind(_forward, x, kernel, g)
+    return _bind(_forward, x, kernel, geometry=g, precision=_precision())
 
 
 def transpose(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
-    return _bind(_transpose, y, kernel, g)
+    return _bind(_transpose, y, kernel, geometry=g, precision=_precision())
 
 
-def kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
-    return _bind(_kernel, x, y, g)
+def _precision() -> str | None:
+    return jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _vary_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -122,46 +130,47 @@ def _vary_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 # In the argument order of `ad.defbilinear`: the cotangent, then both arguments, of which one is unknown.
 ad.defbilinear(
     _forward,
-    lambda ct, x, w, *, geometry: transpose(ct, w, geometry),
-    lambda ct, x, w, *, geometry: kernel(x, ct, geometry),
+    lambda ct, x, w, **static: _bind(_transpose, ct, w, **static),
+    lambda ct, x, w, **static: _bind(_kernel, x, ct, **static),
 )
 ad.defbilinear(
     _transpose,
-    lambda ct, y, w, *, geometry: forward(ct, w, geometry),
-    lambda ct, y, w, *, geometry: kernel(ct, y, geometry),
+    lambda ct, y, w, **static: _bind(_forward, ct, w, **static),
+    lambda ct, y, w, **static: _bind(_kernel, ct, y, **static),
 )
 ad.defbilinear(
     _kernel,
-    lambda ct, x, y, *, geometry: transpose(y, ct, geometry),
-    lambda ct, x, y, *, geometry: forward(x, ct, geometry),
+    lambda ct, x, y, **static: _bind(_transpose, y, ct, **static),
+    lambda ct, x, y, **static: _bind(_forward, x, ct, **static),
 )
 
 
 # -- vmap
 
 
-def _batch_map(primitive: Primitive, arguments, dims, *, geometry: Geometry):
+def _batch_map(primitive: Primitive, arguments, dims, *, geometry: Geometry, precision: str | None):
     """`vmap` of `forward` and `transpose`: a batch of maps is more samples, a batch of kernels is more groups."""
     (a, kernel), (of_map, of_kernel) = arguments, dims
     if of_kernel is None:
         a = jnp.moveaxis(a, of_map, 0)
-        out = primitive.bind(a.reshape(-1, *a.shape[2:]), kernel, geometry=geometry)
+        out = primitive.bind(a.reshape(-1, *a.shape[2:]), kernel, geometry=geometry, precision=precision)
         return out.reshape(*a.shape[:2], *out.shape[1:]), 0
     size = kernel.shape[of_kernel]
     if of_map is None and primitive is _forward and geometry.groups == 1:
         kernels = _into_channels(jnp.moveaxis(kernel, of_kernel, 0))  # more output channels
-        return _out_of_channels(primitive.bind(a, kernels, geometry=geometry), size), 0
+        return _out_of_channels(primitive.bind(a, kernels, geometry=geometry, precision=precision), size), 0
     wide = geometry._replace(groups=size * geometry.groups)
     kernels = _into_channels(jnp.moveaxis(kernel, of_kernel, 0))
-    out = primitive.bind(_into_channels(_batched(a, of_map, size)), kernels, geometry=wide)
+    out = primitive.bind(_into_channels(_batched(a, of_map, size)), kernels, geometry=wide, precision=precision)
     return _out_of_channels(out, size), 0
 
 
-def _batch_kernel(arguments, dims, *, geometry: Geometry):
+def _batch_kernel(arguments, dims, *, geometry: Geometry, precision: str | None):
     """`vmap` of `kernel`: a batch of pairs of maps is one pair with more groups."""
     size = next(x.shape[d] for x, d in zip(arguments, dims) if d is not None)
     x, y = (_into_channels(_batched(x, d, size)) for x, d in zip(arguments, dims))
-    out = _kernel.bind(x, y, geometry=geometry._replace(groups=size * geometry.groups))
+    wide = geometry._replace(groups=size * geometry.groups)
+    out = _kernel.bind(x, y, geometry=wide, precision=precision)
     return _out_of_channels(out, size), 0
 
 
@@ -182,22 +191,3 @@ def _out_of_channels(x: jax.Array, size: int) -> jax.Array:
 batching.primitive_batchers[_forward] = functools.partial(_batch_map, _forward)
 batching.primitive_batchers[_transpose] = functools.partial(_batch_map, _transpose)
 batching.primitive_batchers[_kernel] = _batch_kernel
-
-
-# -- cost
-
-
-def convolution_flops(name: str, a_shape: tuple[int, ...], b_shape: tuple[int, ...], g: Geometry) -> int:
-    """Returns the FLOPs of one of the three functions, two for each product of a window's value and a weight.
-
-    Args:
-        name: the primitive: conv_forward, conv_transpose or conv_kernel.
-        a_shape, b_shape: the shapes of its arguments.
-        g: its parameter `geometry`.
-    """
-    samples = a_shape[0]
-    if name == "conv_kernel":
-        weights = g.kernel[0] * g.kernel[1] * a_shape[3] // g.groups * b_shape[3]
-    else:
-        weights = b_shape[0] * b_shape[1] * b_shape[2] * b_shape[3]
-    return 2 * samples * g.output[0] * g.output[1] * weights

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
-from .backend import PLATFORMS, formulations
+from .backend import formulations, lower_by_platform
 from .fir import FORMS, Filter, Pads
 from .float32 import widen
 
@@ -120,7 +120,7 @@ def _resample(x: jax.Array, f: np.ndarray, up: int, down: int, pads: Pads, gain:
     return _primitive.bind(widen(x), filter=filter, transposed=False).astype(x.dtype)
 
 
-def _compute(platform: str | None, x: jax.Array, *, filter: Filter, transposed: bool) -> jax.Array:
+def _compute(platform: str, x: jax.Array, *, filter: Filter, transposed: bool) -> jax.Array:
     """Applies the filter, or its transpose, as `FORMULATIONS` says for the platform."""
     form = FORMS[formulations(platform).resample]
     if not transposed:
@@ -162,7 +162,4 @@ def _batched(arguments, dims, **parameters):
 
 ad.deflinear2(_primitive, _transposed)
 batching.primitive_batchers[_primitive] = _batched
-for _platform in PLATFORMS:
-    _rule = mlir.lower_fun(functools.partial(_compute, _platform), multiple_results=False)
-    mlir.register_lowering(_primitive, _rule, platform=_platform)
-mlir.register_lowering(_primitive, mlir.lower_fun(functools.partial(_compute, "default"), multiple_results=False))
+lower_by_platform(_primitive, _compute)

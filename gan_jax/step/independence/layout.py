@@ -147,6 +147,13 @@ def pad(equation: Any, places: list[Place], size: int) -> list[Place]:
     return [Place(axis, frozenset() if axis is not None else places[0].constant & unpadded)]
 
 
+def tile(equation: Any, places: list[Place], size: int) -> list[Place]:
+    axis = places[0].axis
+    if axis is not None and (axis == INSIDE_KEY or equation.params["reps"][axis] != 1):
+        raise Mixing
+    return [Place(axis)]
+
+
 def iota(equation: Any, places: list[Place], size: int) -> list[Place]:
     return [Place(None, frozenset(range(len(equation.params["shape"]))) - {equation.params["dimension"]})]
 
