@@ -14,7 +14,7 @@ from ..networks import statistics_names
 from ..pytree import widened
 from ..schedules import decay
 from ..state import GANState, PlayerState
-from ..types import AxisName, Batch, Logits, Metrics, PyTree
+from ..types import AxisName, Batch, Logits, Metrics, PyTree, Scalar
 from .devices import check_axis_types, psum
 from .draws import global_batch
 from .inputs import UpdateInputs, labels_out_of_range, update_inputs
@@ -112,8 +112,20 @@ def _alternating(
     """The discriminator's last update, then the generator's against the new discriminator."""
     discriminator, logit, metrics = updates.discriminator(state, for_discriminator, generated)
     opponent = state.replace(discriminator=updates.whole_discriminator(discriminator))
+    if generated is None:
+        for_generator = _after(metrics["grad_norm/discriminator"], for_generator)
     generator, more = updates.generator(opponent, for_generator, generated)
     return discriminator, generator, logit, {**metrics, **more}
+
+
+def _after(value: Scalar, inputs: UpdateInputs) -> UpdateInputs:
+    """Returns the inputs of an update that begins when `value` is known.
+
+    The generator's pass does not read the new discriminator. Without this the compiler may begin it during the
+    discriminator's update, and keep the activations of both.
+    """
+    latents, _ = lax.optimization_barrier((inputs.draws.latents, value))
+    return inputs._replace(draws=inputs.draws._replace(latents=latents))
 
 
 def _simultaneous(
