@@ -7,6 +7,8 @@ Karras et al., "Training generative adversarial networks with limited data", 202
 """
 
 import itertools
+import operator
+from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -42,32 +44,49 @@ class Geometry(NamedTuple):
     xfrac: tuple[ArrayLike, ArrayLike] = (0.0, 0.0)
 
 
-def _matrix(rows: list[list[ArrayLike]]) -> jax.Array:
+Rows = list[list[ArrayLike]]  # a 3 x 3 matrix, whose numbers are scalars
+
+
+def _scaling(x: ArrayLike, y: ArrayLike) -> Rows:
+    return [[x, 0, 0], [0, y, 0], [0, 0, 1]]
+
+
+def _translation(x: ArrayLike, y: ArrayLike) -> Rows:
+    return [[1, 0, x], [0, 1, y], [0, 0, 1]]
+
+
+def _rotation(cos: jax.Array, sin: jax.Array) -> Rows:
+    return [[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]
+
+
+def _product(matrices: list[Rows]) -> jax.Array:
+    """Returns the product `[3, 3]`, number by number: one kernel of an accelerator, and exact float32 sums."""
+    rows = reduce(lambda a, b: [[_sum_of_products(row, column) for column in zip(*b)] for row in a], matrices)
     return jnp.stack([jnp.stack([jnp.asarray(item, float) for item in row]) for row in rows])
 
 
-def _scaling(x: ArrayLike, y: ArrayLike) -> jax.Array:
-    return _matrix([[x, 0, 0], [0, y, 0], [0, 0, 1]])
+def _sum_of_products(row: Sequence[ArrayLike], column: Sequence[ArrayLike]) -> ArrayLike:
+    """Leaves out factors that are the integers 0 and 1."""
+    terms = [
+        b if _is(a, 1) else a if _is(b, 1) else a * b for a, b in zip(row, column) if not (_is(a, 0) or _is(b, 0))
+    ]
+    return reduce(operator.add, terms) if terms else 0
 
 
-def _translation(x: ArrayLike, y: ArrayLike) -> jax.Array:
-    return _matrix([[1, 0, x], [0, 1, y], [0, 0, 1]])
-
-
-def _rotation(cos: jax.Array, sin: jax.Array) -> jax.Array:
-    return _matrix([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-
-
-def _product(matrices: list[jax.Array]) -> jax.Array:
-    return reduce(lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST), matrices)
+def _is(item: ArrayLike, number: int) -> bool:
+    return isinstance(item, int) and item == number
 
 
 def blit_inverse(g: Geometry, height: int, width: int) -> jax.Array:
     """Returns the matrix `[3, 3]` from a point of the result to its source, for flip, turns and xint only."""
+    return _product(_blit_inverse(g, height, width))
+
+
+def _blit_inverse(g: Geometry, height: int, width: int) -> list[Rows]:
     turns = jnp.asarray(g.turns, int)
     cos, sin = jnp.asarray([1.0, 0.0, -1.0, 0.0])[turns], jnp.asarray([0.0, 1.0, 0.0, -1.0])[turns]  # exact
     x, y = jnp.round(jnp.asarray(g.xint[0]) * width), jnp.round(jnp.asarray(g.xint[1]) * height)
-    return _product([_scaling(1 - 2 * jnp.asarray(g.flip), 1.0), _rotation(cos, sin), _translation(-x, -y)])
+    return [_scaling(1 - 2 * jnp.asarray(g.flip), 1), _rotation(cos, sin), _translation(-x, -y)]
 
 
 def inverse(g: Geometry, height: int, width: int) -> jax.Array:
@@ -77,7 +96,7 @@ def inverse(g: Geometry, height: int, width: int) -> jax.Array:
     """
     scale, aniso = jnp.asarray(g.scale), jnp.asarray(g.aniso)
     return _product([
-        blit_inverse(g, height, width),
+        *_blit_inverse(g, height, width),
         _scaling(1 / scale, 1 / scale),
         _rotation(jnp.cos(g.before), jnp.sin(g.before)),
         _scaling(1 / aniso, aniso),

@@ -22,6 +22,7 @@ from ..state import GANState, PlayerState
 from ..types import Images, Key, Labels, Latents, Logits, Metrics, PyTree, Samples, Scalar
 from .devices import gather, pmean, vary
 from .draws import global_batch
+from .gradients import global_norm
 from .inputs import UpdateInputs
 from .microbatches import over_microbatches
 from .mixing import check_separable
@@ -222,7 +223,7 @@ class Updates(Passes):
             model_state=model_state,
             opt_state=opt_state,
             penalties=penalty_states,
-        ), {**metrics, norm: optax.tree.norm(grads)}
+        ), {**metrics, norm: global_norm(grads)}
 
     # -- for a state that is split over the devices (`split_state.py`)
 
