@@ -43,11 +43,20 @@ def host_memory_bytes() -> int:
 
 
 def resident_spec(source: Described, labels: bool = True) -> Spec:
-    """Returns the shapes and dtypes of what `read_all` returns."""
-    spec = {"image": jax.ShapeDtypeStruct((len(source), *source.shape), source.dtype)}
+    """Returns the shapes and dtypes of what `read_resident` returns."""
+    spec = {"image": jax.ShapeDtypeStruct((len(source), math.prod(source.shape)), source.dtype)}
     if labels and source.classes is not None:
         spec["label"] = jax.ShapeDtypeStruct((len(source),), np.dtype(np.int32))
     return spec
+
+
+def read_resident(source: Source, labels: bool = True) -> Rows:
+    """Reads all rows as a step gathers them: "image" is `[N, numbers of a sample]`.
+
+    From `[N, H, W, C]` a TPU would copy the whole set to another layout in every step.
+    """
+    rows = read_all(source, labels)
+    return {**rows, "image": rows["image"].reshape(len(source), math.prod(source.shape))}
 
 
 def read_all(source: Source, labels: bool = True) -> Rows:
@@ -113,8 +122,8 @@ class Loader:
 
     Use it as a context manager. Every leaf has the leading axes [fuse] if fuse > 1, [batches_per_step] if
     batches_per_step > 1, then [batch]. A resident loader gives {"index": int32}, indices into the arrays of
-    `read_all`, which the device gathers. A streaming loader gives {"image", "label"}, which `workers` threads read
-    up to `prefetch` chunks ahead. Both give the same batches in the same order, bit for bit.
+    `read_resident`, which the device gathers. A streaming loader gives {"image", "label"}, which `workers` threads
+    read up to `prefetch` chunks ahead. Both give the same batches in the same order, bit for bit.
 
     batch:            the number of samples in a global batch.
     batches_per_step: the number of batches that one step takes (`GAN.batches_per_step`).

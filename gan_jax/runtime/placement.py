@@ -88,13 +88,13 @@ class Placement:
         wrapped = dataclasses.replace(step, function=jax.jit(traced, inline=True))
         return wrapped.with_over(over and (lambda axis_name, axes: self._wrapped(over(axis_name, axes))))
 
-    def compile(self, step: Step, carry: PyTree, *, gather: bool, fuse: int) -> Step:
+    def compile(self, step: Step, carry: PyTree, *, gather: tuple[int, ...] | None, fuse: int) -> Step:
         """Returns `(carry, batch, *shared) -> (carry, step number)` for these devices.
 
         Args:
             step: from `step`.
             carry: the shapes of the carry.
-            gather: whether a batch holds rows of the resident data set instead of images.
+            gather: the shape of a sample, if a batch holds rows of the resident data set instead of images.
             fuse: the number of steps in one call.
         """
         step = metered(step, gather)

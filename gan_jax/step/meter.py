@@ -109,21 +109,23 @@ def _pack(meter: Meter) -> jax.Array:
     return jnp.concatenate([meter.first_bad[None], lax.bitcast_convert_type(values, jnp.int32), flags])
 
 
-def metered(step: Step, gather: bool = False) -> Step:
+def metered(step: Step, gather: tuple[int, ...] | None = None) -> Step:
     """Builds `(carry, batch, *shared) -> (carry, step number)` around a training step.
 
     The step number is a small array to wait for: state and meter are donated to the next call.
 
     Args:
         step: from `make_train_step`.
-        gather: the batch is `{"index": [.., B]}`, and `shared[0]` is the resident data set that it is gathered
-            from.
+        gather: the shape of a sample. The batch is then `{"index": [.., B]}`, and `shared[0]` is the resident data
+            set that it is gathered from; each image is one row there, `[N, numbers of a sample]`.
     """
 
     def run(carry: Carry, batch: PyTree, /, *shared: PyTree) -> tuple[Carry, jax.Array]:
         state, meter = carry
-        if gather:
-            batch = jax.tree.map(lambda rows: jnp.take(rows, batch["index"], axis=0), shared[0])
+        if gather is not None:
+            index = batch["index"]
+            batch = {name: jnp.take(rows, index, axis=0) for name, rows in shared[0].items()}
+            batch["image"] = batch["image"].reshape(*index.shape, *gather)
         state, metrics = step(state, batch)
         return Carry(state, add(meter, metrics, state.step)), state.step
 

@@ -1,12 +1,16 @@
 """Counts the floating-point operations of a traced function: those of its matrix products and convolutions."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from ..pytree import is_key
 from .arithmetic import Window, convolution_flops, matmul_flops
 
 
@@ -17,20 +21,97 @@ class UncountedError(ValueError):
 def traced_flops(traced: ClosedJaxpr | Jaxpr) -> float:
     """Returns the FLOPs of a traced function, over all devices.
 
-    What no result depends on is not counted, since no compiler runs it. The body of a scan counts as often as it
-    runs. Of the branches of a `cond` the most expensive one counts.
+    What no result depends on is not counted, and what is computed twice from the same values counts once: no
+    compiler runs it. The body of a scan counts as often as it runs. Of the branches of a `cond` the most expensive
+    one counts.
 
     Raises:
         UncountedError: a `while` whose rounds depend on data contains a matrix product or a convolution.
     """
+    return _whole(traced)
+
+
+def _whole(traced: ClosedJaxpr | Jaxpr) -> float:
     jaxpr = traced.jaxpr if isinstance(traced, ClosedJaxpr) else traced
     needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return _jaxpr(needed)
+    if isinstance(traced, ClosedJaxpr):
+        needed = ClosedJaxpr(needed, traced.consts)
+    count = _Count()
+    count.outputs(needed, [count.new() for _ in jaxpr.invars])
+    return count.flops
 
 
-def _jaxpr(traced: ClosedJaxpr | Jaxpr) -> float:
-    jaxpr = traced.jaxpr if isinstance(traced, ClosedJaxpr) else traced
-    return sum(map(_equation, jaxpr.eqns))
+class _Count:
+    """Adds up the FLOPs of different values. A value has a number, which equal computations share.
+
+    Attributes:
+        flops: so far.
+    """
+
+    def __init__(self) -> None:
+        self.flops = 0.0
+        self._numbers = itertools.count()
+        self._known: dict[Hashable, list[Hashable]] = {}  # of an operation on such values: the values it gives
+
+    def new(self) -> int:
+        return next(self._numbers)
+
+    def outputs(self, program: ClosedJaxpr | Jaxpr, inputs: list[Hashable]) -> list[Hashable]:
+        """Counts a program of these values, and returns the values that it gives."""
+        jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
+        constants = program.consts if isinstance(program, ClosedJaxpr) else jaxpr.constvars
+        values = dict(zip(jaxpr.constvars, map(_constant, constants), strict=True))
+        values.update(zip(jaxpr.invars, inputs, strict=True))
+
+        def read(variable: Any) -> Hashable:
+            if isinstance(variable, Literal):
+                return ("literal", str(variable.aval), str(variable.val))
+            return values[variable]
+
+        for equation in jaxpr.eqns:
+            inputs = [read(variable) for variable in equation.invars]
+            key = (equation.primitive.name, _frozen(equation.params), tuple(inputs))
+            if key not in self._known:
+                self._known[key] = self._equation(equation, inputs)
+            values.update(zip(equation.outvars, self._known[key], strict=True))
+        return [read(variable) for variable in jaxpr.outvars]
+
+    def _equation(self, equation: JaxprEqn, inputs: list[Hashable]) -> list[Hashable]:
+        name, inner = equation.primitive.name, list(_inner(equation.params))
+        if len(inner) == 1 and name not in _OTHER_BODIES:
+            (called,) = inner
+            jaxpr = called.jaxpr if isinstance(called, ClosedJaxpr) else called
+            if (len(jaxpr.invars), len(jaxpr.outvars)) == (len(inputs), len(equation.outvars)):
+                return self.outputs(called, inputs)
+        self.flops += _equation(equation)
+        return [self.new() for _ in equation.outvars]
+
+
+_OTHER_BODIES = {
+    "scan",
+    "while",
+    "cond",
+    "shard_map",
+    "xla_pmap",
+}  # their body does not run once on their operands
+
+
+def _constant(value: Any) -> Hashable:
+    """Returns what equal constants share."""
+    if isinstance(value, np.ndarray | jax.Array) and value.size < 2**20 and not is_key(value):
+        return ("constant", str(value.dtype), value.shape, np.asarray(value).tobytes())
+    return ("constant", id(value))
+
+
+def _frozen(params: dict[str, Any]) -> Hashable:
+    def frozen(value: Any) -> Hashable:
+        try:
+            hash(value)
+        except TypeError:
+            return id(value)
+        return value
+
+    return tuple((name, frozen(value)) for name, value in sorted(params.items()))
 
 
 def _equation(equation: JaxprEqn) -> float:
@@ -38,8 +119,8 @@ def _equation(equation: JaxprEqn) -> float:
     if (rule := RULES.get(name)) is not None:
         return rule(equation)
     if name == "cond":
-        return max(map(_jaxpr, params["branches"]))
-    inner = sum(map(_jaxpr, _inner(params)))
+        return max(map(_whole, params["branches"]))
+    inner = sum(map(_whole, _inner(params)))
     if name == "scan":
         return params["length"] * inner
     if name == "while" and inner:

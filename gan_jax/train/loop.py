@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from ..data.loader import Loader, read_all, resident_spec
+from ..data.loader import Loader, read_resident, resident_spec
 from ..errors import NonFiniteError
 from ..runtime.hosts import Hosts
 from ..runtime.startup_timings import Timings
@@ -188,7 +188,7 @@ class Run:
     def _shared(self) -> tuple[PyTree, ...]:
         if not self.prepared.resident:
             return ()
-        return (self.placement.put(read_all(self.prepared.source, self.config.conditional)),)
+        return (self.placement.put(read_resident(self.prepared.source, self.config.conditional)),)
 
     def _stops(self, started: bool) -> bool:
         """Returns whether the run stops here. `started`: at least one chunk was made."""

@@ -53,7 +53,9 @@ class Programs:
         # A step with a device axis cannot be traced outside of it. Without one its metrics are the same.
         without_axis = step if step.axis_name is None else make_train_step(gan)
         self.shapes = traced_shapes(config, self._init, without_axis, batch)
-        self.placed_step = placement.compile(step, self.shapes, gather=resident, fuse=config.parallel.fuse)
+        self.placed_step = placement.compile(
+            step, self.shapes, gather=spec.shape if resident else None, fuse=config.parallel.fuse
+        )
         self.batch_axis = self.placed_step.batch_axis
         self.step: Callable[..., tuple[Carry, jax.Array]] = self.placed_step
         classes, precision = (spec.classes if config.conditional else None), placement.precision

@@ -9,7 +9,7 @@ import pytest
 from gan_jax.data import Loader, Order, choose_resident, read_all
 from gan_jax.data.digits import digits
 from gan_jax.data.gaussians import gaussians
-from gan_jax.data.loader import resident_spec
+from gan_jax.data.loader import read_resident, resident_spec
 from gan_jax.errors import UserError
 
 
@@ -201,7 +201,7 @@ def test_the_loader_says_what_it_gives(resident, fuse, batches_per_step, labels)
     assert {name: (x.shape, x.dtype) for name, x in given.items()} == {
         n: (s.shape, s.dtype) for n, s in spec.items()
     }
-    whole, spec = read_all(source, labels), resident_spec(source, labels)
+    whole, spec = read_resident(source, labels), resident_spec(source, labels)
     assert {name: (x.shape, x.dtype) for name, x in whole.items()} == {
         n: (s.shape, s.dtype) for n, s in spec.items()
     }

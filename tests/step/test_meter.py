@@ -115,8 +115,9 @@ def test_gathered_on_the_device_is_the_same_batch():
     for index in rows:
         carry, _ = plain(carry, {"image": data["image"][index]})
 
-    gathered = gan_jax.fuse_steps(metered(gan_jax.make_train_step(gan), gather=True), 3)
-    fused, tokens = gan_jax.jit_step(gathered)(Carry(state(), make_meter(metrics)), {"index": rows}, data)
+    gathered = gan_jax.fuse_steps(metered(gan_jax.make_train_step(gan), data["image"].shape[1:]), 3)
+    flat = data | {"image": data["image"].reshape(20, -1)}
+    fused, tokens = gan_jax.jit_step(gathered)(Carry(state(), make_meter(metrics)), {"index": rows}, flat)
     assert list(tokens) == [1, 2, 3]
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),

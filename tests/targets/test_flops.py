@@ -30,6 +30,8 @@ def of(function, *shapes):
         (jax.grad(lambda a: jnp.sum(jnp.sin(a @ a))), 3),
         (lambda a: (a @ a, a)[1], 0),  # no result depends on it
         (lambda a: lax.while_loop(lambda c: c[0, 0] > 0, jnp.sin, a) @ a, 1),
+        (lambda a: jnp.sin(a @ a) + jax.jit(lambda b: jnp.cos(b @ b))(a), 1),  # twice the same product
+        (lambda a: (a @ a) @ a + (a @ a) @ (2 * a), 3),
     ],
 )  # fmt: skip
 def test_structure(function, products):
