@@ -194,17 +194,33 @@ def _compile(lowered: jax.stages.Lowered, target: Target, options: Options) -> t
             return lowered.compile(compiler_options={**used}), used
         except Exception as error:  # the compiler's: the types differ between platforms and versions
             text = str(error)
-            if found := re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)", text):
-                needed = int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+            if (found := out_of_memory(text)) is not None:
+                needed, available = found
                 raise DoesNotFitError(
-                    f"target {target.name}: the program needs {found[1]}{found[2]} of a device's "
-                    f"{found[3]}{found[4]} of memory: set microbatches, a smaller batch, or more devices", needed,
-                ) from error  # fmt: skip
+                    f"target {target.name}: the program needs {needed / 2**30:.2f} GiB of a device's "
+                    f"{available / 2**30:.2f} GiB of memory: set microbatches, a smaller batch, or more devices",
+                    needed,
+                ) from error
             if attempt is attempts[-1]:
                 raise UserError(
                     f"target {target.name}: its compiler refuses the step: {first_line(error)[:500]}"
                 ) from error
     raise AssertionError("unreachable")
+
+
+_OUT_OF_MEMORY = (  # of the compiler for TPUs: the bytes that are needed, and that there are
+    r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)",
+    r"temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)",
+)
+
+
+def out_of_memory(message: str) -> tuple[int, int] | None:
+    """Returns how many bytes a program needs and a device has, as the compiler says when it gives up; or None."""
+    for pattern in _OUT_OF_MEMORY:
+        if found := re.search(pattern, message):
+            needed, available = (int(float(found[i]) * 1024 ** " KMGT".index(found[i + 1] or " ")) for i in (1, 3))
+            return needed, available
+    return None
 
 
 def _device_bytes(tree: PyTree) -> int:

@@ -8,6 +8,7 @@ from devices import run_json
 from gan_jax import targets
 from gan_jax.errors import UserError
 from gan_jax.targets import gpus, tpus
+from gan_jax.targets.program import out_of_memory
 
 GPU = pytest.mark.skipif(not gpus.installed(*gpus._PLUGINS), reason="needs gan_jax[target-gpu]")
 TPU = pytest.mark.skipif(not tpus.installed("libtpu"), reason="needs gan_jax[target-tpu]")
@@ -88,3 +89,19 @@ def test_tpu():
     assert found["share"] == pytest.approx(1, rel=0.05)
     assert found["compiler"] * 4 * found["share"] > 0
     assert set(found["collectives"]) == {"all-reduce"}
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        ("RESOURCE_EXHAUSTED: ... Used 20.50G of 15.75G hbm. Exceeded hbm capacity by 4.75G.", (20.5, 15.75)),
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (53.70G) "
+            "exceeds available HBM (15.75G)",
+            (53.7, 15.75),
+        ),
+        ("INTERNAL: something else", None),
+    ],
+)
+def test_a_compiler_that_gives_up_says_what_is_needed(message, found):
+    assert out_of_memory(message) == (found and tuple(int(gib * 2**30) for gib in found))
