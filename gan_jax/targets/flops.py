@@ -34,10 +34,9 @@ def traced_flops(traced: ClosedJaxpr | Jaxpr) -> float:
 def _whole(traced: ClosedJaxpr | Jaxpr) -> float:
     jaxpr = traced.jaxpr if isinstance(traced, ClosedJaxpr) else traced
     needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    if isinstance(traced, ClosedJaxpr):
-        needed = ClosedJaxpr(needed, traced.consts)
     count = _Count()
-    count.outputs(needed, [count.new() for _ in jaxpr.invars])
+    inputs: list[Hashable] = [count.new() for _ in needed.invars]
+    count.outputs(ClosedJaxpr(needed, traced.consts) if isinstance(traced, ClosedJaxpr) else needed, inputs)
     return count.flops
 
 

@@ -29,6 +29,7 @@ def of(function, *shapes):
         (lambda a: jax.vmap(lambda row: a @ row)(a), 1),
         (jax.grad(lambda a: jnp.sum(jnp.sin(a @ a))), 3),
         (lambda a: (a @ a, a)[1], 0),  # no result depends on it
+        (lambda a: jax.jit(lambda a, b: (a @ a, b))(a, jnp.sin(a))[0], 1),  # an input that is not read
         (lambda a: lax.while_loop(lambda c: c[0, 0] > 0, jnp.sin, a) @ a, 1),
         (lambda a: jnp.sin(a @ a) + jax.jit(lambda b: jnp.cos(b @ b))(a), 1),  # twice the same product
         (lambda a: (a @ a) @ a + (a @ a) @ (2 * a), 3),
@@ -36,6 +37,10 @@ def of(function, *shapes):
 )  # fmt: skip
 def test_structure(function, products):
     assert of(function) == products * ONE
+
+
+def test_an_input_that_is_not_read():
+    assert of(lambda a, b: a @ a, MATRIX, MATRIX) == ONE
 
 
 def test_a_custom_derivative_counts_once():
