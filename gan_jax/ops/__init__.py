@@ -1,4 +1,4 @@
-"""Convolutions and resampling whose derivatives of any order are fast on the default backend."""
+"""Convolutions and resampling whose derivatives of any order are fast on the platform that is compiled for."""
 
 from .activation import leaky_relu as leaky_relu
 from .activation import relu as relu

@@ -22,7 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
 from . import blocks, explicit, native
-from .backend import Formulations, formulations, lower_by_platform
+from .backend import Formulations, default_platform, formulations, lower_by_platform
 from .geometry import Geometry
 
 Bilinear = Callable[[jax.Array, jax.Array, Geometry], jax.Array]
@@ -77,7 +77,7 @@ def _primitive(name: str, shape: Callable[..., tuple[int, ...]]) -> Primitive:
 
     @primitive.def_impl
     def compute_now(a: jax.Array, b: jax.Array, *, geometry: Geometry, precision: str | None) -> jax.Array:
-        return _jitted(primitive, geometry, precision, formulations())(a, b)
+        return _jitted(name, default_platform(), geometry, precision, formulations())(a, b)
 
     lower_by_platform(primitive, functools.partial(compute, name))
     return primitive
@@ -85,10 +85,10 @@ def _primitive(name: str, shape: Callable[..., tuple[int, ...]]) -> Primitive:
 
 @functools.lru_cache
 def _jitted(
-    primitive: Primitive, geometry: Geometry, precision: str | None, row: Formulations
+    name: str, platform: str, geometry: Geometry, precision: str | None, row: Formulations
 ) -> Callable[..., jax.Array]:
-    """Compiles one primitive; `row` is here so that another row compiles anew."""
-    return jax.jit(lambda a, b: primitive.bind(a, b, geometry=geometry, precision=precision))
+    """Compiles one of the three functions; `row` is here so that another row compiles anew."""
+    return jax.jit(functools.partial(compute, name, platform, geometry=geometry, precision=precision))
 
 
 _forward = _primitive("conv_forward", lambda x, w, g: (x.shape[0], *g.output, w.shape[3]))

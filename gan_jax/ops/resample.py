@@ -18,7 +18,7 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from .backend import formulations, lower_by_platform
+from .backend import default_platform, formulations, lower_by_platform
 from .fir import FORMS, Filter, Pads
 from .float32 import widen
 
@@ -141,13 +141,13 @@ def _abstract(x, *, filter: Filter, transposed: bool):
 
 @_primitive.def_impl
 def _compute_now(x: jax.Array, *, filter: Filter, transposed: bool) -> jax.Array:
-    return _jitted(filter, transposed, formulations())(x)
+    return _jitted(default_platform(), filter, transposed, formulations())(x)
 
 
 @functools.lru_cache
-def _jitted(filter: Filter, transposed: bool, row: object) -> Callable[[jax.Array], jax.Array]:
-    """Compiles the primitive; `row`, the formulations, is here so that another row compiles anew."""
-    return jax.jit(lambda x: _primitive.bind(x, filter=filter, transposed=transposed))
+def _jitted(platform: str, filter: Filter, transposed: bool, row: object) -> Callable[[jax.Array], jax.Array]:
+    """Compiles the function; `row`, the formulations, is here so that another row compiles anew."""
+    return jax.jit(functools.partial(_compute, platform, filter=filter, transposed=transposed))
 
 
 def _transposed(cotangent: jax.Array, x, *, filter: Filter, transposed: bool) -> list[jax.Array]:

@@ -43,8 +43,8 @@ def replicated(step: StepFunction, axis_name: AxisName, axes: PyTree = None) -> 
         if wrong := [name for name, flag in zip(names, flags, strict=True) if flag]:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise NeedsWholeBatch(
-                f"under pmap {wrong[0]}{more} would differ between devices, since each computes it from its own "
-                f"part of the batch: reduce it over the device axis, as nn.BatchNorm(axis_name=axis_name) does "
+                f"{wrong[0]}{more} would differ between devices, since each computes it from its own part of the "
+                f"batch: reduce it over the device axis, as nn.BatchNorm(axis_name=axis_name) does "
                 "(a network, loss or penalty that names the keyword axis_name gets it), or use shard_step"
             )
         # The traced step is used, so that it is not traced again.

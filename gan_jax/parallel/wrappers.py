@@ -98,7 +98,7 @@ def jit_step(step: Step | StepFunction, device: Device | None = None) -> Step:
     step = _as_step(step)
     place = None if device is None else SingleDeviceSharding(device)
     places = None if place is None else (place, place, place)
-    return _compiled(step, step.batch_axis, places, step.axis_name, device)
+    return _compiled(step, step.batch_axis, places, step.axis_name, device).with_over(step.over)
 
 
 def shard_step(step: Step | StepFunction, mesh: Mesh, state: PyTree = None) -> Step:

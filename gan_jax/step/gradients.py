@@ -19,6 +19,8 @@ def global_norm(grads: PyTree) -> Scalar:
     On an accelerator each array gives a vector of partial sums, and one kernel sums these. Optax's form needs a
     kernel more for each array. The CPU keeps Optax's, so that its metrics keep their bits.
     """
+    if not jax.tree.leaves(grads):
+        return jnp.zeros(())
     return lax.platform_dependent(grads, cpu=optax.tree.norm, default=norm_by_lanes)
 
 

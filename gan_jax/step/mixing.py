@@ -12,6 +12,8 @@ from ..losses import LossFunction
 from ..state import GANState
 from ..types import Logits, Network, PyTree
 
+SCALES = (1.0, 10.0, 100.0, 1000.0)  # of random logits: a loss may have a threshold
+
 
 def mixing_operations(network: Network, model_state: dict[str, PyTree]) -> list[str]:
     """Names the operations of a network that mix samples, or that may do so; an empty list if there are none.
@@ -58,7 +60,8 @@ def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
 def is_separable(function: LossFunction, real: Logits, fake: Logits) -> bool | None:
     """Returns whether a loss is a mean over samples (or pairs of them); None if it cannot be told.
 
-    The loss of 16 samples is compared with the mean of the losses of their halves, on random logits of two scales.
+    The loss of 16 samples is compared with the mean of the losses of their halves, on random logits
+    of several scales.
 
     Args:
         function: the loss.
@@ -76,13 +79,25 @@ def is_separable(function: LossFunction, real: Logits, fake: Logits) -> bool | N
 
     try:
         with jax.ensure_compile_time_eval():
-            values = np.asarray(jax.jit(lambda: jnp.asarray([losses(1.0), losses(10.0)]))()).astype(float)
+            values = np.asarray(jax.jit(lambda: jnp.asarray([losses(scale) for scale in SCALES]))()).astype(float)
     except Exception:  # a loss of another structure or another number of samples
         return None
-    if not np.isfinite(values).all():
+    return is_mean_of_halves(values)
+
+
+def is_mean_of_halves(values: np.ndarray) -> bool | None:
+    """Returns whether a function of 16 samples is the mean of those of their halves; None if it cannot be told.
+
+    Args:
+        values: `[scales, 3]`: the function of all samples, and of each half. Scales at which one is not finite are
+            left out, except for the first.
+    """
+    finite = np.isfinite(values).all(axis=1)
+    if not finite[0] or not values[finite].any():
         return None
-    gaps = abs(values[:, 0] - values[:, 1:].mean(axis=1))
-    return bool((gaps <= 1e-4 * abs(values).max(axis=1)).all())
+    found = values[finite]
+    gaps = abs(found[:, 0] - found[:, 1:].mean(axis=1))
+    return bool((gaps <= 1e-4 * abs(found).max(axis=1)).all())
 
 
 def check_separable(function: LossFunction, real: Logits, fake: Logits) -> None:
@@ -93,6 +108,6 @@ def check_separable(function: LossFunction, real: Logits, fake: Logits) -> None:
     if not separable:
         fault = "is no mean" if separable is False else "is not known to be a mean"
         raise NeedsWholeBatch(
-            f"the loss {fault} over samples, so under pmap it would be that of one device only: make it a mean, "
-            "or give it a keyword axis_name, and take its means over that axis as well (jax.lax.pmean)"
+            f"the loss {fault} over samples, so on several devices it would be that of one device only: make it "
+            "a mean, or give it a keyword axis_name, and take its means over that axis as well (jax.lax.pmean)"
         )

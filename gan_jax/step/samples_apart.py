@@ -12,36 +12,38 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..augment import Augment
-from ..errors import NeedsWholeBatch
+from ..errors import NeedsWholeBatch, first_line
 from ..gan import GAN
 from ..losses import Loss
-from ..networks import call_network
+from ..networks import call_network, sample_network
 from ..networks.keywords import Adapter, name_of, names_axis, read_signature
 from ..penalties import Penalty
 from ..state import GANState, PlayerState
 from ..types import Network, PyTree
 from .independence import mixing_primitive
 from .inputs import UpdateInputs
+from .mixing import SCALES, is_mean_of_halves
 
 _ADVICE = "give it a keyword axis_name, the device axis, and take its means over that axis as well (jax.lax.pmean)"
 _PACKAGE = __name__.partition(".")[0]
 _SAMPLES = 16  # of the test of a penalty
 
 
-def check_samples_apart(gan: GAN, state: GANState, inputs: UpdateInputs) -> None:
+def check_samples_apart(gan: GAN, state: GANState, inputs: UpdateInputs, devices: int) -> None:
     """Checks the networks and the augmentation of a GAN; its loss and penalties are checked where they are called.
 
     Args:
         gan: what is trained.
         state: its state.
         inputs: of one update, for one device.
+        devices: their number. A network sees the global batch here: what it does may depend on the size.
 
     Raises:
         NeedsWholeBatch: one of them does not name `axis_name`, and is not shown to keep samples apart.
     """
-    draws, image = inputs.draws, inputs.image
+    draws, image, label = _enlarged((inputs.draws, inputs.image, inputs.label), max(devices, 2))
     _check_network("generator", gan.generator, state.generator, draws.latents, draws.label, draws.generator)
-    _check_network("discriminator", gan.discriminator, state.discriminator, image, inputs.label, draws.real)
+    _check_network("discriminator", gan.discriminator, state.discriminator, image, label, draws.real)
     if not _is_of_the_package(gan.augment.apply):
         _check_augment(gan.augment, state.augment, image, draws.real)
 
@@ -56,11 +58,13 @@ def _check_network(
     adapted = isinstance(network, Adapter)
     if names_axis(network) or (_is_of_the_package(type(network)) and not adapted and not _is_wrapper(network)):
         return
-    if adapted and state.model_state:  # the adapter gives the axis to its batch norms
-        return
+    # The adapter gives the axis to its batch norms. So it is looked at as it samples: with running statistics.
+    sampling = adapted and bool(state.model_state)
 
     def apply(params: PyTree, model_state: PyTree, inputs: PyTree, label: PyTree, keys: jax.Array) -> PyTree:
         extra = {"label": label, "axis_name": None, "keys": keys}
+        if sampling:
+            return sample_network(network, {"params": params, **model_state}, inputs, **extra)
         return call_network(network, params, model_state, inputs, **extra)[0]
 
     found = _mixing(apply, (state.params, state.model_state), (inputs, label, keys))
@@ -83,7 +87,7 @@ def _check_augment(augment: Augment, state: PyTree, image: jax.Array, keys: jax.
 
 def check_logit_apart(loss: Loss, output: PyTree) -> None:
     """Raises NeedsWholeBatch if `loss.logit` is not shown to keep samples apart."""
-    if not _is_of_the_package(loss.logit) and (found := _mixing(loss.logit, (), (output,))):
+    if not _is_of_the_package(loss.logit) and (found := _mixing(loss.logit, (), (_enlarged(output, 2),))):
         raise NeedsWholeBatch(f"Loss.logit is not shown to keep samples apart ({found}): take means in the loss")
 
 
@@ -93,11 +97,22 @@ def _mixing(function: Callable, shared: Sequence[PyTree], samples: Sequence[PyTr
     Args:
         function: of all arguments.
         shared: arguments without samples.
-        samples: arguments whose leaves are `[B, ...]`.
+        samples: arguments whose leaves are `[B, ...]`; those of another length have no samples.
     """
-    traced = jax.make_jaxpr(function)(*shared, *samples)
-    axes = [None] * len(jax.tree.leaves(shared)) + [0] * len(jax.tree.leaves(samples))
-    return mixing_primitive(traced, axes)
+    leaves = jax.tree.leaves(samples)
+    size = max((leaf.shape[0] for leaf in leaves if leaf.shape), default=0)
+    axes = [None] * len(jax.tree.leaves(shared)) + [0 if leaf.shape[:1] == (size,) else None for leaf in leaves]
+    try:
+        return mixing_primitive(jax.make_jaxpr(function)(*shared, *samples), axes)
+    except Exception as error:  # of the function, at this size, or of the analysis
+        return first_line(error)
+
+
+def _enlarged(tree: PyTree, times: int) -> PyTree:
+    """Returns the shapes of that many times as many samples."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((x.shape[0] * times, *x.shape[1:]), x.dtype) if jnp.ndim(x) else x, tree
+    )
 
 
 # -- penalties
@@ -124,7 +139,7 @@ def check_penalty(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]
 
 
 def _is_mean(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]) -> bool:
-    """Returns whether the penalty of 16 random samples is the mean of those of their halves.
+    """Returns whether the penalty of 16 random samples is the mean of those of their halves, at several scales.
 
     The critic (or the generator) is a random function of each sample here, with outputs of the right shapes: the
     question is what the penalty does with them.
@@ -142,22 +157,26 @@ def _is_mean(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]) -> 
     state = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), jax.eval_shape(lambda: state))
     like = jax.eval_shape(lambda: samples)
 
-    def value(whole: PyTree, part: slice) -> jax.Array:
+    def value(whole: PyTree, part: slice, scale: float) -> jax.Array:
         calls = iter(shapes)
-        stand_in = lambda *inputs, **keywords: _random_function(next(calls), (inputs, keywords))  # noqa: E731
+
+        def stand_in(*inputs: PyTree, **keywords: PyTree) -> PyTree:
+            output = _random_function(next(calls), (inputs, keywords))
+            return jax.tree.map(lambda x: (scale * x).astype(x.dtype), output)
+
         return penalty.apply(state, stand_in, *jax.tree.map(lambda x: x[part], whole))[0]
 
     def values() -> jax.Array:
         whole = jax.tree.map(lambda leaf: _random_samples(random, leaf), like)
         parts = slice(None), slice(_SAMPLES // 2), slice(_SAMPLES // 2, None)
-        return jnp.stack([value(whole, part) for part in parts])
+        return jnp.stack([jnp.stack([value(whole, part, scale) for part in parts]) for scale in SCALES])
 
     try:
         with jax.ensure_compile_time_eval():
-            whole, *halves = np.asarray(jax.jit(values)()).astype(float)
+            found = np.asarray(jax.jit(values)()).astype(float)
     except Exception:  # it needs another number of samples, or a part of its own
         return False
-    return bool(np.isfinite(whole) and abs(whole - np.mean(halves)) <= 1e-4 * max(abs(whole), *map(abs, halves)))
+    return is_mean_of_halves(found) is True
 
 
 def _random_samples(random: np.random.Generator, like: jax.ShapeDtypeStruct) -> jax.Array:

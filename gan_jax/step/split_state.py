@@ -23,33 +23,11 @@ from ..pytree import widened
 from ..state import GANState, PlayerState
 from ..types import AxisName, Metrics, PyTree, Scalar
 from .devices import pmean, psum
+from .independence.rules import ELEMENTWISE
 from .updates import Updates
 
 WHOLE = -1  # the axis of a leaf that is not split
 Axes = PyTree  # of the structure of a state or a part of it: the axis along which each leaf is split, or WHOLE
-
-# Primitives, by name, whose results depend on the numbers at the same place alone.
-_ELEMENTWISE = {
-    *("abs", "add", "and", "cbrt", "ceil", "clamp", "convert_element_type", "copy", "copy_p", "cos", "div", "eq"),
-    *("erf", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log", "log1p"),
-    *(
-        "logistic",
-        "lt",
-        "max",
-        "min",
-        "mul",
-        "ne",
-        "neg",
-        "nextafter",
-        "not",
-        "or",
-        "pow",
-        "rem",
-        "round",
-        "rsqrt",
-    ),
-    *("select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +194,7 @@ def _is_elementwise(program: ClosedJaxpr | Jaxpr) -> bool:
         elif eqn.primitive.name == "broadcast_in_dim":
             if inputs[0] not in ((), outputs[0]):
                 return False
-        elif shapes and (len(shapes) > 1 or eqn.primitive.name not in _ELEMENTWISE):
+        elif shapes and (len(shapes) > 1 or eqn.primitive.name not in ELEMENTWISE):
             return False
     return True
 

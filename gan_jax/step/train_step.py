@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..checks import check_batch, check_state
+from ..errors import NeedsWholeBatch
 from ..gan import GAN
 from ..networks import statistics_names
 from ..pytree import widened
 from ..schedules import decay
 from ..state import GANState, PlayerState
-from ..types import AxisName, Batch, Logits, Metrics, PyTree, Scalar
+from ..types import AxisName, Batch, Logits, Metrics, PyTree
 from .devices import check_axis_types, psum
 from .draws import global_batch
 from .inputs import UpdateInputs, labels_out_of_range, update_inputs
@@ -55,6 +56,8 @@ def make_train_step(gan: GAN, *, axis_name: AxisName | None = None) -> Step:
 
 def _make(gan: GAN, axis_name: AxisName | None, axes: Axes | None) -> Step:
     """Builds the step; `axes` says along which axis each leaf of the state is split over the devices, if it is."""
+    if axes is not None and {name: axes.generator.variables[name] for name in axes.ema} != dict(axes.ema):
+        raise NeedsWholeBatch("the moving average is split over the devices otherwise than the generator")
     updates = Updates(gan, axis_name) if axes is None else SplitUpdates(gan, axis_name, axes)
     update_players = _alternating if gan.update == "alternating" else _simultaneous
     # Both players use one pass of the generator if they see the same latents, and the whole batch at once.
@@ -68,14 +71,14 @@ def _make(gan: GAN, axis_name: AxisName | None, axes: Axes | None) -> Step:
         *earlier, last, for_generator = update_inputs(gan, state, batch, axis_name)
         batch_size = global_batch(last.image.shape[0], axis_name)
         if axis_name is not None:
-            check_samples_apart(gan, state, last)
+            check_samples_apart(gan, state, last, lax.axis_size(axis_name))
         state = updates.refresh_generator(state)
         generated = updates.generator_pass(state, for_generator) if shares_pass else None
         wrong_labels = labels_out_of_range(gan, [*earlier, last, for_generator])
 
         new = state
         for inputs in earlier:
-            discriminator, _, _ = updates.discriminator(new, inputs, None)
+            discriminator, *_ = updates.discriminator(new, inputs, None)
             new = new.replace(discriminator=updates.whole_discriminator(discriminator))
         discriminator, generator, logit, metrics = update_players(updates, new, last, for_generator, generated)
 
@@ -110,21 +113,22 @@ def _alternating(
     generated: GeneratorPass | None,
 ) -> Outcome:
     """The discriminator's last update, then the generator's against the new discriminator."""
-    discriminator, logit, metrics = updates.discriminator(state, for_discriminator, generated)
+    discriminator, logit, metrics, grads = updates.discriminator(state, for_discriminator, generated)
     opponent = state.replace(discriminator=updates.whole_discriminator(discriminator))
     if generated is None:
-        for_generator = _after(metrics["grad_norm/discriminator"], for_generator)
+        for_generator = _after(grads, for_generator)
     generator, more = updates.generator(opponent, for_generator, generated)
     return discriminator, generator, logit, {**metrics, **more}
 
 
-def _after(value: Scalar, inputs: UpdateInputs) -> UpdateInputs:
-    """Returns the inputs of an update that begins when `value` is known.
+def _after(grads: PyTree, inputs: UpdateInputs) -> UpdateInputs:
+    """Returns the inputs of an update that begins when the gradients of the one before are known.
 
     The generator's pass does not read the new discriminator. Without this the compiler may begin it during the
-    discriminator's update, and keep the activations of both.
+    discriminator's update, and keep the activations of both. It may still begin before the devices have exchanged
+    these gradients.
     """
-    latents, _ = lax.optimization_barrier((inputs.draws.latents, value))
+    latents, _ = lax.optimization_barrier((inputs.draws.latents, grads))
     return inputs._replace(draws=inputs.draws._replace(latents=latents))
 
 

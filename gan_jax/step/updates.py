@@ -58,7 +58,7 @@ class Updates(Passes):
 
     def discriminator(
         self, state: GANState, inputs: UpdateInputs, generated: GeneratorPass | None
-    ) -> tuple[PlayerState, Logits, Metrics]:
+    ) -> tuple[PlayerState, Logits, Metrics, PyTree]:
         """Updates the discriminator once.
 
         Args:
@@ -67,7 +67,8 @@ class Updates(Passes):
             generated: the pass of the generator on these inputs, if it was made already.
 
         Returns:
-            The discriminator, the logit of the real images of the global batch, and the metrics.
+            The discriminator, the logit of the real images of the global batch, the metrics, and the gradient
+            before the mean over devices.
         """
         gan, player, generator = self.gan, state.discriminator, state.generator
         seen = self.images_seen(state, inputs)
@@ -108,7 +109,7 @@ class Updates(Passes):
         player, metrics = self.apply_gradients(
             gan.discriminator_tx, player, grads, value, carry, metrics, "grad_norm/discriminator"
         )
-        return player, gather(logit, self.axis_name), metrics
+        return player, gather(logit, self.axis_name), metrics, grads
 
     def generator(
         self, state: GANState, inputs: UpdateInputs, generated: GeneratorPass | None

@@ -10,11 +10,12 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from ..errors import UserError
 from ..pytree import is_key
 from .arithmetic import Window, convolution_flops, matmul_flops
 
 
-class UncountedError(ValueError):
+class UncountedError(UserError, ValueError):
     """The number of operations depends on data."""
 
 

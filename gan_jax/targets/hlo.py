@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..errors import UserError
+
 _BITS = {"pred": 8, "token": 0, "opaque": 0, "c64": 64, "c128": 128}
 _ARRAY = re.compile(r"([a-z]\w*)\[([^\]]*)\](\{[^}]*\})?")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
@@ -17,7 +19,7 @@ _CALLED = re.compile(
 )
 
 
-class HLOError(ValueError):
+class HLOError(UserError, ValueError):
     """The text is not the HLO of a compiled program, or is written in a way that is not known."""
 
 

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 import architectures
 import gan_jax
 from derivatives import compare
-from gan_jax.ops import FORMULATIONS, conv, conv_transpose, grouped_conv
+from gan_jax.ops import FORMULATIONS, conv, conv_transpose, grouped_conv, upsample
 from gan_jax.ops.backend import default_platform, formulations
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -141,3 +141,12 @@ def test_a_call_outside_of_jit_follows_the_row():
     ours, theirs, (x, w) = both("k3s1 in groups")
     x, w = jnp.asarray(x, jnp.float32), jnp.asarray(w, jnp.float32)
     np.testing.assert_allclose(ours(x, w), theirs(x, w), rtol=1e-5, atol=1e-5)
+
+
+def test_without_jit():
+    """`jax.disable_jit` computes each primitive at once."""
+    ours, theirs, (x, w) = both("k4s2, 8 x 8 to 4 x 4")
+    x, w = jnp.asarray(x, jnp.float32), jnp.asarray(w, jnp.float32)
+    with jax.disable_jit():
+        np.testing.assert_allclose(ours(x, w), theirs(x, w), rtol=1e-5, atol=1e-5)
+        assert upsample(x, (1, 3, 3, 1)).shape == (2, 16, 16, 3)

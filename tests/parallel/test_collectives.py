@@ -72,6 +72,17 @@ class Centred(nn.Module):
         return nn.Dense(1)(jax.nn.tanh(x - x.mean(axis=0)))
 
 
+class Deviation(nn.Module):
+    """A discriminator with a deviation over groups of four, fewer in a smaller batch, without `axis_name`."""
+
+    @nn.compact
+    def __call__(self, image):
+        x = nn.Dense(4)(image.reshape(image.shape[0], -1))
+        groups = x.reshape(-1, min(4, x.shape[0]), x.shape[1])
+        spread = jnp.repeat(groups.std(axis=(1, 2)), groups.shape[1])
+        return nn.Dense(1)(x) + spread[:, None]
+
+
 def by_the_compiler():
     """Returns the warnings of two calls of a step that mixes samples, and its distance from that of one device."""
     gan = make(mlp.Generator(SHAPE, width=4), Centred(), penalties.r1())
@@ -151,7 +162,7 @@ def trace(**changes):
     gan = dataclasses.replace(
         make(mlp.Generator(SHAPE, width=4), mlp.Discriminator(width=4), penalties.r1()), **changes
     )
-    batch = {"image": np.zeros((4, *SHAPE), np.float32)}
+    batch = {"image": np.zeros((1, *SHAPE), np.float32)}  # one sample a device
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
     step = gan_jax.make_train_step(gan, axis_name=AXIS)
     return gan_jax.pmap_step(step, AXIS, jax.devices()[:1]).trace(state, batch)
@@ -173,6 +184,14 @@ REFUSED = {
         "the penalty own is not known to be",
     ),
     "a penalty's sum": (penalty(lambda d, real, fake: d(real).sum()), "the penalty own is not known to be a mean"),
+    "a penalty's threshold": (
+        penalty(lambda d, real, fake: jax.nn.relu(d(real).mean() - 50)),
+        "the penalty own is not known to be a mean",
+    ),
+    "a network that mixes groups of four": (
+        {"discriminator": Deviation()},
+        "the discriminator, Deviation of .*samples apart .*axis_name",
+    ),
     "an augmentation": (
         {"augment": gan_jax.augment.Augment(lambda: (), shuffled, lambda state, *_: state)},
         "the augmentation is not shown to keep samples apart",

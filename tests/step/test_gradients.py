@@ -20,6 +20,7 @@ def test_it_is_the_norm():
     exact = np.sqrt(sum(np.sum(np.float64(leaf) ** 2) for leaf in TREE.values()))
     assert float(norm_by_lanes(TREE)) == pytest.approx(exact, rel=1e-6)
     assert global_norm(TREE) == optax.tree.norm(TREE)
+    assert global_norm({}) == 0  # a network without parameters
     scales = jnp.arange(3.0)
     norms = jax.vmap(lambda scale: norm_by_lanes(jax.tree.map(lambda leaf: scale * leaf, TREE)))(scales)
     np.testing.assert_allclose(norms, exact * scales, rtol=1e-6)

@@ -292,3 +292,10 @@ def test_wrong_axes_are_refused():
     with pytest.raises(ValueError, match="same number of samples"):
         mixing_primitive(traced, [0, 1])
     assert mixing_primitive(traced, [None, None]) is None
+
+
+def test_top_k_along_the_samples():
+    traced = jax.make_jaxpr(lambda x: jax.lax.top_k(x.T, 2)[0])(jnp.ones((4, 3)))
+    assert mixing_primitive(traced, [0]) is not None
+    traced = jax.make_jaxpr(lambda x: jax.lax.top_k(x, 2)[0])(jnp.ones((4, 3)))
+    assert mixing_primitive(traced, [0]) is None

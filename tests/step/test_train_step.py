@@ -199,7 +199,7 @@ def test_a_loss_that_mixes_samples_without_the_axis_is_refused():
     assert jax.eval_shape(gan_jax.make_train_step(gan), state, batch)
     assert mixes_samples(gan, state) == ["the generator's loss", "the discriminator's loss"]
     step = gan_jax.make_train_step(gan, axis_name="devices").function
-    with pytest.raises(ValueError, match="the loss is no mean over samples, so under pmap"):
+    with pytest.raises(ValueError, match="the loss is no mean over samples, so on several devices"):
         jax.eval_shape(jax.vmap(step, in_axes=(None, None), axis_name="devices", axis_size=2), state, batch)
 
 

@@ -30,6 +30,11 @@ from .place import INSIDE_KEY, Mixing, Place, Rule, shape_of
 from .products import convolution, dot_general, last_axes, window, with_samples_in_front
 
 
+def top_k(equation: Any, places: list[Place], size: int) -> list[Place]:
+    rule = along("axis") if "axis" in equation.params else last_axes(lambda equation: 1)  # an old JAX has no axis
+    return rule(equation, places, size)
+
+
 def random_wrap(equation: Any, places: list[Place], size: int) -> list[Place]:
     axis, rank = places[0].axis, len(shape_of(equation.outvars[0]))
     if axis is None or axis < rank:
@@ -48,18 +53,20 @@ def random_draw(equation: Any, places: list[Place], size: int) -> list[Place]:
     return [Place(axis)]
 
 
-_ELEMENTWISE = (
-    "abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp clz "
-    "complex conj convert_element_type copy copy_p cos cosh digamma div eq eq_to erf erf_inv erfc exp "
-    "exp2 expm1 floor ge gt igamma igammac igamma_grad_a imag integer_pow is_finite le le_to lgamma log "
-    "log1p logistic lt lt_to max min mul mul_add ne neg nextafter not or polygamma population_count pow "
-    "random_clone random_fold_in real reduce_precision regularized_incomplete_beta rem round rsqrt "
+_NAMES = (
+    "abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp "
+    "clz complex conj convert_element_type copy copy_p cos cosh digamma div eq eq_to erf erf_inv erfc "
+    "exp exp2 expm1 floor ge gt igamma igammac igamma_grad_a imag integer_pow is_finite le le_to lgamma "
+    "log log1p logistic lt lt_to max min mul mul_add ne neg nextafter not or polygamma population_count "
+    "pow random_clone random_fold_in real reduce_precision regularized_incomplete_beta rem round rsqrt "
     "select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square "
-    "stop_gradient sub tan tanh threefry2x32 to_edtype from_edtype xor zeta"
+    "stop_gradient sub tan tanh threefry2x32 to_edtype from_edtype xor zeta "
 )
+ELEMENTWISE = frozenset(_NAMES.split())
+"""The names of primitives whose results depend on the numbers at the same place alone."""
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
+    **dict.fromkeys(ELEMENTWISE, elementwise),
     **dict.fromkeys(("optimization_barrier", "pvary", "pcast", "sharding_constraint"), each_operand),
     **{f"reduce_{name}": removes("axes") for name in ("sum", "max", "min", "prod", "and", "or", "xor")},
     **dict.fromkeys(("argmax", "argmin"), removes("axes")),
@@ -77,7 +84,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("random_bits", "random_split", "random_unwrap"), random_draw),
     **dict.fromkeys(("cholesky", "triangular_solve", "lu", "eigh", "qr", "svd"), last_axes(lambda equation: 2)),
     "fft": last_axes(lambda equation: len(equation.params["fft_lengths"])),
-    "top_k": last_axes(lambda equation: 1),
+    "top_k": top_k,
     "bitcast_convert_type": bitcast,
     "broadcast_in_dim": broadcast,
     "reshape": reshape,
