@@ -16,7 +16,7 @@ class NonFiniteError(UserError):
     exit_code = 3
 
 
-class NeedsWholeBatch(ValueError):
+class NeedsWholeBatch(UserError, ValueError):
     """A step over devices would not compute what it computes on the whole batch. The message says what and why."""
 
 

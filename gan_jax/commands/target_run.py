@@ -31,6 +31,8 @@ def describe(config: Config, names: Sequence[str], file: Path | None) -> Iterato
     Raises:
         UserError: the config cannot be trained, or there is no such target, or its compiler is not installed.
     """
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):
+        raise UserError(f"'{one_line(file)}' cannot be written: give --json a file in a folder that is there")
     # No device of this computer is used, and JAX looks for none.
     jax.config.update("jax_platforms", "cpu")
     found = [targets.find(name) for name in names]

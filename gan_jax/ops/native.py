@@ -33,10 +33,13 @@ def transpose(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
 
 
 def kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
-    """Maps x and y to the kernel, by JAX's own derivative of `forward`."""
-    shape = (*g.kernel, x.shape[3] // g.groups, y.shape[3])
-    (w,) = jax.linear_transpose(lambda w: forward(x, w, g), jax.ShapeDtypeStruct(shape, x.dtype))(y)
-    return w
+    """Maps x and y to the kernel, as JAX derives it: a convolution of channels over samples."""
+    spans = zip(g.size, g.output, g.kernel, g.padding)
+    padding = [(low, (out - 1) * g.stride + k - n - low) for n, out, k, (low, _) in spans]
+    return lax.conv_general_dilated(
+        x, y, (1, 1), padding, rhs_dilation=(g.stride, g.stride),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"), batch_group_count=g.groups,
+    )  # fmt: skip
 
 
 def flipped(kernel: jax.Array, groups: int = 1) -> jax.Array:

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
 from . import blocks, explicit, native
 from .backend import Formulations, default_platform, formulations, lower_by_platform
 from .geometry import Geometry
+from .vary import vary_alike
 
 Bilinear = Callable[[jax.Array, jax.Array, Geometry], jax.Array]
 
@@ -97,7 +97,7 @@ _kernel = _primitive("conv_kernel", lambda x, y, g: (*g.kernel, x.shape[3] // g.
 
 
 def _bind(primitive: Primitive, a: jax.Array, b: jax.Array, **static: Any) -> jax.Array:
-    a, b = _vary_alike(jnp.asarray(a), jnp.asarray(b))
+    a, b = vary_alike(jnp.asarray(a), jnp.asarray(b))
     return primitive.bind(a, b, **static)
 
 
@@ -111,20 +111,6 @@ def transpose(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
 
 def _precision() -> str | None:
     return jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _vary_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Gives both the same type in a `jax.shard_map`, where the types say what varies between devices."""
-
-    def varying(x: jax.Array) -> frozenset[str]:
-        return getattr(getattr(jax.typeof(x), "mat", None), "varying", frozenset())
-
-    both = varying(a) | varying(b)
-    if not both:
-        return a, b
-    missing = [tuple(both - varying(x)) for x in (a, b)]
-    a, b = (lax.pcast(x, axes, to="varying") if axes else x for x, axes in zip((a, b), missing))
-    return a, b
 
 
 # In the argument order of `ad.defbilinear`: the cotangent, then both arguments, of which one is unknown.

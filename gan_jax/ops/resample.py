@@ -21,6 +21,7 @@ from jax.interpreters import ad, batching
 from .backend import default_platform, formulations, lower_by_platform
 from .fir import FORMS, Filter, Pads
 from .float32 import widen
+from .vary import vary_alike
 
 Taps = Sequence[float] | np.ndarray
 
@@ -125,8 +126,8 @@ def _compute(platform: str, x: jax.Array, *, filter: Filter, transposed: bool) -
     form = FORMS[formulations(platform).resample]
     if not transposed:
         return form(x, filter)
-    before = jax.ShapeDtypeStruct((x.shape[0], *filter.size, x.shape[3]), x.dtype)
-    (y,) = jax.linear_transpose(lambda x: form(x, filter), before)(x)
+    before, x = vary_alike(jnp.zeros((x.shape[0], *filter.size, x.shape[3]), x.dtype), x)
+    (y,) = jax.vjp(lambda x: form(x, filter), before)[1](x)
     return y
 
 

@@ -13,7 +13,7 @@ from jax.sharding import SingleDeviceSharding
 from ..errors import UserError, first_line
 from ..parallel import jit_step, make_mesh, shard_step
 from ..parallel.mesh import split, whole
-from ..step import Step
+from ..step import Step, StepFunction
 from ..types import PyTree
 from . import hlo, names
 from .bounds import Bounds, bounds
@@ -122,7 +122,7 @@ class Program:
 
 
 def compile_step(
-    step: Step,
+    step: Step | StepFunction,
     state: PyTree,
     batch: PyTree,
     target: Target | str,
@@ -142,10 +142,12 @@ def compile_step(
         model_flops: the FLOPs of one call. None: counted in the traced step.
 
     Raises:
-        UserError: there is no such target, its compiler is not installed, or it refuses the program.
+        UserError: there is no such target, its compiler is not installed, or it refuses the program. Or the step
+            was placed on other devices.
         DoesNotFitError: a TPU's compiler finds that the program does not fit.
     """
     target = names.find(target) if isinstance(target, str) else target
+    step = step if isinstance(step, Step) else Step(step)
     if step.trace_function is None:
         step, state, batch, shared = _placed(step, state, batch, shared, target)
     begin = time.monotonic()
@@ -153,6 +155,12 @@ def compile_step(
     if model_flops is None:
         model_flops = traced_flops(traced.jaxpr)
     compiled, used = _compile(traced.lower(), target, options or {})
+    used_devices = {device for place in jax.tree.leaves(compiled.input_shardings) for device in place.device_set}
+    if not used_devices <= set(target.devices):
+        raise UserError(
+            f"target {target.name}: this step was placed on other devices ({next(iter(used_devices))}): give the "
+            "plain step of make_train_step, or place it on targets.find(...).devices"
+        )
     stats = compiled.memory_analysis()
     assert stats is not None  # these compilers always have it
     needed = (

@@ -90,7 +90,8 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
     """Yields the lines of what `summary` returned."""
     used, flops, bounds = facts["memory"], facts["flops"], facts["bounds_seconds"]
     yield f"target {facts['target']}: {facts['devices']} x {facts['chip']}"
-    parts = ", ".join(f"{name} {size(used[name])}" for name in ("state", "batch", "temporaries"))
+    words = {"state": "state", "batch": "batch and resident data", "temporaries": "temporaries"}
+    parts = ", ".join(f"{word} {size(used[name])}" for name, word in words.items())
     yield f"  memory of a device: {size(used['needed'])} ({parts}): {_fits(used)}"
     image = "" if flops["model_image"] is None else f", {count(flops['model_image'])}FLOP an image"
     share = "" if flops["program_of_model"] is None else f" ({flops['program_of_model']:.1%} of the model's)"
