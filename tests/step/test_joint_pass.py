@@ -156,7 +156,7 @@ def test_it_is_the_same_step():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", [name for name in architectures.GAMES if "stylegan2" not in name])
+@pytest.mark.parametrize("name", ["sngan", "r3gan", "ada"])  # spectral norm, a penalty's pass, an augmentation
 def test_it_is_the_same_step_in_each_architecture(name):
     gan = architectures.GAMES[name]()
     gan = dataclasses.replace(
