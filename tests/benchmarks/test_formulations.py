@@ -15,10 +15,7 @@ OTHERS = [
     Layer("conv", (2, 4, 4, 3), (4, 4, 3, 5), (("padding", 0), ("stride", 1))),
     Layer("downsample", (2, 4, 4, 3), (4,), (("factor", 2), ("gain", 1.0), ("taps", (1.0, 3.0, 3.0, 1.0)))),
 ]
-LAYERS = [
-    pytest.param(layer, marks=() if layer.kind == "conv_transpose" else pytest.mark.slow)
-    for layer in [*TOY, *OTHERS]
-]
+LAYERS = [pytest.param(layer, marks=pytest.mark.slow) for layer in [*TOY, *OTHERS]]
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)

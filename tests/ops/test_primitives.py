@@ -148,6 +148,8 @@ print(json.dumps(gaps))
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(200)
 def test_gradients_in_a_shard_map_that_checks_what_varies():
     """On two devices: the gradient of a kernel that does not vary is a sum over devices, once."""
     assert max(run_json(VARYING, devices=2)) < 1e-5

@@ -169,16 +169,16 @@ def test_networks_that_mix_samples(name):
     assert mixing_in(make(), shape) in ("reduce_sum", "reshape")
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", list(SMALL)[:2])
 def test_what_is_accepted_keeps_numbers_apart(name):
     assert_rows_are_apart(SMALL[name](), IMAGE)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", [*LIBRARIES, *LARGE, *GENERATORS])
+@pytest.mark.parametrize("name", [*list(SMALL)[2:], *LIBRARIES, *LARGE, *GENERATORS])
 def test_what_is_accepted_keeps_numbers_apart_in_each_network(name):
-    assert_rows_are_apart((LIBRARIES | LARGE | GENERATORS)[name](), (4,) if name in GENERATORS else IMAGE)
+    assert_rows_are_apart((SMALL | LIBRARIES | LARGE | GENERATORS)[name](), (4,) if name in GENERATORS else IMAGE)
 
 
 @pytest.mark.parametrize("name", architectures.AUGMENTATIONS)

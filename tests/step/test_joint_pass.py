@@ -149,6 +149,7 @@ def test_they_are_two_batches_where_one_would_be_another_step_or_more_work(name)
     assert passes_over_both(APART[name]) <= 1
 
 
+@pytest.mark.slow
 def test_it_is_the_same_step():
     gan = small_gan.make(discriminator=Dropping(), **JOINT["r1_r2"])
     assert_same_step(gan, small_gan.batches(B, label=True))
