@@ -85,11 +85,11 @@ def program(name: str) -> Program:
     mesh = gan_jax.make_mesh(target.devices)
     step = gan_jax.pmap_step(gan_jax.make_train_step(gan, axis_name="data"), "data", target.devices)
 
-    def placed(tree: PyTree, *axes: str) -> PyTree:
+    def placed(tree: PyTree, *axes: str | None) -> PyTree:
         sharding = NamedSharding(mesh, PartitionSpec(*axes))
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
-    return compile_step(step, placed(state), placed(batch, "data"), target)
+    return compile_step(step, placed(state), placed(batch, *[None] * step.batch_axis, "data"), target)
 
 
 def figures(name: str) -> dict[str, int]:
