@@ -36,7 +36,7 @@ slow: dev
 
 # A program is compiled once: all its tests run in one process.
 programs: $(VENV)/.installed-programs
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart=0 -m programs tests/programs
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart=0 -m programs tests/programs tests/targets tests/commands
 
 docs: $(VENV)/.installed-docs
 	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html

@@ -61,7 +61,7 @@ def test_nothing_fits():
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.programs
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["h200:2", "v5e:2x2"])
 def test_the_step_of_a_run(name, tmp_path):
@@ -73,6 +73,6 @@ def test_the_step_of_a_run(name, tmp_path):
     assert outcome.code == 0, outcome.err
     facts = json.loads((tmp_path / "facts.json").read_text())["targets"][0]
     assert facts["memory"]["fits"]
-    assert facts["flops"]["program_of_model"] == pytest.approx(1, abs=0.1)
+    assert 0.9 < facts["flops"]["program_of_model"] < 1.15  # the zeros of paddings count where maps are small
     assert "all-gather" in facts["collectives"]  # of the parameters
     assert facts["devices"] == (2 if module is gpus else 4)

@@ -54,9 +54,8 @@ def test_no_activations_are_gathered(name):
 
 @pytest.mark.parametrize("name", grouped(MANY_DEVICES))
 def test_sums_over_devices_are_float32(name):
-    assert [
-        f"{k.result} {k.op_name}" for k in collectives(name) if k.call == "all-reduce" and k.result.dtype != "f32"
-    ] == []
+    sums = [k for k in collectives(name) if k.call == "all-reduce"]
+    assert [f"{k.result} {k.op_name}" for k in sums if k.result.dtype in ("bf16", "f16")] == []
 
 
 def collectives(name):

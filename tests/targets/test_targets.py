@@ -69,25 +69,26 @@ def test_rates_are_ordered_and_have_a_source(chip):
 
 
 @GPU
-@pytest.mark.slow
+@pytest.mark.programs
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["h200", "h200:2", "rtx4090"])
 def test_gpu(name):
     found = run_json(STEP.replace("NAME", json.dumps(name)), timeout=500)
     assert found["fits"]
-    assert found["share"] == pytest.approx(1, rel=0.05)
+    # On the small maps of so small a network, matrix products with patches multiply the zeros of the padding too.
+    assert 0.99 < found["share"] < 1.1
     assert any(call.startswith("convBackwardFilter") for call in found["calls"])
     assert ("all-reduce" in found["collectives"]) == (name == "h200:2")
 
 
 @TPU
-@pytest.mark.slow
+@pytest.mark.programs
 @pytest.mark.timeout(600)
 def test_tpu():
     found = run_json(STEP.replace("NAME", '"v5e:2x2"'), timeout=500)
     assert found["fits"]
     assert found["share"] == pytest.approx(1, rel=0.05)
-    assert found["compiler"] * 4 * found["share"] > 0
+    assert found["compiler"] > 0
     assert set(found["collectives"]) == {"all-reduce"}
 
 
