@@ -16,6 +16,7 @@ from ..errors import NeedsWholeBatch
 from ..pytree import named_leaves
 from ..step import StepFunction
 from ..step.devices import axis_names
+from ..step.independence import carry_of_scan
 from ..types import AxisName, PyTree
 
 # Primitives, by name, that make a value the same on all devices of their axis, and those that do not change it.
@@ -64,21 +65,6 @@ def may_differ(traced: ClosedJaxpr, varies: Sequence[bool], axis_name: AxisName)
     return _Walk(axis_name).outputs(traced, varies)
 
 
-def _carry_of_scan(eqn: JaxprEqn) -> tuple[int, int]:
-    """Returns the first and the end of the carry among the inputs of a scan: constants, carry, sequences.
-
-    Sequences have one axis less in the body. JAX's own numbers have other names in each version.
-    """
-    body = eqn.params["jaxpr"]
-    body = body.jaxpr if isinstance(body, ClosedJaxpr) else body
-
-    def whole(outer: Sequence[Any], inner: Sequence[Any]) -> int:
-        return sum(a.aval.ndim == b.aval.ndim for a, b in zip(outer, inner, strict=True))
-
-    end = whole(eqn.invars, body.invars)
-    return end - whole(eqn.outvars, body.outvars), end
-
-
 class _Walk:
     """Passes through a program which values may differ between the devices of one axis."""
 
@@ -110,7 +96,7 @@ class _Walk:
             equalises = name in _EQUALISE and over == self._axes and params.get("axis_index_groups") is None
             return [not equalises] * count
         if name == "scan":
-            return self._loop(params["jaxpr"], inputs, _carry_of_scan(eqn))
+            return self._loop(params["jaxpr"], inputs, carry_of_scan(eqn))
         if name == "while":
             return self._while(eqn, inputs)
         if name == "cond":

@@ -12,4 +12,5 @@ traced, and the derivative of a `jax.custom_vjp`, which is taken to be that of i
 """
 
 from .rules import RULES as RULES
+from .walk import carry_of_scan as carry_of_scan
 from .walk import mixing_primitive as mixing_primitive

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from .place import NOWHERE, Mixing, Place, common, is_constant, shape_of
 from .rules import RULES
@@ -55,14 +55,30 @@ def mixing_primitive(traced: ClosedJaxpr, axes: Sequence[int | None]) -> str | N
     return None
 
 
+def carry_of_scan(eqn: JaxprEqn) -> tuple[int, int]:
+    """Returns the first and the end of the carry among the inputs of a scan: constants, carry, sequences.
+
+    Sequences have one axis less in the body. JAX's own numbers have other names in each version.
+    """
+    body = eqn.params["jaxpr"]
+    body = body.jaxpr if isinstance(body, ClosedJaxpr) else body
+
+    def whole(outer: Sequence[Any], inner: Sequence[Any]) -> int:
+        return sum(a.aval.ndim == b.aval.ndim for a, b in zip(outer, inner, strict=True))
+
+    end = whole(eqn.invars, body.invars)
+    return end - whole(eqn.outvars, body.outvars), end
+
+
 class _Walk:
     """Follows `size` samples through jaxprs. `last` is the name of the operation that was looked at last."""
 
     def __init__(self, size: int):
         self.size, self.last = size, ""
 
-    def closed(self, traced: ClosedJaxpr, places: list[Place]) -> list[Place]:
-        return self.jaxpr(traced.jaxpr, [NOWHERE] * len(traced.jaxpr.constvars), places)
+    def closed(self, traced: ClosedJaxpr | Jaxpr, places: list[Place]) -> list[Place]:
+        jaxpr = traced.jaxpr if isinstance(traced, ClosedJaxpr) else traced
+        return self.jaxpr(jaxpr, [NOWHERE] * len(jaxpr.constvars), places)
 
     def jaxpr(self, jaxpr: Jaxpr, constants: list[Place], places: list[Place]) -> list[Place]:
         known: dict[Any, Place] = dict(zip(jaxpr.constvars, constants)) | dict(zip(jaxpr.invars, places))
@@ -104,8 +120,7 @@ class _Walk:
         return first
 
     def scan(self, equation: Any, places: list[Place]) -> list[Place]:
-        inner, split = equation.params["jaxpr"], equation.params["num_consts"]
-        end = split + equation.params["num_carry"]
+        inner, (split, end) = equation.params["jaxpr"], carry_of_scan(equation)
         constants, carry, rows = places[:split], places[split:end], places[end:]
         if any(place.axis == 0 for place in rows):  # a loop over the samples
             self.last = "scan"
