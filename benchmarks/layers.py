@@ -15,6 +15,8 @@ import gan_jax
 from gan_jax import ops
 from gan_jax.config import load
 from gan_jax.config.build import SampleSpec, batch_spec, make_gan
+from gan_jax.ops.fir import Filter
+from gan_jax.ops.geometry import Geometry
 
 RECIPES: dict[str, SampleSpec] = {
     "cifar10_r3gan": SampleSpec((32, 32, 3), "uint8", 10),
@@ -69,6 +71,16 @@ class Layer:
         x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (self.x, self.kernel))
         return jax.eval_shape(self.call, x, kernel).shape
 
+    @functools.cached_property
+    def primitive(self) -> tuple[str, Geometry | Filter] | None:
+        """The name of the JAX primitive that it calls, and its geometry or filter; None: a matrix product."""
+        x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (self.x, self.kernel))
+        for equation in jax.make_jaxpr(self.call)(x, kernel).eqns:
+            for name in ("geometry", "filter"):
+                if name in equation.params:
+                    return equation.primitive.name, equation.params[name]
+        return None
+
     @property
     def flops(self) -> float | None:
         """FLOPs of each direction of a convolution; None for a resampling, which is limited by memory."""
@@ -86,7 +98,7 @@ class Layer:
 def layers(recipes: Iterable[str], batch: int) -> dict[Layer, list[str]]:
     """Returns each different layer of the recipes' networks at a batch size, with the recipes that have it.
 
-    1 x 1 convolutions are matrix products and are left out.
+    Convolutions of 1 x 1, or of the whole map, are matrix products and are left out.
     """
     found: dict[Layer, list[str]] = {}
     for name in recipes:
@@ -106,7 +118,7 @@ def _calls(recipe: str, batch: int) -> Iterator[Layer]:
     with _recorded(calls):
         jax.eval_shape(lambda key: gan_jax.init(gan, key, shapes), jax.random.key(0))
     sized = (dataclasses.replace(call, x=(batch, *call.x[1:])) for call in calls)
-    return (layer for layer in dict.fromkeys(sized) if layer.kernel[:2] != (1, 1))
+    return (layer for layer in dict.fromkeys(sized) if layer.primitive is not None)
 
 
 @contextlib.contextmanager

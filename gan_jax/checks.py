@@ -226,8 +226,8 @@ def takes(function: Callable, keyword: str) -> bool:
     return anything or keyword in named
 
 
-def axis_keyword(function: Callable, axis_name: AxisName | None) -> dict[str, str | None]:
-    """Returns the keyword `axis_name`, the device axis under `pmap`, for a loss or a penalty that takes it."""
+def axis_keyword(function: Callable, axis_name: AxisName | None) -> dict[str, AxisName | None]:
+    """Returns the keyword `axis_name`, the device axis, for a loss or a penalty that takes it."""
     return {"axis_name": axis_name} if takes(function, "axis_name") else {}
 
 

@@ -12,7 +12,7 @@ import jaxtyping
 from jaxtyping import Array, Float
 
 PyTree: TypeAlias = Any
-AxisName: TypeAlias = Any  # the name of the device axis, a string; over a mesh of several axes, a tuple of them
+AxisName: TypeAlias = str | tuple[str, ...]  # of the device axis; over a mesh of several axes, of all of them
 Device: TypeAlias = Any  # type checkers do not accept `jax.Device` as a type
 Scalar: TypeAlias = Float[Array, ""]
 Images: TypeAlias = Float[Array, "B *S"]

@@ -10,6 +10,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 from jax.sharding import SingleDeviceSharding
 
+from ..types import Device
+
 
 class Formulations(NamedTuple):
     """How each kind of operation is computed; the results are equal up to rounding.
@@ -58,10 +60,14 @@ def formulations(platform: Platform | None = None) -> Formulations:
 
 def default_platform() -> Platform:
     """Returns the platform of the default backend."""
-    backend = jax.default_backend()
-    if backend != "gpu":
-        return backend
-    return "rocm" if "rocm" in jax.devices()[0].client.platform_version.lower() else "cuda"
+    return platform_of(jax.devices()[0])
+
+
+def platform_of(device: Device) -> Platform:
+    """Returns the platform that a program for `device` is lowered for."""
+    if device.platform != "gpu":
+        return device.platform
+    return "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
 
 
 def lower_by_platform(primitive: Primitive, compute: Callable[..., jax.Array]) -> None:

@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from ..errors import NeedsWholeBatch
 from ..ops import compiler_options
+from ..ops.backend import platform_of
 from ..step import Step, StepFunction
 from ..step.split_state import split_axes
 from ..types import AxisName, Device, PyTree
@@ -34,13 +35,6 @@ def _is_traced() -> bool:
     with eval_context():
         at_the_top = get_opaque_trace_state()
     return get_opaque_trace_state() != at_the_top
-
-
-def _platform(device: Device) -> str:
-    """Returns the platform that a program for `device` is lowered for."""
-    if device.platform != "gpu":
-        return device.platform
-    return "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
 
 
 def _compiled(
@@ -67,7 +61,7 @@ def _compiled(
     if places is not None:
         state, batch, rest = places
         shardings = {"in_shardings": (state, batch, rest), "out_shardings": (state, rest)}
-    options = compiler_options(None if device is None else _platform(device))
+    options = compiler_options(None if device is None else platform_of(device))
     jitted = jax.jit(program, donate_argnums=0, compiler_options=options, **shardings)
     inner = jax.jit(program, **shardings)  # a program inside another one takes no compiler options
 
@@ -163,6 +157,7 @@ def _mapped(step: Step, mesh: Mesh, axes: PyTree = None) -> StepFunction:
         mesh: the devices.
         axes: along which axis each leaf of the state is split; None: it is whole on every device.
     """
+    assert step.axis_name is not None
     checked = replicated(step, step.axis_name, axes)
     batch, rest = split(mesh, step.batch_axis).spec, P()
     state = P() if axes is None else jax.tree.map(lambda axis: P() if axis < 0 else split(mesh, axis).spec, axes)
@@ -182,20 +177,20 @@ def _mapped(step: Step, mesh: Mesh, axes: PyTree = None) -> StepFunction:
 
 def _where_possible(over_devices: StepFunction, whole_batch: StepFunction) -> StepFunction:
     """Returns the first function; or, with a warning, the second one if the first is refused when it is traced."""
-    told = False
+    warned = False
 
     def function(state: PyTree, batch: PyTree, *shared: PyTree) -> tuple[PyTree, PyTree]:
-        nonlocal told
+        nonlocal warned
         try:
             return over_devices(state, batch, *shared)
         except NeedsWholeBatch as refusal:
-            if not told:
+            if not warned:
                 warnings.warn(
                     "the compiler splits this step over the devices, so GPUs may exchange activations, which is "
                     f"slow: {refusal}",
                     stacklevel=2,
                 )
-            told = True
+            warned = True
             return whole_batch(state, batch, *shared)
 
     return function

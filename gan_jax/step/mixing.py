@@ -1,5 +1,9 @@
 """What mixes the samples of a batch: it needs the whole batch, not a microbatch or one device's share."""
 
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,13 +71,35 @@ def is_separable(function: LossFunction, real: Logits, fake: Logits) -> bool | N
         function: the loss.
         real, fake: outputs of a discriminator; only their structure, shapes and types are read.
     """
+    leaves, structure = jax.tree.flatten((real, fake))
+    types = tuple((leaf.shape[1:], jnp.dtype(leaf.dtype)) for leaf in leaves)
+    return remembered(function, (structure, types), lambda: _is_separable(function, structure, types))
+
+
+_ANSWERS: weakref.WeakKeyDictionary[Callable, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
+
+
+def remembered(function: Callable, key: Hashable, answer: Callable[[], Any]) -> Any:
+    """Returns `answer()`, which depends on `function` and `key`; once per function, as long as that exists.
+
+    A step is traced more than once, and each answer costs a compilation. The function may close over traced
+    numbers, so it is not kept alive.
+    """
+    try:
+        answers = _ANSWERS.setdefault(function, {})
+    except TypeError:  # a function without a hash or a weak reference
+        return answer()
+    if key not in answers:
+        answers[key] = answer()
+    return answers[key]
+
+
+def _is_separable(function: LossFunction, structure: Any, types: tuple[tuple, ...]) -> bool | None:
     random = np.random.default_rng(0)
 
     def losses(scale: float) -> list[jax.Array]:
-        def draw(leaf: jax.Array) -> jax.Array:
-            return jnp.asarray(scale * random.normal(size=(16, *leaf.shape[1:])), leaf.dtype)
-
-        whole = jax.tree.map(draw, (real, fake))
+        drawn = [jnp.asarray(scale * random.normal(size=(16, *shape)), dtype) for shape, dtype in types]
+        whole = jax.tree.unflatten(structure, drawn)
         parts = [jax.tree.map(lambda x, part=part: x[part], whole) for part in (slice(8), slice(8, 16))]
         return [function(*outputs) for outputs in (whole, *parts)]
 
@@ -92,7 +118,7 @@ def is_mean_of_halves(values: np.ndarray) -> bool | None:
         values: `[scales, 3]`: the function of all samples, and of each half. Scales at which one is not finite are
             left out, except for the first.
     """
-    finite = np.isfinite(values).all(axis=1)
+    finite: np.ndarray = np.all(np.isfinite(values), axis=1)
     if not finite[0] or not values[finite].any():
         return None
     found = values[finite]

@@ -22,7 +22,7 @@ from ..state import GANState, PlayerState
 from ..types import Network, PyTree
 from .independence import mixing_primitive
 from .inputs import UpdateInputs
-from .mixing import SCALES, is_mean_of_halves
+from .mixing import SCALES, is_mean_of_halves, remembered
 
 _ADVICE = "give it a keyword axis_name, the device axis, and take its means over that axis as well (jax.lax.pmean)"
 _PACKAGE = __name__.partition(".")[0]
@@ -153,9 +153,17 @@ def _is_mean(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]) -> 
         return output
 
     jax.eval_shape(lambda samples: penalty.apply(state, recorded, *samples)[0], samples)
+    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda: (state, samples, shapes)))
+    types = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    return remembered(penalty.apply, (structure, types), lambda: _is_mean_of(penalty.apply, structure, types))
+
+
+def _is_mean_of(apply: Callable, structure: Any, types: tuple[tuple, ...]) -> bool:
+    """Computes `_is_mean` from shapes and types: of the state, of the samples, and of what each call returns."""
+    like: PyTree
+    state, like, shapes = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*one) for one in types])
     random = np.random.default_rng(0)
-    state = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), jax.eval_shape(lambda: state))
-    like = jax.eval_shape(lambda: samples)
+    state = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), state)
 
     def value(whole: PyTree, part: slice, scale: float) -> jax.Array:
         calls = iter(shapes)
@@ -164,7 +172,7 @@ def _is_mean(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]) -> 
             output = _random_function(next(calls), (inputs, keywords))
             return jax.tree.map(lambda x: (scale * x).astype(x.dtype), output)
 
-        return penalty.apply(state, stand_in, *jax.tree.map(lambda x: x[part], whole))[0]
+        return apply(state, stand_in, *jax.tree.map(lambda x: x[part], whole))[0]
 
     def values() -> jax.Array:
         whole = jax.tree.map(lambda leaf: _random_samples(random, leaf), like)

@@ -18,10 +18,9 @@ import optax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from ..checks import takes
 from ..pytree import widened
 from ..state import GANState, PlayerState
-from ..types import AxisName, Metrics, PyTree, Scalar
+from ..types import AxisName, PyTree
 from .devices import pmean, psum
 from .independence.rules import ELEMENTWISE
 from .updates import Updates
@@ -70,38 +69,24 @@ class SplitUpdates(Updates):
         """Returns this device's share of the state of the augmentation."""
         return self._cut(augment, self.axes.augment)
 
-    def apply_gradients(
+    def optimize(
         self,
         tx: optax.GradientTransformation,
         player: PlayerState,
         grads: PyTree,
-        value: Scalar,
-        carry: tuple,
-        metrics: Metrics,
-        norm: str,
-    ) -> tuple[PlayerState, Metrics]:
-        """Makes one optimizer step, as `Updates` does. The parameters that it returns are this device's share."""
-        axes: PlayerState = getattr(self.axes, norm.rpartition("/")[2])
-        value, metrics = pmean((value, metrics), self.axis_name)
-        keywords = {"value": value} if takes(tx.update, "value") else {}
+        keywords: dict[str, PyTree],
+        name: str,
+    ) -> tuple[PyTree, PyTree, jax.Array]:
+        """As `Updates` does; the parameters and the optimizer's state that it returns are this device's share."""
+        axes: PlayerState = getattr(self.axes, name)
         params = self._cut(player.params, axes.params)
-        arguments = self._scatter(widened(grads), axes.params), player.opt_state, widened(params)
+        arguments = self._scatter(grads, axes.params), player.opt_state, widened(params)
         if is_elementwise(tx, arguments, keywords):
             updates, opt_state = tx.update(*arguments, **keywords)
-            length = self._norm(arguments[0], axes.params)
-        else:
-            grads = pmean(widened(grads), self.axis_name)
-            opt_state = self._gather(player.opt_state, axes.opt_state)
-            updates, opt_state = tx.update(grads, opt_state, widened(player.params), **keywords)
-            updates, opt_state = self._cut(updates, axes.params), self._cut(opt_state, axes.opt_state)
-            length = optax.tree.norm(grads)
-        model_state, penalty_states = carry
-        return PlayerState(
-            params=optax.apply_updates(params, updates),
-            model_state=model_state,
-            opt_state=opt_state,
-            penalties=penalty_states,
-        ), {**metrics, norm: length}
+            return optax.apply_updates(params, updates), opt_state, self._norm(arguments[0], axes.params)
+        whole = player.replace(opt_state=self._gather(player.opt_state, axes.opt_state))
+        new, opt_state, length = super().optimize(tx, whole, grads, keywords, name)
+        return self._cut(new, axes.params), self._cut(opt_state, axes.opt_state), length
 
     # -- between whole leaves and shares
 

@@ -215,16 +215,33 @@ class Updates(Passes):
 
         The optimizer computes in float32 at least. If it takes `value`, it gets the player's loss with penalties.
         """
-        grads, value, metrics = pmean((widened(grads), value, metrics), self.axis_name)
+        value, metrics = pmean((value, metrics), self.axis_name)
         keywords = {"value": value} if takes(tx.update, "value") else {}
-        updates, opt_state = tx.update(grads, player.opt_state, widened(player.params), **keywords)
+        params, opt_state, length = self.optimize(tx, player, widened(grads), keywords, norm.rpartition("/")[2])
         model_state, penalty_states = carry
-        return PlayerState(
-            params=optax.apply_updates(player.params, updates),
-            model_state=model_state,
-            opt_state=opt_state,
-            penalties=penalty_states,
-        ), {**metrics, norm: global_norm(grads)}
+        player = PlayerState(params=params, model_state=model_state, opt_state=opt_state, penalties=penalty_states)
+        return player, {**metrics, norm: length}
+
+    def optimize(
+        self,
+        tx: optax.GradientTransformation,
+        player: PlayerState,
+        grads: PyTree,
+        keywords: dict[str, PyTree],
+        name: str,
+    ) -> tuple[PyTree, PyTree, jax.Array]:
+        """Returns the player's new parameters, the optimizer's new state, and the norm of the mean gradient.
+
+        Args:
+            tx: the optimizer.
+            player: before its update.
+            grads: of this device, in float32 at least.
+            keywords: further arguments of `tx.update`.
+            name: "generator" or "discriminator".
+        """
+        grads = pmean(grads, self.axis_name)
+        updates, opt_state = tx.update(grads, player.opt_state, widened(player.params), **keywords)
+        return optax.apply_updates(player.params, updates), opt_state, global_norm(grads)
 
     # -- for a state that is split over the devices (`split_state.py`)
 

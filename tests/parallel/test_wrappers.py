@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 import gan_jax
 from devices import run_json
 from gan_jax.models import dcgan
+from gan_jax.ops.backend import platform_of
 from gan_jax.parallel import wrappers
 from gan_jax.parallel.mesh import auto_mesh
 
@@ -210,7 +211,7 @@ def test_the_compiler_options_are_those_of_the_device(monkeypatch):
     asked = []
     monkeypatch.setattr(wrappers, "compiler_options", lambda platform: asked.append(platform))
     gpu = types.SimpleNamespace(platform="gpu", client=types.SimpleNamespace(platform_version="cuda 12090"))
-    assert [wrappers._platform(device) for device in (gpu, jax.devices()[0])] == ["cuda", "cpu"]
+    assert [platform_of(device) for device in (gpu, jax.devices()[0])] == ["cuda", "cpu"]
     case, device = ByHand, jax.devices()[0]
     placed = gan_jax.jit_step(case.step(), device), gan_jax.shard_step(case.step(), gan_jax.make_mesh(1))
     ends = [numbers(step(case.start(), BATCH)) for step in (*placed, gan_jax.jit_step(case.step()))]
