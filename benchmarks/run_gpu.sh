@@ -26,7 +26,7 @@ part() {
 if [ -n "${TOY:-}" ]; then
   slack=3 # of the time limits: a CPU with two cores may have other work
   export TORCHDYNAMO_DISABLE=1 XLA_FLAGS="${XLA_FLAGS:-} --xla_backend_optimization_level=0"
-  toy=--toy layers_s=10 dcgan="mlp28 4 8 --no-check" r3gan="mlp28 4" recipes="digits=4" sample_s=0.01 case=mlp28 batch=4
+  toy=--toy layers_s=10 dcgan="mlp28 4 8 --no-check" r3gan="mlp28 4" recipes="digits=4" sample_s=0.01 case=mlp28 batch=256
 else
   slack=1 toy="" layers_s=90 dcgan="dcgan64 64 1024 256" r3gan="r3gan64 64 256 1024" recipes="" sample_s=0.4
   case=dcgan64 batch=64

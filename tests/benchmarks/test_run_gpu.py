@@ -55,7 +55,7 @@ def test_it_runs_to_its_end_on_a_cpu(tmp_path):
     assert program["bounds_seconds"]["kernels"] > 0
     kernels = json.loads((tmp_path / "profile.json").read_text())["kernels"]
     assert len(kernels) == 20
-    assert any(kernel["program"] for kernel in kernels)  # which kind is among the longest depends on the machine
+    assert any("matrix product" in kernel["program"] for kernel in kernels), kernels
     assert "| digits, 4, bfloat16 | h200 |" in (tmp_path / "predicted.log").read_text()
 
 

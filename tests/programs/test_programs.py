@@ -55,7 +55,7 @@ def test_no_activations_are_gathered(name):
 @pytest.mark.parametrize("name", grouped(MANY_DEVICES))
 def test_sums_over_devices_are_float32(name):
     sums = [k for k in collectives(name) if k.call == "all-reduce"]
-    assert [f"{k.result} {k.op_name}" for k in sums if k.result.dtype in ("bf16", "f16")] == []
+    assert [f"{k.result} {k.op_name}" for k in sums if k.result.dtype not in ("f32", "s32")] == []
 
 
 def collectives(name):
