@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 
 import architectures
 import gan_jax
@@ -12,10 +11,9 @@ from derivatives import compare
 from devices import run_json
 from gan_jax.ops import FORMULATIONS, conv, conv_transpose, grouped_conv, upsample
 from gan_jax.ops.backend import default_platform, formulations
+from test_grouped import reference
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
-
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 # (kernel, stride, padding, height, width, groups, channels per group and output): maps as small as the kernel too.
 SMALL = {
@@ -37,10 +35,7 @@ def both(case):
     draw = np.random.default_rng(0)
     inputs = draw.normal(size=(2, height, width, groups * i)), draw.normal(size=(k, k, i, groups * o))
     ours = lambda x, w: grouped_conv(x, w, groups=groups, stride=stride, padding=padding)  # noqa: E731
-    theirs = lambda x, w: lax.conv_general_dilated(  # noqa: E731
-        x, w, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS, feature_group_count=groups
-    )
-    return ours, theirs, inputs
+    return ours, lambda x, w: reference(x, w, groups, stride, padding), inputs
 
 
 @pytest.mark.parametrize("row", ["gpu", pytest.param("native", marks=pytest.mark.slow)])

@@ -59,9 +59,12 @@ def test_a_loop_of_unknown_length_is_refused():
 
 
 def test_devices_add_up():
-    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    mesh = jax.sharding.AbstractMesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     spec = jax.sharding.PartitionSpec("data")
-    assert of(jax.shard_map(lambda a: a @ a.T, mesh=mesh, in_specs=spec, out_specs=spec)) == ONE
+    halves = jax.shard_map(
+        lambda a, b: a @ b, mesh=mesh, in_specs=(spec, jax.sharding.PartitionSpec()), out_specs=spec
+    )
+    assert of(halves, MATRIX, MATRIX) == ONE  # each of two devices multiplies half of the rows
 
 
 def by_hand(x, w, strides, padding, lhs, rhs, groups, batch_groups):
