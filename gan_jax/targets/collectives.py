@@ -10,7 +10,8 @@ class Collective(NamedTuple):
     """The collectives of one kind in a program.
 
     Attributes:
-        count: how many one call of the program runs.
+        count: how many one call of the program runs; of a conditional, those of its most expensive branch. 0: there
+            are some, in another branch.
         bytes: what a device gives to the others or gets from them, all together.
         largest: the largest array among them, as text.
     """
@@ -24,7 +25,7 @@ def collectives(kernels: Iterable[Kernel]) -> dict[str, Collective]:
     """Returns the collectives by kind, such as "all-reduce"."""
     kinds: dict[str, list[Kernel]] = {}
     for kernel in kernels:
-        if kernel.kind == "collective" and kernel.count:
+        if kernel.kind == "collective":
             kinds.setdefault(kernel.call, []).append(kernel)
     return {kind: _sum(found) for kind, found in sorted(kinds.items())}
 

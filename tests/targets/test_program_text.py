@@ -113,6 +113,12 @@ def test_a_transpose_that_moves_nothing():
     assert not next(k for k in kernels(hlo.parse(text)) if k.name == "transpose_fusion").moved
 
 
+def test_a_collective_of_another_branch_is_named(gpu):
+    """A lazy penalty's branch is not always the most expensive one."""
+    found = collectives([gpu["all-gather-start"]._replace(count=0)])
+    assert found["all-gather"].count == found["all-gather"].bytes == 0
+
+
 def test_collectives(gpu):
     found = collectives(gpu.values())
     assert {kind: tuple(one) for kind, one in found.items()} == {
