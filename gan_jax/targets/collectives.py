@@ -10,8 +10,8 @@ class Collective(NamedTuple):
     """The collectives of one kind in a program.
 
     Attributes:
-        count: how many one call of the program runs; of a conditional, those of its most expensive branch. 0: there
-            are some, in another branch.
+        count: how many one call of the program runs; of a conditional, those of its most expensive branch. 0:
+            there are some, in another branch.
         bytes: what a device gives to the others or gets from them, all together.
         largest: the largest array among them, as text.
     """
