@@ -34,9 +34,9 @@ test: dev
 slow: dev
 	$(PYTEST) -m slow
 
-# A program is compiled once: all its tests run in one process.
+# A program is compiled once: all its tests run in one process (tests/programs/conftest.py).
 programs: $(VENV)/.installed-programs
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart=0 -m programs tests/programs tests/targets tests/commands
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --max-worker-restart=0 -m programs tests/programs tests/targets tests/commands
 
 docs: $(VENV)/.installed-docs
 	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html

@@ -1,17 +1,16 @@
 """The command line: parses `gan-jax COMMAND`, runs the command, and turns errors into exit codes."""
 
 import argparse
-import contextlib
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-from .errors import UserError
-from .runtime import compilation_cache
+from .errors import LostError, UserError
+from .runtime import compilation_cache, streams
 from .runtime.preemption import Preemption
 
 
@@ -41,29 +40,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code.
 
     0: success. 1: an error of gan_jax itself. 2: a mistake that the user can correct. 3: a run whose numbers are
-    not finite any more. 4: another process of the run is gone (JAX itself may end the process with 134 instead).
-    75: a run that was stopped and saved. 130: Ctrl-C.
+    not finite any more. 4: another process of the run is gone (where JAX notices it, or one did not come, 134).
+    75: a run that was stopped and saved. 130: Ctrl-C. 141: the reader of the output is gone.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if os.getcwd() not in sys.path:  # as `python -m gan_jax` does, so that a config finds your modules beside it
-        sys.path.append(os.getcwd())
     # Before JAX is imported, which takes seconds: a run can be asked to stop from its first moment on.
-    trains = words[:1] == ["train"] and "--dry-run" not in words
-    with Preemption() if trains else contextlib.nullcontext() as preemption:
-        parsed = parse(words)
-        parsed.preemption = preemption
-        return _run(parsed)
+    if words[:1] == ["train"] and not {"--dry-run", "--help", "-h"}.intersection(words):
+        asked = Preemption(to_the_end=arguments is None)
+        # A run without a reader of its progress saves before it ends.
+        with asked, streams.guarded(lambda sentence, _: asked.request(sentence)):
+            return _run(words, asked)
+    with streams.guarded(streams.end_quietly):
+        return _run(words)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what a missing argument is, too."""
+
+    def error(self, message: str) -> NoReturn:
+        helps = {action.metavar or action.dest: action.help for action in self._actions}
+        known = helps.get(message.partition("are required: ")[2])
+        super().error(f"{message} ({known})" if known else message)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Reads the words of a command line. Exits with code 2 where they are wrong."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="gan-jax",
         description="Train generative adversarial networks in JAX.",
         epilog=f"Compiled programs are kept in {compilation_cache.folder()}. GAN_JAX_CACHE=/another/folder keeps "
         "them there, GAN_JAX_CACHE=off keeps none.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", dest="command", help=f"one of {', '.join(COMMANDS)}"
+    )
     parsers = {name: commands.add_parser(name, help=command.help) for name, command in COMMANDS.items()}
     if words and words[0] in COMMANDS:
         _module(words[0]).add_arguments(parsers[words[0]])
@@ -80,13 +90,19 @@ def _module(command: str) -> ModuleType:
     return importlib.import_module(f".commands.{command}", __package__)
 
 
-def _run(parsed: argparse.Namespace) -> int:
+def _run(words: Sequence[str], preemption: Preemption | None = None) -> int:
+    parsed = argparse.Namespace()
     try:
+        _find_modules_here()
+        parsed = parse(words)
+        parsed.preemption = preemption
         if COMMANDS[parsed.command].compiles and (note := compilation_cache.enable()):
             print(note, file=sys.stderr)
         return _module(parsed.command).run(parsed) or 0
     except UserError as error:
-        print(f"gan-jax: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        # JAX's log comes from other threads, so it may have left a line unfinished. One write keeps ours whole.
+        start = "\n" if isinstance(error, LostError) else ""
+        sys.stderr.write(f"{start}gan-jax: {' '.join(str(error).splitlines())}\n")
         return _leave(parsed, error.exit_code)
     except Exception:
         if _is_distributed(parsed):
@@ -101,6 +117,16 @@ def _run(parsed: argparse.Namespace) -> int:
         return _leave(parsed, 130)
 
 
+def _find_modules_here() -> None:
+    """Lets a config find your modules in the current folder, as `python -m gan_jax` does."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder is gone: change to another one") from error
+    if here not in sys.path:
+        sys.path.append(here)
+
+
 def _is_distributed(parsed: argparse.Namespace) -> bool:
     """Whether this process belongs to a run of several processes."""
     return getattr(parsed, "distributed", False)
@@ -109,7 +135,7 @@ def _is_distributed(parsed: argparse.Namespace) -> bool:
 def _leave(parsed: argparse.Namespace, code: int) -> int:
     """Returns the exit code of a command that failed; a process of several ends here and does not return."""
     if _is_distributed(parsed):
-        from .runtime.hosts import leave
+        from .runtime.connection import leave
 
         leave(code)
     return code

@@ -5,15 +5,27 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can correct. The message is one sentence: what, where, what to do. Exit code 2."""
+    """A mistake that the user can correct. The message is one sentence: what, where, what to do. Exit code 2.
+
+    Names in it may come from files of strangers, so the message becomes one line without control characters.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: object):
+        super().__init__(printable(" ".join(str(message).splitlines())))
 
 
 class NonFiniteError(UserError):
     """A loss, a gradient or a parameter is not finite any more. Exit code 3."""
 
     exit_code = 3
+
+
+class LostError(UserError):
+    """Another process of the run is gone or did not come. Exit code 4."""
+
+    exit_code = 4
 
 
 class NeedsWholeBatch(UserError, ValueError):
@@ -25,9 +37,18 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
+def printable(text: str) -> str:
+    """Returns text with escapes in place of control characters and line breaks, which a terminal would obey."""
+    return text if text.isprintable() else "".join(map(_escape, text))
+
+
+def _escape(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
 def one_line(text: object, most: int = 500) -> str:
     """Returns foreign text so that it is safe to print: one line, at most `most` characters, no control codes."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: most + 1])
+    line = printable(str(text)[: most + 1])
     return line if len(line) <= most else f"{line[:most]}..."
 
 

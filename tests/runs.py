@@ -112,7 +112,7 @@ def spawn(
 
     `wrapped`: words of a command that runs it, such as setpriv. `python`: another program with the same arguments.
     """
-    process = _start(arguments, environment, stderr=subprocess.PIPE, words=[*wrapped, sys.executable, *python])
+    process = start(arguments, environment, stderr=subprocess.PIPE, words=[*wrapped, sys.executable, *python])
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -122,16 +122,17 @@ def spawn(
     return Outcome(process.returncode, out, err)
 
 
-def _start(
+def start(
     arguments: Sequence[object],
-    environment: dict[str, str],
-    stderr: int,
+    environment: dict[str, str] | None = None,
+    stderr: int = subprocess.PIPE,
     words: Sequence[object] = (sys.executable, "-m", "gan_jax"),
 ) -> subprocess.Popen[str]:
-    words = [*map(str, words), *map(str, arguments)]
-    variables = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
+    """Starts `gan-jax ARGUMENTS` in a process group of its own."""
+    command = [*map(str, words), *map(str, arguments)]
+    variables = {**os.environ, "JAX_PLATFORMS": "cpu", **(environment or {})}
     return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=stderr, text=True, env=variables, cwd=ROOT, start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=variables, cwd=ROOT, start_new_session=True
     )
 
 
@@ -154,7 +155,7 @@ def stop(
     try:
         room = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)  # at least a page
         os.write(writing, b"\n" * (room - 56 * lines))
-        process = _start(["train", *arguments, "--workdir", workdir], environment, stderr=writing)
+        process = start(["train", *arguments, "--workdir", workdir], environment, stderr=writing)
     finally:
         os.close(writing)
     with process, open(reading, errors="replace") as err:
@@ -175,7 +176,7 @@ def stop(
 
 
 def last_step(workdir: Path) -> int:
-    rows = writer.read(workdir)
+    rows = writer.read(workdir).rows
     return rows[-1]["step"] if rows else -1
 
 
@@ -186,7 +187,7 @@ def checkpoints(workdir: Path) -> list[int]:
 
 def rows(workdir: Path) -> list[dict[str, Any]]:
     """Returns the rows of the log without their times, which differ between runs."""
-    return [{k: v for k, v in row.items() if k not in _VOLATILE} for row in writer.read(workdir)]
+    return [{k: v for k, v in row.items() if k not in _VOLATILE} for row in writer.read(workdir).rows]
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -22,6 +22,7 @@ LIBRARY = [
     {"parallel", "batch_statistics"},
 ]
 APPLICATION = [
+    {"files"},
     {"data"},
     {"config", "checkpoint", "targets"},
     {"runtime"},

@@ -59,7 +59,7 @@ def table(contestants: Sequence[Contestant], home: Path, seconds: float) -> str:
     rows = []
     for name in names:
         runs = [c for c in contestants if c.name == name and finished(c, home, seconds)]
-        all_scores = [read(c.folder(home) / RECORDS) for c in runs]
+        all_scores = [read(c.folder(home) / RECORDS).rows for c in runs]
         scored = [records for records in all_scores if len(records) == len(FEATURES)]
         if not scored:
             rows.append(f"| {name} | not measured |  |  |  |  |")
@@ -73,7 +73,7 @@ def table(contestants: Sequence[Contestant], home: Path, seconds: float) -> str:
 
 
 def all_records(contestants: Sequence[Contestant], home: Path) -> list[Record]:
-    return [record for contestant in contestants for record in read(contestant.folder(home) / RECORDS)]
+    return [record for contestant in contestants for record in read(contestant.folder(home) / RECORDS).rows]
 
 
 def _spread(values: Sequence[float]) -> str:

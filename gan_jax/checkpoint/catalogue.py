@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import UserError
-from .manifest import MANIFEST, Damaged, Manifest, Record, read_manifest, verify_checkpoint
+from .manifest import MANIFEST, Damaged, Manifest, NewerFormatError, Record, read_manifest, verify_checkpoint
 
 
 class Catalogue:
@@ -51,7 +51,7 @@ class Catalogue:
             return None
         (name, maximize), found = self._best, []
         for step in self.steps() if among is None else among:
-            with contextlib.suppress(Damaged, OSError):
+            with contextlib.suppress(Damaged, NewerFormatError, OSError):
                 record = read_manifest(self.step_directory(step))["record"]
                 value = record_metrics(record).get(name, math.nan)
                 if math.isfinite(value):

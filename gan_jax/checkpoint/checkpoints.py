@@ -26,16 +26,14 @@ from ..pytree import Leaf, host_array, is_key, named_leaves
 from ..types import PyTree
 from .catalogue import Catalogue
 from .disk_space import missing_room
+from .leftovers import find_foreign, remove_checkpoint, remove_leftovers
 from .manifest import (
     MANIFEST,
     Damaged,
     Manifest,
     Record,
-    find_foreign,
     make_manifest,
     read_manifest,
-    remove_checkpoint,
-    remove_leftovers,
     sync_directory,
     sync_files,
     write_manifest,

@@ -25,7 +25,7 @@ def _reserve_error(path: Path, size: int) -> str | None:
     if not hasattr(os, "posix_fallocate"):
         return None
     try:
-        with path.open("wb") as file:
+        with path.open("xb") as file:  # not through a link
             os.posix_fallocate(file.fileno(), 0, max(1, size))
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

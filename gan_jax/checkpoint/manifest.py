@@ -1,27 +1,31 @@
 """The directory of a checkpoint and its manifest, which records the files and leaves that were written."""
 
+import contextlib
 import json
 import os
-import shutil
 import stat
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b, file_digest
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, cast
 
 import jax
 
-from ..errors import one_line, quoted
+from ..errors import UserError, one_line, quoted
+from ..files.folder import Folder
+from ..files.typed_json import check, parse_object
 from ..pytree import Leaf, describe_leaf, is_key
 from .digest import leaf_digests, state_digest
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 _FIELD_TYPES = {
-    "step": int, "written": str, "digest": str, "record": dict, "state": str, "leaves": dict, "shapes": dict,
-    "keys": dict, "files": dict,
+    "step": int, "written": str, "digest": str, "state": str, "leaves": dict[str, str], "shapes": dict[str, str],
+    "keys": dict[str, str], "files": dict[str, dict[str, int | str]],
 }  # fmt: skip
+_LARGEST_BYTES = 2**28  # of a manifest: a line a leaf and a file is a thousandth of this
 
 Record: TypeAlias = dict[str, Any]  # JSON, given by the caller of `Checkpoints.save`
 
@@ -58,6 +62,10 @@ class Manifest(TypedDict):
     files: dict[str, FileEntry]
 
 
+class NewerFormatError(UserError):
+    """A later version of gan_jax wrote a checkpoint. To pass it over would lose what that version trained."""
+
+
 class Damaged(Exception):
     """A checkpoint is not as it was written; the message is a phrase that says what is wrong."""
 
@@ -83,17 +91,19 @@ def read_manifest(directory: Path) -> Manifest:
     """Reads the manifest of the checkpoint in `directory` and checks every byte of it.
 
     Raises:
+        NewerFormatError: a later version of gan_jax wrote it.
         Damaged: it is missing, was changed, has another format, or names a file outside of `directory`.
     """
     if directory.is_symlink() or (directory / MANIFEST).is_symlink():
         raise Damaged("it is a link, and links are not followed")
     try:
-        text = (directory / MANIFEST).read_text(encoding="utf-8")
-        fields = {name: value for name, value in json.loads(text).items() if name != "check"}
+        text = Folder(directory).read(MANIFEST, _LARGEST_BYTES).decode()
+        fields = {name: value for name, value in parse_object(text).items() if name != "check"}
     except FileNotFoundError:
         raise Damaged(f"it has no {MANIFEST}, so its save was not finished") from None
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (OSError, ValueError):
         raise Damaged(f"its {MANIFEST} cannot be read") from None
+    _check_format(directory, fields)
     # Compared as text, so that every changed byte is noticed, also one between two values.
     if _to_text(fields) != text:
         raise Damaged(f"its {MANIFEST} was changed after it was written")
@@ -101,8 +111,12 @@ def read_manifest(directory: Path) -> Manifest:
         raise Damaged(f"its format is {quoted(fields.get('format'))}, but this version of gan_jax reads {FORMAT}")
     # The check does not prove who wrote the manifest, so its fields are not trusted.
     for name, kind in _FIELD_TYPES.items():
-        if not isinstance(fields.get(name), kind):
-            raise Damaged(f"its {MANIFEST} has no valid field '{name}'")
+        try:
+            check(fields.get(name), kind, name)
+        except ValueError as error:
+            raise Damaged(f"its {MANIFEST} has no valid field '{name}' ({one_line(error)})") from None
+    if not isinstance(fields.get("record"), dict):  # its content is the caller's
+        raise Damaged(f"its {MANIFEST} has no valid field 'record'")
     manifest = cast(Manifest, fields)
     shapes = manifest["shapes"].keys()
     if manifest["leaves"].keys() != shapes or manifest["keys"].keys() - shapes:
@@ -114,15 +128,15 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
+def refuse_newer(directory: Path) -> None:
+    """Raises NewerFormatError if a later version of gan_jax wrote the checkpoint, whether it is damaged or not."""
+    with contextlib.suppress(Damaged):
+        read_manifest(directory)
+
+
 def write_manifest(directory: Path, manifest: Mapping[str, object]) -> None:
     """Writes the manifest by one rename, so a reader sees the old one or the new one, also after a kill."""
-    partial = directory / f"{MANIFEST}.partial"
-    partial.unlink(missing_ok=True)  # it might be a link
-    with partial.open("x", encoding="utf-8") as file:
-        file.write(_to_text(manifest))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, directory / MANIFEST)
+    Folder(directory).write(MANIFEST, _to_text(manifest).encode())
     sync_directory(directory)
 
 
@@ -147,23 +161,23 @@ def verify_checkpoint(directory: Path, step: int) -> Manifest:
         Damaged: something is not as it was written.
     """
     manifest = read_manifest(directory)
-    if link := _find_link(directory, manifest["state"]):
-        raise Damaged(f"its {one_line(link)} is a link, and links are not followed")
+    _check_plain(directory, manifest["state"])
     if manifest["step"] != step:
         raise Damaged(f"its {MANIFEST} belongs to step {manifest['step']}")
     for name, expected in manifest["files"].items():
         shown = one_line(name)
+        size = expected["size"] if expected.keys() == {"size", "digest"} else None
         try:
-            if not stat.S_ISREG(os.stat(directory / name).st_mode):
+            status = os.stat(directory / name)
+            if not stat.S_ISREG(status.st_mode):
                 raise Damaged(f"{shown} is not a regular file")
+            if status.st_size != size:  # before the file is read, which may be of any size
+                raise Damaged(f"{shown} has {status.st_size} bytes, not {quoted(size)}")
             found = _file_entry(directory / name)
         except FileNotFoundError:
             raise Damaged(f"{shown} is missing") from None
         except OSError as error:
             raise Damaged(f"{shown} cannot be read ({error.strerror})") from None
-        size = expected.get("size") if isinstance(expected, dict) else None
-        if found["size"] != size:
-            raise Damaged(f"{shown} has {found['size']} bytes, not {quoted(size)}")
         if found != expected:
             raise Damaged(f"{shown} does not have the bytes that were written")
     return manifest
@@ -178,51 +192,36 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def find_foreign(directory: Path) -> str | None:
-    """Returns the name of something in `directory` that no save writes; None if there is no such thing."""
-    if directory.is_symlink():
-        return f"a link to {one_line(os.readlink(directory))}"
-    entries = directory.iterdir() if directory.is_dir() else ()
-    return next((entry.name for entry in entries if not _is_from_a_save(entry)), None)
-
-
-def remove_leftovers(directory: Path, state: str) -> None:
-    """Removes what earlier saves left in `directory`, but not the manifest or the directory `state`."""
-    for entry in directory.iterdir():
-        if _is_from_a_save(entry) and entry.name not in (state, MANIFEST):
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-
-
-def remove_checkpoint(directory: Path) -> None:
-    """Removes a checkpoint; of a link, only the link.
-
-    The manifest goes first, so that a kill does not leave a damaged checkpoint.
-    """
-    if directory.is_symlink():
-        return directory.unlink()
-    (directory / MANIFEST).unlink(missing_ok=True)
-    if directory.exists():
-        shutil.rmtree(directory)
-
-
-def _is_from_a_save(entry: Path) -> bool:
-    return f"{entry.name}.".startswith(("state.", f"{MANIFEST}."))
-
-
 def _is_inside(name: str, state: str) -> bool:
     parts = name.removesuffix("/").split("/")
     return parts[0] == state and "\0" not in name and not {"", ".", ".."} & set(parts)
 
 
-def _find_link(directory: Path, state: str) -> str | None:
-    """Returns the path of a link at or below `directory/state`, relative to `directory`; None if there is none."""
-    if (directory / state).is_symlink():
-        return state
-    for parent, folders, files in os.walk(directory / state):
-        for name in (*folders, *files):
-            if os.path.islink(os.path.join(parent, name)):
-                return os.path.relpath(os.path.join(parent, name), directory)
-    return None
+def _check_plain(directory: Path, state: str) -> None:
+    """Raises Damaged if something at or below `directory/state` is neither a file nor a folder."""
+    below = [str(path.relative_to(directory)) for path in sorted((directory / state).rglob("*"))]
+    for name in (state, *below):
+        kind = Folder(directory).kind(name)
+        if kind == "a link":
+            raise Damaged(f"its {one_line(name)} is a link, and links are not followed")
+        if kind not in ("a file", "a folder", None):
+            raise Damaged(f"its {one_line(name)} is {kind}, so it is not a regular file")
+
+
+def _check_format(directory: Path, fields: Mapping[str, Any]) -> None:
+    """Raises NewerFormatError if a later version wrote a manifest, which this one must not pass over."""
+    number, this = fields.get("format"), metadata.version("gan_jax")
+    if type(number) is not int or number <= FORMAT:
+        return
+    record = fields.get("record")
+    environment = record.get("environment") if isinstance(record, dict) else None
+    writer = environment.get("gan_jax") if isinstance(environment, dict) else None
+    version = f"gan_jax {one_line(writer, 30)}" if isinstance(writer, str) else "a later gan_jax"
+    raise NewerFormatError(
+        f"the checkpoint {one_line(directory)} has format {quoted(number)}, which {version} wrote, but this is "
+        f"gan_jax {this}, which reads format {FORMAT}: use the later version, or move the checkpoint elsewhere if "
+        "it is damaged"
+    )
 
 
 def _file_entry(path: Path) -> FileEntry:

@@ -11,7 +11,7 @@ from ..pytree import Leaf, describe_leaf, named_leaves
 from ..types import PyTree
 from .catalogue import Catalogue
 from .digest import leaf_digests
-from .manifest import Damaged, Manifest, Record, read_manifest, verify_checkpoint
+from .manifest import Damaged, Manifest, Record, read_manifest, refuse_newer, verify_checkpoint
 from .orbax_io import read_leaves
 
 
@@ -33,6 +33,8 @@ class Restored(NamedTuple):
 
 def restore_newest(catalogue: Catalogue, target: PyTree, *, grid: bool) -> Restored | None:
     """Restores the newest checkpoint that is not damaged; see `Checkpoints.restore`."""
+    for step in catalogue.all_steps():
+        refuse_newer(catalogue.step_directory(step))
     if not catalogue.steps():
         return None
     passed_over: list[tuple[int, str]] = []

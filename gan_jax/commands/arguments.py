@@ -2,8 +2,12 @@
 
 import argparse
 import math
+import os
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..errors import UserError, quoted
 
 if TYPE_CHECKING:
     from ..config import Call
@@ -11,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that choose a run and one of its checkpoints."""
-    parser.add_argument("workdir", type=Path, help="the folder of the run")
+    parser.add_argument("workdir", type=path, help="the folder of the run")
     parser.add_argument(
         "--step", help="the step of the checkpoint, or best; the newest good checkpoint if not given"
     )
@@ -27,6 +31,22 @@ def add_latents(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truncation", type=float, default=1.0, help="the truncation of the latents; 1.0 for none (1.0)"
     )
+
+
+def path(text: str) -> Path:
+    """Reads a path that is written to, or printed.
+
+    Raises:
+        UserError: it is empty, or it cannot be printed on one line or kept in a JSON file.
+    """
+    if not text:
+        raise UserError("a path on the command line is empty: give one, such as runs/digits, or . for this folder")
+    whole = os.path.abspath(text)
+    if any(unicodedata.category(character) == "Cs" for character in whole):  # a byte that Python can't decode
+        raise UserError(f"the path {quoted(whole)} is not UTF-8: choose another name, or a locale of UTF-8")
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in whole):
+        raise UserError(f"the path {quoted(whole)} has a line break or a control character: choose another name")
+    return Path(text)
 
 
 def seconds(text: str) -> float:

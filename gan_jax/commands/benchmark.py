@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import UserError
+from .arguments import path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("float32", "bfloat16"), default="", help="one precision; both if not given"
     )
     parser.add_argument("--rounds", type=int, default=0, help="timed samples of each program, at least 5")
-    parser.add_argument("--json", type=Path, help="append the figures to this file, one JSON object a line")
-    parser.add_argument("--plots", type=Path, help="write a chart of each part into this folder")
+    parser.add_argument("--json", type=path, help="append the figures to this file, one JSON object a line")
+    parser.add_argument("--plots", type=path, help="write a chart of each part into this folder")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -4,11 +4,12 @@ import argparse
 import os
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, one_line
+from .arguments import path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workdir", type=Path, help="the folder of the run")
+    parser.add_argument("workdir", type=path, help="the folder of the run")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -31,15 +32,15 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
     checkpoints = Catalogue(workdir / "checkpoints", best=best_by(config.checkpoint.best))
     best = checkpoints.best()
     for step in checkpoints.steps():
-        wrong = checkpoints.verify(step)
         try:
+            wrong = checkpoints.verify(step)
             manifest = checkpoints.manifest(step)
         except UserError as error:
             lines.append(f"step {step}  NOT VERIFIED: {error}")
             continue
         size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
         words = [f"step {step}", manifest["written"], f"{size / 1e6:.1f} MB"]
-        words += [f"{name} {value:.4g}" for name, value in record_metrics(manifest["record"]).items()]
+        words += [f"{one_line(name)} {value:.4g}" for name, value in record_metrics(manifest["record"]).items()]
         words += ["verified" if wrong is None else f"NOT VERIFIED: {wrong}"]
         lines.append("  ".join([*words, *(["best"] if step == best else [])]))
     return lines

@@ -11,7 +11,7 @@ from .. import config as configs
 from ..batch_statistics import standing_statistics
 from ..config import Call
 from ..config.build import Allow, make_source
-from ..errors import UserError
+from ..errors import UserError, one_line
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import choose_extractor
 from ..metrics.record import Record, append_new
@@ -85,7 +85,7 @@ def evaluate(
         append_new(workdir, records)
         page(workdir)  # the page of the run shows the metrics
     except OSError as error:
-        reason = f"{workdir} can't be written to ({error.strerror})"
+        reason = f"{one_line(error.filename or workdir)} can't be written to ({error.strerror})"
         warnings.warn(f"{reason}: the records are not kept there", stacklevel=2)
     return records
 

@@ -1,10 +1,9 @@
 """`gan-jax sample`: writes samples of a run."""
 
 import argparse
-from pathlib import Path
 
 from ..errors import UserError
-from .arguments import add_latents, add_run, call, integers
+from .arguments import add_latents, add_run, call, integers, path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--features", type=call, metavar="NAME[:key=value,...]", help="the features that --neighbours compares"
     )
     parser.add_argument(
-        "--out", type=Path,
+        "--out", type=path,
         help="a .png for a grid, a .npz for arrays, a .gif of an interpolation, or a folder for single images",
     )  # fmt: skip
 
@@ -51,5 +50,5 @@ def run(arguments: argparse.Namespace) -> None:
         )
     else:
         paths = sample_run.sample(arguments.workdir, **common)
-    for path in paths:
-        print(path)
+    for written in paths:
+        print(written)

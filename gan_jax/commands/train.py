@@ -4,11 +4,10 @@ import argparse
 import gc
 import json
 import os
-from pathlib import Path
 
 from ..errors import UserError
 from ..runtime.preemption import Preemption
-from .arguments import seconds, words
+from .arguments import path, seconds, words
 
 SAVED = 75  # EX_TEMPFAIL: to a scheduler it means "run it again"; everything is saved, and steps are left
 
@@ -19,14 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", default=[], metavar="key=value",
         help="sets a field of the config, such as steps=600 or data.resident=false",
     )  # fmt: skip
-    parser.add_argument("--workdir", type=Path, help="the folder of the run; runs/<config name> if not given")
+    parser.add_argument("--workdir", type=path, help="the folder of the run; runs/<config name> if not given")
     parser.add_argument("--dry-run", action="store_true", help="print what would be trained, and what it costs")
     parser.add_argument(
         "--target", type=words, default=(), metavar="NAME[,NAME...]",
         help="with --dry-run: compile the step for h200, h100, a100, l40s, rtx4090 (h200:8: eight in one host) or "
         "a TPU such as v5e:2x4, none of which need be here, and print what the program is",
     )  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="with --target: write all that is known as JSON")
+    parser.add_argument("--json", type=path, metavar="FILE", help="with --target: write all that is known as JSON")
     parser.add_argument(
         "--timings", action="store_true", help="print, as JSON, where the time until the first step went"
     )
@@ -36,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--preempt-exit-code", type=int, default=SAVED, metavar="N",
-        help="the exit code of a run that SIGTERM, Ctrl-C or --max-time stopped before its last step, after all "
-        f"was saved ({SAVED}); a second signal ends the process at once",
+        help="the exit code of a run that SIGTERM, SIGHUP, Ctrl-C or --max-time stopped before its last step, "
+        f"after all was saved ({SAVED}); another SIGTERM changes nothing, a second Ctrl-C ends it at once",
     )  # fmt: skip
     several = parser.add_argument_group("several hosts", "start one process on each host, with the same command")
     several.add_argument(
@@ -47,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     several.add_argument("--coordinator", metavar="HOST:PORT", help="the address of process 0")
     several.add_argument("--processes", type=int, metavar="N", help="the number of processes")
     several.add_argument("--process", type=int, metavar="I", help="the index of this process, from 0")
+    several.add_argument(
+        "--connect-timeout", type=seconds, metavar="10m",
+        help="how long to wait at the start for the other processes (25s with --coordinator, else 5m)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -80,13 +83,13 @@ def run(arguments: argparse.Namespace) -> int:
     gc.freeze()  # imported modules stay: without this, collecting garbage took a tenth of the start
     finished = train(
         config,
-        arguments.workdir or Path("runs") / config.name,
+        arguments.workdir or path(f"runs/{config.name}"),
         on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
         max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
-        stop=lambda: f"{preemption.signal_name} came" if preemption.signal_name else None,
+        stop=lambda: preemption.reason,
     )
     if arguments.distributed:
-        from ..runtime.hosts import disconnect
+        from ..runtime.connection import disconnect
 
         disconnect()
     return arguments.preempt_exit_code if finished is None else 0
@@ -94,10 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _join(arguments: argparse.Namespace) -> None:
     """Connects this process to the others of the run, where `--distributed` asks for it."""
-    given = [name for name in ("coordinator", "processes", "process") if getattr(arguments, name) is not None]
+    names = ("coordinator", "processes", "process", "connect_timeout")
+    given = ["--" + name.replace("_", "-") for name in names if getattr(arguments, name) is not None]
     if arguments.distributed:
-        from ..runtime.hosts import connect
+        from ..runtime.connection import connect
 
-        connect(arguments.coordinator, arguments.processes, arguments.process)
+        connect(arguments.coordinator, arguments.processes, arguments.process, arguments.connect_timeout)
     elif given:
-        raise UserError(f"--{given[0]} needs --distributed: add --distributed, or leave --{given[0]} out")
+        raise UserError(f"{given[0]} needs --distributed: add --distributed, or leave {given[0]} out")

@@ -12,13 +12,15 @@ from jax.typing import DTypeLike
 
 from ..augment import Augment
 from ..data.source import Source
-from ..errors import UserError, one_line
+from ..errors import UserError, one_line, quoted
 from ..gan import GAN, GANTerm
 from ..penalties import Term
 from ..schedules import half_life, per_update
 from ..types import Schedule
+from .overrides import home_of
 from .resolve import Call, keywords, resolve
 from .schema import HOMES, Config, ConfigTerm
+from .values import is_protocol
 
 
 class SampleSpec(NamedTuple):
@@ -44,16 +46,19 @@ def build(call: Call, home: str, allow: Allow = None, **offered: object) -> Any:
     Raises:
         UserError: there is no such function, or it refuses its keywords.
     """
-    function = resolve(call.name, HOMES[home].module, HOMES[home].attribute, allow=allow)
+    place = HOMES[home_of(home)]
+    function = resolve(call.name, place.module, place.attribute, allow=allow)
     known, _ = keywords(function)
     given = call.kwargs
     for name in given:
         if known and name not in known:
             raise UserError(f"{call.name} takes no keyword {name!r}: it takes {', '.join(sorted(known))}")
-    passed = {**{k: v for k, v in offered.items() if k in known and k not in given}, **given}
-    inner = "data.source" if home == "data.source" else "schedule"
-    passed = {k: build(v, inner, allow) if isinstance(v, Call) else v for k, v in passed.items()}
+        if is_protocol(known.get(name)) and not isinstance(given[name], Call):
+            raise UserError(f"{home}.{name} wants the name of a function, got {quoted(given[name])}")
+    passed = {k: v for k, v in offered.items() if k in known and k not in given}
     parameters = inspect.signature(function).parameters.values()
+    defaults = {p.name: p.default for p in parameters if isinstance(p.default, Call)}
+    passed |= {k: _built(v, f"{home}.{k}", allow) for k, v in {**defaults, **given}.items()}
     missing = [p.name for p in parameters if p.name in known and p.default is p.empty and p.name not in passed]
     if missing:
         raise UserError(f"{home}={call.name} needs {missing[0]}: say {home}.{missing[0]}=...")
@@ -64,6 +69,13 @@ def build(call: Call, home: str, allow: Allow = None, **offered: object) -> Any:
     if built is None:
         raise UserError(f"{home}={call.name} returned nothing: the function must return what it builds")
     return built
+
+
+def _built(value: object, home: str, allow: Allow) -> object:
+    """Returns what the Calls in a value build; a value without one is returned as it is."""
+    if isinstance(value, Call):
+        return build(value, home, allow)
+    return tuple(_built(item, home, allow) for item in value) if isinstance(value, tuple) else value
 
 
 def make_source(config: Config, allow: Allow = None) -> Source:

@@ -5,9 +5,9 @@ import typing
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import UserError, near, one_line, quoted
-from .resolve import Call, Home, field_types, keywords, resolve
+from .resolve import Call, default, field_types, keywords, resolve
 from .schema import HOMES, Config
-from .values import UNIONS, describe, is_function, is_number, parse
+from .values import describe, is_number, may_be_call, parse
 
 
 def override(config: Config, items: Iterable[str], *, allow: Iterable[str] | None = None) -> Config:
@@ -55,6 +55,17 @@ def without_indices(path: str) -> str:
     return ".".join(part for part in path.split(".") if not part.isdigit())
 
 
+def home_of(path: str) -> str:
+    """Returns the key in `HOMES` of what a name at this path of a config means.
+
+    A Call among the keywords of a data set is a data set, at any depth; among those of another Call, a schedule.
+    """
+    plain = without_indices(path)
+    if plain in HOMES:
+        return plain
+    return "data.source" if plain.startswith("data.source.") else "schedule"
+
+
 @dataclasses.dataclass(frozen=True)
 class _Setter:
     """Sets the field at `path` in `root` to what `text` means."""
@@ -75,7 +86,7 @@ class _Setter:
         return UserError(f"{one_line(self.path)} wants {wanted}, got {quoted(self.text)}")
 
     def resolve(self, name: str, path: str) -> Callable[..., object]:
-        home: Home = HOMES.get(without_indices(path), HOMES["schedule"])  # a Call inside a Call is a schedule
+        home = HOMES[home_of(path)]
         try:
             return resolve(name, home.module, home.attribute, allow=self.allow)
         except UserError as error:
@@ -88,12 +99,14 @@ class _Setter:
         part, *rest = rest
         below = f"{path}.{part}" if path else part
         if isinstance(node, Call):
-            known, takes_any = keywords(self.resolve(node.name, path))
+            function = self.resolve(node.name, path)
+            known, takes_any = keywords(function)
             if part not in known and not takes_any:
                 takes = ", ".join(sorted(known)) or "no keywords"
                 end = near(below, [f"{path}.{key}" for key in known]) or f": {node.name} takes {takes}"
                 raise UserError(f"unknown field {quoted(below)}{end}")
-            value = self.set(node.kwargs.get(part), known.get(part, object), below, rest)
+            now = node.kwargs[part] if part in node.kwargs else default(function, part)
+            value = self.set(now, known.get(part, object), below, rest)
             return Call(node.name, **{**node.kwargs, part: value})
         if isinstance(node, tuple) and part in map(str, range(len(node))):
             index = int(part)
@@ -104,6 +117,8 @@ class _Setter:
             hints = field_types(type(node) if hint is object else hint)
             value = self.set(getattr(node, part), hints[part], below, rest)
             return dataclasses.replace(node, **{part: value})  # type: ignore[type-var]
+        if may_be_call(hint):
+            raise UserError(f"{one_line(path)} names no function yet: say {one_line(path)}=NAME first")
         raise self.unknown()
 
     def value(self, node: object, hint: object) -> object:
@@ -111,12 +126,12 @@ class _Setter:
         if dataclasses.is_dataclass(node) and not isinstance(node, Call):
             fields = ", ".join(f"{self.path}.{item.name}" for item in dataclasses.fields(node))
             raise UserError(f"{self.path} is a group, set one of its fields: {fields}")
-        options = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else ()
-        may_be_name = isinstance(node, Call) or hint is Call or Call in options or any(map(is_function, options))
         try:
-            return parse(self.text, hint)
+            value = parse(self.text, hint)
+            if hint is str or not (isinstance(value, str) and isinstance(node, Call)):
+                return value
         except ValueError:
-            if not may_be_name or is_number(self.text):
+            if not (isinstance(node, Call) or may_be_call(hint)) or is_number(self.text):
                 raise self.wrong(describe(hint)) from None
         self.resolve(self.text, self.path)
         is_same = isinstance(node, Call) and node.name == self.text

@@ -174,6 +174,15 @@ def keywords(function: Callable[..., object]) -> tuple[dict[str, object], bool]:
     return found, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
+def default(function: Callable[..., object], keyword: str) -> object:
+    """Returns the default of a keyword, lists as tuples; None where there is none."""
+    try:
+        value = inspect.signature(function).parameters[keyword].default
+    except (TypeError, ValueError, KeyError):
+        return None
+    return None if value is inspect.Parameter.empty else freeze(value)
+
+
 def field_types(hint: Any) -> dict[str, Any]:
     """Returns the type of each field of a dataclass. In `Term[float, Call]` the type variables are filled in."""
     origin = typing.get_origin(hint) or hint

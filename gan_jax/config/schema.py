@@ -12,7 +12,6 @@ from .resolve import Call, Home
 
 HOMES: dict[str, Home] = {
     "data.source": Home("gan_jax.data"),
-    "data.source.source": Home("gan_jax.data"),  # of a set that is made from another set
     "generator": Home("gan_jax.models", "Generator"),
     "discriminator": Home("gan_jax.models", "Discriminator"),
     "latent": Home("gan_jax.latents"),
@@ -23,7 +22,7 @@ HOMES: dict[str, Home] = {
     "discriminator_optimizer": Home("gan_jax.optimizers"),
     "augment": Home("gan_jax.augment"),
     "metrics.features": Home("gan_jax.metrics.features"),
-    "schedule": Home("gan_jax.schedules"),  # a penalty's weight, and a Call among the keywords of another
+    "schedule": Home("gan_jax.schedules"),  # a penalty's weight; a Call inside another, but for data sets
 }
 """Where the short names in each field are looked up, by the path of the field without indices."""
 

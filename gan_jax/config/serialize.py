@@ -44,6 +44,8 @@ def to_plain(value: object, path: str) -> object:
         return {name: to_plain(getattr(value, name), f"{path}.{name}".lstrip(".")) for name in names}
     if isinstance(value, tuple):
         return [to_plain(item, f"{path}.{index}") for index, item in enumerate(value)]
+    if isinstance(value, str) and not _is_utf8(value):
+        raise UserError(f"{one_line(path)} is not UTF-8: choose another name, got {quoted(value)}")
     if value is None or type(value) in (bool, str) or (type(value) is float and math.isfinite(value)):
         return value
     if type(value) is int and abs(value) < LARGEST_INT:
@@ -52,6 +54,15 @@ def to_plain(value: object, path: str) -> object:
     raise UserError(
         f"{one_line(path)} cannot be kept in a file: wants a finite number, text, None or a Call, got {got}"
     )
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether all of the text are characters. A path may hold bytes that are none, and no page can show them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def from_json(tree: Mapping[str, object]) -> Config:

@@ -56,7 +56,7 @@ def parse(text: str, hint: object) -> object:
         return int(float(text)) if is_whole else int(text)
     if hint is str:
         return text
-    if dataclasses.is_dataclass(origin or hint) or is_function(hint):
+    if dataclasses.is_dataclass(origin or hint) or is_function(hint) or is_protocol(hint):
         raise ValueError(text)
     return literal(text)
 
@@ -102,7 +102,18 @@ def is_number(text: str) -> bool:
 def is_function(hint: object) -> bool:
     """Whether values of this type are functions: a `Callable`, or a Protocol such as `Schedule`."""
     kind = typing.get_origin(hint) or hint
-    return kind is Callable or (getattr(kind, "_is_protocol", False) and "__call__" in vars(kind))
+    return kind is Callable or (is_protocol(kind) and "__call__" in vars(kind))
+
+
+def is_protocol(hint: object) -> bool:
+    """Whether values of this type are built by the function that a Call names, such as a `Source`."""
+    return getattr(typing.get_origin(hint) or hint, "_is_protocol", False)
+
+
+def may_be_call(hint: object) -> bool:
+    """Whether a value of this type may be given as the name of a function that builds it."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else ()
+    return hint is Call or is_protocol(hint) or any(map(may_be_call, options)) or any(map(is_function, options))
 
 
 def _refuse(text: str) -> NoReturn:
@@ -126,6 +137,8 @@ def describe(hint: object) -> str:
         return "() for none, or one of its items' fields"
     if isinstance(hint, type) and issubclass(hint, Call):
         return "a Call"
+    if is_protocol(hint):
+        return "the name of a function"
     if is_function(hint):
         return "a function, which only a config file can give"
     if origin in (tuple, list) or hint in (tuple, list):

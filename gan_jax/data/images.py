@@ -89,13 +89,14 @@ class Transform:
 
 
 @contextlib.contextmanager
-def open_image(file: Path | IO[bytes]) -> "Iterator[Image.Image]":
+def open_image(file: Path | IO[bytes], most: int | None = None) -> "Iterator[Image.Image]":
     """Opens an image file without decoding its pixels.
 
-    Raises ValueError for an image of more than `MAX_PIXELS`; Pillow may raise other exceptions.
+    Raises ValueError for an image of more than `most` pixels (None: `MAX_PIXELS`); Pillow may raise others.
     """
     from PIL import Image
 
+    most = MAX_PIXELS if most is None else most
     if isinstance(file, Path) and not stat.S_ISREG(os.stat(file).st_mode):
         raise ValueError("it is not a regular file")
     try:
@@ -105,10 +106,10 @@ def open_image(file: Path | IO[bytes]) -> "Iterator[Image.Image]":
         Image.DecompressionBombWarning,
     ) as error:  # Pillow's limits are above ours
         claimed = re.search(r"\d+", str(error))
-        _check_pixel_count(int(claimed[0]) if claimed else MAX_PIXELS + 1)
+        _check_pixel_count(int(claimed[0]) if claimed else most + 1, most)
         raise
     with image:
-        _check_pixel_count(image.width * image.height)
+        _check_pixel_count(image.width * image.height, most)
         yield image
 
 
@@ -117,11 +118,11 @@ def quiet_pillow() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def _check_pixel_count(count: int) -> None:
+def _check_pixel_count(count: int, most: int) -> None:
     if count < 1:
         raise ValueError("it has no pixels")
-    if count > MAX_PIXELS:
-        raise ValueError(f"it claims {count:,} pixels, but at most {MAX_PIXELS:,} are decoded")
+    if count > most:
+        raise ValueError(f"it claims {count:,} pixels, but at most {most:,} are decoded")
 
 
 def is_grey(image: "Image.Image") -> bool:

@@ -42,6 +42,19 @@ def host_memory_bytes() -> int:
     return min(total, int(text)) if text.isdigit() else total
 
 
+def available_memory_bytes() -> int:
+    """Returns the memory of this host, or of this container, that no process uses now, in bytes."""
+    free, meminfo, group = host_memory_bytes(), Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+    if meminfo.is_file():
+        words = meminfo.read_text().split()
+        free = min(free, 1024 * int(words[words.index("MemAvailable:") + 1]))
+    if (group / "memory.stat").is_file():  # of a container; what it caches of files can be dropped
+        words = (group / "memory.stat").read_text().split()
+        used = int((group / "memory.current").read_text()) - int(words[words.index("inactive_file") + 1])
+        free = min(free, host_memory_bytes() - used)
+    return max(0, free)
+
+
 def resident_spec(source: Described, labels: bool = True) -> Spec:
     """Returns the shapes and dtypes of what `read_resident` returns."""
     spec = {"image": jax.ShapeDtypeStruct((len(source), math.prod(source.shape)), source.dtype)}

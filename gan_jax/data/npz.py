@@ -10,8 +10,11 @@ import numpy as np
 from ..errors import UserError, one_line
 from .arrays import Arrays
 from .images import Channels, Crop, Filter, Transform
-from .loader import host_memory_bytes
+from .loader import available_memory_bytes
 from .source import Mirrored, Source, expand_path, reason
+
+_MOST_UNPACKED, _SMALL = 100, 2**28
+"""Images and labels unpack to ten times their bytes, a bomb to a thousand times; small arrays may be all zero."""
 
 
 def npz(
@@ -58,6 +61,7 @@ def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np
         with zipfile.ZipFile(file) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             keys = _choose_arrays(shown, list(members), image_key, label_key)
+            check_size(file.stat().st_size, [archive.getinfo(members[key]) for key in keys.values()])
             return {role: (key, _read(archive, members[key])) for role, key in keys.items()}
     except UserError:
         raise
@@ -81,6 +85,24 @@ def _choose_arrays(shown: str, names: list[str], image_key: str, label_key: str)
     return keys
 
 
+def check_size(packed: int, members: list[zipfile.ZipInfo]) -> None:
+    """Raises ValueError for members of a zip file that do not fit in memory, or that no real data unpack to.
+
+    `packed` is the size of the file in bytes. `zipfile` unpacks no more than the directory of the file says, but
+    not with bz2 and LZMA. NumPy uses neither.
+    """
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+        raise ValueError("it is packed with another method than zip's own: save it uncompressed")
+    needed = sum(member.file_size for member in members)
+    if needed > max(_SMALL, _MOST_UNPACKED * packed):
+        raise ValueError(
+            f"its {packed:,} bytes unpack to {needed:,}, more than {_MOST_UNPACKED} times as many: save it "
+            "uncompressed"
+        )
+    if needed > (available := available_memory_bytes()):
+        raise ValueError(f"it needs {needed:,} bytes of memory, but this host has {available:,} available now")
+
+
 def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """Reads one array, after a check of its size. Damaged bytes may raise any exception."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -96,8 +118,6 @@ def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         held = archive.getinfo(name).file_size - member.tell()
         if claimed != held:
             raise ValueError(f"its {name} claims {claimed:,} bytes of numbers but holds {held:,}")
-        if claimed > (available := host_memory_bytes()):
-            raise ValueError(f"its {name} needs {claimed:,} bytes of memory, but this host has {available:,}")
         member.seek(0)
         return np.lib.format.read_array(member, allow_pickle=False)
 

@@ -212,9 +212,14 @@ def _open_split(builder: Any, name: str, split: str) -> tuple[RawRecords, list[s
     except Exception as error:  # TFDS may raise any exception for a bad slice or a damaged set
         message = f"split '{one_line(split)}' of the TFDS set '{name}' cannot be read: {reason(error)}"
         raise UserError(message) from error
-    for path, _, _ in files:
+    for path, skip, take in files:
         if not path.is_file():
             raise UserError(
                 f"the TFDS set '{name}' lacks its file '{path}': copy it there, or prepare the set again"
+            )
+        if skip + take > path.stat().st_size:  # a record has a byte or more
+            raise UserError(
+                f"the TFDS set '{name}' claims {skip + take:,} records in '{path}', which has "
+                f"{path.stat().st_size:,} bytes: mend its dataset_info.json, or prepare the set again"
             )
     return records, [f"{path.name} {path.stat().st_size} {skip} {take}" for path, skip, take in files]

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-import os
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -14,6 +14,9 @@ import jax
 import numpy as np
 
 from ..errors import UserError
+from ..files import json_lines
+from ..files.folder import Folder
+from ..files.typed_json import check
 
 EVALUATIONS = "evaluations.jsonl"  # the file of records in a workdir
 QUANTISATION = "uint8, round to nearest, clipped"
@@ -91,10 +94,9 @@ class Record:
         Raises:
             UserError: fields are missing or have wrong values.
         """
-        known = {f.name for f in dataclasses.fields(cls)}
         try:
-            return cls(**{name: value for name, value in fields.items() if name in known})
-        except (TypeError, ValueError) as error:
+            return _parse(fields)
+        except ValueError as error:
             raise UserError(f"this is not a record of a metric ({error}): measure it again") from error
 
     def text(self) -> str:
@@ -116,19 +118,8 @@ class Record:
 
 
 def append(path: Path, record: Record) -> None:
-    """Appends the record to a file of one JSON object a line. It is on disk when this returns.
-
-    The line is one write at the end of the file, so that processes that append at the same time don't mix their
-    lines. If a killed process left an incomplete line, that line is ended first.
-    """
-    line = (json.dumps(record.to_json(), sort_keys=True, allow_nan=False) + "\n").encode()
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b", buffering=0) as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else b"\n" + line
-        file.write(line)
-        os.fsync(file.fileno())
+    """Appends the record to a file of one JSON object a line; see `json_lines.append`."""
+    json_lines.append(Folder(path.parent), path.name, record.to_json())
 
 
 def append_new(workdir: Path, records: Iterable[Record]) -> None:
@@ -138,22 +129,41 @@ def append_new(workdir: Path, records: Iterable[Record]) -> None:
     a run that was never killed.
     """
     path = workdir / EVALUATIONS
-    known = read(path)
+    known = read(path).rows
     for record in records:
         if record not in known:
             append(path, record)
 
 
-def read(path: Path) -> list[Record]:
-    """Returns the records in a file that `append` wrote, in order. Lines that are no record are left out."""
-    path = Path(path)
-    records = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        try:
-            records.append(Record.from_json(json.loads(line)))
-        except (UserError, ValueError, AttributeError):
-            continue
-    return records
+def read(path: Path) -> json_lines.Rows[Record]:
+    """Returns the records in a file that `append` wrote, and a note about lines that are no record."""
+    return json_lines.read(Folder(path.parent), path.name, _parse)
+
+
+def rewind(workdir: Path, step: int) -> str | None:
+    """Removes the records of steps after `step` from the workdir's file: the run makes these steps again.
+
+    Returns:
+        A note about lines that are no record, or None.
+    """
+    return json_lines.rewind(
+        Folder(workdir), EVALUATIONS, _parse, lambda one: one.step is None or one.step <= step
+    )
+
+
+def _parse(fields: Mapping[str, Any]) -> Record:
+    """Returns the record that `Record.to_json` describes; raises ValueError if it is none."""
+    hints = typing.get_type_hints(Record)
+    known = {name: value for name, value in fields.items() if name in hints}
+    for name in ("value", "error"):
+        if known.get(name) in ("inf", "-inf", "nan"):
+            known[name] = float(known[name])
+    for name, value in known.items():
+        check(value, hints[name], name)
+    try:
+        return Record(**known)
+    except TypeError as error:  # a field is missing
+        raise ValueError(str(error)) from error
 
 
 def _json_number(value: float) -> float | str:

@@ -2,14 +2,18 @@
 
 import io
 import math
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..data.images import open_image
+from ..errors import first_line, one_line
+from ..files.folder import write_atomically
 from ..pixels import to_uint8
-from ..runtime.files import write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -161,26 +165,34 @@ def picture(
 # ---- files
 
 
-def save_png(path: str | Path, array: np.ndarray) -> None:
-    """Writes uint8 `[H, W, 3]` or `[H, W]` as a PNG file, in one rename; creates the folder."""
+def png_bytes(array: np.ndarray) -> bytes:
+    """Returns uint8 `[H, W, 3]` or `[H, W]` as the content of a PNG file."""
     from PIL import Image
 
     content = io.BytesIO()
     Image.fromarray(array).save(content, format="PNG")
-    _write(Path(path), content)
+    return content.getvalue()
+
+
+def save_png(path: str | Path, array: np.ndarray) -> None:
+    """Writes uint8 `[H, W, 3]` or `[H, W]` as a PNG file, in one rename; creates the folder."""
+    write_atomically(Path(path), png_bytes(array), sync=False)
 
 
 def save_gif(
     path: str | Path, png_paths: Sequence[str | Path], seconds_per_frame: float = 0.2, most: int = 60
-) -> None:
+) -> list[str]:
     """Writes a GIF of PNG files that loops and holds its last frame, in one rename; creates the folder.
 
-    Frames that differ in size from the last one are left out. All frames share one palette, or the GIF would
-    flicker.
+    Frames that differ in size from the last one, or cannot be read, are left out. All frames share one palette, or
+    the GIF would flicker.
 
     Args:
-        png_paths: the frames in order.
+        png_paths: the frames in order. The last one must be an image.
         most: the largest number of frames. Of more files, this many are taken at even distances.
+
+    Returns:
+        The name of each file that is left out, and the reason.
 
     Raises:
         ValueError: there are no frames.
@@ -190,23 +202,34 @@ def save_gif(
     if not png_paths:
         raise ValueError("a GIF needs at least one frame")
     chosen = np.unique(np.linspace(0, len(png_paths) - 1, min(most, len(png_paths))).round().astype(int))
-    frames = []
-    for index in chosen:
-        with Image.open(png_paths[index]) as image:
-            frames.append(image.convert("RGB"))
-    frames = [frame for frame in frames if frame.size == frames[-1].size]
+    paths = [Path(png_paths[index]) for index in chosen]
+    frames, left_out = _frames(paths)
     palette = _palette(frames)
     first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     duration = round(1000 * seconds_per_frame)
     durations = [duration] * len(rest) + [max(2000, duration)]
     content = io.BytesIO()
     first.save(content, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
-    _write(Path(path), content)
+    write_atomically(Path(path), content.getvalue(), sync=False)
+    return left_out
 
 
-def _write(path: Path, content: io.BytesIO) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content.getvalue(), sync=False)
+def _frames(paths: Sequence[Path]) -> tuple[list["Image.Image"], list[str]]:
+    """Decodes the files that are images of the size of the last one. Returns them, and why others are left out."""
+    frames, left_out = [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, about an image that is not decoded
+        with open_image(paths[-1], sys.maxsize) as last:
+            width, height = last.size
+        for path in paths:
+            try:
+                with open_image(path, width * height) as image:
+                    if image.size != (width, height):
+                        raise ValueError(f"it is not of {width} x {height} pixels")
+                    frames.append(image.convert("RGB"))
+            except Exception as error:  # Pillow may raise any exception for damaged bytes
+                left_out.append(one_line(f"{path.name} ({first_line(error)})"))
+    return frames, left_out
 
 
 def _palette(frames: Sequence["Image.Image"]) -> "Image.Image":

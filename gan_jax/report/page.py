@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, TypeGuard
+from urllib.parse import quote
 
+from ..files.folder import Folder
+from ..files.typed_json import parse_object
 from ..metrics import record as records
 from ..metrics.record import Record
-from ..runtime.files import write_atomically
 from . import writer
 from .chart import line_chart
 
@@ -117,17 +119,18 @@ def _table(rows: Sequence[tuple[str, str]]) -> str:
 
 def _samples(workdir: Path) -> list[str]:
     """Shows the last sample grid and the GIF of a run."""
-    grids = sorted((workdir / writer.SAMPLES).glob("step_*.png"))
-    gifs = sorted([*workdir.glob("*.gif"), *(workdir / writer.SAMPLES).glob("*.gif")])
+    folder = Folder(workdir)
+    grids = folder.names(f"{writer.SAMPLES}/step_*.png")
+    gifs = [*folder.names("*.gif"), *folder.names(f"{writer.SAMPLES}/*.gif")]
     captions = []
     if grids:
-        number = grids[-1].stem.removeprefix("step_")
-        captions.append((grids[-1], f"Samples at step {int(number) if number.isdigit() else number}"))
+        number = Path(grids[-1]).stem.removeprefix("step_")
+        captions.append((grids[-1], f"Samples at step {int(number) if number.isdecimal() else number}"))
     captions += [(gif, "Samples over the run") for gif in gifs[:1]]
     return [
-        f'<figure><img src="{escape(path.relative_to(workdir).as_posix())}" alt="{escape(caption)}">'
+        f'<figure><img src="{escape(quote(name))}" alt="{escape(caption)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for path, caption in captions
+        for name, caption in captions
     ]
 
 
@@ -136,20 +139,19 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
         return "no metrics yet"
     last = rows[-1]
     parts = [f"step {last['step']}"]
-    if "images" in last:
-        parts.append(f"{last['images'] / 1000:g} kimg")
+    if images := _finite(last.get("images")):
+        parts.append(f"{images / 1000:g} kimg")
     speeds = sorted(row["images_per_second"] for row in rows if _finite(row.get("images_per_second")))
     if speeds:
         parts.append(f"{speeds[len(speeds) // 2]:.0f} images/s (median)")
     return ", ".join(parts)
 
 
-def _config(path: Path) -> dict[str, object]:
+def _config(workdir: Path) -> dict[str, object]:
     try:
-        tree = json.loads(path.read_text("utf-8"))
+        return parse_object(Folder(workdir).read("config.json"))
     except (OSError, ValueError):  # a page without the config is better than no page
         return {}
-    return tree if isinstance(tree, dict) else {}
 
 
 def page(workdir: str | Path) -> Path:
@@ -159,11 +161,12 @@ def page(workdir: str | Path) -> Path:
     as they exist.
     """
     workdir = Path(workdir)
-    rows = writer.read(workdir)
-    config = _config(workdir / "config.json")
+    rows, note_of_log = writer.read(workdir)
+    config = _config(workdir)
     name = str(config.get("name") or workdir.resolve().name)
     sections = [f"<h1>{escape(name)}</h1>", f"<p>{escape(_summary(rows))}</p>"]
-    found = records.read(workdir / records.EVALUATIONS)
+    found, note_of_records = records.read(workdir / records.EVALUATIONS)
+    sections += [f"<p>{escape(note)}</p>" for note in (note_of_log, note_of_records) if note]
     for title, figures in (
         ("Samples", _samples(workdir)),
         ("", _training_curves(rows)),
@@ -183,6 +186,5 @@ def page(workdir: str | Path) -> Path:
     head += f"<title>{escape(name)}</title>"
     text = f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n<style>{STYLE}</style>\n</head>\n<body>\n'
     text += "\n".join(sections) + "\n</body>\n</html>\n"
-    path = workdir / "report.html"
-    write_atomically(path, text.encode(), sync=False)
-    return path
+    Folder(workdir).write("report.html", text.encode(errors="backslashreplace"), sync=False)
+    return workdir / "report.html"

@@ -1,10 +1,12 @@
 """The sample grids of a run, always of the same latents, and the GIF that joins them at the end."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from ..data.source import Source
+from ..files.folder import Folder
 from ..metrics.modes import mode_coverage
 from ..runtime.sampler import Sampler
 from ..types import Variables
@@ -26,11 +28,24 @@ class SampleGrids:
     """
 
     def __init__(self, workdir: Path, sampler: Sampler, source: Source, count: int):
-        self._workdir, self._sampler, self._source, self._count = workdir, sampler, source, count
+        self._workdir, self._folder, self._sampler, self._source, self._count = (
+            workdir,
+            Folder(workdir),
+            sampler,
+            source,
+            count,
+        )
 
     def path(self, step: int) -> Path:
         """Returns the path of the sample grid after `step` steps."""
-        return self._workdir / SAMPLES / f"step_{step:08d}.png"
+        return self._workdir / self._name(step)
+
+    def _name(self, step: int) -> str:
+        return f"{SAMPLES}/step_{step:08d}.png"
+
+    def remove(self, step: int) -> None:
+        """Removes the sample grid after `step` steps, if it is there."""
+        self._folder.remove(self._name(step))
 
     def draw(self, step: int, variables: Variables, writer: Writer, new: bool = True) -> np.ndarray:
         """Writes the sample grid after `step` steps and returns its samples, `[count, *S]`.
@@ -45,7 +60,7 @@ class SampleGrids:
         samples = self._sampler(variables, self._count)
         centers = getattr(self._source, "centers", None)
         grid = report.picture(samples, centers=centers, columns=self._sampler.columns(len(samples)))
-        report.save_png(self.path(step), grid)
+        self._folder.write(self._name(step), report.png_bytes(grid), sync=False)
         if new:
             writer.image(step, "samples", grid)
         if centers is not None and step:
@@ -56,10 +71,22 @@ class SampleGrids:
             )
         return samples
 
-    def gif(self) -> list[Path]:
-        """Writes `samples.gif` and returns `[path]`; writes nothing and returns `[]` for fewer than two grids."""
-        frames = sorted((self._workdir / SAMPLES).glob("step_*.png"))
+    def gif(self, step: int, say: Callable[[str], None]) -> list[Path]:
+        """Writes `samples.gif` and returns `[path]`; writes nothing and returns `[]` for fewer than two grids.
+
+        Args:
+            step: of the last grid, which was drawn before. Files of later steps are not of this run.
+            say: gets one line about files that are left out.
+        """
+        paths = [self._workdir / name for name in self._folder.names(f"{SAMPLES}/step_*.png")]
+        numbers = {path: path.stem.removeprefix("step_") for path in paths}
+        steps = {path: int(number) for path, number in numbers.items() if number.isdecimal() and len(number) < 19}
+        frames = sorted((path for path in steps if steps[path] <= step), key=lambda path: steps[path])
         if len(frames) < 2:
             return []
-        report.save_gif(self._workdir / "samples.gif", frames)
-        return [self._workdir / "samples.gif"]
+        path = self._workdir / "samples.gif"
+        left_out = report.save_gif(path, frames)
+        if left_out:
+            more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+            say(f"{path.name} leaves out {', '.join(left_out[:3])}{more}")
+        return [path]

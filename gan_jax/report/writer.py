@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, TextIO
 
 import numpy as np
 
-from ..runtime.files import write_atomically
+from ..errors import printable
+from ..files import json_lines
+from ..files.folder import Folder
+from ..files.typed_json import check
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
@@ -62,7 +65,6 @@ class Writer:
         clock: Callable[[], float] = time.perf_counter,
     ):
         workdir = Path(workdir)
-        workdir.mkdir(parents=True, exist_ok=True)
         self._total, self._images_per_step = total_steps, images_per_step
         self._stream, self._now = sys.stderr if stream is None else stream, clock
         self._on_terminal = self._stream.isatty()
@@ -70,7 +72,7 @@ class Writer:
         self._start_time = self._last_time = clock()
         self._last_step = start_step
         self._first: tuple[int, float] | None = None  # step and time of the first line, where compilation is over
-        self._file = open(workdir / METRICS, "a", encoding="utf-8")  # noqa: SIM115
+        self._file = Folder(workdir).append(METRICS)
         self._tensorboard = (str(workdir / "tensorboard"), start_step + 1) if tensorboard else None
         self._events: SummaryWriter | None = None
         self._early_images: list[tuple[int, str, np.ndarray]] = []  # from before the event file is opened
@@ -89,8 +91,7 @@ class Writer:
             "time": round(now - self._start_time, 3),
             "images_per_second": round(speed, 3),
         }
-        self._file.write(json.dumps(row, sort_keys=True, allow_nan=False) + "\n")
-        self._file.flush()
+        self._file.write((json.dumps(row, sort_keys=True, allow_nan=False) + "\n").encode())
         if self._events is not None:
             for name, value in {**numbers, "images_per_second": speed}.items():
                 if math.isfinite(value):
@@ -149,6 +150,7 @@ class Writer:
 
     def message(self, text: str) -> None:
         """Prints a separate line; on a terminal the progress line moves below it."""
+        text = "\n".join(map(printable, text.split("\n")))
         line = self._line
         if line:
             self._show("")
@@ -176,44 +178,31 @@ class Writer:
         self.close()
 
 
-def read(workdir: Path) -> list[dict[str, Any]]:
-    """Returns the lines of a run's `metrics.jsonl`. Incomplete lines are left out."""
-    path = Path(workdir) / METRICS
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    rows = [_row(line) for line in lines]
-    return [row for row in rows if row is not None]
+def read(workdir: Path) -> json_lines.Rows[dict[str, Any]]:
+    """Returns the rows of a run's `metrics.jsonl`, and a note about lines that are no row."""
+    return json_lines.read(Folder(workdir), METRICS, _parse_row)
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:  # also raised for bytes that are not UTF-8
-        return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+def _parse_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns the row; raises ValueError if `Writer` did not write it."""
+    check(row, dict[str, float | None], "it")
+    check(row.get("step"), int, "step")
+    return row
 
 
-def rewind(workdir: Path, step: int) -> None:
+def rewind(workdir: Path, step: int) -> str | None:
     """Removes what a killed process wrote after `step`, so that a resumed run's log has no gap and no repetition.
 
     These are later lines of `metrics.jsonl`, an incomplete last line, and sample grids of later steps
     (`samples/step_00000300.png`). TensorBoard hides later events itself, by the `purge_step` that `Writer` sets.
+
+    Returns:
+        A note about lines of the log that are no row, or None.
     """
-    path = Path(workdir) / METRICS
-    if path.exists():
-        before = path.read_bytes()
-        lines = before.splitlines()
-        rows = [_row(line) for line in lines]
-        last = len(lines) - 1
-        # An unreadable line in the middle was not left by a kill: it stays.
-        kept = [
-            line
-            for i, (line, row) in enumerate(zip(lines, rows))
-            if (row is None and i < last) or (row is not None and row["step"] <= step)
-        ]
-        after = b"".join(line + b"\n" for line in kept)
-        if after != before:
-            write_atomically(path, after)
-    for sample_grid in (Path(workdir) / SAMPLES).glob("step_*.png"):
-        number = sample_grid.stem.removeprefix("step_")
-        if number.isdigit() and int(number) > step:
-            sample_grid.unlink()
+    folder = Folder(workdir)
+    note = json_lines.rewind(folder, METRICS, _parse_row, lambda row: row["step"] <= step)
+    for name in folder.names(f"{SAMPLES}/step_*.png"):
+        number = Path(name).stem.removeprefix("step_")
+        if number.isdecimal() and int(number) > step:
+            folder.remove(name)
+    return note

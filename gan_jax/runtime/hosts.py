@@ -1,4 +1,4 @@
-"""The processes of one run: how they connect, what process 0 tells the others, and when all of them stop.
+"""The processes of one run: what process 0 tells the others, and when all of them stop.
 
 Process 0 alone reads and writes the workdir, and sends the others what they need of it. The methods of `Hosts` are
 collective: when one process calls one, all processes must call it. JAX notices a process that is gone.
@@ -9,79 +9,25 @@ import json
 import os
 import re
 import signal
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
 from jax._src import distributed
 from jax.experimental import multihost_utils
 
-from ..errors import NonFiniteError, UserError, first_line
+from ..errors import LostError, NonFiniteError, UserError, first_line
 from ..pytree import host_array, is_key
 
 # Words of a JAX error that another process caused; the second pattern names errors that this process caused.
 _LOST = re.compile("unavailable|deadline|aborted|cancelled|gloo|nccl|connection|heartbeat|peer", re.IGNORECASE)
 _LOCAL = re.compile("resource_exhausted|out of memory|unhandled (system|cuda) error", re.IGNORECASE)
 _STATUS = re.compile("[A-Z_]+: ")
-_HEARTBEAT_SECONDS = 20  # JAX ends all processes when it has not heard from one for so long; its default is 100
-_LAST_WORDS_SECONDS = 1.0
 _CHUNK_BYTES = 2**26
+_SHOWN_BYTES = 200
 
 T = TypeVar("T")
-
-
-class LostError(UserError):
-    """Another process of the run is gone, or JAX could not open a connection. Exit code 4."""
-
-    exit_code = 4
-
-
-def connect(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-    """Connects this process to the others of its run, before anything touches a device.
-
-    JAX fills in what is None under SLURM, Kubernetes (JobSet), Open MPI and on TPU pods.
-
-    Args:
-        coordinator: `HOST:PORT` of process 0.
-        processes: the number of processes.
-        process: the index of this process.
-
-    Raises:
-        UserError: the numbers are not valid, or nothing says where process 0 is.
-        LostError: JAX could not open a connection. (If a process does not connect within 5 minutes, JAX aborts.)
-    """
-    try:
-        jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
-    except (ValueError, TypeError, IndexError) as error:
-        raise UserError(
-            f"--distributed: {first_line(error)}; without a scheduler that JAX knows, give --coordinator "
-            "HOST:PORT, --processes N and --process I, from 0 to N - 1"
-        ) from error
-    except RuntimeError as error:
-        raise LostError(
-            f"--distributed: JAX could not connect the processes ({first_line(error)}): check that process 0 can "
-            "open the port of --coordinator"
-        ) from error
-
-
-def disconnect() -> None:
-    """Leaves the run at its end; waits until all processes do."""
-    jax.distributed.shutdown()
-
-
-def leave(code: int) -> NoReturn:
-    """Ends this process after an error, at once: JAX's shutdown can wait minutes for processes that failed too.
-
-    JAX aborts the others when process 0 ends. So it pauses first: they may fail for the same reason, and say so.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if distributed.global_state.service is not None and code != LostError.exit_code:
-        time.sleep(_LAST_WORDS_SECONDS)
-    os._exit(code)
 
 
 class Hosts:
@@ -144,8 +90,12 @@ class Hosts:
             arrays[name] = np.frombuffer(self._broadcast(message), data.dtype).reshape(data.shape)
         return arrays
 
-    def agree(self, name: str, value: object) -> None:
-        """Checks that all processes have the same `value`, which JSON can hold; `name` is for the message.
+    def agree(self, name: str, value: object, shown: str = "") -> None:
+        """Checks that all processes have the same `value`, which JSON can hold.
+
+        Args:
+            name: what the value is, for the message.
+            shown: the value in a few words, for the message.
 
         Raises:
             UserError: a process has another value than process 0; then every process raises it.
@@ -153,12 +103,15 @@ class Hosts:
         if self.count == 1:
             return
         same = json.loads(json.dumps(value)) == self.from_first(lambda: value)
-        equal = np.ravel(multihost_utils.process_allgather(np.int32(same)))
-        others = [str(index) for index, one in enumerate(equal) if not one]
+        words = np.frombuffer(shown.encode()[:_SHOWN_BYTES].ljust(_SHOWN_BYTES), np.uint8)
+        gathered = multihost_utils.process_allgather(np.append(words, np.uint8(same)))
+        others = [index for index, one in enumerate(gathered) if not one[-1]]
         if others:
+            texts = [one[:-1].tobytes().decode(errors="replace").strip() for one in gathered]
+            has = f"; process {others[0]} has {texts[others[0]]}, and process 0 {texts[0]}" if shown else ""
             raise UserError(
-                f"process {', '.join(others)} has another {name} than process 0: start all processes with the "
-                "same command and the same data"
+                f"process {', '.join(map(str, others))} has another {name} than process 0{has}: start all "
+                "processes with the same command, the same data and the same packages"
             )
 
     def stops(self, reason: str | None) -> str | None:

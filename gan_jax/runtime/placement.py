@@ -23,6 +23,7 @@ from ..types import Device, PyTree
 from . import precision
 from .machine import cpu_model, cpu_threads
 
+_PACKAGES = "jax", "jaxlib", "flax", "optax", "numpy", "pillow", "gan_jax"  # which the bits of a run depend on
 _DETERMINISTIC = "--xla_gpu_deterministic_ops"
 
 
@@ -195,7 +196,10 @@ class Placement:
             "x64": jax.config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
             "matmul_precision": self.precision or precision.default(),
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
-            **{package: metadata.version(package) for package in ("jax", "jaxlib", "flax", "optax", "gan_jax")},
+            "backend": " ".join(
+                self.devices[0].client.platform_version.split()
+            ),  # the versions of CUDA or of libtpu
+            **{package: metadata.version(package) for package in _PACKAGES},
         }
 
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from .fused_collectives import fused_collective
+from .fused_collectives import kind as collective_kind
 from .hlo import Array, Computation, HLOError, Instruction, Module
 from .products import CUBLAS, CUDNN, Product, products
 
@@ -12,10 +14,6 @@ _NO_KERNEL = {
     "parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "opt-barrier", "partition-id",
     "replica-id", "add-dependency", "domain", "get-dimension-size",
 }  # fmt: skip
-_COLLECTIVES = (
-    "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute",
-    "collective-broadcast",
-)  # fmt: skip
 _NO_WORK = {"AllocateBuffer", "AssumeGatherIndicesInBound", "Sharding", "SPMDFullToShardShape"}
 _PASSING = ("bitcast", "reshape", "copy", "convert")  # an operand goes through them unchanged
 _SLICES = ("dynamic-slice", "slice", "gather")
@@ -62,10 +60,11 @@ class Kernel(NamedTuple):
 
 def kernels(module: Module) -> list[Kernel]:
     """Returns the kernels of a program, with those of its loops and branches."""
-    return list(_kernels(module, module.entry, 1))
+    return list(_kernels(module, module.entry, 1, set()))
 
 
-def _kernels(module: Module, name: str, count: int) -> Iterator[Kernel]:
+def _kernels(module: Module, name: str, count: int, chains: set[str]) -> Iterator[Kernel]:
+    """Yields the kernels of a computation. `chains`: those of the collectives that were found so far."""
     computation = module[name]
     for instruction in computation.instructions.values():
         opcode = instruction.opcode
@@ -73,18 +72,34 @@ def _kernels(module: Module, name: str, count: int) -> Iterator[Kernel]:
             continue
         if opcode == "while":
             times = count * trip_count(module, instruction)
-            yield from _kernels(module, instruction.called_by("body"), times)
+            yield from _kernels(module, instruction.called_by("body"), times, chains)
         elif opcode == "conditional":
-            yield from _branches(module, instruction, count)
+            yield from _branches(module, instruction, count, chains)
         elif opcode == "call" or opcode == "async-start":
             for called in instruction.called:
-                yield from _kernels(module, called, count)
+                yield from _kernels(module, called, count, chains)
         elif instruction.attribute("custom_call_target") not in _NO_WORK:
-            yield _kernel(module, computation, instruction, count)
+            yield from _with_collective(module, computation, instruction, count, chains)
 
 
-def _branches(module: Module, instruction: Instruction, count: int) -> Iterator[Kernel]:
-    branches = [list(_kernels(module, called, count)) for called in instruction.called]
+def _with_collective(
+    module: Module, computation: Computation, instruction: Instruction, count: int, chains: set[str]
+) -> Iterator[Kernel]:
+    """Yields a kernel. The pieces of a collective that runs beside several fusions are one more kernel."""
+    fused = fused_collective(module, instruction)
+    if fused is None or not fused.chain:
+        call = collective_kind(fused.instruction if fused else instruction)
+        yield _kernel(module, computation, instruction, count, call)
+        return
+    if fused.chain not in chains:
+        chains.add(fused.chain)
+        whole = _kernel(module, fused.computation, fused.instruction, count, collective_kind(fused.instruction))
+        yield whole._replace(read=0, written=0)  # the fusions have its traffic
+    yield _kernel(module, computation, instruction, count, "")
+
+
+def _branches(module: Module, instruction: Instruction, count: int, chains: set[str]) -> Iterator[Kernel]:
+    branches = [list(_kernels(module, called, count, chains)) for called in instruction.called]
     most = max(range(len(branches)), key=lambda i: sum(k.count * k.bytes for k in branches[i]), default=0)
     for index, branch in enumerate(branches):
         for kernel in branch:
@@ -113,9 +128,11 @@ def trip_count(module: Module, instruction: Instruction) -> int:
     raise HLOError(f"how often the loop {instruction.name} runs depends on data, so it can't be counted")
 
 
-def _kernel(module: Module, computation: Computation, instruction: Instruction, count: int) -> Kernel:
+def _kernel(
+    module: Module, computation: Computation, instruction: Instruction, count: int, collective: str
+) -> Kernel:
     found = tuple(products(module, computation.name, instruction.name))
-    kind, call = _kind(module, instruction, found)
+    kind, call = ("collective", collective) if collective else _kind(instruction, found)
     read, written = traffic(module, computation, instruction)
     largest = max(instruction.arrays, key=lambda array: array.bytes, default=None)
     payload = 0
@@ -128,13 +145,8 @@ def _kernel(module: Module, computation: Computation, instruction: Instruction, 
     )  # fmt: skip
 
 
-def _kind(module: Module, instruction: Instruction, found: tuple[Product, ...]) -> tuple[str, str]:
+def _kind(instruction: Instruction, found: tuple[Product, ...]) -> tuple[str, str]:
     opcode, target = instruction.opcode, instruction.attribute("custom_call_target")
-    # A TPU's compiler may put a collective into a fusion, with what makes or cuts its operand.
-    inner = [one.opcode for name in instruction.called for one in module[name].instructions.values()]
-    for collective in [opcode, *(inner if opcode == "fusion" else [])]:
-        if (collective := collective.removesuffix("-start")) in _COLLECTIVES:
-            return "collective", collective
     if found:
         triton = '"kind":"__triton' in instruction.attributes
         return found[0].kind, "triton" if triton else "" if not target else found[0].call

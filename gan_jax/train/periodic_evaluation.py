@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import make_extractor
 from ..metrics.measures import NUMBERS, check_names
-from ..metrics.record import EVALUATIONS, Record, append_new, read
+from ..metrics.record import Record, append_new, rewind
 from ..runtime.sampler import Sampler
 from ..types import Variables
 
@@ -38,16 +38,6 @@ def check_settings(config: Config) -> None:
             f"checkpoint.best={best} is never measured: set metrics.every, and put {NUMBERS[best][0]} among "
             "metrics.names"
         )
-
-
-def rewind(workdir: Path, step: int) -> None:
-    """Deletes the records of steps after `step`: the run will make these steps again."""
-    path = workdir / EVALUATIONS
-    records = read(path)
-    kept = [one for one in records if one.step is None or one.step <= step]
-    if len(kept) < len(records):
-        path.unlink()
-        append_new(workdir, kept)
 
 
 def protocol(records: Iterable[Record]) -> str:
@@ -82,10 +72,14 @@ class PeriodicEvaluation:
         """Returns the numbers and the `protocol` that the checkpoint of this step keeps, or nothing."""
         return self._last[1] if self._last[0] == step else {}
 
-    def resume(self, step: int, record: Mapping[str, object]) -> None:
-        """Goes on from the checkpoint of `step` with this record; a new run has an empty one."""
-        rewind(self._workdir, step)
+    def resume(self, step: int, record: Mapping[str, object]) -> str | None:
+        """Goes on from the checkpoint of `step` with this record; a new run has an empty one.
+
+        Returns:
+            A note about lines of the workdir's records that cannot be used, or None.
+        """
         self._last = step, {name: record[name] for name in ("metrics", "protocol") if name in record}
+        return rewind(self._workdir, step)
 
     def __call__(self, step: int, variables: Variables) -> list[Record]:
         """Measures, writes the records to the workdir and returns them."""

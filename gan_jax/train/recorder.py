@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, TextIO
 
 from ..checkpoint.digest import leaf_digests, state_digest
 from ..config.build import Allow
+from ..errors import printable
 from ..report.page import page
 from ..report.sample_grids import SampleGrids
 from ..report.writer import Writer, rewind
@@ -72,7 +73,7 @@ class Recorder:
         if self._writer is not None:
             self._writer.message(text)
         else:
-            print(text, file=self._stream, flush=True)
+            print("\n".join(map(printable, text.split("\n"))), file=self._stream, flush=True)
 
     # -- the log, sample grids and metrics
 
@@ -90,11 +91,11 @@ class Recorder:
         config = self._config
         if step < config.steps or step == 0:
             keep_config(self._workdir, config)
-        rewind(self._workdir, step)
-        self._evaluation.resume(step, record)
+        for note in (rewind(self._workdir, step), self._evaluation.resume(step, record)):
+            self._warn(note)
         if step and not due_after(config, step).grid:
             # The grid at the end of an earlier stop. An undisturbed run has none there.
-            self._grids.path(step).unlink(missing_ok=True)
+            self._grids.remove(step)
         self._writer = Writer(
             self._workdir, start_step=step, total_steps=config.steps, images_per_step=config.batch,
             tensorboard=config.log.tensorboard, stream=self._stream,
@@ -167,7 +168,8 @@ class Recorder:
         state = self._prepared.placement.fetch(carry.state)
 
         def finish() -> str:
-            paths = [self._grids.path(step), *(self._grids.gif() if self._config.sample.gif else [])]
+            paths = [self._grids.path(step)]
+            paths += self._grids.gif(step, self.say) if self._config.sample.gif else []
             paths.append(page(self._workdir))
             digest = state_digest(leaf_digests(state))
             lines = "".join(f"  {path}\n" for path in paths)

@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import config as configs
 from ..config import Config
-from ..errors import UserError
+from ..errors import UserError, one_line
 
 
 def check_record(record: Mapping[str, Any], config: Config, fingerprint: str) -> None:
@@ -14,8 +14,8 @@ def check_record(record: Mapping[str, Any], config: Config, fingerprint: str) ->
     configs.check_resume(configs.from_json(record["config"]), config)
     if record["data"] != fingerprint:
         raise UserError(
-            f"the data set is not the one this run began with (it was {record['data']}, it is {fingerprint}): "
-            "restore it, or use another --workdir"
+            f"the data set is not the one this run began with (it was {one_line(record['data'])}, it is "
+            f"{one_line(fingerprint)}): restore it, or use another --workdir"
         )
 
 
@@ -36,7 +36,9 @@ def check_fields(record: Mapping[str, Any]) -> None:
 def elsewhere(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """Returns a line if a run is resumed on other devices or versions; None if on the same."""
     known = [name for name in now if name in then]  # an older checkpoint says less
-    changed = [f"{name} {then[name]} -> {now[name]}" for name in known if then[name] != now[name]]
+    changed = [
+        f"{name} {one_line(then[name])} -> {one_line(now[name])}" for name in known if then[name] != now[name]
+    ]
     if not changed:
         return None
     return f"resumed elsewhere ({', '.join(changed)}): results agree to rounding, not bit for bit"

@@ -9,6 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -65,6 +66,8 @@ def train(
             check_config(workdir, config)
 
         hosts.from_first(claim_workdir)
+        versions = {package: metadata.version(package) for package in ("gan_jax", "jax", "jaxlib")}
+        hosts.agree("version", versions, ", ".join(f"{name} {version}" for name, version in versions.items()))
         hosts.agree("config", configs.to_json(config))
         prepared = prepare(config, hosts, timings, allow)
         recorder = Recorder(prepared, workdir, hosts, allow, stream)

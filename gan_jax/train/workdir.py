@@ -10,8 +10,12 @@ from pathlib import Path
 
 from .. import config as configs
 from ..config import Config
-from ..errors import UserError
-from ..runtime.files import write_atomically
+from ..errors import UserError, one_line
+from ..files.folder import Folder
+from ..files.typed_json import parse_object
+from .layout import CONFIG, LARGEST_JSON, LOCK, check_layout, keep_format, remove_temporaries, written_by
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @contextlib.contextmanager
@@ -24,9 +28,12 @@ def locked(workdir: Path) -> Iterator[None]:
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = open(workdir / ".lock", "w")  # noqa: SIM115
+        check_layout(workdir)
+        file = Folder(workdir).append(LOCK)
     except OSError as error:
-        raise UserError(f"can't write to the workdir {workdir} ({error.strerror}): choose another") from error
+        raise UserError(
+            f"can't write to the workdir {one_line(workdir)} ({error.strerror}): choose another"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,12 +44,14 @@ def locked(workdir: Path) -> Iterator[None]:
         except OSError:  # this file system has no locks, so nothing guards the workdir
             pass
         try:
+            remove_temporaries(workdir)
             yield
         except OSError as error:
             if not _refused(error, workdir):
                 raise
+            verb = "write to" if error.errno in _DISK_ERRORS else "use"
             raise UserError(
-                f"can't write to {error.filename or workdir} ({error.strerror}): mend that, then start the same "
+                f"can't {verb} {error.filename or workdir} ({error.strerror}): mend that, then start the same "
                 "command again"
             ) from error
 
@@ -51,7 +60,7 @@ def _refused(error: OSError, workdir: Path) -> bool:
     """Returns whether the disk of the workdir refused: it is full, read-only or gone."""
     if isinstance(error.filename, str | os.PathLike):
         return Path(error.filename).absolute().is_relative_to(workdir.absolute())
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+    return error.errno in _DISK_ERRORS
 
 
 def read_config(workdir: Path) -> Config:
@@ -60,14 +69,17 @@ def read_config(workdir: Path) -> Config:
     Raises:
         UserError: the folder has no run, or its config cannot be read.
     """
-    path = Path(workdir) / "config.json"
+    check_layout(workdir)
+    path = Path(workdir) / CONFIG
     try:
-        config = configs.from_json(json.loads(path.read_text()))
+        config = configs.from_json(parse_object(Folder(workdir).read(CONFIG, LARGEST_JSON)))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{workdir} holds no run (there is no {path.name}): train one there first") from error
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): restore it, or use another workdir") from error
-    except (ValueError, RecursionError) as error:
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}{written_by(workdir)}") from error
+    except ValueError as error:
         raise UserError(f"{path} is not a JSON file: restore it, or use another workdir") from error
     configs.validate(config)
     return config
@@ -75,11 +87,12 @@ def read_config(workdir: Path) -> Config:
 
 def check_config(workdir: Path, config: Config) -> None:
     """Raises UserError if the workdir belongs to another run. Without a checkpoint there is nothing to protect."""
-    if (workdir / "config.json").exists() and any((workdir / "checkpoints").glob("*/manifest.json")):
+    if (workdir / CONFIG).exists() and any((workdir / "checkpoints").glob("*/manifest.json")):
         configs.check_resume(read_config(workdir), config)
 
 
 def keep_config(workdir: Path, config: Config) -> None:
-    """Writes a run's config into its workdir, by one rename."""
+    """Writes a run's config, and the format of the workdir, each by one rename."""
+    keep_format(workdir)
     text = json.dumps(configs.to_json(config), indent=1) + "\n"
-    write_atomically(workdir / "config.json", text.encode())
+    Folder(workdir).write(CONFIG, text.encode())

@@ -12,10 +12,11 @@ import gan_jax
 import gan_jax.train
 from gan_jax import config as configs
 from gan_jax.config import Call, Config, Data, Term, override
-from gan_jax.config.build import SampleSpec, batch_spec, make_gan, make_source
+from gan_jax.config.build import SampleSpec, batch_spec, build, make_gan, make_source
 from gan_jax.errors import UserError
 from gan_jax.models import dcgan, mlp
 from tiny_config import SPEC, tiny
+from trial import error_of
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -213,3 +214,32 @@ def test_a_config_of_an_older_version_opens():
     configs.check_resume(configs.from_json(older), config)
     with pytest.raises(UserError, match="are two names of one field: remove the first"):
         configs.from_json({**older, "discriminator_terms": []})
+
+
+PARTS = """
+from gan_jax.config import Call
+def joined(sources=(), extra=Call("digits")):
+    return sources, extra
+"""
+
+
+def test_calls_at_any_depth_are_built_and_stay_at_home(tmp_path, monkeypatch):
+    (tmp_path / "my_sources.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    inner = Call("stacked", source=Call("digits"), count=5)
+    (built,), extra = build(Call("my_sources:joined", sources=(inner,)), "data.source")
+    assert (len(built), len(extra)) == (5, 1797)
+    for call in (
+        Call("stacked", source=Call("os:getcwd")),
+        Call("stacked", source=Call("stacked", source=Call("os:getcwd"))),
+        Call("my_sources:joined", sources=(Call("digits"), Call("os:getcwd"))),
+    ):
+        assert "--allow os" in error_of(build, call, "data.source", ["my_sources"])
+    with pytest.raises(UserError, match=r"no 'linear' in gan_jax\.data"):
+        build(Call("stacked", source=Call("linear")), "data.source", ())
+
+
+@pytest.mark.parametrize("source", ["digits", 5, None, (Call("digits"),)])
+def test_a_source_that_is_no_call(source):
+    message = error_of(build, Call("stacked", source=source), "data.source", ())
+    assert message.startswith("data.source.source wants the name of a function, got ")

@@ -1,11 +1,14 @@
 """Tests overrides such as `steps=20`: each value gets the type of its field, and each mistake is one sentence."""
 
+import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from gan_jax.config import Call, override
+from gan_jax.config import Call, Config, Data, load, override, to_text
+from gan_jax.config.recipes import recipes
 from trial import CONFIG, error_of
 
 PENALTY = "discriminator_terms.1.penalty."
@@ -116,6 +119,83 @@ BAD = [
 @pytest.mark.parametrize(("item", "wanted"), BAD, ids=[item for item, _ in BAD])
 def test_override_mistakes(homes, item, wanted):
     assert error_of(override, CONFIG, [item]).startswith(wanted)
+
+
+STACKED = Config(name="nested", data=Data(source=Call("stacked", source=Call("digits", size=8))))
+MODULE = """
+from gan_jax.config import Call
+def mixed(sources: tuple = (Call("digits"), Call("digits", size=8)), any=None, level=Call("constant", value=1.0)):
+    return sources, any, level
+"""
+
+
+@pytest.mark.parametrize(
+    ("items", "wanted"),
+    [
+        (["source.source=tfds"], Call("stacked", source=Call("tfds"))),
+        (["source.source=tfds", "source.source.name=mnist"], Call("stacked", source=Call("tfds", name="mnist"))),
+        (["source.source.size=12"], Call("stacked", source=Call("digits", size=12))),
+        (["source.source=digits"], STACKED.data.source),
+        (["source.source=gan_jax.data.digits:digits"], Call("stacked", source=Call("gan_jax.data.digits:digits"))),
+        (
+            ["source.source=stacked", "source.source.source=npz", "source.source.source.path=1"],
+            Call("stacked", source=Call("stacked", source=Call("npz", path="1"))),
+        ),
+        (["source=parts:mixed", "source.level=2"], Call("parts:mixed", level=2)),
+        (
+            ["source=parts:mixed", "source.any=tfds", "source.sources.1.size=9"],
+            Call("parts:mixed", any="tfds", sources=(Call("digits"), Call("digits", size=9))),
+        ),
+        (
+            ["source=parts:mixed", "source.sources.0=tfds", "source.sources.0.name=mnist"],
+            Call("parts:mixed", sources=(Call("tfds", name="mnist"), Call("digits", size=8))),
+        ),
+    ],
+)
+def test_calls_inside_calls(items, wanted, tmp_path, monkeypatch):
+    (tmp_path / "parts.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert override(STACKED, [f"data.{item}" for item in items]).data.source == wanted
+
+
+@pytest.mark.parametrize(
+    ("item", "wanted"),
+    [
+        ("data.source.source=linear", "data.source.source=linear: no 'linear' in gan_jax.data"),
+        ("data.source.source=5", "data.source.source wants the name of a function, got '5'"),
+        ("data.source.source.widht=5", "unknown field 'data.source.source.widht': "),
+        ("data.source.source.name=mnist", "unknown field 'data.source.source.name': "),
+        (
+            "generator_optimizer.learning_rate.start=1",
+            "generator_optimizer.learning_rate names no function yet",
+        ),
+    ],
+)
+def test_mistakes_in_calls_inside_calls(item, wanted):
+    assert error_of(override, STACKED, [item]).startswith(wanted)
+    empty = dataclasses.replace(STACKED, data=Data(source=Call("stacked")))
+    start = "data.source.source names no function yet: say data.source.source=NAME first"
+    assert error_of(override, empty, ["data.source.source.name=mnist"]) == start
+
+
+def bare(node: Any) -> Any:
+    """Returns a config whose Calls have lost all keywords."""
+    if isinstance(node, Call):
+        return Call(node.name)
+    if isinstance(node, tuple):
+        return tuple(map(bare, node))
+    if not dataclasses.is_dataclass(node):
+        return node
+    return dataclasses.replace(
+        node, **{one.name: bare(getattr(node, one.name)) for one in dataclasses.fields(node)}
+    )
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_every_field_of_a_recipe_can_be_set(recipe):
+    """At any depth: each line of its text is an override."""
+    wanted = load(recipe)
+    assert override(bare(wanted), to_text(wanted).splitlines()) == wanted
 
 
 def test_overrides_apply_in_turn_and_the_first_mistake_is_told(homes):

@@ -1,4 +1,7 @@
+import copy
+import functools
 import json
+import operator
 import sys
 
 import numpy as np
@@ -152,6 +155,43 @@ def test_damaged_sets(tide_pool):
     (folder / "features.json").write_text(features)
     (folder / "dataset_info.json").write_text("[1, 2")
     with pytest.raises(UserError, match=r"dataset_info.json' cannot be read"):
+        tfds("tide_pool", data_dir=str(tide_pool))
+
+
+ODD = [None, "1000000000000", 10**400, ["../.."], {"a": True}, "\x1b[2J\n"]
+
+
+def fields(tree, path=()):
+    """Yields the path of each value in a JSON tree."""
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in pairs:
+        yield (*path, key)
+        yield from fields(value, (*path, key))
+
+
+def test_any_value_in_the_info_is_read_or_refused_in_one_line(tide_pool):
+    """Also a number of records that no memory holds an order of."""
+    info = tide_pool / "tide_pool" / "1.2.0" / "dataset_info.json"
+    tree, lengths, said = json.loads(info.read_text()), set(), ""
+    for path in fields(tree):
+        for value in ODD:
+            changed = copy.deepcopy(tree)
+            functools.reduce(operator.getitem, path[:-1], changed)[path[-1]] = value
+            info.write_text(json.dumps(changed))
+            try:
+                lengths.add(len(tfds("tide_pool", data_dir=str(tide_pool))))
+            except UserError as error:
+                said += str(error)
+    assert max(lengths) <= 23
+    assert said.isprintable()
+
+
+def test_absurd_numbers_of_records(tide_pool):
+    info = tide_pool / "tide_pool" / "1.2.0" / "dataset_info.json"
+    tree = json.loads(info.read_text())
+    tree["splits"][0]["shardLengths"][0] = 10**12
+    info.write_text(json.dumps(tree))
+    with pytest.raises(UserError, match=r"claims 1,000,000,000,000 records in .*, which has \d"):
         tfds("tide_pool", data_dir=str(tide_pool))
 
 

@@ -1,6 +1,7 @@
 """Ends runs at random moments, and compares the results with those of an undisturbed run."""
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,11 @@ Wish: TypeAlias = str | tuple[float, float]  # see `reach`
 class Scene:
     """A config, a cache with its programs, and an undisturbed run to compare with.
 
+    Args:
+        folder: an empty folder.
+        overrides: of the config, for every run.
+        devices: the number of CPU devices.
+
     Attributes:
         workdir, outcome: of the undisturbed run.
         other: the workdir and the outcome of a run with another seed.
@@ -46,8 +52,10 @@ class Scene:
         compilation: the seconds of the first compilation, from its first file in the cache.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, overrides: Sequence[str] = (), devices: int = 1):
         self.config = runs.write_config(folder, CONFIG, "faults.py")
+        shutil.copy(runs.ROOT / "tests" / "fake_features.py", folder)  # features for runs that measure metrics
+        self._overrides, self._devices = overrides, devices
         self.cache, self._folder = folder / "cache", folder
         first = self.start(folder / "first")
         assert first.wait_until(lambda: first.compiling), first.err
@@ -71,7 +79,8 @@ class Scene:
         return process.workdir, outcome
 
     def start(self, workdir: Path, *overrides: str, cache: Path | None = None) -> Process:
-        return Process(self.config, workdir, cache or self.cache, *overrides)
+        words = [*self._overrides, *overrides]
+        return Process(self.config, workdir, cache or self.cache, *words, devices=self._devices)
 
     def check(self, workdir: Path, outcome: runs.Outcome) -> None:
         """Checks that a run ended like the undisturbed one: same bits, log, samples and files."""
@@ -80,6 +89,8 @@ class Scene:
         assert outcome.digest == self.outcome.digest
         assert runs.rows(workdir) == runs.rows(self.workdir)
         assert runs.files(workdir / "samples") == runs.files(self.workdir / "samples")
+        for name in ("evaluations.jsonl", "config.json"):
+            assert _content(workdir / name) == _content(self.workdir / name)
         assert _names(workdir) == _names(self.workdir)
 
     def rows(self, steps: int) -> list[dict[str, object]]:
@@ -93,6 +104,10 @@ class Scene:
         self.check(process.workdir, outcome)
         found = [line for line in outcome.err.splitlines() if line.startswith("resuming at step ")]
         return int(found[0].rpartition(" ")[2]) if found else 0
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def _names(workdir: Path) -> list[str]:

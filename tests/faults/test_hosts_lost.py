@@ -9,7 +9,8 @@ import jax
 import pytest
 
 import runs
-from gan_jax.runtime.hosts import Hosts, LostError
+from gan_jax.errors import LostError
+from gan_jax.runtime.hosts import Hosts
 from host_processes import LONG, SGD, Process, ended, free_port, says, start, wait_until
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(300)]

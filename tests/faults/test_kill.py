@@ -1,5 +1,6 @@
 """SIGKILL at any moment of a run: the same command continues, and ends like an undisturbed run."""
 
+import os
 import random
 import shutil
 import signal
@@ -89,17 +90,35 @@ def test_stopped_while_jax_is_imported(scene, tmp_path):
     scene.resume(process)
 
 
-def test_five_kills(scene, tmp_path):
-    wishes: list[Wish] = ["in the first compilation", "in a save", *harness.parts(3)]
-    places = kill_all(scene, tmp_path, wishes, seed=5)
-    assert places["in a save"] >= 1
-    assert places["in the first compilation"] >= 1
+KINDS: dict[str, tuple[list[str], int]] = {  # overrides, and the number of devices
+    "jit": ([], 1),
+    "jit, ADA, metrics": (
+        [
+            "augment=ada", "checkpoint.best=frechet", "metrics.every=4", "metrics.count=16",
+            "metrics.reference=16", "metrics.features=fake_features:quarters",
+        ],
+        1,
+    ),
+    "shard, ADA": (["augment=ada", "parallel.mode=shard", "parallel.devices=4"], 4),
+    "shard, fused": (["log.every=2", "parallel.fuse=2", "parallel.mode=shard", "parallel.devices=4"], 4),
+    "pmap": (["parallel.mode=pmap", "parallel.devices=4"], 4),
+}  # fmt: skip
+KILLS = int(os.environ.get("GAN_JAX_KILLS", "30"))  # of all kinds together
 
 
-@pytest.mark.timeout(900)
-def test_thirty_kills(scene, tmp_path):
-    named = {"in the first compilation": 4, "in a save": 10, "in the final report": 2}
-    wishes: list[Wish] = [place for place, count in named.items() for _ in range(count)] + harness.parts(14)
-    places = kill_all(scene, tmp_path, wishes, seed=30)
-    assert sum(places.values()) == 30
-    assert all(places[place] >= count for place, count in named.items())
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_kills(kind, tmp_path):
+    """`GAN_JAX_KILLS=100` makes more of them than the default."""
+    overrides, devices = KINDS[kind]
+    (tmp_path / "scene").mkdir()
+    scene = Scene(tmp_path / "scene", overrides, devices)
+    count = KILLS // len(KINDS)
+    named = {"in a save": max(1, count // 3), "in the final report": max(1, count // 10)}
+    if kind == "jit":
+        named["in the first compilation"] = max(1, count // 5)
+    wishes: list[Wish] = [place for place, number in named.items() for _ in range(number)]
+    wishes += harness.parts(count - len(wishes))
+    places = kill_all(scene, tmp_path, wishes, seed=count)
+    assert sum(places.values()) == count
+    assert all(places[place] >= number for place, number in named.items())

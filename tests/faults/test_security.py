@@ -16,7 +16,8 @@ import runs
 from gan_jax import config as configs
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.checkpoint.digest import leaf_digests
-from gan_jax.checkpoint.manifest import MANIFEST, read_manifest, remove_leftovers, sync_files, write_manifest
+from gan_jax.checkpoint.leftovers import remove_leftovers
+from gan_jax.checkpoint.manifest import MANIFEST, read_manifest, sync_files, write_manifest
 from gan_jax.errors import UserError
 from runs import Outcome, call, sentence
 

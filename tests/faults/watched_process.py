@@ -20,15 +20,18 @@ STEP_PROGRAM = "jit_program-"  # the step's program in the cache has a name that
 
 
 class Process:
-    """`gan-jax train CONFIG OVERRIDES --workdir WORKDIR`, with its compiled programs in `cache`."""
+    """`gan-jax train CONFIG OVERRIDES --workdir WORKDIR` on CPU devices, with its compiled programs in `cache`."""
 
-    def __init__(self, config: Path, workdir: Path, cache: Path, *overrides: str):
+    def __init__(self, config: Path, workdir: Path, cache: Path, *overrides: str, devices: int = 1):
         self.workdir, self.cache = workdir, cache
         self._err = workdir.with_name(f"{workdir.name}.err")
         words = [sys.executable, "-m", "gan_jax", "train", str(config), *overrides, "--workdir", str(workdir)]
         # A cache folder of JAX in the environment would replace this one.
         variables = {name: value for name, value in os.environ.items() if "_CACHE_" not in name}
         variables |= {"JAX_PLATFORMS": "cpu", "GAN_JAX_CACHE": str(cache)}
+        if devices > 1:
+            flag = f"--xla_force_host_platform_device_count={devices}"
+            variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
         with self._err.open("wb") as err:
             self._process = subprocess.Popen(
                 words, stdout=subprocess.DEVNULL, stderr=err, env=variables, cwd=runs.ROOT, start_new_session=True

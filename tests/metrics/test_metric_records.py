@@ -82,9 +82,10 @@ def test_append_and_read(tmp_path):
         file.write('{"metric": "frech')
     records.append(path, second)
     records.append(path, first)
-    found = records.read(path)
+    found, note = records.read(path)
+    assert "line 2" in (note or "")
     assert [r.step for r in found] == [None, 5, None]
     assert found[0] == found[2] == first
     assert np.isnan(found[1].value)
     assert len(path.read_text().splitlines()) == 4
-    assert records.read(tmp_path / "none.jsonl") == []
+    assert records.read(tmp_path / "none.jsonl") == ([], None)

@@ -44,7 +44,7 @@ def measured(config, tmp_path_factory):
 
 def test_a_run_measures_itself(measured):
     workdir, outcome = measured
-    records = read(workdir / EVALUATIONS)
+    records = read(workdir / EVALUATIONS).rows
     assert [(record.metric, record.step) for record in records] == [("frechet", step) for step in (20, 40, 60)]
     for record in records:
         assert record.text() in outcome.err
@@ -53,19 +53,19 @@ def test_a_run_measures_itself(measured):
         workdir, features=Call(QUARTERS), count=300, step=60, seed=run.config.seed, allow=["fake_features"]
     )
     assert again == records[-1:]  # and the file doesn't repeat it
-    assert read(workdir / EVALUATIONS) == records
+    assert read(workdir / EVALUATIONS).rows == records
 
 
 def test_the_run_s_page_shows_what_was_measured(measured):
     page = (measured[0] / "report.html").read_text()
-    last = read(measured[0] / EVALUATIONS)[-1]
+    last = read(measured[0] / EVALUATIONS).rows[-1]
     assert "frechet over step" in page
     assert f"<td>{last.text().replace('&', '&amp;')}</td>" in page.replace("&#x27;", "'")
 
 
 def test_the_best_checkpoint_stays(measured):
     workdir, _ = measured
-    values = {record.step: record.value for record in read(workdir / EVALUATIONS)}
+    values = {record.step: record.value for record in read(workdir / EVALUATIONS).rows}
     best = min(values, key=lambda step: values[step])
     assert set(runs.checkpoints(workdir)) == {best, 60}
     assert open_run(workdir, "best", ["fake_features"]).step == best
@@ -147,7 +147,7 @@ def test_evaluate(kept):
     lines = outcome.out.splitlines()
     assert [line.split()[0] for line in lines] == ["frechet", "precision", "recall", "density", "coverage"]
     assert all("200 generated images against 500 real images, seed 3, step 60" in line for line in lines)
-    assert [record.text() for record in read(kept / EVALUATIONS)][-5:] == lines
+    assert [record.text() for record in read(kept / EVALUATIONS).rows][-5:] == lines
 
 
 def test_a_run_that_cannot_be_measured_has_lost_nothing(config, tmp_path):
@@ -159,16 +159,16 @@ def test_a_run_that_cannot_be_measured_has_lost_nothing(config, tmp_path):
     assert runs.checkpoints(tmp_path / "run") == [10]
     mended = [*overrides, f"metrics.features={QUARTERS}"]
     assert call("train", config, *mended, "--workdir", tmp_path / "run").code == 0
-    assert [record.step for record in read(tmp_path / "run" / EVALUATIONS)] == [10, 20]
+    assert [record.step for record in read(tmp_path / "run" / EVALUATIONS).rows] == [10, 20]
 
 
 def test_records_of_steps_that_are_made_anew_are_dropped(measured, tmp_path):
     workdir = shutil.copytree(measured[0], tmp_path / "kept")
-    before = read(workdir / EVALUATIONS)
+    before = read(workdir / EVALUATIONS).rows
     measuring.rewind(workdir, 40)
-    assert read(workdir / EVALUATIONS) == before[:2]
+    assert read(workdir / EVALUATIONS).rows == before[:2]
     measuring.rewind(workdir, 0)
-    assert read(workdir / EVALUATIONS) == []
+    assert read(workdir / EVALUATIONS).rows == []
 
 
 def test_checkpoints_are_listed(kept):
@@ -176,7 +176,7 @@ def test_checkpoints_are_listed(kept):
     assert outcome.code == 0, outcome.err
     lines = outcome.out.splitlines()
     assert [line.split()[1] for line in lines] == [str(step) for step in runs.checkpoints(kept)]
-    values = {record.step: record.value for record in read(kept / EVALUATIONS)}
+    values = {record.step: record.value for record in read(kept / EVALUATIONS).rows}
     best = min(values, key=lambda step: values[step])
     for line in lines:
         step = int(line.split()[1])

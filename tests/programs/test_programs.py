@@ -19,18 +19,13 @@ MANY_DEVICES = [name for name, small in PROGRAMS.items() if small.mode != "jit"]
 ROWS = json.loads(TABLE.read_text())
 
 
-def grouped(names):
-    """Keeps the tests of one program in one process, so that it is compiled once."""
-    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
-
-
-@pytest.mark.parametrize("name", grouped(ON_GPU))
+@pytest.mark.parametrize("name", ON_GPU)
 def test_kernel_gradients_are_cudnns_backward_filter(name):
     """As a forward convolution over a dilated map, a kernel gradient is many times slower."""
     assert [f"{product.shapes} {product.op_name}" for product in program(name).slow] == []
 
 
-@pytest.mark.parametrize("name", grouped(ON_GPU))
+@pytest.mark.parametrize("name", ON_GPU)
 def test_no_large_map_is_copied(name):
     """8 x 8 maps of 64 channels and larger: such a copy costs as much traffic as the convolution beside it."""
     samples = BATCH // PROGRAMS[name].devices
@@ -44,7 +39,7 @@ def is_map(array, samples, size):
     return array.size >= size and of_samples and len(array.dims) != 3 and min(array.dims) > 3
 
 
-@pytest.mark.parametrize("name", grouped(MANY_DEVICES))
+@pytest.mark.parametrize("name", MANY_DEVICES)
 def test_no_activations_are_gathered(name):
     """Minibatch deviation in StyleGAN2 asks for its 4 x 4 maps by name; nothing else is gathered or exchanged."""
     allowed = BATCH * 4 * 4 * 64 if name.startswith("stylegan2") else 0
@@ -52,7 +47,7 @@ def test_no_activations_are_gathered(name):
     assert [f"{k.call} {k.result} {k.op_name}" for k in moved] == []
 
 
-@pytest.mark.parametrize("name", grouped(MANY_DEVICES))
+@pytest.mark.parametrize("name", MANY_DEVICES)
 def test_sums_over_devices_are_float32(name):
     sums = [k for k in collectives(name) if k.call == "all-reduce"]
     assert [f"{k.result} {k.op_name}" for k in sums if k.result.dtype not in ("f32", "s32")] == []
@@ -63,7 +58,7 @@ def collectives(name):
     return [kernel for kernel in program(name).kernels if kernel.kind == "collective"]
 
 
-@pytest.mark.parametrize("name", grouped(ROWS["programs"]))
+@pytest.mark.parametrize("name", ROWS["programs"])
 def test_figures_stay_within_5_percent(name):
     """Kernels, bytes and all-reduces are those of `table.json`, which says why each is what it is."""
     row = dict(ROWS["programs"][name])

@@ -141,7 +141,7 @@ def test_bfloat16_stays_inside_the_networks():
 def curves(config: Config, workdir: Path) -> np.ndarray:
     """Trains 300 steps and returns both losses as means over 20 steps, `[15, 2]`."""
     train(config, workdir, stream=io.StringIO())
-    rows = writer.read(workdir)
+    rows = writer.read(workdir).rows
     assert [row["step"] for row in rows] == list(range(20, 301, 20))
     return np.array([[row["loss/generator"], row["loss/discriminator"]] for row in rows])
 

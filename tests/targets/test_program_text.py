@@ -127,6 +127,40 @@ def test_collectives(gpu):
     }
 
 
+PIECES = """HloModule pieces
+
+piece (p.0: bf16[8,16], p.1: bf16[16,16], p.2: bf16[1,16]) -> (bf16[8,16], bf16[4,16]) {
+  %p.0 = bf16[8,16]{1,0} parameter(0)
+  %p.1 = bf16[16,16]{1,0} parameter(1)
+  %p.2 = bf16[1,16]{1,0} parameter(2)
+  %dot.1 = bf16[8,16]{1,0} convolution(%p.0, %p.1), dim_labels=bf_io->bf, metadata={op_name="jit(f)/dot"}
+  %all-gather.1 = bf16[4,16]{1,0} all-gather(%p.2), channel_id=1, frontend_attributes={chain_id="7"}
+  ROOT %tuple.1 = (bf16[8,16]{1,0}, bf16[4,16]{1,0}) tuple(%dot.1, %all-gather.1)
+}
+
+ENTRY main (x: bf16[8,16], w: bf16[16,16], y: bf16[1,16]) -> bf16[8,16] {
+  %x = bf16[8,16]{1,0} parameter(0)
+  %w = bf16[16,16]{1,0} parameter(1)
+  %y = bf16[1,16]{1,0} parameter(2)
+  %fusion.1 = (bf16[8,16]{1,0}, bf16[4,16]{1,0}) fusion(%x, %w, %y), kind=kOutput, calls=%piece
+  %gte.1 = bf16[8,16]{1,0} get-tuple-element(%fusion.1), index=0
+  %fusion.2 = (bf16[8,16]{1,0}, bf16[4,16]{1,0}) fusion(%gte.1, %w, %y), kind=kOutput, calls=%piece
+  ROOT %gte.2 = bf16[8,16]{1,0} get-tuple-element(%fusion.2), index=0
+}
+"""
+
+
+def test_a_collective_beside_several_fusions_is_one():
+    """A TPU's compiler puts a piece of it into each; the fusions still compute what they compute."""
+    found = {kernel.name: kernel for kernel in kernels(hlo.parse(PIECES))}
+    assert {name: kernel.kind for name, kernel in found.items()} == {
+        "all-gather.1": "collective", "fusion.1": "convolution", "fusion.2": "convolution",
+    }  # fmt: skip
+    assert tuple(collectives(found.values())["all-gather"]) == (1, 2 * 4 * 16, "bf16[4,16]")
+    assert found["all-gather.1"].bytes == 0
+    assert found["fusion.1"].flops == found["fusion.2"].flops == 2 * 8 * 16 * 16
+
+
 def test_tpu(tpu):
     assert tpu["convolution.1"].flops == 2 * 16 * 1024 * 128
     assert tpu["next"].count == 2  # the condition says how often

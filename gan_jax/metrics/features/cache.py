@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...files.folder import write_atomically
 from ...runtime import compilation_cache
-from ...runtime.files import write_atomically
 from ..frechet import Statistics, statistics
 
 FORMAT = 1  # raised by every change of the files' content
@@ -153,7 +153,7 @@ def _store(path: Path, text: str, arrays: Arrays) -> None:
         compilation_cache.make_private(home)
     content = io.BytesIO()
     np.savez(content, **{**arrays, "key": np.asarray(text)})  # pyright: ignore[reportArgumentType]
-    write_atomically(path, content.getvalue(), mode=0o600, concurrent=True)
+    write_atomically(path, content.getvalue(), mode=0o600)
     _tidy(path.parent)
 
 

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ...data.npz import check_size
 from ...errors import UserError
 from .torch_pickle import Refused, Storage, Unpickler, read_arrays
 
@@ -33,6 +34,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
         return read_torch(path)
     try:
         with np.load(path, allow_pickle=False) as stored:
+            check_size(os.path.getsize(path), stored.zip.infolist())
             return {name: stored[name] for name in stored.files}
     except Exception as error:  # zipfile and NumPy raise nearly any exception for damaged bytes
         raise UserError(f"'{path}' can't be read as arrays: {type(error).__name__}: {error}") from None
@@ -72,6 +74,7 @@ def _numbers(data: bytes, storage: Storage) -> np.ndarray:
 def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
     """Reads the zip format: the pickle is NAME/data.pkl, and a storage is NAME/data/KEY."""
     with zipfile.ZipFile(file) as archive:
+        check_size(os.fstat(file.fileno()).st_size, archive.infolist())
         sizes = {info.filename: info.file_size for info in archive.infolist()}
         roots = [name[: -len("data.pkl")] for name in sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(roots) != 1:

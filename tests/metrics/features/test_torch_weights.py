@@ -1,5 +1,6 @@
 """The reader of weights: it reads .npz files, and what PyTorch saves."""
 
+import zipfile
 from collections import OrderedDict
 
 import jax.numpy as jnp
@@ -101,3 +102,13 @@ def test_what_torch_saves_is_read_as_torch_has_it(tmp_path):
     if names is None:
         pytest.skip("PyTorch is not installed (make peers)")
     assert len(names) == 9
+
+
+def test_weights_that_unpack_a_thousandfold(tmp_path, monkeypatch):
+    monkeypatch.setattr("gan_jax.data.npz._SMALL", 10_000)
+    np.savez_compressed(tmp_path / "w.npz", a=np.zeros(1_000_000, np.uint8))
+    with zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/data.pkl", bytes(1_000_000))
+    for name in ("w.npz", "w.pth"):
+        with pytest.raises(UserError, match="more than 100 times as many"):
+            read_weights(tmp_path / name)

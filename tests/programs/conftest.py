@@ -1,0 +1,20 @@
+"""Keeps the tests of one program in one process, so that it is compiled once."""
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+
+class ByProgram(LoadScopeScheduling):
+    """Sends all tests whose last parameter is the same to one process.
+
+    xdist's own "loadgroup" does nothing under pytest 9.2, where a test can't change its id.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.rpartition("[")[2] if "[" in nodeid else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByProgram:
+    return ByProgram(config, log)
