@@ -142,7 +142,8 @@ def _slow(sizes: tuple[tuple[int, int, Window], ...]) -> str:
     def covers(size: int, out: int, window: Window) -> bool:
         extent = (window.size - 1) * window.rhs_dilation + 1
         whole = window.rhs_dilation > 1 or window.size >= size
-        return window.size > 1 and out > 1 and whole and 2 * extent >= size
+        # The gradient of a kernel has no stride: that of the forward convolution became the dilation.
+        return window.stride == 1 and window.size > 1 and out > 1 and whole and 2 * extent >= size
 
     return "a kernel gradient as a forward convolution" if sizes and all(covers(*one) for one in sizes) else ""
 

@@ -22,7 +22,7 @@ from workdir_changes import CHANGES
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.slow]
 COUNT = int(os.environ.get("GAN_JAX_FUZZ", "120"))
 SEED = int(os.environ.get("GAN_JAX_FUZZ_SEED", "14"))
-LONGEST = 20  # seconds
+LONGEST = int(os.environ.get("GAN_JAX_FUZZ_SECONDS", "20"))  # of one command; a busy machine needs more
 
 PLAIN = runs.MLP.replace("tensorboard=False", "tensorboard=True").replace("gif=False", "gif=True")
 MEASURED = (

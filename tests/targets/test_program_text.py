@@ -127,6 +127,26 @@ def test_collectives(gpu):
     }
 
 
+DOWN = """HloModule down
+
+ENTRY main (x: f32[256,4,4,32], w: f32[64,4,4,32]) -> f32[256,2,2,64] {
+  %x = f32[256,4,4,32]{3,2,1,0} parameter(0)
+  %w = f32[64,4,4,32]{3,2,1,0} parameter(1)
+  %conv.1 = (f32[256,2,2,64]{3,2,1,0}, u8[0]{0}) custom-call(%x, %w), window={size=4x4 stride=2x2 pad=1_1x1_1}, \
+dim_labels=b01f_o01i->b01f, custom_call_target="__cudnn$convForward"
+  ROOT %out = f32[256,2,2,64]{3,2,1,0} get-tuple-element(%conv.1), index=0
+}
+""".replace("\\\n", "")
+
+
+def test_a_convolution_whose_kernel_is_as_large_as_the_map_is_not_slow():
+    """It is the forward convolution of a DCGAN at 4 x 4; as a kernel gradient it would have no stride."""
+    (conv,) = kernels(hlo.parse(DOWN))
+    assert conv.products[0].slow == ""
+    (conv,) = kernels(hlo.parse(DOWN.replace(" stride=2x2 pad=1_1x1_1", " pad=1_0x1_0")))
+    assert conv.products[0].slow == "a kernel gradient as a forward convolution"
+
+
 PIECES = """HloModule pieces
 
 piece (p.0: bf16[8,16], p.1: bf16[16,16], p.2: bf16[1,16]) -> (bf16[8,16], bf16[4,16]) {
