@@ -1,7 +1,10 @@
 """Errors for the user, each one sentence with an exit code, and functions that build such sentences."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+_DIRECTIONS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 class UserError(Exception):
@@ -37,13 +40,23 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
+def is_plain(text: str) -> bool:
+    """Whether text is one line without control characters and changes of direction, which a terminal obeys."""
+    return text.isprintable() or not any(map(_is_control, text))
+
+
+def _is_control(character: str) -> bool:
+    # Control characters, bytes that Python could not decode, and line and paragraph breaks.
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTIONS
+
+
 def printable(text: str) -> str:
-    """Returns text with escapes in place of control characters and line breaks, which a terminal would obey."""
-    return text if text.isprintable() else "".join(map(_escape, text))
+    """Returns text with escapes in place of what a terminal would obey."""
+    return text if is_plain(text) else "".join(map(_escape, text))
 
 
 def _escape(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
+    return character.encode("unicode_escape").decode() if _is_control(character) else character
 
 
 def one_line(text: object, most: int = 500) -> str:

@@ -3,11 +3,10 @@
 import argparse
 import math
 import os
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError, quoted
+from ..errors import UserError, is_plain, quoted
 
 if TYPE_CHECKING:
     from ..config import Call
@@ -42,9 +41,9 @@ def path(text: str) -> Path:
     if not text:
         raise UserError("a path on the command line is empty: give one, such as runs/digits, or . for this folder")
     whole = os.path.abspath(text)
-    if any(unicodedata.category(character) == "Cs" for character in whole):  # a byte that Python can't decode
+    if any("\ud800" <= character <= "\udfff" for character in whole):  # a byte that Python can't decode
         raise UserError(f"the path {quoted(whole)} is not UTF-8: choose another name, or a locale of UTF-8")
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in whole):
+    if not is_plain(whole):
         raise UserError(f"the path {quoted(whole)} has a line break or a control character: choose another name")
     return Path(text)
 

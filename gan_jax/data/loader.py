@@ -42,16 +42,16 @@ def host_memory_bytes() -> int:
     return min(total, int(text)) if text.isdigit() else total
 
 
-def available_memory_bytes() -> int:
+def available_memory_bytes(group: Path = Path("/sys/fs/cgroup")) -> int:
     """Returns the memory of this host, or of this container, that no process uses now, in bytes."""
-    free, meminfo, group = host_memory_bytes(), Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+    free, meminfo = host_memory_bytes(), Path("/proc/meminfo")
     if meminfo.is_file():
         words = meminfo.read_text().split()
         free = min(free, 1024 * int(words[words.index("MemAvailable:") + 1]))
-    if (group / "memory.stat").is_file():  # of a container; what it caches of files can be dropped
+    if (group / "memory.current").is_file():  # of a container: the group of a whole machine has no such file
         words = (group / "memory.stat").read_text().split()
-        used = int((group / "memory.current").read_text()) - int(words[words.index("inactive_file") + 1])
-        free = min(free, host_memory_bytes() - used)
+        cached = int(words[words.index("inactive_file") + 1])  # of files; it can be dropped
+        free = min(free, host_memory_bytes() - int((group / "memory.current").read_text()) + cached)
     return max(0, free)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from ..errors import UserError, one_line, quoted
+from ..files.typed_json import parse_object
 from . import tfds_layout as layout
 from .images import Channels, Crop, Filter, Transform, open_image, quiet_pillow
 from .source import DataMissingError, Mirrored, Source, checked_indices, describe_shape, hash_parts, reason
@@ -141,7 +142,7 @@ class PreparedSplit:
 
 def _check_features(file: Path) -> None:
     """Refuses features of other packages, because TFDS would import and run the modules that the file names."""
-    for name in _class_names(json.loads(file.read_text())):
+    for name in _class_names(parse_object(file.read_text())):
         if not name.startswith("tensorflow_datasets."):
             raise UserError(f"'{one_line(file)}' names the code {quoted(name)}: only TFDS's own features are read")
 

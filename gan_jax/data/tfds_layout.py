@@ -1,13 +1,14 @@
 """Finds prepared TFDS sets on disk: DIR/NAME/[CONFIG/]VERSION/dataset_info.json. Does not import TFDS."""
 
-import json
 import os
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError, one_line
+from ..files.typed_json import parse_object
 from .source import expand_path, reason
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>\w[\w.+\-]*))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -84,13 +85,10 @@ def _formats(info: Path) -> tuple[str, ...]:
     return tuple(formats)
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        return parse_object(path.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"'{one_line(path)}' cannot be read: {reason(error)}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"'{path}' cannot be read: it is not a JSON object")
-    return content

@@ -60,29 +60,24 @@ class Folder:
             mode: permissions of the file, before the umask.
         """
         with self._above(name, make=True) as (handle, last):
-            temporary = f"{last}.{secrets.token_hex(8)}.tmp"
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             try:
-                with os.fdopen(os.open(temporary, flags, mode, dir_fd=handle), "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    if sync:
-                        os.fsync(file.fileno())
-                os.replace(temporary, last, src_dir_fd=handle, dst_dir_fd=handle)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary, dir_fd=handle)
-                raise
+                _replace(handle, last, data, sync, mode)
+            except FileNotFoundError:  # a run that began just now removed the temporary file
+                _replace(handle, last, data, sync, mode)
+
+    def open(self, name: str) -> BinaryIO:
+        """Opens a file to lock it. It need not exist."""
+        return os.fdopen(self._open(name, os.O_RDWR | os.O_CREAT), "r+b")
 
     def append(self, name: str) -> BinaryIO:
-        """Opens a file to read it and to write at its end, without a buffer. It need not exist."""
+        """Opens a file to read it and to write at its end. It need not exist."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         file = self._open(name, flags)
         if os.fstat(file).st_nlink > 1:  # a hard link: the other name may lie outside, such as in a backup
             os.close(file)
             self.write(name, self.read(name))
             file = self._open(name, flags)
-        return os.fdopen(file, "a+b", buffering=0)
+        return os.fdopen(file, "a+b")
 
     def remove(self, name: str) -> None:
         """Removes a file if it is there; of a link, only the link."""
@@ -105,18 +100,19 @@ class Folder:
             if _TEMPORARY.fullmatch(os.path.basename(name)):
                 self.remove(name)
 
-    def _open(self, name: str, flags: int, mode: int = 0o666) -> int:
+    def _open(self, name: str, flags: int) -> int:
         """Opens a plain file and returns its descriptor. The folder above it is made if the file is to be made."""
         with self._above(name, make=bool(flags & os.O_CREAT)) as (handle, last):
             try:
                 # NONBLOCK: else the opening of a pipe waits for its other end.
-                file = os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=handle)
+                file = os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666, dir_fd=handle)
             except OSError:
                 _check_kind(handle, last, stat.S_IFREG, self.path / name)
                 raise
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 os.close(file)
                 _check_kind(handle, last, stat.S_IFREG, self.path / name)
+                _refuse(errno.EINVAL, "it was replaced just now", self.path / name)
             return file
 
     @contextlib.contextmanager
@@ -133,11 +129,28 @@ class Folder:
                 os.close(above)
             yield at, last
         except OSError as error:
-            if not str(error.filename).startswith(str(self.path)):  # it is relative to a handle
+            if os.sep not in str(error.filename):  # it is relative to a handle
                 error.filename = str(self.path / name)
             raise
         finally:
             os.close(at)
+
+
+def _replace(handle: int, name: str, data: bytes, sync: bool, mode: int) -> None:
+    """Writes a temporary file in the folder of a handle, and renames it."""
+    temporary = f"{name}.{secrets.token_hex(8)}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(temporary, flags, mode, dir_fd=handle), "wb") as file:
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(temporary, name, src_dir_fd=handle, dst_dir_fd=handle)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=handle)
+        raise
 
 
 def write_atomically(path: Path, data: bytes, *, sync: bool = True, mode: int = 0o666) -> None:

@@ -62,6 +62,7 @@ def append(folder: Folder, name: str, row: Mapping[str, object]) -> None:
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else b"\n" + line
         file.write(line)
+        file.flush()
         os.fsync(file.fileno())
 
 

@@ -6,6 +6,8 @@ import types
 import typing
 from typing import Any
 
+from ..errors import is_plain
+
 LARGEST_INT = 2**63  # integers in arrays, and in most readers of JSON, are below it
 _NAMES = {
     bool: "true or false", int: "an integer", float: "a number", str: "text", dict: "an object", list: "a list",
@@ -46,7 +48,7 @@ def check(value: object, hint: Any, name: str) -> None:
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if not _matches(value, hint):
         raise ValueError(f"{name} is {describe(value)}, not {_describe_hint(hint)}")
-    if isinstance(value, str) and not value.isprintable():
+    if isinstance(value, str) and not is_plain(value):
         raise ValueError(f"{name} has control characters")
     if isinstance(value, int) and abs(value) > sys.float_info.max:
         raise ValueError(f"{name} is beyond any number")
@@ -67,18 +69,18 @@ def describe(value: object) -> str:
 
 
 def _matches(value: object, hint: Any) -> bool:
-    kind = typing.get_origin(hint) or hint
+    kind = _json_type(hint)
     if kind is Any:
         return True
-    if kind is float:
-        return type(value) in (int, float)
-    return type(value) is {None: types.NoneType, tuple: list}.get(kind, kind)
+    return type(value) in (int, float) if kind is float else type(value) is kind
 
 
 def _describe_hint(hint: Any) -> str:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(_describe_hint(option) for option in typing.get_args(hint))
-    kind = {None: types.NoneType, tuple: list}.get(
-        typing.get_origin(hint) or hint, typing.get_origin(hint) or hint
-    )
-    return _NAMES[kind]
+    return _NAMES[_json_type(hint)]
+
+
+def _json_type(hint: Any) -> Any:
+    kind = typing.get_origin(hint) or hint
+    return {None: types.NoneType, tuple: list}.get(kind, kind)

@@ -1,6 +1,7 @@
 """The record of one measured number, with all that must be equal before two numbers may be compared."""
 
 import dataclasses
+import functools
 import json
 import math
 import typing
@@ -151,9 +152,14 @@ def rewind(workdir: Path, step: int) -> str | None:
     )
 
 
+@functools.cache
+def _field_types() -> dict[str, Any]:
+    return typing.get_type_hints(Record)
+
+
 def _parse(fields: Mapping[str, Any]) -> Record:
     """Returns the record that `Record.to_json` describes; raises ValueError if it is none."""
-    hints = typing.get_type_hints(Record)
+    hints = _field_types()
     known = {name: value for name, value in fields.items() if name in hints}
     for name in ("value", "error"):
         if known.get(name) in ("inf", "-inf", "nan"):

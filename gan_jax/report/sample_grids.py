@@ -28,13 +28,8 @@ class SampleGrids:
     """
 
     def __init__(self, workdir: Path, sampler: Sampler, source: Source, count: int):
-        self._workdir, self._folder, self._sampler, self._source, self._count = (
-            workdir,
-            Folder(workdir),
-            sampler,
-            source,
-            count,
-        )
+        self._workdir, self._folder = workdir, Folder(workdir)
+        self._sampler, self._source, self._count = sampler, source, count
 
     def path(self, step: int) -> Path:
         """Returns the path of the sample grid after `step` steps."""

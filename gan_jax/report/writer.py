@@ -14,13 +14,14 @@ import numpy as np
 from ..errors import printable
 from ..files import json_lines
 from ..files.folder import Folder
-from ..files.typed_json import check
+from ..files.typed_json import LARGEST_INT, check
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples"
+_NUMBERS = (int, float, type(None))
 
 
 def _number(value: SupportsFloat) -> float | int:
@@ -92,6 +93,7 @@ class Writer:
             "images_per_second": round(speed, 3),
         }
         self._file.write((json.dumps(row, sort_keys=True, allow_nan=False) + "\n").encode())
+        self._file.flush()
         if self._events is not None:
             for name, value in {**numbers, "images_per_second": speed}.items():
                 if math.isfinite(value):
@@ -185,8 +187,12 @@ def read(workdir: Path) -> json_lines.Rows[dict[str, Any]]:
 
 def _parse_row(row: dict[str, Any]) -> dict[str, Any]:
     """Returns the row; raises ValueError if `Writer` did not write it."""
-    check(row, dict[str, float | None], "it")
-    check(row.get("step"), int, "step")
+    step = row.get("step")
+    if not (
+        type(step) is int and 0 <= step < LARGEST_INT and all(type(value) in _NUMBERS for value in row.values())
+    ):
+        check(row, dict[str, float | None], "it")  # it says what is wrong
+        check(step, int, "step")
     return row
 
 

@@ -1,5 +1,6 @@
 """How the processes of a run connect, and how a process leaves the others. JAX's own runtime does both."""
 
+import errno
 import os
 import socket
 import sys
@@ -32,16 +33,17 @@ def connect(
         processes: the number of processes.
         process: the index of this process.
         seconds: how long to wait for the others. Then JAX aborts this process, with exit code 134. None:
-            `TOGETHER_SECONDS`, or `SCHEDULED_SECONDS` where a scheduler gives the address.
+            `TOGETHER_SECONDS`, or `SCHEDULED_SECONDS` where a scheduler gives the index.
 
     Raises:
         UserError: the numbers are not valid, the port is in use, or nothing says where process 0 is.
         LostError: JAX could not open a connection.
     """
     if seconds is None:
-        seconds = TOGETHER_SECONDS if coordinator else SCHEDULED_SECONDS
+        seconds = SCHEDULED_SECONDS if process is None else TOGETHER_SECONDS
     if coordinator:
         _check_address(coordinator, opens=process == 0)
+    if coordinator and processes and process is not None:
         print(
             f"process {process} of {processes} waits up to {seconds:g} s for the others at {coordinator}",
             file=sys.stderr, flush=True,
@@ -83,9 +85,10 @@ def _check_address(coordinator: str, opens: bool) -> None:
             f"--coordinator: this host does not know the host {quoted(host)}: give the address of process 0"
         ) from error
     except OSError as error:
+        cause = ", perhaps of a second process 0 or another run" if error.errno == errno.EADDRINUSE else ""
         raise UserError(
-            f"--coordinator: process 0 can't open port {port} ({error.strerror}), such as for a second process 0 "
-            "or another run: end that one, or give all processes another port"
+            f"--coordinator: process 0 can't open port {port} ({error.strerror}){cause}: give all processes "
+            "another port"
         ) from error
 
 

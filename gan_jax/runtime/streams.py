@@ -41,8 +41,6 @@ class Guarded:
             return
         try:
             act()
-        except BlockingIOError:  # the reader is slow, and another program made the pipe non-blocking
-            pass
         except OSError as error:
             self._gone = True
             # What is still in the buffer goes there: Python would try to write it again at its end, and complain.
@@ -71,6 +69,8 @@ def guarded(on_gone: Callable[[str, OSError], None]) -> Iterator[None]:
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):  # a path or a sentence may have letters that the encoding lacks
             stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # another program may have made it non-blocking: text would be lost
+                os.set_blocking(stream.fileno(), True)
     sys.stdout = Guarded(before[0], "standard output", on_gone)  # type: ignore[assignment]
     sys.stderr = Guarded(before[1], "standard error", on_gone)  # type: ignore[assignment]
     try:

@@ -3,7 +3,10 @@
 `docs/workdir.md` describes them. A workdir may come from elsewhere, so this is checked before anything is read.
 """
 
+import fnmatch
 import json
+import os
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -12,7 +15,6 @@ from ..files.folder import Folder
 from ..files.typed_json import LARGEST_INT, parse_object
 
 FORMAT = 1  # of a workdir. A change that an older gan_jax would misread raises it; checkpoints have their own.
-THIS = metadata.version("gan_jax")
 CONFIG = "config.json"
 LOCK = ".lock"
 _VERSION_FILE = "workdir.json"
@@ -20,6 +22,11 @@ _FILES = (LOCK, _VERSION_FILE, CONFIG, "metrics.jsonl", "evaluations.jsonl", "re
 _RESTORE = "restore it, or remove it if this version of gan_jax wrote the run"
 _FOLDERS = ("samples", "checkpoints", "tensorboard")
 LARGEST_JSON = 2**24  # bytes of config.json: a thousand times what a config needs
+
+
+def this_version() -> str:
+    """Returns the version of gan_jax."""
+    return metadata.version("gan_jax")
 
 
 def check_layout(workdir: Path) -> None:
@@ -34,12 +41,8 @@ def check_layout(workdir: Path) -> None:
             _check_kind(folder, name, "a file")
         for name in _FOLDERS:
             _check_kind(folder, name, "a folder")
-        for name in _entries(folder, "samples"):
-            if name.startswith("samples/step_") and name.endswith(".png"):
-                _check_kind(folder, name, "a file")
-        for name in _entries(folder, "checkpoints"):
-            if name.removeprefix("checkpoints/").isdecimal():
-                _check_kind(folder, name, "a folder")
+        for name, wanted in _unusual(Path(workdir)):
+            _check_kind(folder, name, wanted)
     except OSError as error:
         raise UserError(
             f"{one_line(error.filename or workdir)} cannot be read ({error.strerror}): mend its permissions, or "
@@ -48,9 +51,21 @@ def check_layout(workdir: Path) -> None:
     _check_format(folder)
 
 
-def _entries(folder: Folder, name: str) -> list[str]:
-    path = folder.path / name
-    return sorted(f"{name}/{entry.name}" for entry in path.iterdir()) if path.is_dir() else []
+def _unusual(workdir: Path) -> Iterator[tuple[str, str]]:
+    """Yields what is not as a run expects it in the folders of a workdir, and what should be there."""
+    for folder in _FOLDERS:
+        if not (workdir / folder).is_dir():
+            continue
+        with os.scandir(workdir / folder) as entries:
+            for entry in entries:
+                is_file, is_folder = (test(follow_symlinks=False) for test in (entry.is_file, entry.is_dir))
+                if folder == "samples" and fnmatch.fnmatchcase(entry.name, "step_*.png") and not is_file:
+                    yield f"{folder}/{entry.name}", "a file"
+                if folder == "checkpoints" and entry.name.isdecimal() and not is_folder:
+                    yield f"{folder}/{entry.name}", "a folder"
+                # TensorBoard's writer opens names that can be guessed.
+                if folder == "tensorboard" and not (is_file or is_folder):
+                    yield f"{folder}/{entry.name}", "a file"
 
 
 def _check_kind(folder: Folder, name: str, wanted: str) -> None:
@@ -58,14 +73,15 @@ def _check_kind(folder: Folder, name: str, wanted: str) -> None:
     if kind not in (None, wanted):
         remedy = "remove it or move it elsewhere"
         if kind == "a link":
-            remedy += " (links inside a workdir are not followed; the whole workdir may be a link)"
+            remedy = "move what it leads to here, or make the whole workdir a link: links in it are not followed"
         raise UserError(f"{one_line(folder.path / name)} is {kind}, but a run has {wanted} there: {remedy}")
 
 
 def written_by(workdir: Path) -> str:
     """Returns the end of a sentence: which other version of gan_jax wrote the workdir; empty if it is this one."""
-    version = _read_version(Folder(workdir)).get("gan_jax", THIS)
-    return "" if version == THIS else f"; gan_jax {_plain(version)} wrote it, and this is gan_jax {THIS}"
+    this = this_version()
+    version = _read_version(Folder(workdir)).get("gan_jax", this)
+    return "" if version == this else f"; gan_jax {_plain(version)} wrote it, and this is gan_jax {this}"
 
 
 def _plain(version: object) -> str:
@@ -81,8 +97,8 @@ def _check_format(folder: Folder) -> None:
         )
     if number > FORMAT:
         raise UserError(
-            f"{one_line(folder.path)} has the workdir format {number}, and this is gan_jax {THIS}, which reads "
-            f"format {FORMAT}: use gan_jax {_plain(tree.get('gan_jax'))}, which wrote it"
+            f"{one_line(folder.path)} has the workdir format {number}, and this is gan_jax {this_version()}, "
+            f"which reads format {FORMAT}: use gan_jax {_plain(tree.get('gan_jax'))}, which wrote it"
         )
 
 
@@ -100,11 +116,5 @@ def _read_version(folder: Folder) -> dict[str, object]:
 
 def keep_format(workdir: Path) -> None:
     """Writes down the format of a workdir and the version that wrote it."""
-    tree = {"format": FORMAT, "gan_jax": THIS}
+    tree = {"format": FORMAT, "gan_jax": this_version()}
     Folder(workdir).write(_VERSION_FILE, (json.dumps(tree) + "\n").encode())
-
-
-def remove_temporaries(workdir: Path) -> None:
-    """Removes the temporary files that a killed process left. Call it only while the workdir is locked."""
-    for below in ("", "samples"):
-        Folder(workdir).remove_temporaries(below)

@@ -13,7 +13,7 @@ from ..config import Config
 from ..errors import UserError, one_line
 from ..files.folder import Folder
 from ..files.typed_json import parse_object
-from .layout import CONFIG, LARGEST_JSON, LOCK, check_layout, keep_format, remove_temporaries, written_by
+from .layout import CONFIG, LARGEST_JSON, LOCK, check_layout, keep_format, written_by
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -29,7 +29,7 @@ def locked(workdir: Path) -> Iterator[None]:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         check_layout(workdir)
-        file = Folder(workdir).append(LOCK)
+        file = Folder(workdir).open(LOCK)
     except OSError as error:
         raise UserError(
             f"can't write to the workdir {one_line(workdir)} ({error.strerror}): choose another"
@@ -44,7 +44,8 @@ def locked(workdir: Path) -> Iterator[None]:
         except OSError:  # this file system has no locks, so nothing guards the workdir
             pass
         try:
-            remove_temporaries(workdir)
+            for below in ("", "samples"):
+                Folder(workdir).remove_temporaries(below)
             yield
         except OSError as error:
             if not _refused(error, workdir):

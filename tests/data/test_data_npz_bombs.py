@@ -102,3 +102,12 @@ def test_a_directory_that_lies(claimed, path):
     assert content.count(real) == 2  # beside the member, and in the directory
     path.write_bytes(content.replace(real, struct.pack("<I", claimed)))
     assert "cannot be read as an .npz file" in refused(path, peak=claimed + 2**20)
+
+
+def test_the_memory_of_a_container_and_of_a_whole_machine(tmp_path):
+    """The group of a whole machine has `memory.stat` alone."""
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 1000\n")
+    whole = available_memory_bytes(tmp_path)
+    assert 2**20 < whole <= host_memory_bytes()
+    (tmp_path / "memory.current").write_text(f"{host_memory_bytes() - 2**20}\n")
+    assert available_memory_bytes(tmp_path) == 2**20 + 1000

@@ -97,15 +97,24 @@ class Hang(Exception):
     pass
 
 
-def stop(number: int, frame: object) -> None:
-    raise Hang(f"no answer in {LONGEST} s")
+@pytest.fixture
+def alarm():
+    """Makes SIGALRM raise an error in Python code."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Hang(f"no answer in {LONGEST} s")
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
 
 
+@pytest.mark.usefixtures("alarm")
 def test_random_changes(scene, outside, tmp_path):
     """Each one is tried on a copy. The command succeeds, or says in one line why not."""
     config, trained = scene
     before, codes, wrong = tree(outside), Counter[str](), []
-    previous = signal.signal(signal.SIGALRM, stop)
     for number in range(COUNT // 2):
         rng = random.Random(f"{SEED} {trained.parent.name} {number}")
         workdir = Path(shutil.copytree(trained, tmp_path / "run"))
@@ -138,7 +147,6 @@ def test_random_changes(scene, outside, tmp_path):
         if number % 50 == 49:
             jax.clear_caches()  # each run adds some megabytes of programs
             print(f"{number + 1} of {COUNT // 2}, wrong: {wrong}", flush=True)
-    signal.signal(signal.SIGALRM, previous)
     print("", *sorted(codes.items()), sep="\n")
     assert wrong == [], "\n".join(wrong)
 

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -200,3 +201,27 @@ def test_a_mistake_ends_the_job_after_one_try(scheduler, tmp_path):
     assert ended.code != 0
     assert ended.starts == (1, 1), ended.err
     assert "gan-jax: the disk with the digits is not mounted here" in ended.err
+
+
+SAVES = """
+trap 'sleep 0.5; touch "$SAVED"; exit 75' TERM
+touch "$BEGUN"
+while :; do sleep 0.05; done
+"""
+
+
+def test_slurm_waits_for_the_save(tmp_path):
+    """SLURM sends SIGTERM to all processes of a task. When the first, the shell, ends, it kills the rest."""
+    cluster = Cluster(tmp_path, "none")
+    srun = '''setsid -w bash -c 'echo $$ > "$GROUP"; exec "$@"' - "$@"'''
+    for name, text in {"gan-jax": SAVES, "srun": srun}.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{text}")
+    files = {name.upper(): str(tmp_path / name) for name in ("saved", "begun", "group")}
+    job = cluster.start("bash", "-c", cluster.text("bash", "srun"), SLURM_JOB_ID="7", **files)
+    until = time.monotonic() + 30
+    while not (tmp_path / "begun").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(int((tmp_path / "group").read_text()), signal.SIGTERM)
+    assert wait(job) == 75
+    assert (tmp_path / "saved").exists()
+    assert (tmp_path / "requeued").exists()

@@ -37,7 +37,11 @@ def test_a_second_process_0(config, tmp_path):
     wait_until(lambda: runs.last_step(workdir) >= 0, processes[0])
     second = Process(tmp_path / "other", port, 0, 2, 2, config).end(timeout=30)
     assert second.code == 2, second
-    assert says(second, f"process 0 can't open port {port}", "end that one, or give all processes another port")
+    assert says(
+        second,
+        f"process 0 can't open port {port}",
+        "perhaps of a second process 0 or another run: give all processes another port",
+    )
     processes[0].process.terminate()
     assert [outcome.code for outcome in ended(processes, timeout=30)] == [75, 75]
 

@@ -6,7 +6,9 @@ The tests know every name in a workdir that a command opens, makes, renames or r
 import contextlib
 import os
 import shutil
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ import pytest
 
 import runs
 from gan_jax.files.folder import Folder
+from gan_jax.train.workdir import locked
 from runs import call, sentence
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
@@ -171,6 +174,23 @@ def test_a_hard_link_is_not_written_through(config, trained, outside, tmp_path):
     assert tree(outside) == before
     for name in names:
         (outside / name).unlink()
+
+
+def test_a_backup_of_hard_links_does_not_unlock(config, trained, tmp_path):
+    """As `cp -al` makes it while the run trains."""
+    workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
+    with locked(workdir):
+        os.link(workdir / ".lock", tmp_path / "backup")
+        sentence(call(*commands(config, workdir, 30)["train"]), "another run is training in")
+
+
+def test_what_is_planted_for_tensorboard_is_refused(config, trained, outside, tmp_path):
+    """Its writer makes files whose names can be guessed."""
+    workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
+    for second in range(60):
+        name = f"events.out.tfevents.{int(time.time()) + second}.{socket.gethostname()}"
+        (workdir / "tensorboard" / name).symlink_to(outside / "mine")
+    sentence(call(*commands(config, workdir, 30)["train"]), "is a link, but a run has a file there")
 
 
 def test_a_workdir_that_is_a_link_works(config, trained, tmp_path):

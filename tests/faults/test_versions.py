@@ -69,6 +69,16 @@ def test_a_checkpoint_of_a_later_version_is_not_passed_over(step, whole, config,
     assert runs.files(workdir) == before
 
 
+@pytest.mark.parametrize("flipped", [3, 5, 9])
+def test_a_flipped_bit_in_the_format_is_damage(flipped, trained, config, tmp_path):
+    workdir = Path(shutil.copytree(trained, tmp_path / "run"))
+    file = workdir / "checkpoints" / "20" / MANIFEST
+    file.write_text(file.read_text().replace('"format": 1', f'"format": {flipped}'))
+    outcome = call("train", config, "steps=20", "--workdir", workdir)
+    assert outcome.code == 0
+    assert "checkpoint 20 is passed over: its manifest.json was changed" in outcome.err
+
+
 def test_a_save_does_not_replace_a_checkpoint_of_a_later_version(tmp_path):
     with Checkpoints(tmp_path / "run") as checkpoints:
         checkpoints.save(1, STATE, {})

@@ -4,10 +4,13 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from devices import ROOT
 from gan_jax.files.folder import Folder, write_atomically
 
 NAME = "samples/step.png"
@@ -159,3 +162,55 @@ def test_names_and_temporaries(folder):
     assert folder.names("samples/*.tmp") == ["samples/mine.tmp"]
     shutil.rmtree(folder.path)
     assert folder.names("samples/*") == []
+
+
+@pytest.mark.parametrize("name", ["report", "r"])
+def test_an_error_has_the_whole_path_where_names_are_alike(name, tmp_path, monkeypatch):
+    """The folder is `report`, and the temporary file is `report.html.<random>.tmp`."""
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "report.html.0123456789abcdef.tmp")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space") as error:
+        Folder(name).write("report.html", b"")
+    assert error.value.filename == f"{name}/report.html"
+
+
+def test_a_temporary_file_that_another_process_removes(folder, monkeypatch):
+    """A run that begins removes those of killed processes, and takes this one for such."""
+    replace, calls = os.replace, []
+
+    def remove_once(source, target, **handles):
+        if not calls:
+            folder.remove_temporaries("samples")
+        calls.append(source)
+        replace(source, target, **handles)
+
+    monkeypatch.setattr(os, "replace", remove_once)
+    folder.write(NAME, b"new")
+    assert folder.read(NAME) == b"new"
+    assert len(calls) == 2
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from gan_jax.files import json_lines
+from gan_jax.files.folder import Folder
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+folder = Folder(Path(sys.argv[1]))
+try:
+    for step in range(20):
+        json_lines.append(folder, "rows", {"step": step})
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_row_is_an_error(tmp_path):
+    words = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "File too large\n"

@@ -10,7 +10,7 @@ GOOD = [
     (1, int), (-3, int | None), (None, int | None), (1, float), (1.5, float), (float("inf"), float), ("a", str),
     (True, bool), ({"a": [1, None, {"b": "c"}]}, Any), ({"a": 1}, dict[str, int]), (["a"], tuple[str, ...]),
     ([], list[int]),
-    ({"a": {"size": 1, "digest": "x"}}, dict[str, dict[str, int | str]]), ("é ± 像", str),
+    ({"a": {"size": 1, "digest": "x"}}, dict[str, dict[str, int | str]]), ("é ± 像\u3000\u00a0", str),
 ]  # fmt: skip
 BAD = [
     (True, int, "it is true or false, not an integer"),
