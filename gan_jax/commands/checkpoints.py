@@ -31,12 +31,15 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
     lines = []
     checkpoints = Catalogue(workdir / "checkpoints", best=best_by(config.checkpoint.best))
     best = checkpoints.best()
-    for step in checkpoints.steps():
+    for step in checkpoints.all_steps():
         try:
-            wrong = checkpoints.verify(step)
-            manifest = checkpoints.manifest(step)
+            wrong: object = checkpoints.verify(step)
         except UserError as error:
-            lines.append(f"step {step}  NOT VERIFIED: {error}")
+            wrong = error
+        try:
+            manifest = checkpoints.manifest(step)
+        except UserError:
+            lines.append(f"step {step}  NOT VERIFIED: {wrong}")
             continue
         size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
         words = [f"step {step}", manifest["written"], f"{size / 1e6:.1f} MB"]

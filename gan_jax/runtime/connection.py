@@ -85,10 +85,10 @@ def _check_address(coordinator: str, opens: bool) -> None:
             f"--coordinator: this host does not know the host {quoted(host)}: give the address of process 0"
         ) from error
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
         cause = ", perhaps of a second process 0 or another run" if error.errno == errno.EADDRINUSE else ""
         raise UserError(
-            f"--coordinator: process 0 can't open port {port} ({error.strerror}){cause}: give all processes "
-            "another port"
+            f"--coordinator: process 0 can't open port {port} ({reason}){cause}: give all processes another port"
         ) from error
 
 

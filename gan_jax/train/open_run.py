@@ -1,5 +1,6 @@
 """Opens a run from its workdir: its config, its GAN and its state at one checkpoint."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -82,6 +83,8 @@ def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened
     if restored is None:
         raise UserError(f"{workdir} holds no checkpoint yet: train it first")
     check_fields(restored.record)
+    for passed, reason in restored.passed_over:
+        print(f"checkpoint {passed} is passed over, so this is step {restored.step}: {reason}", file=sys.stderr)
     return OpenedRun(config, spec, gan, restored.step, restored.state.state, restored.record["data"])
 
 

@@ -74,6 +74,7 @@ def read_config(workdir: Path) -> Config:
     path = Path(workdir) / CONFIG
     try:
         config = configs.from_json(parse_object(Folder(workdir).read(CONFIG, LARGEST_JSON)))
+        configs.validate(config)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{workdir} holds no run (there is no {path.name}): train one there first") from error
     except OSError as error:
@@ -82,7 +83,6 @@ def read_config(workdir: Path) -> Config:
         raise UserError(f"{path} cannot be used: {error}{written_by(workdir)}") from error
     except ValueError as error:
         raise UserError(f"{path} is not a JSON file: restore it, or use another workdir") from error
-    configs.validate(config)
     return config
 
 

@@ -122,7 +122,7 @@ def test_random_changes(scene, outside, tmp_path):
         try:
             for change in made:
                 change(workdir, outside, rng)
-        except (OSError, ValueError, KeyError, IndexError, RecursionError):
+        except (OSError, ValueError, KeyError, IndexError, RecursionError, MemoryError):
             pass  # the second change does not fit after the first
         command = rng.choice(["train", "train", "sample", "evaluate", "checkpoints", "digest"])
         signal.alarm(LONGEST)

@@ -3,19 +3,20 @@
 The tests know every name in a workdir that a command opens, makes, renames or removes: they record them.
 """
 
-import contextlib
+import json
 import os
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 import runs
+from devices import run_json
 from gan_jax.files.folder import Folder
 from gan_jax.train.workdir import locked
 from runs import call, sentence
@@ -35,33 +36,38 @@ def commands(config: Path, workdir: Path, steps: int) -> dict[str, list[object]]
     }
 
 
-class Watch:
-    """Records the names below a folder that the process uses."""
+def record(config: str, folder: str) -> None:
+    """Prints every name below a folder that the commands use there, in a run and in a resumed one.
 
-    def __init__(self, folder: Path):
-        self.names: set[str] = set()
-        self._above, self._folder, self._on = Folder._above, str(folder), True
-        sys.addaudithook(self._hook)
+    It runs in a process of its own: what hears of each opened file can't be switched off again.
+    """
+    names: set[str] = set()
 
-    def _hook(self, event: str, values: tuple[Any, ...]) -> None:
-        if self._on and event in EVENTS:
+    def note(path: object) -> None:
+        for name in ("run", "resumed"):
+            if isinstance(path, str) and path.startswith(f"{folder}/{name}/"):
+                names.add(path.removeprefix(f"{folder}/{name}/"))
+
+    def hear(event: str, values: tuple[Any, ...]) -> None:
+        if event in EVENTS:
             for value in values[:2]:
-                if isinstance(value, str) and value.startswith(f"{self._folder}/"):
-                    self.names.add(value.removeprefix(f"{self._folder}/"))
+                note(value)
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        def above(folder: Folder, name: str, make: bool = False) -> Any:
-            path = str(folder.path / name)
-            if path.startswith(f"{self._folder}/"):
-                self.names.add(path.removeprefix(f"{self._folder}/"))
-            return self._above(folder, name, make)
+    def above(self: Folder, name: str, make: bool = False) -> Any:
+        note(str(self.path / name))
+        return before(self, name, make)
 
-        Folder._above = above  # type: ignore[method-assign]  # it opens files by handle, so the event has no path
-        try:
-            yield
-        finally:
-            Folder._above, self._on = self._above, False  # type: ignore[method-assign]
+    before = Folder._above
+    Folder._above = above  # type: ignore[method-assign]  # it opens files by handle, so the event has no path
+    sys.addaudithook(hear)
+    workdir, resumed = Path(folder, "run"), Path(folder, "resumed")
+    for words in commands(Path(config), workdir, 20).values():
+        outcome = call(*words)
+        assert outcome.code == 0, outcome.err
+    shutil.copytree(workdir, resumed)  # a resumed run opens more: what it reads, and what it makes anew
+    assert call(*commands(Path(config), resumed, 30)["train"]).code == 0
+    there = {path.relative_to(home).as_posix() for home in (workdir, resumed) for path in home.rglob("*")}
+    print(json.dumps(sorted(name for name in names | there if not name.endswith(".tmp") and "*" not in name)))
 
 
 class Trained(NamedTuple):
@@ -77,20 +83,10 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(config, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    watch = Watch(workdir)
-    with watch.watching():
-        for words in commands(config, workdir, 20).values():
-            outcome = call(*words)
-            assert outcome.code == 0, outcome.err
-        # A resumed run opens more: what it reads, and what it makes anew.
-        resumed = Path(shutil.copytree(workdir, workdir.parent / "resumed"))
-        watch._folder = str(resumed)
-        assert call(*commands(config, resumed, 30)["train"]).code == 0
-    there = {path.relative_to(home).as_posix() for home in (workdir, resumed) for path in home.rglob("*")}
-    names = {name for name in watch.names | there if not name.endswith(".tmp") and "*" not in name}
-    assert {".lock", "config.json", "metrics.jsonl", "samples/step_00000030.png", "checkpoints/30"} <= names
-    return Trained(workdir, sorted(names))
+    folder = tmp_path_factory.mktemp("trained")
+    names = run_json(f"import test_links; test_links.record({str(config)!r}, {str(folder)!r})")
+    assert {".lock", "config.json", "metrics.jsonl", "samples/step_00000030.png", "checkpoints/30"} <= set(names)
+    return Trained(folder / "run", names)
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ class Process:
         # A cache folder of JAX in the environment would replace this one.
         variables = {name: value for name, value in os.environ.items() if "_CACHE_" not in name}
         variables |= {"JAX_PLATFORMS": "cpu", "GAN_JAX_CACHE": str(cache)}
+        paths = (config.parent, runs.ROOT, os.environ.get("PYTHONPATH", ""))
+        variables["PYTHONPATH"] = os.pathsep.join(str(path) for path in paths if str(path))
         if devices > 1:
             flag = f"--xla_force_host_platform_device_count={devices}"
             variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
