@@ -11,7 +11,7 @@ import optax
 from jax.typing import DTypeLike
 
 from ..augment import Augment
-from ..data.source import Source
+from ..data.source import Source, class_names
 from ..errors import UserError, one_line, quoted
 from ..gan import GAN, GANTerm
 from ..penalties import Term
@@ -24,15 +24,22 @@ from .values import is_protocol
 
 
 class SampleSpec(NamedTuple):
-    """What a GAN has to know of its data: the shape and type of a sample, and the number of classes."""
+    """What a run knows of its data: the shape and type of a sample, the number of classes, and their names."""
 
     shape: tuple[int, ...]
     dtype: DTypeLike
     classes: int | None
+    class_names: tuple[str, ...] | None = None
 
     @staticmethod
     def of(source: Source) -> "SampleSpec":
-        return SampleSpec(tuple(source.shape), np.dtype(source.dtype).name, source.classes)
+        return SampleSpec(tuple(source.shape), np.dtype(source.dtype).name, source.classes, class_names(source))
+
+    def names(self) -> tuple[str, ...] | None:
+        """Returns the names of the classes, which are numbers if they have no others; None without labels."""
+        if self.classes is None:
+            return None
+        return self.class_names or tuple(map(str, range(self.classes)))
 
 
 Allow = Iterable[str] | None  # top-level packages, besides gan_jax, that names may come from; None: any

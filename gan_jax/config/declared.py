@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.images import Transform
-from ..data.source import DataMissingError, Source
+from ..data.source import DataMissingError, Source, class_names
 from ..data.stacked import stacked
 from ..errors import UserError
 from .build import Allow, SampleSpec, make_source
@@ -33,7 +33,8 @@ class Declared:
 
     @property
     def spec(self) -> SampleSpec:
-        return SampleSpec(tuple(self.shape), np.dtype(self.dtype).name, self.classes)
+        names = None if self.source is None else class_names(self.source)
+        return SampleSpec(tuple(self.shape), np.dtype(self.dtype).name, self.classes, names)
 
     def __len__(self) -> int:
         assert self.count is not None

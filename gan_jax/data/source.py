@@ -23,6 +23,9 @@ class Described(Protocol):
 
     `shape` is the shape of one sample: (H, W, C) for images, (D,) for vectors. `dtype` is uint8 for images and
     float32 for vectors. `classes` is the number of classes, or None if there are no labels.
+
+    A source may also have `class_names`, a tuple of one name for each class, and `notes()`, which returns lines on
+    what may surprise in the data. `class_names` and `notes` below read them.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +51,20 @@ class Source(Described, Protocol):
         ...
 
 
+def class_names(source: Described) -> tuple[str, ...] | None:
+    """Returns the names of the classes: numbers if the source gives none; None if there are no labels."""
+    if source.classes is None:
+        return None
+    names = getattr(source, "class_names", None)
+    return tuple(map(str, range(source.classes))) if names is None else tuple(names)
+
+
+def notes(source: Described) -> list[str]:
+    """Returns lines on what may surprise in the data, to be said before training."""
+    get = getattr(source, "notes", None)
+    return [] if get is None else get()
+
+
 class Mirrored:
     """A source of N images followed by their mirror images: row N + i is row i flipped left to right, same label.
 
@@ -59,6 +76,10 @@ class Mirrored:
             raise UserError(f"mirror needs images, but the samples of '{source.fingerprint()}' are vectors")
         self.source = source
         self.shape, self.dtype, self.classes = source.shape, source.dtype, source.classes
+        self.class_names = class_names(source)
+
+    def notes(self) -> list[str]:
+        return notes(self.source)
 
     def __len__(self) -> int:
         return 2 * len(self.source)

@@ -86,6 +86,7 @@ class PreparedSplit:
         self.shape = _image_shape(name, image.shape, transform)
         label = _label_feature(name, features, label_key)
         self.classes = None if label is None else label.num_classes
+        self.class_names = None if label is None else tuple(label.names)
         # Other features are not parsed, because masks or captions may cost more than the images.
         parsed = {image_key: image} if label is None else {image_key: image, label_key: label}
         self._features = tensorflow_datasets.features.FeaturesDict(parsed)

@@ -106,7 +106,10 @@ def _sample_spec(checkpoints: Catalogue, steps: list[int]) -> SampleSpec:
             record = checkpoints.manifest(steps.pop())["record"]
             check_fields(record)
             known = record["sample"]
-            return SampleSpec(tuple(known["shape"]), known["dtype"], known["classes"])
+            names = known.get("class_names")  # gan_jax 0.1 did not write them
+            return SampleSpec(
+                tuple(known["shape"]), known["dtype"], known["classes"], None if names is None else tuple(names)
+            )
         except UserError:
             if not steps:
                 raise

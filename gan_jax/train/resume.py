@@ -27,9 +27,13 @@ def check_fields(record: Mapping[str, Any]) -> None:
     if type(record.get("returned", 0)) is not int:
         raise UserError("gan-jax train did not write this checkpoint: `returned` in its record is not an integer")
     sample = record["sample"]
-    shape, classes = sample.get("shape"), sample.get("classes")
+    shape, classes, names = sample.get("shape"), sample.get("classes"), sample.get("class_names")
     whole = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
-    if not whole or sample.get("dtype") not in ("uint8", "float32") or not isinstance(classes, int | None):
+    named = names is None or (
+        isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
+    )
+    typed = sample.get("dtype") in ("uint8", "float32") and isinstance(classes, int | None)
+    if not (whole and named and typed):
         raise UserError("gan-jax train did not write this checkpoint: its record does not describe its samples")
 
 
