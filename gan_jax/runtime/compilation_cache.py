@@ -1,8 +1,7 @@
 """Keeps compiled programs in the user's cache folder, so that the next run starts in seconds.
 
-The folder is `GAN_JAX_CACHE`, else `$XDG_CACHE_HOME/gan_jax`, else `~/.cache/gan_jax`. Programs are machine code:
-whoever can write to the folder can run code as the user. So the folder is private (mode 0700), and a folder that
-another user owns, can write to or can replace is not used.
+They are in the folder `xla` of the user's cache folder (`gan_jax.files.user_cache`). Programs are machine code:
+whoever can write to the folder can run code as the user. So the folder is private.
 
 JAX looks a program up by its text, its options and the flags. None of them says what the processor can do, so each
 kind of processor and each number of threads has a folder of its own.
@@ -11,54 +10,22 @@ kind of processor and each number of threads has a folder of its own.
 import hashlib
 import os
 import platform
-import stat
 import warnings
 import zlib
 from pathlib import Path
 
-from ..errors import UserError
+from ..files.user_cache import home, make_private, wanted
 from .machine import cpu_lines, cpu_threads
 
-SWITCH = "GAN_JAX_CACHE"
 LIMIT_BYTES = 2**30
-_OFF, _ON = ("off", "0", "false", "no"), ("", "on", "1", "true", "yes")
 _STAMP = "checked"  # a file whose time says when the programs were last checked
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"  # JAX uses this compression where it is installed
 _MIN_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
 
-def base() -> Path:
-    """Returns the cache folder of all the user's programs: `$XDG_CACHE_HOME`, by default `~/.cache`."""
-    path = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(path if os.path.isabs(path) else os.path.expanduser("~/.cache"))
-
-
-def home() -> Path:
-    """Returns gan_jax's cache folder: compiled programs, features of data, weights."""
-    path = os.path.expanduser(os.environ.get(SWITCH, ""))
-    return Path(path) if os.path.isabs(path) else base() / "gan_jax"
-
-
 def folder() -> Path:
     """Returns the folder of the compiled programs."""
     return home() / "xla"
-
-
-def wanted() -> bool:
-    """Returns whether `GAN_JAX_CACHE` allows a cache.
-
-    Raises:
-        UserError: its value is neither a switch nor an absolute path.
-    """
-    text = os.environ.get(SWITCH, "")
-    if text.lower() in _OFF:
-        return False
-    if text.lower() in _ON or os.path.isabs(os.path.expanduser(text)):
-        return True
-    raise UserError(
-        f"{SWITCH}={text} is no absolute path, and a relative path would be another folder in each working "
-        "directory: give an absolute path, or off to keep nothing"
-    )
 
 
 def enable() -> str | None:
@@ -106,26 +73,6 @@ def _in_use() -> str | None:
     import jax
 
     return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def make_private(path: Path) -> None:
-    """Makes a folder that only this user can write to.
-
-    Raises:
-        OSError: it cannot be made, or another user can write to it or replace it.
-    """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.stat()
-    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-        raise PermissionError(0, f"it is another user's: set {SWITCH} to a folder of yours", str(path))
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(0, f"others can write to it: chmod go-w {path}", str(path))
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise PermissionError(0, "it can't be written to", str(path))
-    for above in path.resolve().parents:
-        mode = above.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:  # anyone could replace the folder below
-            raise PermissionError(0, f"anyone can write to {above}: set {SWITCH} to a folder elsewhere", str(path))
 
 
 def _processor_id() -> str:

@@ -1,6 +1,6 @@
 """Features of the data, kept in the user's cache folder, because they are the same for every generator.
 
-A file is `features/<digest of its key>.npz` in `compilation_cache.home()`. It holds its key and no pickles. If it
+A file is `features/<digest of its key>.npz` in `user_cache.home()`. It holds its key and no pickles. If it
 is damaged, or holds another key, the features are computed again. `GAN_JAX_CACHE=off` turns the cache off.
 """
 
@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...files import user_cache
 from ...files.folder import write_atomically
-from ...runtime import compilation_cache
 from ..frechet import Statistics, statistics
 
 FORMAT = 1  # raised by every change of the files' content
@@ -110,7 +110,7 @@ def cached_arrays(key: Mapping[str, object], compute: Callable[[], Arrays]) -> A
     It warns if the arrays can't be cached.
     """
     text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
-    home = folder() if compilation_cache.wanted() else None
+    home = folder() if user_cache.wanted() else None
     path = home / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.npz" if home else None
     if path and (cached := _load(path, text)) is not None:
         return cached
@@ -126,7 +126,7 @@ def cached_arrays(key: Mapping[str, object], compute: Callable[[], Arrays]) -> A
 
 def folder() -> Path:
     """Returns the folder of cached features. It lies beside that of compiled programs."""
-    return compilation_cache.home() / "features"
+    return user_cache.home() / "features"
 
 
 def _check_key(key: Mapping[str, object]) -> None:
@@ -138,7 +138,7 @@ def _check_key(key: Mapping[str, object]) -> None:
 def _load(path: Path, text: str) -> Arrays | None:
     """Returns the arrays of a file; None if it is missing, damaged (arrays have checksums), or of another key."""
     try:
-        compilation_cache.make_private(path.parent)
+        user_cache.make_private(path.parent)
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         os.utime(path)  # the files that are unused longest are removed first
@@ -150,7 +150,7 @@ def _load(path: Path, text: str) -> Arrays | None:
 def _store(path: Path, text: str, arrays: Arrays) -> None:
     """Writes a file in one rename, because other processes read and write this folder too."""
     for home in (path.parent.parent, path.parent):
-        compilation_cache.make_private(home)
+        user_cache.make_private(home)
     content = io.BytesIO()
     np.savez(content, **{**arrays, "key": np.asarray(text)})  # pyright: ignore[reportArgumentType]
     write_atomically(path, content.getvalue(), mode=0o600)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import UserError
-from ...runtime import compilation_cache
+from ...files import user_cache
 from ...types import PyTree
 from .extractor import Extracted, Extractor
 from .inception_layers import CLASSES, NETWORK, Conv, Pool, convolutions, run
@@ -82,8 +82,8 @@ def find(weights: str | None = None) -> Path:
 
 
 def _folders() -> list[Path]:
-    torch = Path(os.environ.get("TORCH_HOME") or compilation_cache.base() / "torch").expanduser()
-    return [compilation_cache.home() / "weights", torch / "hub" / "checkpoints"]
+    torch = Path(os.environ.get("TORCH_HOME") or user_cache.base() / "torch").expanduser()
+    return [user_cache.home() / "weights", torch / "hub" / "checkpoints"]
 
 
 def _advice() -> str:
