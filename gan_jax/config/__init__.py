@@ -9,6 +9,7 @@ from .resolve import choices as choices
 from .resolve import resolve as resolve
 from .resume import NOT_SET as NOT_SET
 from .resume import check_resume as check_resume
+from .resume import data_differences as data_differences
 from .resume import differences as differences
 from .schema import HOMES as HOMES
 from .schema import Checkpoint as Checkpoint

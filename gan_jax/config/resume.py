@@ -7,6 +7,7 @@ from .serialize import value_text
 
 NOT_SET = "not set"
 _GRID = ("checkpoint.every", "metrics.every")  # a run with health.returns goes back to one of these steps
+_DATA = "data.source"  # the fingerprint of the data tells whether they are the same, wherever they lie
 _MOST = 5  # differences that a message names
 
 
@@ -19,15 +20,37 @@ def differences(a: Config, b: Config) -> list[tuple[str, object, object, bool]]:
 
 
 def check_resume(saved: Config, new: Config) -> None:
-    """Raises UserError if `new` is another run than `saved`, the config in the workdir; it names the fields."""
+    """Raises UserError if `new` is another run than `saved`, the config in the workdir; it names the fields.
+
+    The data are not compared here: their fingerprint is.
+    """
     returns = max(saved.health.returns, new.health.returns) > 0
     changed = [
-        f"{path} was {one_line(value_text(old))} and is now {one_line(value_text(now))}"
+        (path, old, now)
         for path, old, now, free in differences(saved, new)
-        if not free or (returns and path in _GRID)
+        if not (free or _is_data(path)) or (returns and path in _GRID)
     ]
     if changed:
-        fields = ", ".join(changed[:_MOST])
-        fields += f" and {len(changed) - _MOST} fields more" if len(changed) > _MOST else ""
         them = "it" if len(changed) == 1 else "them"
-        raise UserError(f"this workdir holds another run: {fields}; use another --workdir, or set {them} back")
+        raise UserError(
+            f"this workdir holds another run: {_describe(changed)}; use another --workdir, or set {them} back"
+        )
+
+
+def data_differences(saved: Config, new: Config) -> str:
+    """Returns the fields of the data source that differ, as words; empty if there are none."""
+    changed = [(path, old, now) for path, old, now, _ in differences(saved, new) if _is_data(path)]
+    return _describe(changed) if changed else ""
+
+
+def _is_data(path: str) -> bool:
+    return path == _DATA or path.startswith(f"{_DATA}.")
+
+
+def _describe(changed: list[tuple[str, object, object]]) -> str:
+    words = [
+        f"{path} was {one_line(value_text(old))} and is now {one_line(value_text(now))}"
+        for path, old, now in changed[:_MOST]
+    ]
+    more = f" and {len(changed) - _MOST} fields more" if len(changed) > _MOST else ""
+    return ", ".join(words) + more

@@ -4,15 +4,19 @@ import functools
 
 import numpy as np
 
+from .decode import Values
 from .images import Transform
+from .ranges import range_notes
 from .source import checked_indices, describe_shape, hash_parts
 
 
 class Arrays:
     """A source whose samples are in memory; images are resized when they are read.
 
-    image: uint8 [N, H, W, C] with C = 1, 3 or 4 (RGBA, composed on white), or float32 [N, D].
+    image: uint8 [N, H, W, C] with C = 1, 3 or 4 (RGBA, composed on white), or float32 [N, D]. With a range in
+        `transform` images may be of any numbers.
     label: int32 [N] in [0, classes), or None.
+    class_names: a name for each class; None: they are numbers.
     """
 
     def __init__(
@@ -22,17 +26,20 @@ class Arrays:
         label: np.ndarray | None = None,
         classes: int | None = None,
         transform: Transform | None = None,
+        class_names: tuple[str, ...] | None = None,
     ):
         if (label is None) != (classes is None) or (label is not None and len(label) != len(image)):
             raise ValueError("give label and classes together, with one label for each sample")
         self.name, self.image, self.label, self.classes = name, image, label, classes
+        self.class_names = class_names
         self.dtype, self.shape = image.dtype, image.shape[1:]
         self._transform = transform or Transform()
         self._unchanged = True
         if image.ndim == 4:
             height, width, channels = image.shape[1:]
             self.shape = self._transform.shape(height, width, 1 if channels == 1 else 3)
-            self._unchanged = self.shape == image.shape[1:]
+            self._unchanged = self.shape == image.shape[1:] and self._transform.range is None
+            self.dtype = np.dtype(np.uint8)
 
     def __len__(self) -> int:
         return len(self.image)
@@ -41,18 +48,20 @@ class Arrays:
         indices = checked_indices(indices, len(self))
         image = self.image[indices]
         if not self._unchanged:
-            resized = [self._resize(row) for row in image]
+            resized = [self._transform.array(row, self.shape[-1]) for row in image]
             image = np.stack(resized) if resized else np.empty((0, *self.shape), self.dtype)
         rows = {"image": image}
         if self.label is not None:
             rows["label"] = self.label[indices]
         return rows
 
-    def _resize(self, pixels: np.ndarray) -> np.ndarray:
-        from PIL import Image
-
-        image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        return self._transform.apply(image, self.shape[-1])
+    def notes(self) -> list[str]:
+        """Returns a note if images use a small part of their range."""
+        if self.image.ndim != 4:
+            return []
+        full = float(np.iinfo(self.image.dtype).max) if self.image.dtype.kind in "iu" else 1.0
+        colours = self.image[..., :3]
+        return range_notes([Values(float(colours.min()), float(colours.max()), full)], self._transform)
 
     @functools.cached_property
     def _content_hash(self) -> str:
@@ -62,5 +71,5 @@ class Arrays:
     def fingerprint(self) -> str:
         words = [self.name, f"n={len(self)}", describe_shape(self.shape)]
         if not self._unchanged:
-            words.append(self._transform.describe_resize())
+            words.append(self._transform.describe())
         return " ".join([*words, f"#{self._content_hash}"])

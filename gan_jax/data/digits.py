@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from .arrays import Arrays
-from .images import Channels, Crop, Filter, Transform
+from .images import Channels, Crop, Filter, Size, Transform
 from .source import Mirrored, Source
 
 
 def digits(
-    size: int | None = None,
+    size: Size | None = None,
     crop: Crop = "center",
     filter: Filter = "lanczos",
     channels: Channels | None = None,

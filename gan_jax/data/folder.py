@@ -1,196 +1,146 @@
-"""A source that reads a folder of image files."""
+"""A source that reads the image files of a folder or of a zip file."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from ..errors import UserError, one_line
-from .images import Channels, Crop, Filter, Transform, flatten, is_grey, open_image, quiet_pillow
-from .source import (
-    DataMissingError,
-    Mirrored,
-    Source,
-    checked_indices,
-    describe_shape,
-    expand_path,
-    hash_parts,
-    reason,
-)
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-_MAX_LISTED_FILES = 10  # in one error message
+from .containers import Container, open_container
+from .decode import Range, open_image, quiet_pillow
+from .facts import Facts
+from .image_set import EARLIER_SUFFIXES, Layout, choose_split, classes_by_folder, classes_by_json, sort_out
+from .images import Channels, Crop, Filter, Size, Transform
+from .ranges import range_notes
+from .read_images import common_shape, read_images
+from .source import Mirrored, Source, checked_indices, describe_shape, expand_path, hash_parts, reason
 
 
 def folder(
     path: str,
     labels: bool = True,
+    split: str | None = None,
     check: Literal["all", "header"] = "all",
-    size: int | None = None,
+    size: Size | None = None,
     crop: Crop = "center",
     filter: Filter = "lanczos",
     channels: Channels | None = None,
+    range: Range | None = None,
+    reduced: bool = False,
     mirror: bool = False,
 ) -> Source:
-    """Returns a source of the images under `path`, sorted by name; sizes and modes may be mixed.
+    """Returns a source of the images in the folder or zip file `path`, sorted by name.
 
-    If the images lie in sub-folders, the topmost sub-folder of each image is its class (labels 0, 1, ... in the
-    order of the names); `labels=False` ignores the classes. Hidden files are skipped. Transparent images are
-    composed on white, EXIF orientation is applied, 16-bit grey is scaled to 8 bits, and of an animation the first
-    frame is read. The set is grey if all files are grey. `check="all"` decodes every file once before training;
-    "header" reads only the headers. Raises UserError if files cannot be read (it names them), or if the sizes
-    differ and `size` is not given.
+    The content of a file tells whether it is an image. Sizes and modes may be mixed. If the images lie in
+    sub-folders, the topmost sub-folder of each image is its class (0, 1, ... in the natural order of the names). A
+    `dataset.json` with labels, as NVIDIA's tools write it, comes before that. `labels=False` ignores the classes.
+    If all sub-folders are splits (train, test, val), `split` chooses one, by default train; "all" joins them, and
+    "" takes them as classes. Hidden files are skipped. Transparent images are composed on white, EXIF orientation
+    is applied, and 16-bit grey is scaled to 8 bits. Of an animation the first frame is read. The set is grey if all
+    files are grey.
+
+    `check="all"` decodes every file once, and keeps the resized images in the user's cache folder; "header" reads
+    only the headers, and decodes when an image is used. `images.Transform` describes the other options. Raises
+    UserError if files cannot be read (it names them), or if the sizes differ and `size` is not given.
     """
-    root = expand_path(path)
-    if not root.is_dir():
-        raise DataMissingError(f"there is no folder '{one_line(root)}'")
-    transform = Transform(size, crop, filter, channels)
-    names = _list_images(root)
-    if not names:
-        raise UserError(f"there are no images under '{one_line(root)}' (looked for {', '.join(SUFFIXES)})")
-    label, classes = _class_labels(root, names) if labels else (None, None)
+    transform = Transform(size, crop, filter, channels, range, reduced)
+    container = open_container(expand_path(path))
     quiet_pillow()
-    infos = _inspect_all(root, names, check == "all")
-    source = Folder(root, names, label, classes, transform, _common_shape(root, names, infos, transform))
+    all_names = container.names()
+    candidates, unfinished = sort_out(all_names)
+    chosen = choose_split(container, candidates, split)
+    is_split = len(chosen.names) < len(candidates) or split == "all" or bool(chosen.notes)
+    images = read_images(container, chosen.names, transform, decode=check == "all", left_out=unfinished)
+    layout = Layout(images.names, notes=[*chosen.notes, *images.notes])
+    if labels:
+        from_json = classes_by_json(container, layout) if ("dataset.json",) in all_names else None
+        layout = from_json or classes_by_folder(container, layout, is_split)
+    shape = common_shape(container, images, transform)
+    source = Folder(container, layout, images.facts, transform, shape, images.pixels)
     return Mirrored(source) if mirror else source
 
 
 class Folder:
-    """A source of the files `names` under `root`, decoded when they are read; `folder` makes it."""
+    """A source of image files; `folder` makes it.
+
+    Attributes:
+        names: the paths of the files below the folder, with "/" as separator.
+        label: int32 `[N]`, or None.
+    """
 
     def __init__(
         self,
-        root: Path,
-        names: list[str],
-        label: np.ndarray | None,
-        classes: int | None,
+        container: Container,
+        layout: Layout,
+        facts: list[Facts],
         transform: Transform,
         shape: tuple[int, int, int],
+        pixels: np.ndarray | None,
     ):
-        self.root, self.names, self.label, self.classes = root, names, label, classes
+        self._container, self._layout, self._facts, self._transform = container, layout, facts, transform
+        self.names = ["/".join(name) for name in layout.names]
+        self.label, self.class_names = layout.label, layout.class_names
+        self.classes = None if layout.class_names is None else len(layout.class_names)
         self.shape, self.dtype = shape, np.dtype(np.uint8)
-        self._transform = transform
-        files = [f"{name} {(root / name).stat().st_size}" for name in names]
-        self._content_hash = hash_parts([*files, str(classes)])
+        self._pixels = pixels
+        self._stamps: list[str] | None = None
+        if pixels is None:  # files are read again during the run
+            self._stamps = [container.stamp(name)[0] for name in layout.names]
+        label = [] if self.label is None else [np.ascontiguousarray(self.label).data.cast("B"), str(self.classes)]
+        self._content_hash = hash_parts([*(known.digest for known in facts), *label])
 
     def __len__(self) -> int:
         return len(self.names)
 
+    def notes(self) -> list[str]:
+        return [*self._layout.notes, *range_notes([known.values for known in self._facts], self._transform)]
+
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         indices = checked_indices(indices, len(self))
-        image = np.empty((len(indices), *self.shape), np.uint8)
-        for position, row in enumerate(indices):
-            image[position] = self._decode(self.names[row])
+        if self._pixels is not None:
+            image = np.ascontiguousarray(np.broadcast_to(self._pixels[indices], (len(indices), *self.shape)))
+        else:
+            image = np.empty((len(indices), *self.shape), np.uint8)
+            for position, row in enumerate(indices):
+                image[position] = self._decode(int(row))
         rows = {"image": image}
         if self.label is not None:
             rows["label"] = self.label[indices]
         return rows
 
-    def _decode(self, name: str) -> np.ndarray:
-        shown = one_line(self.root / name)
+    def _decode(self, row: int) -> np.ndarray:
+        name = self._layout.names[row]
+        shown = one_line(self._container.path.joinpath(*name))
         try:
-            with open_image(self.root / name) as image:
+            is_same = self._stamps is not None and self._container.stamp(name)[0] == self._stamps[row]
+            with open_image(self._container.open(name)) as image:
                 pixels = self._transform.apply(image, self.shape[-1])
         except Exception as error:  # Pillow's decoders may raise any exception
             raise UserError(f"'{shown}' cannot be read: {reason(error)}") from error
         if pixels.shape != self.shape:
             now, before = describe_shape(pixels.shape), describe_shape(self.shape)
             raise UserError(f"'{shown}' is {now} now, but was {before}: do not change files during a run")
+        if not is_same:
+            raise UserError(f"'{shown}' has changed since the run began: do not change files during a run")
         return pixels
 
     def fingerprint(self) -> str:
-        words = ["folder", f"n={len(self)}", describe_shape(self.shape)]
-        return " ".join([*words, self._transform.describe_resize(), f"#{self._content_hash}"])
+        words = ["images", f"n={len(self)}", describe_shape(self.shape)]
+        return " ".join([*words, self._transform.describe(), f"#{self._content_hash}"])
 
-
-def _list_images(root: Path) -> list[str]:
-    """Returns the paths relative to `root`, with "/" as separator, sorted part by part, without hidden ones."""
-    found: list[tuple[str, ...]] = []
-    ancestors: dict[str, tuple[str, ...]] = {str(root): (os.path.realpath(root),)}
-    for parent, folders, files in os.walk(root, followlinks=True):
-        parent_ancestors = ancestors.pop(parent)
-        to_visit = []
-        for name in folders:
-            real = os.path.realpath(os.path.join(parent, name))
-            # A link to a folder that contains the link would be followed for ever.
-            if not name.startswith(".") and real not in parent_ancestors:
-                to_visit.append(name)
-                ancestors[os.path.join(parent, name)] = (*parent_ancestors, real)
-        folders[:] = to_visit
-        parts = Path(parent).relative_to(root).parts
-        found += [(*parts, name) for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
-    return ["/".join(parts) for parts in sorted(found)]
-
-
-def _class_labels(root: Path, names: list[str]) -> tuple[np.ndarray | None, int | None]:
-    """Returns int32 [N] labels and the number of classes; None and None if there are no sub-folders."""
-    top_folders = [name.split("/")[0] if "/" in name else None for name in names]
-    classes = sorted({top for top in top_folders if top is not None})
-    if not classes:
-        return None, None
-    if None in top_folders:
-        root_file, sub_folder = one_line(names[top_folders.index(None)]), one_line(classes[0])
-        raise UserError(
-            f"'{one_line(root)}' holds images itself ('{root_file}') and in sub-folders ('{sub_folder}'): "
-            "put all images into sub-folders, one for each class, or pass data.source.labels=false"
-        )
-    number = {name: index for index, name in enumerate(classes)}
-    return np.array([number[top] for top in top_folders if top is not None], np.int32), len(classes)
-
-
-class _ImageInfo(NamedTuple):
-    width: int
-    height: int
-    grey: bool
-
-
-def _inspect_all(root: Path, names: list[str], decode: bool) -> list[_ImageInfo]:
-    def inspect(name: str) -> _ImageInfo | str:
-        try:
-            return _inspect(root / name, decode)
-        except Exception as error:  # Pillow's decoders may raise any exception
-            return f"{one_line(name)} ({reason(error)})"
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        results = list(pool.map(inspect, names))
-    infos = [result for result in results if isinstance(result, _ImageInfo)]
-    unreadable = [result for result in results if isinstance(result, str)]
-    if unreadable:
-        rest = len(unreadable) - _MAX_LISTED_FILES
-        listed = ", ".join(unreadable[:_MAX_LISTED_FILES]) + (f", and {rest} more" if rest > 0 else "")
-        raise UserError(
-            f"{len(unreadable)} of the {len(names)} images under '{one_line(root)}' cannot be read: {listed}; "
-            "remove or replace them"
-        )
-    return infos
-
-
-def _inspect(file: Path, decode: bool) -> _ImageInfo:
-    from PIL import ExifTags
-
-    with open_image(file) as image:
-        grey = is_grey(image)
-        if decode:
-            image.load()
-            flat = flatten(image, 1 if grey else 3)
-            return _ImageInfo(flat.width, flat.height, grey)
-        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-        width, height = (image.height, image.width) if sideways else image.size
-        return _ImageInfo(width, height, grey)
-
-
-def _common_shape(
-    root: Path, names: list[str], infos: list[_ImageInfo], transform: Transform
-) -> tuple[int, int, int]:
-    first = infos[0]
-    if transform.size is None:
-        for name, other in zip(names, infos):
-            if (other.width, other.height) != (first.width, first.height):
-                raise UserError(
-                    f"the images under '{one_line(root)}' differ in size: '{one_line(names[0])}' is "
-                    f"{first.width}x{first.height}, '{one_line(name)}' is {other.width}x{other.height}; "
-                    "pass data.source.size=N to make them all N x N"
-                )
-    return transform.shape(first.height, first.width, 1 if all(info.grey for info in infos) else 3)
+    def before(self) -> tuple["Folder", str] | None:
+        """Returns the source with the labels that gan_jax 0.1 gave, and the fingerprint that it had there."""
+        layout = self._layout.before()
+        kept = [i for i, name in enumerate(self.names) if name.lower().endswith(EARLIER_SUFFIXES)]
+        sizes = self._container.sizes([layout.names[i] for i in kept])
+        if sizes is None or not kept:
+            return None
+        names = [layout.names[i] for i in kept]
+        label = None if layout.label is None else layout.label[kept]
+        pixels = self._pixels if self._pixels is None or len(kept) == len(self) else self._pixels[kept]
+        source = Folder(
+            self._container, Layout(names, label, layout.class_names, notes=layout.notes),
+            [self._facts[i] for i in kept], self._transform, self.shape, pixels,
+        )  # fmt: skip
+        words = ["folder", f"n={len(source)}", describe_shape(self.shape), self._transform.describe()]
+        files = [f"{name} {size}" for name, size in zip(source.names, sizes)]
+        return source, " ".join([*words, f"#{hash_parts([*files, str(source.classes)])}"])

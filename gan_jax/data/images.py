@@ -1,59 +1,54 @@
-"""Decodes images with Pillow, converts them to 8-bit grey or RGB, crops and resizes them.
+"""The options that all image sources share: size, crop, filter, channels and the range of values."""
 
-Colour profiles are ignored. Transparent images are composed on white.
-"""
-
-import contextlib
 import math
-import os
 import re
-import stat
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, quoted
+from . import decode
+from .decode import Range, flatten, to_bytes, upright_image
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Crop = Literal["center", "none"]
+Size = int | str | tuple[int, int]
+"""A side in pixels, or height and width: "192x128", or (192, 128)."""
+
+Crop = Literal["center", "pad", "stretch", "none"]
 Filter = Literal["lanczos", "bicubic", "bilinear", "box", "hamming", "nearest"]
 Channels = Literal[1, 3]
-
-MAX_PIXELS = 2**26
-"""The most pixels that are decoded, because a file of a few bytes can claim enough to exhaust the memory."""
-
-# Pillow tries these formats alone, whatever the suffix is: for others it may start a program, such as Ghostscript.
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
-_SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-_GREY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
 
 
 @dataclass(frozen=True)
 class Transform:
     """The image options that all image sources share.
 
-    size:     side of the square result in pixels; None keeps the size of every image and does not crop.
-    crop:     "center" cuts out the largest centred square before resizing; "none" squeezes the whole image.
+    size:     the side of the square result in pixels, or its height and width ("192x128"); None keeps the size of
+              every image and does not crop.
+    crop:     how an image of another shape becomes one of this shape, before it is resized: "center" cuts out the
+              largest centred part; "pad" adds black at both sides; "stretch" (or "none") changes the proportions.
     filter:   Pillow's resampling filter; all but "nearest" antialias when they shrink an image.
     channels: 1 (grey) or 3 (RGB); None keeps the number of channels of the source.
+    range:    the values of the files that become 0 and 255, such as (0, 4095); None: the standard range of the
+              file format.
+    reduced:  decode a JPEG file of more than twice the size at 1/2, 1/4 or 1/8 of its size. It is several times
+              as fast, and gives slightly other pixels.
     """
 
-    size: int | None = None
+    size: Size | None = None
     crop: Crop = "center"
     filter: Filter = "lanczos"
     channels: Channels | None = None
+    range: Range | None = None
+    reduced: bool = False
 
     def __post_init__(self):
-        if self.size is not None and self.size < 1:
-            raise UserError(f"size must be at least 1 pixel, not {self.size}")
-        if self.size is not None and self.size > math.isqrt(MAX_PIXELS):
-            raise UserError(f"size must be at most {math.isqrt(MAX_PIXELS)} pixels, not {self.size}")
+        if self.size is not None:
+            height, width = parse_size(self.size)
+            object.__setattr__(self, "size", height if height == width else (height, width))
         for name, choices in (("crop", Crop), ("filter", Filter)):
             if getattr(self, name) not in get_args(choices):
                 raise UserError(
@@ -61,105 +56,104 @@ class Transform:
                 )
         if self.channels not in (None, 1, 3):
             raise UserError(f"channels must be 1 or 3, not {self.channels}")
+        if self.range is not None and not _is_range(self.range):
+            raise UserError(f"range must be the values that become 0 and 255, such as 0,4095, not {self.range}")
+        if self.reduced and self.size is None:
+            raise UserError("reduced=true decodes JPEG files at less than their size: pass size as well")
+
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """Height and width of the result; None if images keep their size."""
+        return None if self.size is None else parse_size(self.size)
 
     def shape(self, height: int, width: int, channels: int) -> tuple[int, int, int]:
         """Returns (H, W, C) of the result for an image of this height, width and number of channels."""
-        height, width = (height, width) if self.size is None else (self.size, self.size)
+        height, width = self.sides or (height, width)
         return height, width, self.channels or channels
 
-    def describe_resize(self) -> str:
+    def describe(self) -> str:
         """Returns the options that change the pixels, for the fingerprint of a source."""
-        return "unresized" if self.size is None else f"crop={self.crop} filter={self.filter}"
+        crop = "none" if self.crop == "stretch" else self.crop
+        words = ["unresized" if self.size is None else f"crop={crop} filter={self.filter}"]
+        words += [] if self.range is None else ["range={:g}..{:g}".format(*self.range)]
+        return " ".join([*words, *(["reduced"] if self.reduced else [])])
 
     def apply(self, image: "Image.Image", channels: int, upright: bool = True) -> np.ndarray:
-        """Converts a Pillow image of any mode to uint8 [H, W, channels]; see `flatten` for `upright`."""
-        flat = self._crop_and_resize(flatten(image, channels, upright))
+        """Converts a Pillow image of any mode to uint8 [H, W, channels].
+
+        `upright` applies the EXIF orientation.
+        """
+        if self.reduced:
+            self._reduce(image)
+        flat = flatten(upright_image(image) if upright else image, channels, self.range)
+        flat = self._crop_and_resize(flat)
         return np.asarray(flat).reshape(flat.height, flat.width, channels)
 
-    def _crop_and_resize(self, image: "Image.Image") -> "Image.Image":
+    def array(self, pixels: np.ndarray, channels: int) -> np.ndarray:
+        """Converts an array [H, W, C] of uint8, or with a range of any numbers, to uint8 [H, W, channels]."""
         from PIL import Image
 
-        if self.size is None or image.size == (self.size, self.size):
+        if pixels.dtype != np.uint8:
+            assert self.range is not None, "numbers other than uint8 need a range"
+            pixels, scaled = to_bytes(pixels, self.range), Transform(self.size, self.crop, self.filter)
+        else:
+            scaled = self
+        return scaled.apply(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), channels)
+
+    def _reduce(self, image: "Image.Image") -> None:
+        """Makes Pillow's JPEG decoder leave out what the resize would; it keeps at least twice the sides."""
+        height, width = self.sides or (image.height, image.width)
+        if image.format == "JPEG":
+            side = 2 * max(height, width)  # the orientation is not known yet
+            factor = min(image.width, image.height) / side
+            if factor > 1:
+                image.draft(None, (math.ceil(image.width / factor), math.ceil(image.height / factor)))
+
+    def _crop_and_resize(self, image: "Image.Image") -> "Image.Image":
+        from PIL import Image, ImageOps
+
+        if self.sides is None:
             return image
-        if self.crop == "center" and image.width != image.height:
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            image = image.crop((left, top, left + side, top + side))
-        return image.resize((self.size, self.size), Image.Resampling[self.filter.upper()])
+        height, width = self.sides
+        if image.size == (width, height):
+            return image
+        kind = Image.Resampling[self.filter.upper()]
+        if self.crop == "pad":
+            return ImageOps.pad(image, (width, height), kind)
+        box = _centred(image.width, image.height, width / height) if self.crop == "center" else None
+        return (image if box is None else image.crop(box)).resize((width, height), kind)
 
 
-@contextlib.contextmanager
-def open_image(file: Path | IO[bytes], most: int | None = None) -> "Iterator[Image.Image]":
-    """Opens an image file without decoding its pixels.
-
-    Raises ValueError for an image of more than `most` pixels (None: `MAX_PIXELS`); Pillow may raise others.
-    """
-    from PIL import Image
-
-    most = MAX_PIXELS if most is None else most
-    if isinstance(file, Path) and not stat.S_ISREG(os.stat(file).st_mode):
-        raise ValueError("it is not a regular file")
-    try:
-        image = Image.open(file, formats=_FORMATS)
-    except (
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:  # Pillow's limits are above ours
-        claimed = re.search(r"\d+", str(error))
-        _check_pixel_count(int(claimed[0]) if claimed else most + 1, most)
-        raise
-    with image:
-        _check_pixel_count(image.width * image.height, most)
-        yield image
+def parse_size(size: Size) -> tuple[int, int]:
+    """Returns height and width. Raises UserError if `size` is not a size, or is too large."""
+    if isinstance(size, str):
+        matched = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", size.strip())
+        if matched is None:
+            raise UserError(
+                f"size must be a number of pixels, or HEIGHTxWIDTH such as 192x128, not {quoted(size)}"
+            )
+        height, width = int(matched[1]), int(matched[2] or matched[1])
+    elif isinstance(size, int):
+        height = width = size
+    else:
+        height, width = size
+    if min(height, width) < 1:
+        raise UserError(f"size must be at least 1 pixel, not {min(height, width)}")
+    if height * width > decode.MAX_PIXELS:
+        most = math.isqrt(decode.MAX_PIXELS)
+        raise UserError(f"size must be at most {most} pixels, or {most}x{most}, not {max(height, width)}")
+    return height, width
 
 
-def quiet_pillow() -> None:
-    """Hides Pillow's warnings, because such an image is either refused with an error here or decoded correctly."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+def _is_range(values: Range) -> bool:
+    return len(values) == 2 and all(map(math.isfinite, values)) and values[0] < values[1]
 
 
-def _check_pixel_count(count: int, most: int) -> None:
-    if count < 1:
-        raise ValueError("it has no pixels")
-    if count > most:
-        raise ValueError(f"it claims {count:,} pixels, but at most {most:,} are decoded")
-
-
-def is_grey(image: "Image.Image") -> bool:
-    """Returns whether the mode of the image is grey; a palette counts as colour."""
-    return image.mode in _GREY
-
-
-def flatten(image: "Image.Image", channels: int, upright: bool = True) -> "Image.Image":
-    """Converts the image to 8 bits, mode "L" (1 channel) or "RGB" (3), without transparency.
-
-    `upright` applies the EXIF orientation. 16-bit grey values v become round(v / 257). Raises ValueError for
-    values without a standard range (integers beyond 16 bits, floats).
-    """
-    from PIL import Image, ImageOps
-
-    if upright:
-        image = ImageOps.exif_transpose(image) or image
-    if image.mode in _SIXTEEN_BIT:
-        image = _from_sixteen_bits(image)
-    elif image.mode == "F":
-        raise ValueError("its values are floats, which have no standard range")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        # Before any resize, because a filter would mix the colours of transparent pixels into visible ones.
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    mode = "L" if channels == 1 else "RGB"
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _from_sixteen_bits(image: "Image.Image") -> "Image.Image":
-    from PIL import Image
-
-    values = np.asarray(image).astype(np.int64)
-    if values.size and (values.min() < 0 or values.max() > 65535):
-        raise ValueError("its values are beyond 16 bits, which have no standard range")
-    narrow = ((values + 128) // 257).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        narrow[values == transparent] = 255
-    return Image.fromarray(narrow)
+def _centred(width: int, height: int, aspect: float) -> tuple[int, int, int, int] | None:
+    """Returns the largest centred box with this ratio of width to height; None if it is the whole image."""
+    part = min(width, round(height * aspect)), min(height, round(width / aspect))
+    if part == (width, height):
+        return None
+    wide, high = max(part[0], 1), max(part[1], 1)
+    left, top = (width - wide) // 2, (height - high) // 2
+    return left, top, left + wide, top + high

@@ -4,13 +4,13 @@ import math
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Literal
 
 import jax
 import numpy as np
 
 from ..errors import UserError, one_line
+from .memory import host_memory_bytes
 from .order import Order
 from .source import Described, Source
 
@@ -32,27 +32,6 @@ def choose_resident(setting: Literal["auto"] | bool, source: Described, memory_b
     sample_bytes = math.prod(source.shape) * source.dtype.itemsize + (0 if source.classes is None else 4)
     available = host_memory_bytes() if memory_bytes is None else memory_bytes
     return len(source) * sample_bytes < available / 8
-
-
-def host_memory_bytes() -> int:
-    """Returns the memory of this host, or of this container, in bytes."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
-    text = limit.read_text().strip() if limit.is_file() else ""
-    return min(total, int(text)) if text.isdigit() else total
-
-
-def available_memory_bytes(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Returns the memory of this host, or of this container, that no process uses now, in bytes."""
-    free, meminfo = host_memory_bytes(), Path("/proc/meminfo")
-    if meminfo.is_file():
-        words = meminfo.read_text().split()
-        free = min(free, 1024 * int(words[words.index("MemAvailable:") + 1]))
-    if (group / "memory.current").is_file():  # of a container: the group of a whole machine has no such file
-        words = (group / "memory.stat").read_text().split()
-        cached = int(words[words.index("inactive_file") + 1])  # of files; it can be dropped
-        free = min(free, host_memory_bytes() - int((group / "memory.current").read_text()) + cached)
-    return max(0, free)
 
 
 def resident_spec(source: Described, labels: bool = True) -> Spec:

@@ -9,10 +9,13 @@ import numpy as np
 
 from ..errors import UserError, one_line
 from .arrays import Arrays
-from .images import Channels, Crop, Filter, Transform
-from .loader import available_memory_bytes
+from .decode import Range
+from .image_set import used_labels
+from .images import Channels, Crop, Filter, Size, Transform
+from .memory import available_memory_bytes
 from .source import Mirrored, Source, expand_path, reason
 
+_NAMES = "names"  # the array of the names of the classes
 _MOST_UNPACKED, _SMALL = 100, 2**28
 """Images and labels unpack to ten times their bytes, a bomb to a thousand times; small arrays may be all zero."""
 
@@ -21,33 +24,68 @@ def npz(
     path: str,
     image_key: str = "image",
     label_key: str = "label",
-    size: int | None = None,
+    size: Size | None = None,
     crop: Crop = "center",
     filter: Filter = "lanczos",
     channels: Channels | None = None,
+    range: Range | None = None,
     mirror: bool = False,
 ) -> Source:
     """Returns a source of the samples in a .npz file, which are held in memory.
 
-    Samples are uint8 images [N, H, W] or [N, H, W, C] with C = 1, 3 or 4, or float32 vectors [N, D]. They are the
-    array `image_key`, or the only array of the file. Labels are the array `label_key` of integers from 0 on, if
-    the file has it; "" ignores it. The image options do not apply to vectors. Raises UserError if the file cannot
-    be used.
+    Samples are images [N, H, W] or [N, H, W, C] with C = 1, 3 or 4, or float32 vectors [N, D]. They are the array
+    `image_key`, or the only array of the file. Images are uint8, or any numbers if `range` says which values
+    become 0 and 255. Labels are the array `label_key` of integers, if the file has it; "" ignores it. If they are
+    not 0 to K - 1, the K different ones become these. The array `names` of text, if there is one, names the
+    classes. The image options do not apply to vectors. Raises UserError if the file cannot be used.
     """
     file = expand_path(path)
     arrays = _load(file, image_key, label_key)
-    image = _checked_samples(file, *arrays["image"])
-    label, classes = None, None
-    if "label" in arrays:
-        label = _checked_labels(file, *arrays["label"], len(image))
-        classes = int(label.max()) + 1
-    transform = Transform(size, crop, filter, channels)
+    transform = Transform(size, crop, filter, channels, range)
+    image = _checked_samples(file, *arrays["image"], transform)
+    label = _checked_labels(file, *arrays["label"], len(image)) if "label" in arrays else None
     if image.ndim == 2 and (transform != Transform() or mirror):
         raise UserError(
-            f"'{one_line(file)}' holds vectors: size, crop, filter, channels and mirror are only for images"
+            f"'{one_line(file)}' holds vectors: size, crop, filter, channels, range and mirror are only for images"
         )
-    source = Arrays("npz", image, label, classes, transform)
+    source = Npz(file, image, label, transform, arrays.get("names"))
     return Mirrored(source) if mirror else source
+
+
+class Npz(Arrays):
+    """A source of the arrays of a file; `npz` makes it.
+
+    label: int64 [N] as in the file, or None.
+    names: the name of the array of names in the file, and that array; None: there is none.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        image: np.ndarray,
+        label: np.ndarray | None,
+        transform: Transform,
+        names: tuple[str, np.ndarray] | None,
+    ):
+        self._before, self._label_notes = (image, label, transform), list[str]()
+        if label is None:
+            super().__init__("npz", image, transform=transform)
+            return
+        class_names = None if names is None else _checked_names(file, *names, int(label.max()) + 1)
+        if class_names is None:
+            label, class_names, self._label_notes = used_labels(label)
+        super().__init__("npz", image, label.astype(np.int32), len(class_names), transform, class_names)
+
+    def notes(self) -> list[str]:
+        return [*self._label_notes, *super().notes()]
+
+    def before(self) -> tuple[Arrays, str] | None:
+        """Returns the source with the labels that gan_jax 0.1 gave, which are those of the file."""
+        image, label, transform = self._before
+        if label is None or not self._label_notes or label.min() < 0:
+            return None
+        source = Arrays("npz", image, label.astype(np.int32), int(label.max()) + 1, transform)
+        return source, source.fingerprint()
 
 
 def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np.ndarray]]:
@@ -55,6 +93,11 @@ def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np
     shown = one_line(file)
     if not file.is_file():
         raise UserError(f"there is no file '{shown}'")
+    if file.suffix == ".npy":
+        raise UserError(
+            f"'{shown}' is one array: save it as an .npz file with np.savez('{one_line(file.stem)}.npz', "
+            f"image=np.load('{one_line(file.name)}'))"
+        )
     if not zipfile.is_zipfile(file):
         raise UserError(f"'{shown}' is not a whole .npz file: save one with np.savez(path, image=...)")
     try:
@@ -72,7 +115,9 @@ def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np
 def _choose_arrays(shown: str, names: list[str], image_key: str, label_key: str) -> dict[str, str]:
     """Returns the names of the arrays to read as "image" and as "label"."""
     keys = {"label": label_key} if label_key in names else {}
-    samples = [name for name in names if name != label_key]
+    if keys and _NAMES in names:
+        keys["names"] = _NAMES
+    samples = [name for name in names if name not in (label_key, _NAMES)]
     has = one_line(", ".join(names)) or "none"
     if image_key in names:
         keys["image"] = image_key
@@ -122,7 +167,7 @@ def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def _checked_samples(file: Path, key: str, samples: np.ndarray) -> np.ndarray:
+def _checked_samples(file: Path, key: str, samples: np.ndarray, transform: Transform) -> np.ndarray:
     name = f"array '{one_line(key)}' of '{one_line(file)}' ({samples.dtype} {list(samples.shape)})"
     if samples.ndim == 0 or samples.size == 0:
         raise UserError(f"{name} is empty")
@@ -134,8 +179,15 @@ def _checked_samples(file: Path, key: str, samples: np.ndarray) -> np.ndarray:
         return samples
     if samples.ndim not in (3, 4):
         raise UserError(f"{name} is neither images [N, H, W], [N, H, W, C] nor vectors [N, D]")
-    if samples.dtype != np.uint8:
+    if samples.dtype.kind not in "iuf":
         raise UserError(f"{name} must be uint8 to be used as images: convert it to uint8 values from 0 to 255")
+    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        raise UserError(f"{name} holds values that are not finite")
+    if samples.dtype != np.uint8 and transform.range is None:
+        raise UserError(
+            f"{name} must be uint8 to be used as images: convert it, or pass data.source.range=LOW,HIGH for the "
+            f"values that become 0 and 255 (it has {samples.min():g} to {samples.max():g})"
+        )
     samples = samples[..., None] if samples.ndim == 3 else samples
     if samples.shape[-1] not in (1, 3, 4):
         hint = " (channels come last: transpose it)" if samples.shape[1] in (1, 3, 4) else ""
@@ -147,6 +199,15 @@ def _checked_labels(file: Path, key: str, label: np.ndarray, count: int) -> np.n
     name = f"array '{one_line(key)}' of '{one_line(file)}' ({label.dtype} {list(label.shape)})"
     if label.shape != (count,):
         raise UserError(f"{name} must hold one label for each of the {count} samples")
-    if label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= 2**31 - 1:
-        raise UserError(f"{name} must hold the integers 0 to classes - 1: pass label_key='' to ignore it")
-    return label.astype(np.int32)
+    if label.dtype.kind not in "iu" or label.min() < -(2**31) or label.max() >= 2**31 - 1:
+        raise UserError(f"{name} must hold one integer for each sample: pass label_key='' to ignore it")
+    return label.astype(np.int64)
+
+
+def _checked_names(file: Path, key: str, names: np.ndarray, classes: int) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind != "U" or len(names) < classes:
+        raise UserError(
+            f"array '{one_line(key)}' of '{one_line(file)}' ({names.dtype} {list(names.shape)}) must hold a text "
+            f"for each of the {classes} classes: remove it, or mend it"
+        )
+    return tuple(map(one_line, names.tolist()))

@@ -65,6 +65,23 @@ def notes(source: Described) -> list[str]:
     return [] if get is None else get()
 
 
+def before(source: Source) -> tuple[Source, str] | None:
+    """Returns the source as gan_jax 0.1 read it, and its fingerprint there; None if nothing changed."""
+    get = getattr(source, "before", None)
+    return None if get is None else get()
+
+
+def as_known(source: Source, known: str | None) -> tuple[Source, str]:
+    """Returns the source as a run knows it whose data have the fingerprint `known`, and the fingerprint.
+
+    A run that began with gan_jax 0.1 keeps the labels that it had. None: there is no run yet.
+    """
+    fingerprint = source.fingerprint()
+    if known not in (None, fingerprint) and (earlier := before(source)) is not None and earlier[1] == known:
+        return earlier
+    return source, fingerprint
+
+
 class Mirrored:
     """A source of N images followed by their mirror images: row N + i is row i flipped left to right, same label.
 
@@ -94,6 +111,10 @@ class Mirrored:
 
     def fingerprint(self) -> str:
         return f"{self.source.fingerprint()} mirrored"
+
+    def before(self) -> "tuple[Mirrored, str] | None":
+        earlier = before(self.source)
+        return None if earlier is None else (Mirrored(earlier[0]), f"{earlier[1]} mirrored")
 
 
 def checked_indices(indices: np.ndarray, length: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import UserError
-from .source import MAX_ROWS, Source, checked_indices, hash_parts
+from .source import MAX_ROWS, Source, before, checked_indices, hash_parts, notes
 
 
 class Stacked:
@@ -37,10 +37,22 @@ class Stacked:
         label = stacked_label(read["label"].reshape(rows.shape), self.single_classes)
         return {"image": np.ascontiguousarray(image), "label": label}
 
+    def notes(self) -> list[str]:
+        return notes(self.source)
+
+    def before(self) -> "tuple[Stacked, str] | None":
+        earlier = before(self.source)
+        if earlier is None:
+            return None
+        return Stacked(earlier[0], self._count, self._seed), self._fingerprint(earlier[1])
+
     def fingerprint(self) -> str:
+        return self._fingerprint(self.source.fingerprint())
+
+    def _fingerprint(self, single: str) -> str:
         # The rows too, because another version of NumPy may draw other rows from the same seed.
         rows_hash = hash_parts([np.ascontiguousarray(self._rows).data.cast("B")])
-        return f"stacked n={self._count} seed={self._seed} #{rows_hash} of {self.source.fingerprint()}"
+        return f"stacked n={self._count} seed={self._seed} #{rows_hash} of {single}"
 
     @property
     def split(self) -> str:

@@ -11,7 +11,9 @@ import numpy as np
 from ..errors import UserError, one_line, quoted
 from ..files.typed_json import parse_object
 from . import tfds_layout as layout
-from .images import Channels, Crop, Filter, Transform, open_image, quiet_pillow
+from .decode import Range, open_image, quiet_pillow
+from .facts import hash_files
+from .images import Channels, Crop, Filter, Size, Transform
 from .source import DataMissingError, Mirrored, Source, checked_indices, describe_shape, hash_parts, reason
 
 if TYPE_CHECKING:
@@ -24,10 +26,11 @@ def tfds(
     data_dir: str | None = None,
     image_key: str = "image",
     label_key: str = "label",
-    size: int | None = None,
+    size: Size | None = None,
     crop: Crop = "center",
     filter: Filter = "lanczos",
     channels: Channels | None = None,
+    range: Range | None = None,
     mirror: bool = False,
 ) -> Source:
     """Returns a source of the TFDS set "NAME[/CONFIG][:VERSION]", prepared in `data_dir`.
@@ -49,7 +52,7 @@ def tfds(
             f"the TFDS set '{name}' is {state} in '{where}': run `{command}`, or name another set in "
             f"data.source.name, or another folder in {setting}"
         )
-    source = PreparedSplit(name, copy, split, image_key, label_key, Transform(size, crop, filter, channels))
+    source = PreparedSplit(name, copy, split, image_key, label_key, Transform(size, crop, filter, channels, range))
     return Mirrored(source) if mirror else source
 
 
@@ -91,8 +94,11 @@ class PreparedSplit:
         parsed = {image_key: image} if label is None else {image_key: image, label_key: label}
         self._features = tensorflow_datasets.features.FeaturesDict(parsed)
         self._decoders = {image_key: tensorflow_datasets.decode.SkipDecoding()}
-        self._records, shards = _open_split(builder, name, split)
-        self._content_hash = hash_parts([*shards, image_key, label_key if self.classes else ""])
+        self._records, self._parts = _open_split(builder, name, split)
+        digests = hash_files([path for path, *_ in self._parts])
+        shards = [f"{digest} {skip} {take}" for digest, (_, skip, take) in zip(digests, self._parts)]
+        self._keys = [image_key, label_key if self.classes else ""]
+        self._content_hash = hash_parts([*shards, *self._keys])
 
     def __len__(self) -> int:
         return len(self._records)
@@ -135,10 +141,16 @@ class PreparedSplit:
         return pixels
 
     def fingerprint(self) -> str:
+        return self._fingerprint(self._content_hash)
+
+    def before(self) -> tuple["PreparedSplit", str]:
+        """Returns the source, and the fingerprint that it had in gan_jax 0.1: by names and sizes of files."""
+        shards = [f"{path.name} {path.stat().st_size} {skip} {take}" for path, skip, take in self._parts]
+        return self, self._fingerprint(hash_parts([*shards, *self._keys]))
+
+    def _fingerprint(self, content_hash: str) -> str:
         words = [f"tfds {self.name}:{self.version}", self.split.replace(" ", ""), f"n={len(self)}"]
-        return " ".join(
-            [*words, describe_shape(self.shape), self._transform.describe_resize(), f"#{self._content_hash}"]
-        )
+        return " ".join([*words, describe_shape(self.shape), self._transform.describe(), f"#{content_hash}"])
 
 
 def _check_features(file: Path) -> None:
@@ -197,8 +209,8 @@ def _image_shape(name: str, shape: tuple[int | None, ...], transform: Transform)
     return transform.shape(height or 0, width or 0, 1 if channels == 1 else 3)
 
 
-def _open_split(builder: Any, name: str, split: str) -> tuple[RawRecords, list[str]]:
-    """Returns the records of the split, and for each shard: file name, bytes, records to skip and to take."""
+def _open_split(builder: Any, name: str, split: str) -> tuple[RawRecords, list[tuple[Path, int, int]]]:
+    """Returns the records of the split, and for each shard: the file, records to skip and to take."""
     import tensorflow_datasets
 
     known = list(builder.info.splits)
@@ -224,4 +236,4 @@ def _open_split(builder: Any, name: str, split: str) -> tuple[RawRecords, list[s
                 f"the TFDS set '{name}' claims {skip + take:,} records in '{path}', which has "
                 f"{path.stat().st_size:,} bytes: mend its dataset_info.json, or prepare the set again"
             )
-    return records, [f"{path.name} {path.stat().st_size} {skip} {take}" for path, skip, take in files]
+    return records, files

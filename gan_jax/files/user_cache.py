@@ -1,7 +1,7 @@
-"""The user's cache folder: compiled programs, features and decoded images of data, what is known of image files.
+"""The user's cache folder: compiled programs, features and decoded images of data, facts about image files.
 
-The folder is `GAN_JAX_CACHE`, else `$XDG_CACHE_HOME/gan_jax`, else `~/.cache/gan_jax`. It is private (mode 0700). A
-folder that another user owns, can write to or can replace is not used.
+The folder is `GAN_JAX_CACHE`, else `$XDG_CACHE_HOME/gan_jax`, else `~/.cache/gan_jax`. It is private (mode 0700).
+A folder that another user owns, can write to or can replace is not used.
 """
 
 import os

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.images import open_image
+from ..data.decode import open_image
 from ..errors import first_line, one_line
 from ..files.folder import write_atomically
 from ..pixels import to_uint8

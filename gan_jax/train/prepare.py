@@ -6,7 +6,7 @@ from .. import config as configs
 from ..config import Config
 from ..config.build import Allow, SampleSpec, make_gan, make_source
 from ..data.loader import choose_resident
-from ..data.source import Source
+from ..data.source import Source, as_known
 from ..data.source import notes as data_notes
 from ..gan import GAN
 from ..runtime.hosts import Hosts
@@ -43,7 +43,9 @@ class Prepared(NamedTuple):
     notes: list[str]
 
 
-def prepare(config: Config, hosts: Hosts, timings: Timings, allow: Allow = None) -> Prepared:
+def prepare(
+    config: Config, hosts: Hosts, timings: Timings, allow: Allow = None, known_data: str | None = None
+) -> Prepared:
     """Opens the data, builds the GAN, chooses the devices and traces the programs.
 
     Args:
@@ -51,12 +53,12 @@ def prepare(config: Config, hosts: Hosts, timings: Timings, allow: Allow = None)
         hosts: the processes of the run, which must have the same data.
         timings: gets the time of each phase.
         allow: top-level packages that names may come from besides gan_jax; None: any.
+        known_data: the fingerprint of the run's data in its checkpoints; None: it has none yet.
 
     Raises:
         UserError: something in the config or the data cannot be used.
     """
-    source = make_source(config, allow)
-    fingerprint = source.fingerprint()
+    source, fingerprint = as_known(make_source(config, allow), known_data)
     hosts.agree("data set", fingerprint)
     spec = SampleSpec.of(source)
     timings.phase("data")

@@ -11,11 +11,13 @@ from ..errors import UserError, one_line
 def check_record(record: Mapping[str, Any], config: Config, fingerprint: str) -> None:
     """Raises UserError if the run of a checkpoint has another config, or other data."""
     check_fields(record)
-    configs.check_resume(configs.from_json(record["config"]), config)
+    saved = configs.from_json(record["config"])
+    configs.check_resume(saved, config)
     if record["data"] != fingerprint:
+        changed = configs.data_differences(saved, config)
         raise UserError(
-            f"the data set is not the one this run began with (it was {one_line(record['data'])}, it is "
-            f"{one_line(fingerprint)}): restore it, or use another --workdir"
+            f"the data are not those that this run began with (they were {one_line(record['data'])}, they are "
+            f"{one_line(fingerprint)}{changed and '; '}{changed}): restore them, or use another --workdir"
         )
 
 

@@ -7,6 +7,7 @@ alone touches the workdir (`gan_jax.runtime.hosts`).
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -16,13 +17,14 @@ from typing import Any, TextIO
 from .. import config as configs
 from ..config import Config
 from ..config.build import Allow
+from ..data.waiting import StopAskedError, stoppable
 from ..runtime.hosts import Hosts
 from ..runtime.startup_timings import Timings
 from .loop import Run, StopRules
 from .prepare import prepare
 from .recorder import Recorder
 from .run_checkpoints import RunCheckpoints
-from .workdir import check_config, locked
+from .workdir import check_config, known_data, locked
 
 
 def train(
@@ -69,7 +71,14 @@ def train(
         versions = {package: metadata.version(package) for package in ("gan_jax", "jax", "jaxlib")}
         hosts.agree("version", versions, ", ".join(f"{name} {version}" for name, version in versions.items()))
         hosts.agree("config", configs.to_json(config))
-        prepared = prepare(config, hosts, timings, allow)
+        known = hosts.from_first(lambda: known_data(workdir))
+        try:
+            # Several processes have to agree before they stop.
+            with stoppable(stop) if hosts.count == 1 else contextlib.nullcontext():
+                prepared = prepare(config, hosts, timings, allow, known)
+        except StopAskedError as stopped:
+            print(f"{stopped} before the first step: the same command goes on", file=stream or sys.stderr)
+            return None
         recorder = Recorder(prepared, workdir, hosts, allow, stream)
         checkpoints = stack.enter_context(RunCheckpoints(prepared, workdir, hosts, recorder.say))
         if hosts.count == 1 and (reason := stop()):  # several processes have to agree first

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import config as configs
+from ..checkpoint.catalogue import Catalogue
 from ..config import Config
 from ..errors import UserError, one_line
 from ..files.folder import Folder
@@ -90,6 +91,17 @@ def check_config(workdir: Path, config: Config) -> None:
     """Raises UserError if the workdir belongs to another run. Without a checkpoint there is nothing to protect."""
     if (workdir / CONFIG).exists() and any((workdir / "checkpoints").glob("*/manifest.json")):
         configs.check_resume(read_config(workdir), config)
+
+
+def known_data(workdir: Path) -> str | None:
+    """Returns the fingerprint of the data by the newest checkpoint that can be read; None without one."""
+    catalogue = Catalogue(workdir / "checkpoints")
+    for step in reversed(catalogue.steps()):
+        with contextlib.suppress(UserError):
+            known = catalogue.manifest(step)["record"].get("data")
+            if isinstance(known, str):
+                return known
+    return None
 
 
 def keep_config(workdir: Path, config: Config) -> None:

@@ -157,8 +157,8 @@ def test_npz_refusals_are_one_sentence(tmp_path):
         "channels come last": dict(image=image.transpose(0, 3, 1, 2)),
         "no array 'image': it has a, b": dict(a=image, b=image),
         "one label for each of the 4": dict(image=image, label=np.zeros(3, np.int32)),
-        "the integers 0": dict(image=image, label=np.zeros(4)),
-        "the integers": dict(image=image, label=np.array([0, -1, 0, 0])),
+        "one integer for each": dict(image=image, label=np.zeros(4)),
+        "integer for each": dict(image=image, label=np.array([0, 2**40, 0, 0])),
         "is empty": dict(image=image[:0]),
         "neither images": dict(image=image[..., None]),
     }
@@ -179,10 +179,11 @@ def test_npz_refusals_are_one_sentence(tmp_path):
     (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:-200])
     for name, options, message in [
         ("text.npz", {}, "not a whole .npz"), ("cut.npz", {}, "not a whole .npz"),
-        ("single.npy", {}, "not a whole .npz"), ("flipped.npz", {}, "Bad CRC-32"),
+        ("single.npy", {}, r"np.savez\('single.npz', image=np.load\('single.npy'\)\)"),
+        ("flipped.npz", {}, "Bad CRC-32"),
         ("absent.npz", {}, "no file"),
         ("v.npz", dict(size=8), "vectors"), ("v.npz", dict(label_key="kind"), "no array 'kind'"),
-        ("v.npz", dict(crop="left"), "center, none"), ("v.npz", dict(size=0), "at least 1"),
+        ("v.npz", dict(crop="left"), "center, pad, stretch"), ("v.npz", dict(size=0), "at least 1"),
     ]:  # fmt: skip
         with pytest.raises(UserError, match=message):
             npz(str(tmp_path / name), **options)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.data import images, read_all
+from gan_jax.data import decode, read_all
 from gan_jax.data.folder import folder
 from gan_jax.errors import UserError
 
@@ -173,12 +173,16 @@ def test_labels_order_and_hidden_files(tmp_path):
         folder(str(tmp_path))
 
 
-def test_the_fingerprint_depends_on_the_files_and_not_on_their_folder(tmp_path):
-    write(tmp_path / "one" / "a.png", COLOUR)
-    write(tmp_path / "two" / "a.png", COLOUR)
-    write(tmp_path / "three" / "b.png", COLOUR)
+def test_the_fingerprint_depends_on_the_content_and_not_on_names(tmp_path):
+    write(tmp_path / "one" / "a.bmp", COLOUR)
+    write(tmp_path / "two" / "b.bmp", COLOUR)
+    write(tmp_path / "three" / "a.bmp", 255 - COLOUR)  # a file of the same name and size
     one, two, three = (folder(str(tmp_path / name)).fingerprint() for name in ("one", "two", "three"))
     assert one == two != three
+    times = os.stat(tmp_path / "one" / "a.bmp")
+    write(tmp_path / "one" / "a.bmp", 255 - COLOUR)
+    os.utime(tmp_path / "one" / "a.bmp", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert folder(str(tmp_path / "one")).fingerprint() == three
 
 
 def test_one_error_names_all_unreadable_files(tmp_path, monkeypatch):
@@ -194,7 +198,7 @@ def test_one_error_names_all_unreadable_files(tmp_path, monkeypatch):
     write(tmp_path / "float.tif", np.ones((64, 64), np.float32))
     write(tmp_path / "wide.tif", np.full((64, 64), 70_000, np.int32))
     write(tmp_path / "bomb.png", np.zeros((80, 80), np.uint8))
-    monkeypatch.setattr(images, "MAX_PIXELS", 5000)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 5000)
     with pytest.raises(UserError, match="8 of the 10 images") as error:
         folder(str(tmp_path))
     message = str(error.value)
@@ -236,16 +240,17 @@ def test_a_bomb_is_refused_before_it_is_decoded(side, check, filters, tmp_path, 
 
 def test_a_file_that_becomes_a_bomb_is_refused_when_it_is_read(tmp_path, monkeypatch):
     write(tmp_path / "a.png", np.zeros((80, 80), np.uint8))
-    source = folder(str(tmp_path), size=8)
+    source = folder(str(tmp_path), size=8, check="header")
     (tmp_path / "a.png").write_bytes(huge(100_000))
     with pytest.raises(UserError, match=r"^record 0 of .*a.png' cannot be read: it claims 10,000,000,000"):
         read_all(source)
     write(tmp_path / "a.png", np.zeros((4000, 4000), np.uint8))  # a file of 16 KB
-    assert read_all(source)["image"].shape == (1, 8, 8, 1)
-    monkeypatch.setattr(images, "MAX_PIXELS", 4000**2 - 1)
+    with pytest.raises(UserError, match=r"a.png' has changed since the run began"):
+        read_all(source)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 4000**2 - 1)
     with pytest.raises(UserError, match="it claims 16,000,000 pixels, but at most 15,999,999"):
         read_all(source)
-    with pytest.raises(UserError, match="size must be at most 3999 pixels, not 4000"):
+    with pytest.raises(UserError, match="size must be at most 3999 pixels, or 3999x3999, not 4000"):
         folder(str(tmp_path), size=4000)
 
 
@@ -270,8 +275,9 @@ def test_names_are_shown_on_one_line(tmp_path):
 
 def test_a_file_that_changes_during_the_run_is_named(tmp_path):
     write(tmp_path / "a.png", COLOUR)
-    source = folder(str(tmp_path))
+    decoded, source = folder(str(tmp_path)), folder(str(tmp_path), check="header")
     write(tmp_path / "a.png", COLOUR[:4])
+    assert (read_all(decoded)["image"][0] == COLOUR).all()  # it was decoded before the run began
     with pytest.raises(UserError, match=r"record 0 of .*a.png' is 4x7x3 now"):
         read_all(source)
     (tmp_path / "a.png").unlink()

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from gan_jax.data.loader import available_memory_bytes, host_memory_bytes
+from gan_jax.data.memory import available_memory_bytes, host_memory_bytes
 from gan_jax.data.npz import npz
 from gan_jax.errors import UserError
 

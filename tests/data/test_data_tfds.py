@@ -197,7 +197,7 @@ def test_absurd_numbers_of_records(tide_pool):
 
 def test_a_bomb_in_a_record_is_refused(prepared_once, monkeypatch):
     source = tfds("tide_pool", data_dir=str(prepared_once))
-    monkeypatch.setattr("gan_jax.data.images.MAX_PIXELS", 29)
+    monkeypatch.setattr("gan_jax.data.decode.MAX_PIXELS", 29)
     with pytest.raises(UserError, match=r"record 3 of 'tide_pool' .* cannot be decoded: it claims 30 pixels"):
         source.read(np.array([3]))
 

@@ -198,7 +198,7 @@ def test_other_data_under_the_same_name(tmp_path):
     assert call("train", path, "steps=4", "--workdir", tmp_path / "run").code == 0
     before = runs.files(tmp_path / "run")
     np.savez(tmp_path / "set.npz", image=255 - image)
-    sentence(call("train", path, "steps=8", "--workdir", tmp_path / "run"), "not the one this run began with")
+    sentence(call("train", path, "steps=8", "--workdir", tmp_path / "run"), "not those that this run began with")
     assert runs.files(tmp_path / "run") == before
 
 

@@ -1,0 +1,223 @@
+"""Which images a folder or zip file has, and what their classes are: sub-folders, or NVIDIA's `dataset.json`."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import UserError, one_line, quoted
+from ..files.typed_json import parse_object
+from .containers import Container, Name
+from .source import reason
+
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".avif",
+)  # fmt: skip
+"""It is an error if a file with such an ending cannot be read. Any other file is an image if it can be read."""
+
+EARLIER_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+"""Those that gan_jax 0.1 read."""
+
+_UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".partial")
+_SPLITS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "valid": "val",
+    "validation": "val", "dev": "val",
+}  # fmt: skip
+DATASET_JSON = ("dataset.json",)
+
+
+@dataclass
+class Layout:
+    """The files of a set that may be images, and their classes.
+
+    Attributes:
+        names: of the files, in the order of their parts.
+        label: int32 `[N]`, or None.
+        class_names: one name for each label, or None.
+        notes: what may surprise.
+    """
+
+    names: list[Name]
+    label: np.ndarray | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def before(self) -> "Layout":
+        """Returns the layout with the labels of gan_jax 0.1: the topmost folders, in the order of their text."""
+        tops = [name[0] for name in self.names if len(name) > 1]
+        if self.label is None or len(tops) < len(self.names):
+            return Layout(self.names, notes=self.notes)
+        classes = sorted(set(tops))
+        return Layout(self.names, _numbers(tops, classes), tuple(map(one_line, classes)), self.notes)
+
+
+def is_named_image(name: Name) -> bool:
+    """Returns whether the ending says that it is an image."""
+    return name[-1].lower().endswith(SUFFIXES)
+
+
+def natural(text: str) -> tuple[object, ...]:
+    """Returns the key of the natural order, in which "9" comes before "10"."""
+    parts = re.split(r"(\d+)", text, flags=re.ASCII)
+    return *((int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts), text
+
+
+def choose_split(container: Container, names: Sequence[Name], split: str | None) -> Layout:
+    """Returns the names of one split, below its folder.
+
+    Args:
+        container: where the files are, for messages.
+        names: of all files that may be images.
+        split: a folder at the top; "all" joins the splits; "" takes each folder as a class;
+            None: train, if all folders at the top are splits.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    likely = [name for name in names if is_named_image(name) or "." not in name[-1]]
+    tops = {name[0] for name in likely if len(name) > 1}
+    splits = sorted((top for top in tops if top.lower() in _SPLITS), key=natural)
+    if split == "":
+        return Layout(list(names))
+    if split is None:
+        if len(splits) < 2 or len(splits) < len(tops) or any(len(name) == 1 for name in likely):
+            return Layout(list(names))
+        split = next((top for top in splits if _SPLITS[top.lower()] == "train"), splits[0])
+        others = ", ".join(top for top in splits if top != split)
+        note = (
+            f"note: the folders {', '.join(splits)} are read as splits: this is {split}; data.source.split reads "
+            f"another ({others}), all of them (all), or takes them as classes (empty)"
+        )
+        return Layout([name for name in names if name[0] == split], notes=[note])
+    if split == "all":
+        return Layout([name for name in names if name[0] in splits])
+    if split not in tops:
+        known = one_line(", ".join(sorted(tops, key=natural)[:20])) or "none"
+        raise UserError(f"'{one_line(container.path)}' has no split {quoted(split)}: its folders are {known}")
+    return Layout([name for name in names if name[0] == split])
+
+
+def classes_by_folder(container: Container, layout: Layout, is_split: bool) -> Layout:
+    """Adds the classes: the topmost folder of each file, below that of its split.
+
+    A folder that alone holds folders is no class.
+
+    Raises:
+        UserError: some files are in no folder.
+    """
+    names, depth = layout.names, 1 if is_split else 0
+    while names and len({name[depth] for name in names}) == 1 and all(len(name) > depth + 2 for name in names):
+        depth += 1
+    tops = [name[depth] if len(name) > depth + 1 else None for name in names]
+    found = {top for top in tops if top is not None}
+    if not found:
+        return layout
+    if None in tops:
+        root_file = one_line("/".join(names[tops.index(None)]))
+        raise UserError(
+            f"'{one_line(container.path)}' holds images itself ('{root_file}') and in sub-folders "
+            f"('{one_line(min(found, key=natural))}'): put all images into sub-folders, one for each class, or "
+            "pass data.source.labels=false"
+        )
+    classes = sorted(found, key=natural)
+    return Layout(names, _numbers(tops, classes), tuple(map(one_line, classes)), layout.notes)
+
+
+def _numbers(values: Sequence[str | None], order: Sequence[str]) -> np.ndarray:
+    number: dict[str | None, int] = {name: index for index, name in enumerate(order)}
+    return np.array([number[value] for value in values], np.int32)
+
+
+def classes_by_json(container: Container, layout: Layout) -> Layout | None:
+    """Adds the classes of a `dataset.json`: `{"labels": [["00000/img00000000.png", 0], ...]}`.
+
+    Returns None if it has no labels.
+
+    Raises:
+        UserError: it cannot be read, lacks a file, or has labels that are no integers.
+    """
+    shown = one_line(container.path / "dataset.json")
+    try:
+        content = parse_object(container.read(DATASET_JSON).decode())
+        pairs = content.get("labels")
+        label_of = None if pairs is None else {tuple(str(name).split("/")): label for name, label in pairs}
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"'{shown}' cannot be read ({reason(error)}): mend it, or pass data.source.labels=false"
+        ) from error
+    if label_of is None:
+        return None
+    lacking = [name for name in layout.names if name not in label_of]
+    if lacking:
+        raise UserError(
+            f"'{shown}' has no label for {len(lacking):,} of the {len(layout.names):,} images, such as "
+            f"'{one_line('/'.join(lacking[0]))}': add them, or pass data.source.labels=false"
+        )
+    labels = [label_of[name] for name in layout.names]
+    if not all(type(label) is int and abs(label) < 2**31 for label in labels):
+        raise UserError(f"'{shown}' has labels that are no integers: pass data.source.labels=false")
+    label, class_names, note = used_labels(np.array(labels, np.int64))
+    return Layout(layout.names, label, class_names, [*layout.notes, *note])
+
+
+def used_labels(label: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    """Maps the K different integers in `label` to 0 .. K - 1.
+
+    Returns the int32 labels, the names of the classes, which are the integers of before, and notes.
+    """
+    values, mapped = np.unique(label, return_inverse=True)
+    names = tuple(map(str, values.tolist()))
+    lowest, highest = int(values[0]), int(values[-1])
+    if (lowest, highest) == (0, len(values) - 1):
+        return label.astype(np.int32), names, []
+    note = (
+        f"note: the labels are {len(values):,} different numbers from {lowest} to {highest}: they become the "
+        f"classes 0 to {len(values) - 1}, and stay their names"
+    )
+    return mapped.reshape(label.shape).astype(np.int32), names, [note]
+
+
+def sort_out(names: Sequence[Name]) -> tuple[list[Name], list[Name]]:
+    """Returns the names that may be of images, and those that are of unfinished downloads."""
+    unfinished = [name for name in names if name[-1].lower().endswith(_UNFINISHED)]
+    left_out = {*unfinished, DATASET_JSON}
+    return [name for name in names if name not in left_out], unfinished
+
+
+def describe_left_out(others: Sequence[tuple[Name, str]]) -> list[str]:
+    """Returns a note that counts the files that are not read, and names some. Each comes with its reason or ""."""
+    if not others:
+        return []
+    shown = [one_line("/".join(name)) + (f" ({why})" if why else "") for name, why in others[:5]]
+    more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
+    files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
+    return [f"note: {files} not read, being no image: {', '.join(shown)}{more}"]
+
+
+def may_be_image(head: bytes) -> bool:
+    """Returns whether a file that begins with these bytes may be an image in one of `decode.FORMATS`."""
+    starts = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"P", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    return head.startswith(starts) or head[8:12] in (b"WEBP", b"avif", b"avis")
+
+
+def guess(content: bytes) -> str:
+    """Returns what a file that cannot be read as an image is, where that helps; else an empty text."""
+    if content[4:8] == b"ftyp" and content[8:12] in (
+        b"heic",
+        b"heix",
+        b"hevc",
+        b"mif1",
+        b"msf1",
+        b"heim",
+        b"heis",
+    ):
+        return "HEIC: convert it to JPEG or PNG"
+    if content[4:8] == b"ftyp" and content[8:12] in (b"avif", b"avis"):
+        return "AVIF, which this build of Pillow does not read: convert it to PNG"
+    if content[:2] == b"\xff\x0a" or content[4:12] == b"JXL \r\n\x87\n":
+        return "JPEG XL: convert it to PNG"
+    if content[4:8] == b"ftyp" or content[:4] == b"\x1aE\xdf\xa3":
+        return "a video"
+    return ""

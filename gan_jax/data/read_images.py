@@ -1,0 +1,217 @@
+"""Reads each image of a set once: what it is, what its content is, and, where there is room, its pixels."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UserError, one_line
+from . import decoded
+from .containers import Container, Name
+from .facts import Facts, Memory, examine
+from .image_set import SUFFIXES, describe_left_out, guess, is_named_image, may_be_image
+from .images import Transform
+from .memory import available_memory_bytes
+from .source import hash_parts, reason
+from .waiting import each
+
+_MAX_LISTED_FILES = 10  # in one error message
+_DECODED_FORMAT = 1  # raised by every change of how images are decoded
+
+
+@dataclass
+class Images:
+    """The images of a set, in the order of their names.
+
+    Attributes:
+        names: of the files.
+        facts: of each file.
+        pixels: uint8 `[N, H, W, C]`; None: they are decoded when they are used.
+        notes: what may surprise.
+    """
+
+    names: list[Name]
+    facts: list[Facts]
+    pixels: np.ndarray | None
+    notes: list[str]
+
+
+def read_images(
+    container: Container,
+    names: Sequence[Name],
+    transform: Transform,
+    *,
+    decode: bool,
+    left_out: Sequence[Name] = (),
+) -> Images:
+    """Finds the images among the files `names`, and reads those that are not known yet.
+
+    `decode` decodes each, and keeps the pixels. `left_out`: files that are no images, to be named in a note.
+
+    Raises:
+        UserError: there are no images, or some cannot be read.
+    """
+    others: list[tuple[Name, str]] = [(name, "an unfinished download") for name in left_out]
+    found: list[Name] = []
+    for name in names:
+        head = b"" if is_named_image(name) else _head(container, name)
+        if is_named_image(name) or may_be_image(head):
+            found.append(name)
+        else:
+            others.append((name, guess(head)))
+    shown = one_line(container.path)
+    reader = _Reader(container, found, transform, decode)
+    facts = reader.facts() if found else []
+    unnamed = [i for i, known in enumerate(facts) if known.error and not is_named_image(found[i])]
+    others += [(found[i], facts[i].error) for i in unnamed]
+    _raise_unreadable(shown, [(n, f) for n, f in zip(found, facts) if f.error and is_named_image(n)], len(found))
+    if len(unnamed) == len(found):
+        left = f"; {len(others):,} other files are there, such as {_first(others)}" if others else ""
+        raise UserError(f"there are no images under '{shown}' (looked for {', '.join(SUFFIXES)}){left}")
+    if unnamed:  # the pixels have rows for them
+        keep = [i for i, known in enumerate(facts) if not known.error]
+        reader.close()
+        found = [found[i] for i in keep]
+        reader = _Reader(container, found, transform, decode)
+        facts = reader.facts()
+    pixels = reader.pixels(facts) if decode and _fit(facts, transform) else None
+    reader.close()
+    return Images(found, facts, pixels, describe_left_out(others))
+
+
+def common_shape(container: Container, images: Images, transform: Transform) -> tuple[int, int, int]:
+    """Returns (H, W, C) of the images.
+
+    Raises:
+        UserError: their sizes differ, and the transform does not make them equal.
+    """
+    first = images.facts[0]
+    for name, other in zip(images.names, images.facts):
+        if transform.size is None and (other.width, other.height) != (first.width, first.height):
+            raise UserError(
+                f"the images under '{one_line(container.path)}' differ in size: "
+                f"'{one_line('/'.join(images.names[0]))}' is {first.width}x{first.height}, "
+                f"'{one_line('/'.join(name))}' is {other.width}x{other.height}; pass data.source.size=N to make "
+                "them all N x N, or size=HEIGHTxWIDTH"
+            )
+    return transform.shape(first.height, first.width, 1 if all(known.grey for known in images.facts) else 3)
+
+
+def _head(container: Container, name: Name) -> bytes:
+    try:
+        return container.head(name)
+    except (OSError, ValueError):
+        return b""
+
+
+def _fit(facts: Sequence[Facts], transform: Transform) -> bool:
+    """Returns whether the images have one size in the end."""
+    return transform.size is not None or len({(known.width, known.height) for known in facts}) == 1
+
+
+def _first(others: Sequence[tuple[Name, str]]) -> str:
+    name, why = others[0]
+    return one_line("/".join(name)) + (f" ({why})" if why else "")
+
+
+def _raise_unreadable(shown: str, unreadable: Sequence[tuple[Name, Facts]], total: int) -> None:
+    if not unreadable:
+        return
+    rest = len(unreadable) - _MAX_LISTED_FILES
+    words = [f"{one_line('/'.join(name))} ({known.error})" for name, known in unreadable[:_MAX_LISTED_FILES]]
+    listed = ", ".join(words) + (f", and {rest} more" if rest > 0 else "")
+    raise UserError(
+        f"{len(unreadable)} of the {total} images under '{shown}' cannot be read: {listed}; remove or replace them"
+    )
+
+
+class _Reader:
+    """Reads the files of a set, on all cores.
+
+    Args:
+        container, names: the files.
+        transform, decode: see `read_images`.
+    """
+
+    def __init__(self, container: Container, names: list[Name], transform: Transform, decode: bool):
+        self._container, self._names, self._transform, self._decode = container, names, transform, decode
+        self._store: decoded.Store | None = None
+        self._doing = f"reading {one_line(container.path.name, 30)}"
+
+    def facts(self) -> list[Facts]:
+        """Returns the facts of each file. If none is known, the pixels are kept as well."""
+        from PIL import __version__ as pillow
+
+        range = self._transform.range
+        memory = Memory(
+            f"Pillow {pillow} {'decoded' if self._decode else 'header'} {'range' if range else 'plain'}"
+        )
+        stamps: dict[Name, tuple[str, float]] = {}
+        broken: dict[Name, Facts] = {}
+        for name in self._names:
+            try:
+                stamps[name] = self._container.stamp(name)
+            except OSError as error:  # a link that leads nowhere
+                broken[name] = Facts("", error=reason(error))
+        known = memory.recall(stamp for stamp, _ in stamps.values())
+        unknown = [name for name, (stamp, _) in stamps.items() if stamp not in known]
+        if 2 * len(unknown) > len(self._names):  # to decode the few known ones again is less work than two passes
+            unknown = list(stamps)
+        new: dict[Name, Facts] = {}
+        keep = len(unknown) == len(self._names)
+        try:
+            for name, (facts, pixels) in self._each(unknown):
+                new[name] = facts
+                keep = keep and pixels is not None and self._put(len(new) - 1, pixels)
+        finally:
+            memory.remember({stamps[name][0]: facts for name, facts in new.items()}, dict(stamps.values()))
+        if not keep:
+            self.close()
+        return [broken.get(name) or new.get(name) or known[stamps[name][0]] for name in self._names]
+
+    def pixels(self, facts: list[Facts]) -> np.ndarray | None:
+        """Returns the pixels of all files; None if there is no room for them."""
+        from PIL import __version__ as pillow
+
+        grey = self._transform.channels == 1 or (self._transform.channels is None and all(f.grey for f in facts))
+        key = [f"{_DECODED_FORMAT} Pillow {pillow} {self._transform.describe()} {self._transform.size} {grey}"]
+        digest = hash_parts([*key, *(known.digest for known in facts)], size=16)
+        first = facts[0]
+        shape = (len(facts), *self._transform.shape(first.height, first.width, 1 if grey else 3))
+        ready = decoded.load(digest, shape)
+        if ready is None and self._store is None:
+            for row, (name, (_, pixels)) in enumerate(self._each(self._names)):
+                if pixels is None:
+                    raise UserError(f"'{one_line('/'.join(name))}' has changed since it was read: start again")
+                if not self._put(row, pixels):
+                    return None
+        if ready is None and self._store is not None:
+            ready = self._store.close(digest, grey)
+        return ready
+
+    def _put(self, row: int, pixels: np.ndarray) -> bool:
+        """Keeps the pixels of a file; returns False if there is no room for those of all."""
+        if self._store is None:
+            channels = self._transform.channels or 3  # whether all are grey is not known yet
+            shape = (len(self._names), *pixels.shape[:2], channels)
+            self._store = decoded.Store(shape, available_memory_bytes() // 8)
+        kept = self._store.put(row, pixels)
+        if not kept:
+            self._store.discard()
+        return kept
+
+    def close(self) -> None:
+        """Gives up pixels that are not used."""
+        if self._store is not None:
+            self._store.discard()
+            self._store = None
+
+    def _each(self, names: Sequence[Name]) -> Iterator[tuple[Name, tuple[Facts, np.ndarray | None]]]:
+        def read(name: Name) -> tuple[Facts, np.ndarray | None]:
+            try:
+                content = self._container.read(name)
+            except Exception as error:  # zipfile may raise any exception for damaged bytes
+                return Facts("", error=reason(error) or type(error).__name__), None
+            return examine(content, self._transform, self._decode)
+
+        return zip(names, each(read, names, len(names), self._doing))
