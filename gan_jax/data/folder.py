@@ -35,8 +35,8 @@ def folder(
     `dataset.json` with labels, as NVIDIA's tools write it, comes before that. `labels=False` ignores the classes.
     If all sub-folders are splits (train, test, val), `split` chooses one, by default train; "all" joins them, and
     "" takes them as classes. Hidden files are skipped. Transparent images are composed on white, EXIF orientation
-    is applied, and 16-bit grey is scaled to 8 bits. Of an animation the first frame is read. The set is grey if all
-    files are grey.
+    is applied, and 16-bit grey is scaled to 8 bits. Of an animation the first frame is read. The set is grey if
+    all files are grey.
 
     `check="all"` decodes every file once, and keeps the resized images in the user's cache folder; "header" reads
     only the headers, and decodes when an image is used. `images.Transform` describes the other options. Raises
