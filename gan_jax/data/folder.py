@@ -8,10 +8,18 @@ from ..errors import UserError, one_line
 from .containers import Container, open_container
 from .decode import Range, open_image, quiet_pillow
 from .facts import Facts
-from .image_set import EARLIER_SUFFIXES, Layout, choose_split, classes_by_folder, classes_by_json, sort_out
+from .image_set import (
+    EARLIER_SUFFIXES,
+    Layout,
+    choose_split,
+    classes_by_folder,
+    classes_by_json,
+    describe_left_out,
+    sort_out,
+)
 from .images import Channels, Crop, Filter, Size, Transform
 from .ranges import range_notes
-from .read_images import common_shape, read_images
+from .read_images import check_images, common_shape, read_images
 from .source import Mirrored, Source, checked_indices, describe_shape, expand_path, hash_parts, reason
 
 
@@ -50,7 +58,8 @@ def folder(
     chosen = choose_split(container, candidates, split)
     is_split = len(chosen.names) < len(candidates) or split == "all" or bool(chosen.notes)
     images = read_images(container, chosen.names, transform, decode=check == "all", left_out=unfinished)
-    layout = Layout(images.names, notes=[*chosen.notes, *images.notes])
+    check_images(container, images)
+    layout = Layout(images.names, notes=[*chosen.notes, *describe_left_out(images.others)])
     if labels:
         from_json = classes_by_json(container, layout) if ("dataset.json",) in all_names else None
         layout = from_json or classes_by_folder(container, layout, is_split)

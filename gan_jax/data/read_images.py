@@ -9,7 +9,7 @@ from ..errors import UserError, one_line
 from . import decoded
 from .containers import Container, Name
 from .facts import Facts, Memory, examine
-from .image_set import SUFFIXES, describe_left_out, guess, is_named_image, may_be_image
+from .image_set import SUFFIXES, guess, is_named_image, may_be_image
 from .images import Transform
 from .memory import available_memory_bytes
 from .source import hash_parts, reason
@@ -27,13 +27,15 @@ class Images:
         names: of the files.
         facts: of each file.
         pixels: uint8 `[N, H, W, C]`; None: they are decoded when they are used.
-        notes: what may surprise.
+        others: files that are no images, each with the reason or an empty text.
+        broken: image files that cannot be read.
     """
 
     names: list[Name]
     facts: list[Facts]
     pixels: np.ndarray | None
-    notes: list[str]
+    others: list[tuple[Name, str]]
+    broken: list[tuple[Name, Facts]]
 
 
 def read_images(
@@ -42,14 +44,12 @@ def read_images(
     transform: Transform,
     *,
     decode: bool,
+    keep: bool = True,
     left_out: Sequence[Name] = (),
 ) -> Images:
     """Finds the images among the files `names`, and reads those that are not known yet.
 
-    `decode` decodes each, and keeps the pixels. `left_out`: files that are no images, to be named in a note.
-
-    Raises:
-        UserError: there are no images, or some cannot be read.
+    `decode` decodes each, and `keep` keeps the pixels. `left_out`: files that are no images.
     """
     others: list[tuple[Name, str]] = [(name, "an unfinished download") for name in left_out]
     found: list[Name] = []
@@ -59,24 +59,36 @@ def read_images(
             found.append(name)
         else:
             others.append((name, guess(head)))
-    shown = one_line(container.path)
-    reader = _Reader(container, found, transform, decode)
-    facts = reader.facts() if found else []
-    unnamed = [i for i, known in enumerate(facts) if known.error and not is_named_image(found[i])]
-    others += [(found[i], facts[i].error) for i in unnamed]
-    _raise_unreadable(shown, [(n, f) for n, f in zip(found, facts) if f.error and is_named_image(n)], len(found))
-    if len(unnamed) == len(found):
+    reader = _Reader(container, found, transform, decode, keep)
+    facts = reader.facts()
+    broken = [(name, known) for name, known in zip(found, facts) if known.error and is_named_image(name)]
+    others += [
+        (name, known.error) for name, known in zip(found, facts) if known.error and not is_named_image(name)
+    ]
+    if any(known.error for known in facts):
+        reader.close()  # its pixels have rows for all files
+        whole = [(name, known) for name, known in zip(found, facts) if not known.error]
+        found, facts = [name for name, _ in whole], [known for _, known in whole]
+        reader = _Reader(container, found, transform, decode, keep)
+    pixels = reader.pixels(facts) if decode and keep and not broken and _fit(facts, transform) else None
+    reader.close()
+    return Images(found, facts, pixels, others, broken)
+
+
+def check_images(container: Container, images: Images) -> None:
+    """Raises UserError if there are no images, or some cannot be read."""
+    shown, others, broken = one_line(container.path), images.others, images.broken
+    if broken:
+        rest = len(broken) - _MAX_LISTED_FILES
+        words = [f"{one_line('/'.join(name))} ({known.error})" for name, known in broken[:_MAX_LISTED_FILES]]
+        listed = ", ".join(words) + (f", and {rest} more" if rest > 0 else "")
+        total = len(broken) + len(images.names)
+        raise UserError(
+            f"{len(broken)} of the {total} images under '{shown}' cannot be read: {listed}; remove or replace them"
+        )
+    if not images.names:
         left = f"; {len(others):,} other files are there, such as {_first(others)}" if others else ""
         raise UserError(f"there are no images under '{shown}' (looked for {', '.join(SUFFIXES)}){left}")
-    if unnamed:  # the pixels have rows for them
-        keep = [i for i, known in enumerate(facts) if not known.error]
-        reader.close()
-        found = [found[i] for i in keep]
-        reader = _Reader(container, found, transform, decode)
-        facts = reader.facts()
-    pixels = reader.pixels(facts) if decode and _fit(facts, transform) else None
-    reader.close()
-    return Images(found, facts, pixels, describe_left_out(others))
 
 
 def common_shape(container: Container, images: Images, transform: Transform) -> tuple[int, int, int]:
@@ -106,7 +118,8 @@ def _head(container: Container, name: Name) -> bytes:
 
 def _fit(facts: Sequence[Facts], transform: Transform) -> bool:
     """Returns whether the images have one size in the end."""
-    return transform.size is not None or len({(known.width, known.height) for known in facts}) == 1
+    sizes = {(known.width, known.height) for known in facts}
+    return len(sizes) == 1 or (len(sizes) > 1 and transform.size is not None)
 
 
 def _first(others: Sequence[tuple[Name, str]]) -> str:
@@ -114,27 +127,17 @@ def _first(others: Sequence[tuple[Name, str]]) -> str:
     return one_line("/".join(name)) + (f" ({why})" if why else "")
 
 
-def _raise_unreadable(shown: str, unreadable: Sequence[tuple[Name, Facts]], total: int) -> None:
-    if not unreadable:
-        return
-    rest = len(unreadable) - _MAX_LISTED_FILES
-    words = [f"{one_line('/'.join(name))} ({known.error})" for name, known in unreadable[:_MAX_LISTED_FILES]]
-    listed = ", ".join(words) + (f", and {rest} more" if rest > 0 else "")
-    raise UserError(
-        f"{len(unreadable)} of the {total} images under '{shown}' cannot be read: {listed}; remove or replace them"
-    )
-
-
 class _Reader:
     """Reads the files of a set, on all cores.
 
     Args:
         container, names: the files.
-        transform, decode: see `read_images`.
+        transform, decode, keep: see `read_images`.
     """
 
-    def __init__(self, container: Container, names: list[Name], transform: Transform, decode: bool):
+    def __init__(self, container: Container, names: list[Name], transform: Transform, decode: bool, keep: bool):
         self._container, self._names, self._transform, self._decode = container, names, transform, decode
+        self._keep = keep
         self._store: decoded.Store | None = None
         self._doing = f"reading {one_line(container.path.name, 30)}"
 
@@ -155,10 +158,12 @@ class _Reader:
                 broken[name] = Facts("", error=reason(error))
         known = memory.recall(stamp for stamp, _ in stamps.values())
         unknown = [name for name, (stamp, _) in stamps.items() if stamp not in known]
-        if 2 * len(unknown) > len(self._names):  # to decode the few known ones again is less work than two passes
+        if self._keep and 2 * len(unknown) > len(
+            self._names
+        ):  # to decode the few known ones again is less work than two passes
             unknown = list(stamps)
         new: dict[Name, Facts] = {}
-        keep = len(unknown) == len(self._names)
+        keep = self._keep and len(unknown) == len(self._names)
         try:
             for name, (facts, pixels) in self._each(unknown):
                 new[name] = facts
