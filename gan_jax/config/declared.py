@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..data.classes import class_counts, describe_data
 from ..data.images import Transform
 from ..data.source import DataMissingError, Source, class_names
 from ..data.stacked import stacked
@@ -31,6 +32,11 @@ class Declared:
     count: int | None
     source: Source | None = None
 
+    @classmethod
+    def of(cls, source: Source) -> "Declared":
+        """Describes data that are here."""
+        return cls(tuple(source.shape), source.dtype, source.classes, len(source), source)
+
     @property
     def spec(self) -> SampleSpec:
         names = None if self.source is None else class_names(self.source)
@@ -42,9 +48,9 @@ class Declared:
 
     def describe(self) -> str:
         """Returns a line about the data, which says whether they are here."""
-        count = "samples" if self.count is None else f"{self.count:,} samples"
+        counts = None if self.source is None else class_counts(self.source)
         where = "" if self.source is not None else "; the data are not here: this is what the config says of them"
-        return f"data: {count} of shape {self.shape}, {self.classes or 'no'} classes{where}"
+        return f"data: {describe_data(self.shape, self.count, self.spec.names(), counts)}{where}"
 
 
 class _Facts(NamedTuple):
@@ -83,7 +89,7 @@ def declared(config: Config, allow: Allow = None) -> Declared:
         if config.conditional and classes is None:
             raise UserError(f"{error}; the config alone does not say how many classes there are") from error
         return Declared(shape, np.dtype(np.uint8), classes, count)
-    return Declared(tuple(source.shape), source.dtype, source.classes, len(source), source)
+    return Declared.of(source)
 
 
 def _facts(call: Call) -> tuple[tuple[int, ...], int | None, int | None] | str:
