@@ -38,5 +38,6 @@ def _located(call: Call, path: str, allow: Allow) -> Call:
         if name in known:
             return Call(call.name, **{**call.kwargs, name: path})
     raise UserError(
-        f"--data {path}: the data of this run come from the source {call.name}, which reads none of your files: leave --data out"
+        f"--data {path}: the data of this run come from the source {call.name}, which reads none of your files: "
+        "leave --data out"
     )

@@ -1,6 +1,7 @@
 """`--data`: the location in a config, and nothing else of it, is replaced."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,10 @@ def of(call: Call) -> Config:
     )
 
 
-def deep(source: Source = Call("folder", path="a", labels=False)):  # pyright: ignore[reportArgumentType]
+PHOTOS: Any = Call("folder", path="a", labels=False)
+
+
+def deep(source: Source = PHOTOS):
     """A source of one's own around another, which is given by its default."""
 
 
