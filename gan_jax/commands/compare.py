@@ -96,9 +96,8 @@ def open_set(text: str, size: str | None = None, labels: bool = False) -> "Sourc
     try:
         return build(_source(text, size, labels), "data.source")
     except UserError as error:
-        # In a config these are fields; here they are options or cannot be given.
-        sentence = str(error).replace("data.source.size=N", "--size N").replace("size=N", "--size N")
-        raise UserError(sentence.replace("----size", "--size")) from error
+        # What is a field of a config is an option here.
+        raise UserError(str(error).replace("data.source.size=", "--size ")) from error
 
 
 def _source(text: str, size: str | None, labels: bool) -> "Call":
@@ -110,8 +109,8 @@ def _source(text: str, size: str | None, labels: bool) -> "Call":
     path = expand_path(text)
     if path.is_dir() and (path / "config.json").is_file() and (path / "checkpoints").is_dir():
         raise UserError(
-            f"'{one_line(text)}' is the workdir of a run, no set of images: `gan-jax evaluate` compares its samples "
-            "with its data, and `gan-jax sample --out FOLDER` writes some"
+            f"'{one_line(text)}' is the workdir of a run, no set of images: `gan-jax evaluate` compares its "
+            "samples with its data, and `gan-jax sample --out FOLDER` writes samples to compare"
         )
     if path.is_file() and path.suffix.lower() == ".npz":
         return Call("npz", path=text, **resized, **({} if labels else {"label_key": ""}))

@@ -67,6 +67,8 @@ def evaluate(
     try:
         trained_on = make_source(config, allow)
     except DataMissingError as error:
+        if data is not None:
+            raise
         raise UserError(f"{error}; if the data of this run lie elsewhere now, say where: --data PATH") from error
     now, then = tuple(trained_on.shape), tuple(run.spec.shape)
     if now != then:

@@ -63,7 +63,7 @@ def compare_sets(
     try:
         numbers = [number for name in names for number in _measure(name, real, other, a.classes)]
     except ValueError as error:
-        raise UserError(f"{error} (of the sets, A is the real one and B the generated one)") from error
+        raise UserError(f"{error} (A is real, B is generated)") from error
     common = _common(real, other)
     return [
         Record(
@@ -96,8 +96,8 @@ def _check(a: Source, b: Source, count: int) -> None:
     (height, width), (other_height, other_width) = a.shape[:2], b.shape[:2]
     if (height, width) != (other_height, other_width):
         raise UserError(
-            f"the images of A are {height} x {width} and those of B are {other_height} x {other_width}: resize both "
-            f"by --size {min(height, width, other_height, other_width)}"
+            f"the images of A are {height} x {width} and those of B are {other_height} x {other_width}: resize "
+            f"both by --size {min(height, width, other_height, other_width)}"
         )
 
 

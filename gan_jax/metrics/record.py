@@ -42,7 +42,7 @@ class Record:
         resize: how images are resized for the extractor ("64 px bilinear antialias", "none").
         quantisation: how generated images become bytes.
         reference: fingerprint of the data.
-        generated: fingerprint of the other set, if two sets of images are compared; None for images of a generator.
+        generated: fingerprint of the second of two sets that are compared; None for images of a generator.
         split: part of the data ("train"); empty if the data have no parts.
         reference_count, generated_count: the numbers of real and of generated images.
         seed: of the generated images.
