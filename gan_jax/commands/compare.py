@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..data.source import Source
     from ..metrics.record import Record
 
+_TFDS = re.compile(r"tfds:(?P<name>[^:=]+(:[\d.*]+)?)(:(?P<split>[^=]+))?")  # mnist, mnist:3.0.1, mnist:train[:9]
 _SETS = "a folder or a zip of images, an .npz file, tfds:NAME[:SPLIT], or a data source as digits"
 
 
@@ -117,12 +119,9 @@ def _source(text: str, size: str | None, labels: bool) -> "Call":
     if path.exists():
         return Call("folder", path=text, labels=labels, **resized)
     name, _, rest = text.partition(":")
-    if name == "tfds" and "=" not in rest:
-        *parts, last = rest.split(":")
-        # A last part that begins with a digit is a version, as in mnist:3.0.1.
-        split = {"split": last} if parts and not last[:1].isdigit() else {}
-        set_name = ":".join(parts) if split else rest
-        return Call("tfds", name=set_name, **split, **resized, **({} if labels else {"label_key": ""}))
+    if found := _TFDS.fullmatch(text):
+        named = {key: value for key, value in found.groupdict().items() if value}
+        return Call("tfds", **named, **resized, **({} if labels else {"label_key": ""}))
     home = HOMES["data.source"]
     if name in choices(home.module, home.attribute) or "=" in rest:
         source = call(text)

@@ -183,9 +183,11 @@ def _json_number(value: float) -> float | str:
 def readable(value: float) -> str:
     """Returns a number as every table and line shows it.
 
-    It has at least four digits, and an exponent only if it is below 0.01.
+    It has at least four digits, and an exponent only if it is below 0.01, or a million or more.
     """
     if not math.isfinite(value):
         return str(value)
     size = abs(value)
+    if size >= 1e6:
+        return f"{value:.3e}"
     return f"{value:.2f}" if size >= 10 else f"{value:.4f}" if size >= 0.01 or size == 0 else f"{value:.3e}"

@@ -24,7 +24,11 @@ def table(records: Sequence[Record], sets: Sequence[str] = ()) -> str:
         for record in records
     ]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"{name:{widths[0]}}  {number:{widths[1]}}  {detail}".rstrip() for name, number, detail in rows]
+    lines = [
+        line
+        for name, number, detail in rows
+        for line in _wrapped(f"{name:{widths[0]}}  {number:{widths[1]}}", detail, sum(widths) + 2)
+    ]
     facts = [*_images(first, sets), ("features", _features(first))]
     facts += [("options", ", ".join(f"{name} {first.options[name]}" for name in shared))] if shared else []
     facts += [("versions", ", ".join(f"{name} {version}" for name, version in first.versions.items()))]
@@ -74,6 +78,7 @@ def _notes(records: Sequence[Record], sets: Sequence[str]) -> Iterable[str]:
 
 
 def _wrapped(name: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        printable(text), WIDTH, initial_indent=f"{name:{width}}  ", subsequent_indent=" " * (width + 2)
-    )
+    """Returns lines of text beside a name, which has the first one to itself if there is no text."""
+    start, indent = f"{name:{width}}  ", " " * (width + 2)
+    lines = textwrap.wrap(printable(text), WIDTH, initial_indent=start, subsequent_indent=indent)
+    return lines or [start.rstrip()]

@@ -13,7 +13,7 @@ from gan_jax.errors import UserError
 from gan_jax.metrics.record import Record, readable
 from runs import call, sentence
 
-pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(60)]
+pytestmark = pytest.mark.timeout(60)
 
 QUARTERS = ["--features", "fake_features:quarters"]
 ALL = digits().image
@@ -75,14 +75,17 @@ def test_labels_are_read_where_they_are_needed(tmp_path):
     np.savez(tmp_path / "a.npz", image=ALL[:40], label=np.arange(40) % 3)
     assert open_set(str(tmp_path / "a.npz")).classes is None
     assert open_set(str(tmp_path / "a.npz"), labels=True).classes == 3
-    with pytest.raises(UserError, match="no such folder|there is nothing at"):
+    with pytest.raises(UserError, match="there is nothing at"):
         open_set(str(tmp_path / "none"))
 
 
-def test_mistakes(tmp_path, trained):
+def test_mistakes(tmp_path):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").touch()
     photos = write_images(tmp_path / "photos", ALL[:30])
     sentence(call("compare", photos, tmp_path / "none", *QUARTERS), "there is nothing at", "a folder or a zip")
-    sentence(call("compare", photos, trained, *QUARTERS), "is the workdir of a run", "gan-jax evaluate")
+    sentence(call("compare", photos, run, *QUARTERS), "is the workdir of a run", "gan-jax evaluate")
     sentence(call("compare", photos, photos, "--metrics", "fid"), "no metric 'fid'")
     sentence(call("compare", photos, photos, *QUARTERS, "--count", 1), "--count must be at least 2")
     sentence(call("compare", photos, photos, "--features", "classifier"), "needs labels", "efficientnet_lite0")

@@ -51,8 +51,8 @@ def test_few_images_of_a_run_are_said_once():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1234.567, "1234.57"), (10, "10.00"), (1 / 3, "0.3333"), (0, "0.0000"), (0.01, "0.0100"),
-     (-0.00512345, "-5.123e-03"), (math.inf, "inf"), (math.nan, "nan")],
+    [(1234.567, "1234.57"), (2.5e6, "2.500e+06"), (10, "10.00"), (1 / 3, "0.3333"), (0, "0.0000"),
+     (0.01, "0.0100"),     (-0.00512345, "-5.123e-03"), (math.inf, "inf"), (math.nan, "nan")],
 )  # fmt: skip
 def test_a_number(value, text):
     assert readable(value) == text
