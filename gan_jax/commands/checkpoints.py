@@ -24,6 +24,7 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
     """
     from ..checkpoint.catalogue import Catalogue, record_metrics
     from ..metrics.measures import best_by
+    from ..metrics.record import readable
     from ..train.workdir import read_config
 
     workdir = Path(workdir)
@@ -43,7 +44,9 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
             continue
         size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
         words = [f"step {step}", manifest["written"], f"{size / 1e6:.1f} MB"]
-        words += [f"{one_line(name)} {value:.4g}" for name, value in record_metrics(manifest["record"]).items()]
+        words += [
+            f"{one_line(name)} {readable(value)}" for name, value in record_metrics(manifest["record"]).items()
+        ]
         words += ["verified" if wrong is None else f"NOT VERIFIED: {wrong}"]
         lines.append("  ".join([*words, *(["best"] if step == best else [])]))
     return lines

@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference", type=int, default=0, help="the number of real samples; all of them if not given"
     )
     parser.add_argument("--split", help="the split of the data to compare with; the config's if not given")
+    parser.add_argument(
+        "--data", metavar="PATH", help="where the data lie now; where the config says if not given"
+    )
     add_latents(parser)
     parser.add_argument(
         "--standing", type=int, default=0, metavar="BATCHES",
@@ -28,11 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from ..metrics.table import table
     from .evaluate_run import evaluate
 
-    for record in evaluate(
+    records = evaluate(
         arguments.workdir, metrics=arguments.metrics, features=arguments.features, count=arguments.count,
-        reference=arguments.reference, split=arguments.split, seed=arguments.seed, step=arguments.step,
-        truncation=arguments.truncation, standing=arguments.standing, allow=arguments.allow,
-    ):  # fmt: skip
-        print(record.text())
+        reference=arguments.reference, split=arguments.split, data=arguments.data, seed=arguments.seed,
+        step=arguments.step, truncation=arguments.truncation, standing=arguments.standing, allow=arguments.allow,
+    )  # fmt: skip
+    print(table(records))

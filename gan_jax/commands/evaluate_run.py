@@ -11,6 +11,8 @@ from .. import config as configs
 from ..batch_statistics import standing_statistics
 from ..config import Call
 from ..config.build import Allow, make_source
+from ..config.location import located
+from ..data.source import DataMissingError
 from ..errors import UserError, one_line
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import choose_extractor
@@ -29,6 +31,7 @@ def evaluate(
     count: int = 10_000,
     reference: int = 0,
     split: str | None = None,
+    data: str | None = None,
     seed: int = 0,
     step: int | str | None = None,
     truncation: float = 1.0,
@@ -44,6 +47,8 @@ def evaluate(
         count: the number of generated samples.
         reference: the number of real samples, 0 for all of them.
         split: the split of the data to compare with; None: the config's.
+        data: where the data lie now; see `config.location.located`. None: where the config says, relative to the
+            current folder.
         seed: the seed of the latents.
         step: the step of the checkpoint; None: the newest good one; "best": the best one that was kept.
         truncation: the truncation of the latents, 1.0 for none.
@@ -58,7 +63,13 @@ def evaluate(
     if count < 2:
         raise UserError(f"--count must be at least 2, got {count}")
     run = open_run(workdir, step, allow)
-    config, trained_on = run.config, make_source(run.config, allow)
+    config = run.config if data is None else located(run.config, data, allow)
+    try:
+        trained_on = make_source(config, allow)
+    except DataMissingError as error:
+        if data is not None:
+            raise
+        raise UserError(f"{error}; if the data of this run lie elsewhere now, say where: --data PATH") from error
     now, then = tuple(trained_on.shape), tuple(run.spec.shape)
     if now != then:
         raise UserError(f"the data have shape {now} now, but the run's samples have shape {then}")

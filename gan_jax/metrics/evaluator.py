@@ -18,7 +18,7 @@ from .measures import MEASURES, Comparison, check_names
 from .prdc import nearest
 from .record import QUANTISATION, Record
 
-_CHUNK = 1024  # images that are read or generated at a time
+CHUNK = 1024  # images that are read or generated at a time
 
 
 class Evaluator:
@@ -113,8 +113,8 @@ class Evaluator:
         return reals.reshape(*indices.shape, *images.shape[1:])
 
     def _chunks(self) -> Iterator[np.ndarray]:
-        for start in range(0, len(self._rows), _CHUNK):
-            yield self._rows[start : start + _CHUNK]
+        for start in range(0, len(self._rows), CHUNK):
+            yield self._rows[start : start + CHUNK]
 
     @functools.cached_property
     def _reference(self) -> Features:
@@ -135,7 +135,7 @@ def generate_images(
         UserError: the samples are not finite.
     """
     # All chunks have one size, so that one program is compiled.
-    size = min(_CHUNK, -(-count // BLOCK) * BLOCK if count > BLOCK else count)
+    size = min(CHUNK, -(-count // BLOCK) * BLOCK if count > BLOCK else count)
     for first in range(0, count, size):
         chunk_labels = None if labels is None else labels[first : first + size]
         samples = sampler(variables, size, first=first, labels=chunk_labels)[: count - first]

@@ -42,6 +42,7 @@ class Record:
         resize: how images are resized for the extractor ("64 px bilinear antialias", "none").
         quantisation: how generated images become bytes.
         reference: fingerprint of the data.
+        generated: fingerprint of the second of two sets that are compared; None for images of a generator.
         split: part of the data ("train"); empty if the data have no parts.
         reference_count, generated_count: the numbers of real and of generated images.
         seed: of the generated images.
@@ -66,6 +67,7 @@ class Record:
     generated_count: int
     seed: int
     step: int | None = None
+    generated: str | None = None
     error: float | None = None
     error_meaning: str | None = None
     quantisation: str = QUANTISATION
@@ -86,6 +88,8 @@ class Record:
     def to_json(self) -> dict[str, object]:
         """Returns the fields as strict JSON values; a number that is not finite becomes "inf", "-inf" or "nan"."""
         fields = dataclasses.asdict(self) | {"notes": list(self.notes)}
+        if self.generated is None:  # the records of runs are as those of versions without this field
+            del fields["generated"]
         return {name: _json_number(value) if isinstance(value, float) else value for name, value in fields.items()}
 
     @classmethod
@@ -102,7 +106,7 @@ class Record:
 
     def text(self) -> str:
         """Returns one line: the number, and all that it depends on."""
-        error = "" if self.error is None else f" ± {self.error:.2g} ({self.error_meaning})"
+        error = "" if self.error is None else f" ± {readable(self.error)} ({self.error_meaning})"
         split = f" of split {self.split}" if self.split else ""
         parts = [
             f"{self.generated_count} generated images against {self.reference_count} real images{split}",
@@ -115,7 +119,7 @@ class Record:
             *(f"{name} {value}" for name, value in self.options.items()),
         ]
         notes = "".join(f"; note: {note}" for note in self.notes)
-        return f"{self.metric} {_readable(self.value)}{error}: {', '.join(parts)}{notes}"
+        return f"{self.metric} {readable(self.value)}{error}: {', '.join(parts)}{notes}"
 
 
 def append(path: Path, record: Record) -> None:
@@ -176,9 +180,14 @@ def _json_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _readable(value: float) -> str:
-    """Returns at least four digits, with an exponent only if the number is below 0.01."""
+def readable(value: float) -> str:
+    """Returns a number as every table and line shows it.
+
+    It has at least four digits, and an exponent only if it is below 0.01, or a million or more.
+    """
     if not math.isfinite(value):
         return str(value)
     size = abs(value)
+    if size >= 1e6:
+        return f"{value:.3e}"
     return f"{value:.2f}" if size >= 10 else f"{value:.4f}" if size >= 0.01 or size == 0 else f"{value:.3e}"

@@ -43,7 +43,7 @@ def test_text():
         notes=("the classifier saw these images",),
     )
     assert kernel.text() == (
-        "kernel 1.235e-03 ± 0.00023 (std over 100 subsets of 1000): 10000 generated images against 60000 real "
+        "kernel 1.235e-03 ± 2.310e-04 (std over 100 subsets of 1000): 10000 generated images against 60000 real "
         "images of split train, seed 0, step 300, features efficientnet_lite0, weights ab12cd, quantisation "
         "float32, degree 3; note: the classifier saw these images"
     )

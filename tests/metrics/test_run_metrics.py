@@ -15,7 +15,7 @@ from gan_jax.commands import sample_run
 from gan_jax.commands.evaluate_run import evaluate
 from gan_jax.config import Call
 from gan_jax.data.digits import digits
-from gan_jax.metrics.record import EVALUATIONS, read
+from gan_jax.metrics.record import EVALUATIONS, read, readable
 from gan_jax.train import periodic_evaluation as measuring
 from gan_jax.train.open_run import open_run
 from runs import call, sentence
@@ -144,10 +144,16 @@ def test_evaluate(kept):
         "--seed", 3, "--reference", 500, "--allow", "fake_features",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
-    lines = outcome.out.splitlines()
-    assert [line.split()[0] for line in lines] == ["frechet", "precision", "recall", "density", "coverage"]
-    assert all("200 generated images against 500 real images, seed 3, step 60" in line for line in lines)
-    assert [record.text() for record in read(kept / EVALUATIONS).rows][-5:] == lines
+    numbers, facts = outcome.out.split("\n\n")
+    records = read(kept / EVALUATIONS).rows[-5:]
+    assert [line.split()[:2] for line in numbers.splitlines()] == [[r.metric, readable(r.value)] for r in records]
+    assert [r.metric for r in records] == ["frechet", "precision", "recall", "density", "coverage"]
+    assert {line.split()[0]: line.split(maxsplit=1)[1] for line in facts.splitlines()[:3]} == {
+        "generated": "200 images of step 60, seed 3",
+        "reference": f"500 images, {digits().fingerprint()}",
+        "features": "quarters, weights 0000002.00000000, not resized",
+    }
+    assert max(map(len, outcome.out.splitlines())) < 100
 
 
 def test_a_run_that_cannot_be_measured_has_lost_nothing(config, tmp_path):
@@ -180,7 +186,7 @@ def test_checkpoints_are_listed(kept):
     best = min(values, key=lambda step: values[step])
     for line in lines:
         step = int(line.split()[1])
-        assert f"frechet {values[step]:.4g}" in line
+        assert f"frechet {readable(values[step])}" in line
         assert re.search(r"\d MB  .*verified", line)
         assert line.endswith("best") == (step == best)
     stored = next(path for path in (kept / "checkpoints" / "60").rglob("*") if path.stat().st_size > 1000)

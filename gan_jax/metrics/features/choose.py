@@ -1,12 +1,15 @@
 """Chooses the features of a run: those that the user names now, or those of its config."""
 
+import dataclasses
+
 from ...config import Call, Config
 from ...config.build import Allow, build
 from ...data.source import Mirrored, Source
 from ...data.stacked import Stacked
 from ...errors import UserError
-from . import inception
+from . import efficientnet_lite0, inception
 from .classifier import Classifier, check_source, stacked
+from .classifier_training import Settings, check_count
 from .extractor import Extractor
 
 
@@ -48,6 +51,14 @@ def check_features(call: Call, source: Source) -> None:
     if len(plain.shape) != 3:
         raise UserError(f"metrics need images, but the data have samples of shape {tuple(plain.shape)}")
     if call.name == "classifier":
-        check_source(plain.source if isinstance(plain, Stacked) else plain)
+        single = plain.source if isinstance(plain, Stacked) else plain
+        check_source(single)
+        known = {field.name for field in dataclasses.fields(Settings)}
+        try:
+            check_count(single, Settings(**{k: v for k, v in call.kwargs.items() if k in known}))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"metrics.features=classifier: {error}") from error
+    elif call.name == "efficientnet_lite0":
+        efficientnet_lite0.find(call.kwargs.get("weights"))
     elif call.name == "inception":
         inception.find(call.kwargs.get("weights"))

@@ -19,7 +19,8 @@ from ...errors import UserError
 from ...types import PyTree
 from .cache import cached_arrays
 from .classifier_network import Network, extract_features
-from .classifier_training import Settings, train
+from .classifier_training import Settings, check_count, train
+from .efficientnet_lite0 import way_out
 from .extractor import Extracted, Extractor
 
 _FORMAT = 2  # raised by every change of the network or its training
@@ -69,6 +70,7 @@ def classifier(
     """
     settings = Settings(width, size, batch, epochs, rate, held_out, limit, seed)
     check_source(source)
+    check_count(source, settings)
     classes = source.classes or 0
     key = {
         "kind": "classifier",
@@ -140,11 +142,11 @@ def check_source(source: Source) -> None:
     """Raises UserError if no classifier can be trained on this data."""
     name = source.fingerprint()
     if source.classes is None:
-        raise UserError(f"a classifier needs labels, and '{name}' has none: use another extractor")
+        raise UserError(f"a classifier needs labels, and '{name}' has none: {way_out()}")
     if len(source.shape) != 3 or source.dtype != np.uint8 or not all(8 <= s <= 64 for s in source.shape[:2]):
         raise UserError(
             f"a classifier needs uint8 images with sides of 8 to 64 pixels, but the samples of '{name}' are "
-            f"{np.dtype(source.dtype)} of shape {tuple(source.shape)}: use size=32, or another extractor"
+            f"{np.dtype(source.dtype)} of shape {tuple(source.shape)}: {way_out()}"
         )
 
 

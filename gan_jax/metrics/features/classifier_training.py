@@ -12,6 +12,7 @@ from ...data.source import Source
 from ...errors import UserError
 from ...types import PyTree
 from .classifier_network import Network, class_logits, initial_params
+from .efficientnet_lite0 import way_out
 
 _CHUNK = 1000  # images that are read or classified at a time
 
@@ -61,14 +62,9 @@ def train(source: Source, settings: Settings) -> dict[str, np.ndarray]:
     Raises:
         UserError: there are fewer images than one batch.
     """
+    count = check_count(source, settings)
     images, labels = _read(source, settings)
-    held_out = max(round(len(images) * settings.held_out), 1)
-    count = len(images) - held_out
-    if count < settings.batch:
-        raise UserError(
-            f"'{source.fingerprint()}' has {len(images)} images, too few to train a classifier in batches of "
-            f"{settings.batch}: use a larger set, or another extractor"
-        )
+    held_out = len(images) - count
     epochs = settings.epochs or min(max(60_000 // count, 4), 12)
     steps = epochs * (count // settings.batch)
     network = Network(source.classes or 0, settings.width, settings.size)
@@ -92,6 +88,22 @@ def train(source: Source, settings: Settings) -> dict[str, np.ndarray]:
         accuracy = _accuracy(network, params, images[:held_out], labels[:held_out])
     arrays = {f"params/{path}": np.asarray(array) for path, array in flatten_dict(params, sep="/").items()}
     return arrays | {"accuracy": np.asarray(accuracy), "held_out": np.asarray(held_out)}
+
+
+def check_count(source: Source, settings: Settings) -> int:
+    """Returns the number of images to train on, which is that of all but the held-out ones.
+
+    Raises:
+        UserError: they are fewer than one batch.
+    """
+    total = min(len(source), settings.limit)
+    count = total - max(round(total * settings.held_out), 1)
+    if count < settings.batch:
+        raise UserError(
+            f"'{source.fingerprint()}' has {total} images, too few to train a classifier in batches of "
+            f"{settings.batch}: {way_out()}"
+        )
+    return count
 
 
 def _read(source: Source, settings: Settings) -> tuple[np.ndarray, np.ndarray]:

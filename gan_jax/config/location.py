@@ -1,0 +1,43 @@
+"""Where the data of a run lie: replaces the location in a config, because a run is tied to the content alone."""
+
+import dataclasses
+
+from ..errors import UserError
+from .build import Allow
+from .resolve import Call, default, keywords, resolve
+from .schema import HOMES, Config
+
+_LOCATIONS = ("path", "data_dir")  # the keywords of data sources that name a file or a folder
+
+
+def located(config: Config, path: str, allow: Allow = None) -> Config:
+    """Returns the config with its data at `path`: `path` of a folder or a file, `data_dir` of a TFDS set.
+
+    Where a source reads from another source, such as `stacked`, the innermost one gets the location.
+
+    Args:
+        path: a file or a folder, as the data source takes it.
+        allow: see `resolve`.
+
+    Raises:
+        UserError: the data source has no location, or there is no such source.
+    """
+    source = _located(config.data.source, path, allow)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
+
+
+def _located(call: Call, path: str, allow: Allow) -> Call:
+    home = HOMES["data.source"]
+    function = resolve(call.name, home.module, home.attribute, allow=allow)
+    known, _ = keywords(function)
+    inner = {name: call.kwargs.get(name, default(function, name)) for name in {**known, **call.kwargs}}
+    for name, value in inner.items():
+        if isinstance(value, Call):
+            return Call(call.name, **{**call.kwargs, name: _located(value, path, allow)})
+    for name in _LOCATIONS:
+        if name in known:
+            return Call(call.name, **{**call.kwargs, name: path})
+    raise UserError(
+        f"--data {path}: the data of this run come from the source {call.name}, which reads none of your files: "
+        "leave --data out"
+    )
