@@ -43,28 +43,34 @@ def read_images(
     *,
     decode: bool,
     left_out: Sequence[Name] = (),
+    all_images: bool = False,
 ) -> Images:
     """Finds the images among the files `names`, and reads those that are not known yet.
 
     `decode` decodes each, and keeps the pixels. `left_out`: files that are no images, to be named in a note.
+    `all_images`: it is an error if any file cannot be read, whatever its ending is.
 
     Raises:
         UserError: there are no images, or some cannot be read.
     """
+
+    def must_be_image(name: Name) -> bool:
+        return all_images or is_named_image(name)
+
     others: list[tuple[Name, str]] = [(name, "an unfinished download") for name in left_out]
     found: list[Name] = []
     for name in names:
-        head = b"" if is_named_image(name) else _head(container, name)
-        if is_named_image(name) or may_be_image(head):
+        head = b"" if must_be_image(name) else _head(container, name)
+        if must_be_image(name) or may_be_image(head):
             found.append(name)
         else:
             others.append((name, guess(head)))
     shown = one_line(container.path)
     reader = _Reader(container, found, transform, decode)
     facts = reader.facts() if found else []
-    unnamed = [i for i, known in enumerate(facts) if known.error and not is_named_image(found[i])]
+    unnamed = [i for i, known in enumerate(facts) if known.error and not must_be_image(found[i])]
     others += [(found[i], facts[i].error) for i in unnamed]
-    _raise_unreadable(shown, [(n, f) for n, f in zip(found, facts) if f.error and is_named_image(n)], len(found))
+    _raise_unreadable(shown, [(n, f) for n, f in zip(found, facts) if f.error and must_be_image(n)], len(found))
     if len(unnamed) == len(found):
         left = f"; {len(others):,} other files are there, such as {_first(others)}" if others else ""
         raise UserError(f"there are no images under '{shown}' (looked for {', '.join(SUFFIXES)}){left}")
