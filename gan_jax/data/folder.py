@@ -11,7 +11,7 @@ from .facts import Facts
 from .image_set import EARLIER_SUFFIXES, Layout, choose_split, classes_by_folder, classes_by_json, sort_out
 from .images import Channels, Crop, Filter, Size, Transform
 from .ranges import range_notes
-from .read_images import common_shape, read_images
+from .read_images import Images, common_shape, read_images
 from .source import Mirrored, Source, checked_indices, describe_shape, expand_path, hash_parts, reason
 
 
@@ -45,18 +45,26 @@ def folder(
     transform = Transform(size, crop, filter, channels, range, reduced)
     container = open_container(expand_path(path))
     quiet_pillow()
+    layout, images = read_folder(container, labels, split, transform, decode=check == "all")
+    shape = common_shape(container, images, transform)
+    source = Folder(container, layout, images.facts, transform, shape, images.pixels)
+    return Mirrored(source) if mirror else source
+
+
+def read_folder(
+    container: Container, labels: bool, split: str | None, transform: Transform, *, decode: bool
+) -> tuple[Layout, Images]:
+    """Reads the images of a folder or zip file, and finds their classes; see `folder`."""
     all_names = container.names()
     candidates, unfinished = sort_out(all_names)
     chosen = choose_split(container, candidates, split)
     is_split = len(chosen.names) < len(candidates) or split == "all" or bool(chosen.notes)
-    images = read_images(container, chosen.names, transform, decode=check == "all", left_out=unfinished)
+    images = read_images(container, chosen.names, transform, decode=decode, left_out=unfinished)
     layout = Layout(images.names, notes=[*chosen.notes, *images.notes])
     if labels:
         from_json = classes_by_json(container, layout) if ("dataset.json",) in all_names else None
         layout = from_json or classes_by_folder(container, layout, is_split)
-    shape = common_shape(container, images, transform)
-    source = Folder(container, layout, images.facts, transform, shape, images.pixels)
-    return Mirrored(source) if mirror else source
+    return layout, images
 
 
 class Folder:
