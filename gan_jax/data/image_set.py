@@ -101,7 +101,7 @@ def choose_split(container: Container, names: Sequence[Name], split: str | None)
         )
         return Layout([name for name in names if name[0] == split], notes=[note])
     if split == "all":
-        return Layout([name for name in names if name[0].lower() in _SPLITS])
+        return Layout([name for name in names if len(name) > 1 and name[0].lower() in _SPLITS])
     if split not in tops:
         known = one_line(", ".join(sorted(tops, key=natural)[:20])) or "none"
         raise UserError(f"'{one_line(container.path)}' has no split {quoted(split)}: its folders are {known}")

@@ -12,7 +12,7 @@ from gan_jax.data import parquet_files, read_all
 from gan_jax.data.folder import folder
 from gan_jax.data.image_set import used_labels
 from gan_jax.data.parquet import parquet
-from gan_jax.data.parquet_files import split_of
+from gan_jax.data.parquet_splits import split_of
 from gan_jax.data.source import class_names, notes
 from gan_jax.errors import UserError
 

@@ -85,8 +85,8 @@ def write_set(
             raise
         why = getattr(error, "strerror", None) or reason(error)
         raise UserError(
-            f"'{one_line(scratch)}' cannot be written ({_short(str(why))}): mend that, then repeat the command; it keeps "
-            "what is finished"
+            f"'{one_line(scratch)}' cannot be written ({_short(str(why))}): mend that, then repeat the command; "
+            "it keeps what is finished"
         ) from error
     report(f"{name} is ready in {final}")
     return final
