@@ -1,5 +1,6 @@
 """A source that reads the image files of a folder or of a zip file."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from .image_set import (
 )
 from .images import Channels, Crop, Filter, Size, Transform
 from .ranges import range_notes
-from .read_images import check_images, common_shape, read_images
+from .read_images import Images, check_images, common_shape, read_images
 from .source import Mirrored, Source, checked_indices, describe_shape, expand_path, hash_parts, reason
 
 
@@ -53,19 +54,37 @@ def folder(
     transform = Transform(size, crop, filter, channels, range, reduced)
     container = open_container(expand_path(path))
     quiet_pillow()
+    layout, images = read_folder(container, labels, split, transform, decode=check == "all")
+    shape = common_shape(container, images, transform)
+    source = Folder(container, layout, images.facts, transform, shape, images.pixels)
+    return Mirrored(source) if mirror else source
+
+
+def read_folder(
+    container: Container,
+    labels: bool,
+    split: str | None,
+    transform: Transform,
+    *,
+    decode: bool = True,
+    keep: bool = True,
+    check: Callable[[Container, Images], None] = check_images,
+) -> tuple[Layout, Images]:
+    """Reads the images of a folder or zip file, and finds their classes; see `folder` and `read_images`.
+
+    `check` is called when they are read, and may raise.
+    """
     all_names = container.names()
     candidates, unfinished = sort_out(all_names)
     chosen = choose_split(container, candidates, split)
     is_split = len(chosen.names) < len(candidates) or split == "all" or bool(chosen.notes)
-    images = read_images(container, chosen.names, transform, decode=check == "all", left_out=unfinished)
-    check_images(container, images)
+    images = read_images(container, chosen.names, transform, decode=decode, keep=keep, left_out=unfinished)
+    check(container, images)
     layout = Layout(images.names, notes=[*chosen.notes, *describe_left_out(images.others)])
     if labels:
         from_json = classes_by_json(container, layout) if ("dataset.json",) in all_names else None
         layout = from_json or classes_by_folder(container, layout, is_split)
-    shape = common_shape(container, images, transform)
-    source = Folder(container, layout, images.facts, transform, shape, images.pixels)
-    return Mirrored(source) if mirror else source
+    return layout, images
 
 
 class Folder:

@@ -64,6 +64,18 @@ def natural(text: str) -> tuple[object, ...]:
     return *((int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts), text
 
 
+def splits_of(names: Sequence[Name]) -> list[str]:
+    """Returns the folders at the top if they are splits and hold all images; else an empty list."""
+    likely = [name for name in names if _is_likely(name)]
+    tops = {name[0] for name in likely if len(name) > 1}
+    is_split = len(tops) > 1 and all(top.lower() in _SPLITS for top in tops)
+    return sorted(tops, key=natural) if is_split and all(len(name) > 1 for name in likely) else []
+
+
+def _is_likely(name: Name) -> bool:
+    return is_named_image(name) or "." not in name[-1]
+
+
 def choose_split(container: Container, names: Sequence[Name], split: str | None) -> Layout:
     """Returns the names of one split, below its folder.
 
@@ -76,14 +88,11 @@ def choose_split(container: Container, names: Sequence[Name], split: str | None)
     Raises:
         UserError: there is no such split.
     """
-    likely = [name for name in names if is_named_image(name) or "." not in name[-1]]
-    tops = {name[0] for name in likely if len(name) > 1}
-    splits = sorted((top for top in tops if top.lower() in _SPLITS), key=natural)
-    if split == "":
+    tops = {name[0] for name in names if len(name) > 1 and _is_likely(name)}
+    splits = splits_of(names)
+    if split == "" or (split is None and not splits):
         return Layout(list(names))
     if split is None:
-        if len(splits) < 2 or len(splits) < len(tops) or any(len(name) == 1 for name in likely):
-            return Layout(list(names))
         split = next((top for top in splits if _SPLITS[top.lower()] == "train"), splits[0])
         others = ", ".join(top for top in splits if top != split)
         note = (
@@ -92,7 +101,7 @@ def choose_split(container: Container, names: Sequence[Name], split: str | None)
         )
         return Layout([name for name in names if name[0] == split], notes=[note])
     if split == "all":
-        return Layout([name for name in names if name[0] in splits])
+        return Layout([name for name in names if len(name) > 1 and name[0].lower() in _SPLITS])
     if split not in tops:
         known = one_line(", ".join(sorted(tops, key=natural)[:20])) or "none"
         raise UserError(f"'{one_line(container.path)}' has no split {quoted(split)}: its folders are {known}")

@@ -46,24 +46,30 @@ def read_images(
     decode: bool,
     keep: bool = True,
     left_out: Sequence[Name] = (),
+    all_images: bool = False,
 ) -> Images:
     """Finds the images among the files `names`, and reads those that are not known yet.
 
-    `decode` decodes each, and `keep` keeps the pixels. `left_out`: files that are no images.
+    `decode` decodes each, and `keep` keeps the pixels. `left_out`: files that are no images. `all_images`: a file
+    that cannot be read is broken, whatever its ending is.
     """
+
+    def must_be_image(name: Name) -> bool:
+        return all_images or is_named_image(name)
+
     others: list[tuple[Name, str]] = [(name, "an unfinished download") for name in left_out]
     found: list[Name] = []
     for name in names:
-        head = b"" if is_named_image(name) else _head(container, name)
-        if is_named_image(name) or may_be_image(head):
+        head = b"" if must_be_image(name) else _head(container, name)
+        if must_be_image(name) or may_be_image(head):
             found.append(name)
         else:
             others.append((name, guess(head)))
     reader = _Reader(container, found, transform, decode, keep)
     facts = reader.facts()
-    broken = [(name, known) for name, known in zip(found, facts) if known.error and is_named_image(name)]
+    broken = [(name, known) for name, known in zip(found, facts) if known.error and must_be_image(name)]
     others += [
-        (name, known.error) for name, known in zip(found, facts) if known.error and not is_named_image(name)
+        (name, known.error) for name, known in zip(found, facts) if known.error and not must_be_image(name)
     ]
     if any(known.error for known in facts):
         reader.close()  # its pixels have rows for all files
