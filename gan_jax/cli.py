@@ -29,6 +29,7 @@ COMMANDS = {
     "digest": Command("print the digest of a run's state, as read back from disk", compiles=True),
     "checkpoints": Command("list a run's checkpoints and verify each"),
     "recipes": Command("list the recipes: configs that come with gan_jax"),
+    "data": Command("say what a folder or file of images has, and how to train on it"),
     "init": Command("write a config to start from, for your own images"),
     "prepare": Command("prepare a TFDS data set as array_record files"),
     "benchmark": Command("measure steps per second on this machine, beside other libraries", compiles=True),

@@ -28,6 +28,10 @@ _SPLITS = {
 DATASET_JSON = ("dataset.json",)
 
 
+class MixedFoldersError(UserError):
+    """Some images are in sub-folders, which would be their classes, and some are not."""
+
+
 @dataclass
 class Layout:
     """The files of a set that may be images, and their classes.
@@ -125,7 +129,7 @@ def classes_by_folder(container: Container, layout: Layout, is_split: bool) -> L
         return layout
     if None in tops:
         root_file = one_line("/".join(names[tops.index(None)]))
-        raise UserError(
+        raise MixedFoldersError(
             f"'{one_line(container.path)}' holds images itself ('{root_file}') and in sub-folders "
             f"('{one_line(min(found, key=natural))}'): put all images into sub-folders, one for each class, or "
             "pass data.source.labels=false"

@@ -68,9 +68,7 @@ def read_images(
     reader = _Reader(container, found, transform, decode, keep)
     facts = reader.facts()
     broken = [(name, known) for name, known in zip(found, facts) if known.error and must_be_image(name)]
-    others += [
-        (name, known.error) for name, known in zip(found, facts) if known.error and not must_be_image(name)
-    ]
+    others += [(name, known.error) for name, known in zip(found, facts) if known.error and not must_be_image(name)]
     if any(known.error for known in facts):
         reader.close()  # its pixels have rows for all files
         whole = [(name, known) for name, known in zip(found, facts) if not known.error]

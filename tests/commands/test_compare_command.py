@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.commands.compare import _source, open_set
+from gan_jax.commands.open_set import _source, open_set
 from gan_jax.config import Call
 from gan_jax.data.digits import digits
 from gan_jax.errors import UserError
@@ -39,7 +39,7 @@ def test_a_folder_and_an_npz_file(tmp_path):
     assert [record.metric for record in records] == names
     assert [line.split()[:2] for line in numbers.splitlines()] == [[r.metric, readable(r.value)] for r in records]
     assert records[2].value == records[3].value == 1
-    assert f"A         {photos}: 40 images, folder n=40" in " ".join(facts.split("\n")).replace("           ", " ")
+    assert f"A         {photos}: 40 images, images n=40" in " ".join(facts.split("\n")).replace("           ", " ")
     assert "A and B are the same images" in facts
     assert max(map(len, outcome.out.splitlines())) < 100
 

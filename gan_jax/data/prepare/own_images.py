@@ -122,7 +122,9 @@ def _read_parquet(path: Path, transform: Transform, labels: bool) -> list[_Part]
     for split in splits:
         container = ParquetContainer(path, split, "image", label_key)
         names, found = container.names(), container.labels
-        images = read_images(container, names, transform, decode=True, keep=transform.size is not None, all_images=True)
+        images = read_images(
+            container, names, transform, decode=True, keep=transform.size is not None, all_images=True
+        )
         check_images(container, images)
         notes: list[str] = []
         if found is not None:
