@@ -1,9 +1,11 @@
 """Arguments that several commands share, and the types of arguments."""
 
 import argparse
+import contextlib
 import csv
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,26 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--allow", action="append", default=[], metavar="PACKAGE",
         help="import functions that the run's config names from this package too; may be repeated",
     )  # fmt: skip
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument that says where the data of a run lie."""
+    parser.add_argument(
+        "--data", metavar="PATH", help="where the data lie: a folder or file, or the folder of TFDS sets"
+    )
+
+
+@contextlib.contextmanager
+def data_option(data: str | None) -> Iterator[None]:
+    """Names --data where the data are missing, unless it was given."""
+    from ..data.source import DataMissingError
+
+    try:
+        yield
+    except DataMissingError as error:
+        if data is not None:
+            raise
+        raise UserError(f"{error}; if the data lie elsewhere now, say where: --data PATH") from error
 
 
 def add_latents(parser: argparse.ArgumentParser) -> None:

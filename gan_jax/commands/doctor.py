@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 
 _PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 _VARIABLES = (
@@ -42,6 +43,7 @@ def examine() -> str:
         *(f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ),
         f"compiler  {compiler_options() or 'no options set by gan_jax'}",
         f"cache     {compilation_cache.describe()}",
+        *_data_caches(),
     ]
     if devices[0].platform == "cpu":
         lines.append(
@@ -51,6 +53,26 @@ def examine() -> str:
         if len(devices) > 1:
             lines.append("note      these CPU devices are virtual: good for tests, not for speed")
     return "\n".join(lines)
+
+
+def _data_caches() -> list[str]:
+    """Returns a line for each kind of data in the user's cache folder: where it is, and how many MiB it takes."""
+    from ..data import decoded, facts
+    from ..files import user_cache
+    from ..metrics.features import cache
+
+    if not user_cache.wanted():
+        return ["images    decoded and resized sets are not kept (GAN_JAX_CACHE)"]
+    return [
+        f"images    {decoded.folder()}, {_mebibytes(decoded.folder())} of {decoded.LIMIT_BYTES // 2**20:,}",
+        f"facts     {facts.database()}, {_mebibytes(facts.database())}",
+        f"features  {cache.folder()}, {_mebibytes(cache.folder())} of {cache.LIMIT_BYTES // 2**20:,}",
+    ]
+
+
+def _mebibytes(path: Path) -> str:
+    files = path.iterdir() if path.is_dir() else [path] if path.is_file() else []
+    return f"{sum(file.stat().st_size for file in files) / 2**20:,.1f} MiB"
 
 
 def _version(package: str) -> str:

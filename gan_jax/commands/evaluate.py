@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import add_latents, add_run, call, words
+from .arguments import add_data, add_latents, add_run, call, words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference", type=int, default=0, help="the number of real samples; all of them if not given"
     )
     parser.add_argument("--split", help="the split of the data to compare with; the config's if not given")
-    parser.add_argument(
-        "--data", metavar="PATH", help="where the data lie now; where the config says if not given"
-    )
+    add_data(parser)
     add_latents(parser)
     parser.add_argument(
         "--standing", type=int, default=0, metavar="BATCHES",

@@ -12,7 +12,7 @@ from ..batch_statistics import standing_statistics
 from ..config import Call
 from ..config.build import Allow, make_source
 from ..config.location import located
-from ..data.source import DataMissingError
+from ..data.source import as_known
 from ..errors import UserError, one_line
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import choose_extractor
@@ -21,6 +21,7 @@ from ..report.page import page
 from ..runtime import precision
 from ..train.open_run import OpenedRun, open_run
 from ..types import Variables
+from .arguments import data_option
 
 
 def evaluate(
@@ -64,16 +65,12 @@ def evaluate(
         raise UserError(f"--count must be at least 2, got {count}")
     run = open_run(workdir, step, allow)
     config = run.config if data is None else located(run.config, data, allow)
-    try:
-        trained_on = make_source(config, allow)
-    except DataMissingError as error:
-        if data is not None:
-            raise
-        raise UserError(f"{error}; if the data of this run lie elsewhere now, say where: --data PATH") from error
+    with data_option(data):
+        trained_on, fingerprint = as_known(make_source(config, allow), run.data)
     now, then = tuple(trained_on.shape), tuple(run.spec.shape)
     if now != then:
         raise UserError(f"the data have shape {now} now, but the run's samples have shape {then}")
-    is_same = trained_on.fingerprint() == run.data
+    is_same = fingerprint == run.data
     notes = () if is_same else (f"the run was trained on other data, {run.data}",)
     source = trained_on
     if split is not None:

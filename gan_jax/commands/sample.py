@@ -3,7 +3,7 @@
 import argparse
 
 from ..errors import UserError
-from .arguments import add_latents, add_run, call, names, path
+from .arguments import add_data, add_latents, add_run, call, names, path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--features", type=call, metavar="NAME[:key=value,...]", help="the features that --neighbours compares"
     )
+    add_data(parser)
     parser.add_argument(
         "--out", type=path,
         help="a .png for a grid, a .npz for arrays, a .gif of an interpolation, or a folder for single images, "
@@ -43,11 +44,17 @@ def run(arguments: argparse.Namespace) -> None:
     }  # fmt: skip
     if arguments.features is not None and arguments.neighbours is None:
         raise UserError("--features says what --neighbours compares: give both, or neither")
+    if arguments.data is not None and arguments.neighbours is None:
+        raise UserError("--data is for --neighbours, which alone reads the data: give both, or neither")
     if arguments.interpolate is not None:
         paths = sample_run.interpolate(arguments.workdir, steps=arguments.interpolate, **common)
     elif arguments.neighbours is not None:
         paths = sample_run.neighbours(
-            arguments.workdir, nearest_reals=arguments.neighbours, features=arguments.features, **common
+            arguments.workdir,
+            nearest_reals=arguments.neighbours,
+            features=arguments.features,
+            data=arguments.data,
+            **common,
         )
     else:
         paths = sample_run.sample(arguments.workdir, **common)

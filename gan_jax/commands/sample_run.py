@@ -13,12 +13,14 @@ import numpy as np
 from .. import pixels, report
 from ..config import Call
 from ..config.build import Allow, make_source
+from ..config.location import located
 from ..data.classes import folder_names, grid_legend, rows_legend
 from ..errors import UserError
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import choose_extractor
 from ..runtime.sampler import Sampler
 from ..train.open_run import OpenedRun, open_run
+from .arguments import data_option
 
 _WALK = 9  # images from one sample to the next
 
@@ -126,6 +128,7 @@ def neighbours(
     nearest_reals: int,
     count: int = 16,
     features: Call | None = None,
+    data: str | None = None,
     seed: int = 0,
     step: int | str | None = None,
     truncation: float = 1.0,
@@ -135,7 +138,8 @@ def neighbours(
 ) -> list[Path]:
     """Writes a grid: each row has one sample, then its nearest real images by the Euclidean distance of features.
 
-    It shows whether the generator copies its data. The default path is `<workdir>/neighbours_<step>.png`.
+    It shows whether the generator copies its data. The default path is `<workdir>/neighbours_<step>.png`. `data`:
+    where the data lie now; None: where the config says.
 
     Raises:
         UserError: as `sample`; the samples are no images; or there are no such features.
@@ -151,8 +155,10 @@ def neighbours(
     sampler = run.sampler(seed, truncation, labels)
     values = sampler(run.state.ema, count)
     _check_images(values, run, "they have no features")
-    source = make_source(run.config, allow)
-    evaluator = Evaluator(source, choose_extractor(features, run.config, source, allow), ())
+    config = run.config if data is None else located(run.config, data, allow)
+    with data_option(data):
+        source = make_source(config, allow)
+    evaluator = Evaluator(source, choose_extractor(features, config, source, allow), ())
     samples = pixels.to_uint8(values)
     try:
         reals = evaluator.nearest_reals(samples, nearest_reals)

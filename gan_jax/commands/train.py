@@ -7,7 +7,7 @@ import os
 
 from ..errors import UserError
 from ..runtime.preemption import Preemption
-from .arguments import path, seconds, words
+from .arguments import add_data, data_option, path, seconds, words
 
 SAVED = 75  # EX_TEMPFAIL: to a scheduler it means "run it again"; everything is saved, and steps are left
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sets a field of the config, such as steps=600 or data.resident=false",
     )  # fmt: skip
     parser.add_argument("--workdir", type=path, help="the folder of the run; runs/<config name> if not given")
+    add_data(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be trained, and what it costs")
     parser.add_argument(
         "--target", type=words, default=(), metavar="NAME[,NAME...]",
@@ -54,9 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import config as configs
+    from ..config.location import located
 
     config = configs.override(configs.load(arguments.config), arguments.overrides)
     configs.validate(config)
+    if arguments.data is not None:
+        config = located(config, arguments.data)
     if config.deterministic:  # the backend reads the flag when it starts, so set it before any use of a device
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
@@ -81,13 +85,14 @@ def run(arguments: argparse.Namespace) -> int:
     _join(arguments)
     preemption: Preemption = arguments.preemption
     gc.freeze()  # imported modules stay: without this, collecting garbage took a tenth of the start
-    finished = train(
-        config,
-        arguments.workdir or path(f"runs/{config.name}"),
-        on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
-        max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
-        stop=lambda: preemption.reason,
-    )
+    with data_option(arguments.data):
+        finished = train(
+            config,
+            arguments.workdir or path(f"runs/{config.name}"),
+            on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
+            max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
+            stop=lambda: preemption.reason,
+        )
     if arguments.distributed:
         from ..runtime.connection import disconnect
 

@@ -1,6 +1,7 @@
 """Where the data of a run lie: replaces the location in a config, because a run is tied to the content alone."""
 
 import dataclasses
+import os
 
 from ..errors import UserError
 from .build import Allow
@@ -24,6 +25,22 @@ def located(config: Config, path: str, allow: Allow = None) -> Config:
     """
     source = _located(config.data.source, path, allow)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
+
+
+def absolute(config: Config) -> Config:
+    """Returns the config with absolute locations of its data, so that the run finds them from any folder."""
+    source = _absolute(config.data.source)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
+
+
+def _absolute(call: Call) -> Call:
+    changed: dict[str, object] = {}
+    for name, value in call.items:
+        if isinstance(value, Call):
+            changed[name] = _absolute(value)
+        elif name in _LOCATIONS and isinstance(value, str):
+            changed[name] = os.path.abspath(os.path.expanduser(value))
+    return Call(call.name, **{**call.kwargs, **changed})
 
 
 def _located(call: Call, path: str, allow: Allow) -> Call:

@@ -110,13 +110,18 @@ def hash_files(paths: Sequence[Path]) -> list[str]:
     return [(known | new)[stamp].digest for stamp in stamps]
 
 
+def database() -> Path:
+    """Returns the file in which facts are remembered."""
+    return user_cache.home() / "facts.sqlite"
+
+
 class Memory:
     """Remembers facts from run to run. Where the cache folder cannot be used, or is off, it knows nothing."""
 
     def __init__(self, kind: str):
         """`kind`: what the facts depend on besides the file, such as the version of Pillow."""
         self._kind = f"{_FORMAT} {kind} "
-        self._path = user_cache.home() / "facts.sqlite" if user_cache.wanted() else None
+        self._path = database() if user_cache.wanted() else None
 
     def recall(self, stamps: Iterable[str]) -> dict[str, Facts]:
         """Returns the facts of those files that are known, by their stamps."""

@@ -13,7 +13,7 @@ from .decode import Range
 from .image_set import used_labels
 from .images import Channels, Crop, Filter, Size, Transform
 from .memory import available_memory_bytes
-from .source import Mirrored, Source, expand_path, reason
+from .source import DataMissingError, Mirrored, Source, expand_path, reason
 
 _NAMES = "names"  # the array of the names of the classes
 _MOST_UNPACKED, _SMALL = 100, 2**28
@@ -92,7 +92,7 @@ def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np
     """Returns {"image": (name in the file, array)}, and the same for "label" if the file has labels."""
     shown = one_line(file)
     if not file.is_file():
-        raise UserError(f"there is no file '{shown}'")
+        raise DataMissingError(f"there is no file '{shown}'")
     if file.suffix == ".npy":
         raise UserError(
             f"'{shown}' is one array: save it as an .npz file with np.savez('{one_line(file.stem)}.npz', "

@@ -74,7 +74,7 @@ def compare_sets(
             options=dict(number.options),
             notes=(
                 *hints(
-                    number.metric, number.value, counts,
+                    number.metric, number.value, dict[str, int](counts),
                     k=number.options.get("k", 0), size=real.features.shape[1],  # pyright: ignore[reportArgumentType]
                 ),
                 *common, *number.notes, *extractor.notes,

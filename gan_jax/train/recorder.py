@@ -7,6 +7,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TextIO
 
@@ -27,7 +28,7 @@ from .due import due_after
 from .health import Health
 from .periodic_evaluation import PeriodicEvaluation
 from .prepare import Prepared
-from .workdir import keep_config
+from .workdir import keep_config, read_config
 
 P = ParamSpec("P")
 
@@ -95,6 +96,9 @@ class Recorder:
         config = self._config
         if step < config.steps or step == 0:
             keep_config(self._workdir, config)
+        else:  # of a run that has ended only the place of its data may change
+            saved = read_config(self._workdir)
+            keep_config(self._workdir, replace(saved, data=replace(saved.data, source=config.data.source)))
         for note in (rewind(self._workdir, step), self._evaluation.resume(step, record)):
             self._warn(note)
         if step and not due_after(config, step).grid:

@@ -11,6 +11,7 @@ from pathlib import Path
 from .. import config as configs
 from ..checkpoint.catalogue import Catalogue
 from ..config import Config
+from ..config.location import absolute
 from ..errors import UserError, one_line
 from ..files.folder import Folder
 from ..files.typed_json import parse_object
@@ -107,5 +108,5 @@ def known_data(workdir: Path) -> str | None:
 def keep_config(workdir: Path, config: Config) -> None:
     """Writes a run's config, and the format of the workdir, each by one rename."""
     keep_format(workdir)
-    text = json.dumps(configs.to_json(config), indent=1) + "\n"
+    text = json.dumps(configs.to_json(absolute(config)), indent=1) + "\n"
     Folder(workdir).write(CONFIG, text.encode())

@@ -38,11 +38,21 @@ def test_data_that_have_moved(photos, tmp_path, monkeypatch):
     here = call("evaluate", "run", *MEASURED)
     assert here.code == 0, here.err
     monkeypatch.chdir(tmp_path)
-    sentence(call("evaluate", photos / "run", *MEASURED), "there is no folder 'photos'", "where: --data PATH")
+    assert call("evaluate", photos / "run", *MEASURED).out == here.out  # from another folder
     (tmp_path / "elsewhere").symlink_to(photos / "photos")
-    moved = call("evaluate", photos / "run", *MEASURED, "--data", "elsewhere")
-    assert (moved.code, moved.out) == (0, here.out)  # the numbers, and no note
+    linked = call("evaluate", photos / "run", *MEASURED, "--data", "elsewhere")
+    assert (linked.code, linked.out) == (0, here.out)  # the numbers, and no note
     sentence(call("evaluate", photos / "run", *MEASURED, "--data", "nowhere"), "there is no folder 'nowhere'")
+    (photos / "photos").rename(photos / "renamed")
+    try:
+        sentence(call("evaluate", photos / "run", *MEASURED), "there is no folder '/", "where: --data PATH")
+        train = ["train", next(photos.rglob("tiny.py"))]
+        again = [*train, "steps=10", "--workdir", photos / "run"]
+        sentence(call(*again), "there is no folder 'photos'", "where: --data PATH")
+        assert call(*again, "--data", photos / "renamed").code == 0
+        assert call("evaluate", photos / "run", *MEASURED).out == here.out
+    finally:
+        (photos / "renamed").rename(photos / "photos")
 
 
 def test_other_data_are_noted(photos, tmp_path):
