@@ -1,6 +1,7 @@
 """Arguments that several commands share, and the types of arguments."""
 
 import argparse
+import csv
 import math
 import os
 from pathlib import Path
@@ -60,12 +61,12 @@ def seconds(text: str) -> float:
     return duration
 
 
-def integers(text: str) -> tuple[int, ...]:
-    """Reads integers that commas separate."""
+def names(text: str) -> tuple[str, ...]:
+    """Reads names that commas separate. A name with a comma stands in double quotes, as in a CSV file."""
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"wants numbers such as 3,7, got {text!r}") from None
+        return tuple(part.strip() for part in next(csv.reader([text], skipinitialspace=True)))
+    except csv.Error as error:
+        raise argparse.ArgumentTypeError(f"wants names such as cat,dog, got {text!r} ({error})") from None
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import argparse
 
 from ..errors import UserError
-from .arguments import add_latents, add_run, call, integers, path
+from .arguments import add_latents, add_run, call, names, path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_latents(parser)
     parser.add_argument(
-        "--labels", type=integers, metavar="N,N,...",
-        help="the labels of a conditional run, used in turn; all labels if not given",
+        "--labels", type=names, metavar="NAME,...",
+        help="the classes of a conditional run, by name or number, used in turn; all of them if not given",
     )  # fmt: skip
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument(
@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out", type=path,
-        help="a .png for a grid, a .npz for arrays, a .gif of an interpolation, or a folder for single images",
+        help="a .png for a grid, a .npz for arrays, a .gif of an interpolation, or a folder for single images, "
+        "which lie in a sub-folder for each class",
     )  # fmt: skip
 
 

@@ -3,8 +3,9 @@
 import contextlib
 import itertools
 import os
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ import numpy as np
 from .. import pixels, report
 from ..config import Call
 from ..config.build import Allow, make_source
+from ..data.classes import folder_names, grid_legend, rows_legend
 from ..errors import UserError
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import choose_extractor
 from ..runtime.sampler import Sampler
 from ..train.open_run import OpenedRun, open_run
-from ..types import Variables
 
 _WALK = 9  # images from one sample to the next
 
@@ -29,7 +30,7 @@ def sample(
     seed: int = 0,
     step: int | str | None = None,
     truncation: float = 1.0,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int | str] | None = None,
     out: str | os.PathLike | None = None,
     allow: Allow = (),
 ) -> list[Path]:
@@ -41,10 +42,12 @@ def sample(
         seed: the seed of the latents.
         step: the step of the checkpoint; None: the newest good one; "best": the best one that was kept.
         truncation: the truncation of the latents, 1.0 for none; only for generators that define it.
-        labels: the labels of a conditional run, used in turn; None: all.
+        labels: the classes of a conditional run, by number or name, used in turn; None: all.
         out: what is written. A path that ends in .png: a grid (default: `<workdir>/samples_<step>.png`). A path
-            that ends in .npz: an array `image` (uint8 images, or float32 vectors). A path without an ending, or an
-            existing folder: single images `00000.png`, `00001.png`, ... in that folder.
+            that ends in .npz: an array `image` (uint8 images, or float32 vectors), and for a conditional run `label`
+            (int32) and `names`, the names of the classes. A path without an ending, or an existing folder: single
+            images `00000.png`, `00001.png`, ... in that folder, or for a conditional run in a sub-folder for each
+            class: `circle/00000.png`.
 
     Raises:
         UserError: there is no run, no such checkpoint or label; `out` has another ending; or the generator defines
@@ -63,10 +66,16 @@ def sample(
         if len(run.spec.shape) != 3:
             raise UserError(f"samples of shape {run.spec.shape} are no images: give --out a .png or .npz file")
         with _as_user_error(path):
-            return _write_each(path, sampler, run.state.ema, count)
+            return _write_each(path, run, sampler, count)
     values = sampler(run.state.ema, count)
     with _as_user_error(path):
-        _write(values, path, sampler.columns(count))
+        if path.suffix == ".npz":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(path, **_arrays(run, sampler, values))
+        else:
+            columns = sampler.columns(count)
+            report.save_png(path, report.picture(values, columns=columns))
+            _say_legend(run, sampler, count, lambda names: grid_legend(names, columns))
     return [path]
 
 
@@ -78,7 +87,7 @@ def interpolate(
     seed: int = 0,
     step: int | str | None = None,
     truncation: float = 1.0,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int | str] | None = None,
     out: str | os.PathLike | None = None,
     allow: Allow = (),
 ) -> list[Path]:
@@ -98,12 +107,14 @@ def interpolate(
     path = Path(out) if out is not None else workdir / f"interpolation_{run.step:08d}.png"
     if path.suffix not in (".png", ".gif"):
         raise UserError(f"an interpolation is a .png or a .gif, not {path}: give another --out")
-    rows = run.sampler(seed, truncation, labels).between(run.state.ema, [*range(count), 0], steps)
+    sampler = run.sampler(seed, truncation, labels)
+    rows = sampler.between(run.state.ema, [*range(count), 0], steps)
     flat = rows.reshape(-1, *rows.shape[2:])
     _check_images(flat, run, "there is nothing to show between them")
     with _as_user_error(path):
         if path.suffix == ".png":
             report.save_png(path, report.picture(flat, columns=steps))
+            _say_legend(run, sampler, count, lambda names: rows_legend(names, count))
         else:
             _write_gif(path, flat)
     return [path]
@@ -118,7 +129,7 @@ def neighbours(
     seed: int = 0,
     step: int | str | None = None,
     truncation: float = 1.0,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int | str] | None = None,
     out: str | os.PathLike | None = None,
     allow: Allow = (),
 ) -> list[Path]:
@@ -137,7 +148,8 @@ def neighbours(
     path = Path(out) if out is not None else workdir / f"neighbours_{run.step:08d}.png"
     if path.suffix != ".png":
         raise UserError(f"neighbours are shown in a .png, not {path}: give another --out")
-    values = run.sampler(seed, truncation, labels)(run.state.ema, count)
+    sampler = run.sampler(seed, truncation, labels)
+    values = sampler(run.state.ema, count)
     _check_images(values, run, "they have no features")
     source = make_source(run.config, allow)
     evaluator = Evaluator(source, choose_extractor(features, run.config, source, allow), ())
@@ -149,6 +161,7 @@ def neighbours(
     grid = np.concatenate([samples[:, None], reals], axis=1).reshape(-1, *samples.shape[1:])
     with _as_user_error(path):
         report.save_png(path, report.picture(grid, columns=nearest_reals + 1))
+        _say_legend(run, sampler, count, lambda names: rows_legend(names, count))
     return [path]
 
 
@@ -179,18 +192,31 @@ def _write_gif(path: Path, images: np.ndarray) -> None:
         report.save_gif(path, frames, seconds_per_frame=0.1, most=len(frames))
 
 
-def _write(values: np.ndarray, path: Path, columns: int | None) -> None:
-    if path.suffix == ".png":
-        report.save_png(path, report.picture(values, columns=columns))
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, image=pixels.to_uint8(values) if values.ndim == 4 else values)
+def _say_legend(run: OpenedRun, sampler: Sampler, count: int, legend: Callable[[list[str]], str]) -> None:
+    """Says which class is where, beside the paths, which alone are standard output."""
+    names, cycle = run.spec.names(), sampler.cycle
+    if names is not None and cycle is not None and len(shown := cycle[:count]):
+        print(legend([names[label] for label in shown]), file=sys.stderr)
 
 
-def _write_each(folder: Path, sampler: Sampler, variables: Variables, count: int) -> list[Path]:
+def _arrays(run: OpenedRun, sampler: Sampler, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns what an .npz file contains. The source `npz` reads it."""
+    arrays = {"image": pixels.to_uint8(values) if values.ndim == 4 else values}
+    label, names = sampler.labels(np.arange(len(values))), run.spec.names()
+    if label is not None and names is not None:
+        arrays |= {"label": label, "names": np.array(names, np.str_)}
+    return arrays
+
+
+def _write_each(folder: Path, run: OpenedRun, sampler: Sampler, count: int) -> list[Path]:
     """Writes one file for each image. Blocks of images are drawn one after the other, to save memory."""
-    paths = [folder / f"{i:05d}.png" for i in range(count)]
-    images = itertools.chain.from_iterable(generate_images(sampler, variables, count))
+    label, names = sampler.labels(np.arange(count)), run.spec.names()
+    if label is None or names is None:
+        paths = [folder / f"{i:05d}.png" for i in range(count)]
+    else:
+        folders, numbers = folder_names(names), [itertools.count() for _ in names]
+        paths = [folder / folders[one] / f"{next(numbers[one]):05d}.png" for one in label]
+    images = itertools.chain.from_iterable(generate_images(sampler, run.state.ema, count))
     for path, image in zip(paths, images, strict=True):
         report.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
     return paths

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..data.classes import class_counts, describe_data
 from ..data.images import Transform
 from ..data.source import DataMissingError, Source, class_names
 from ..data.stacked import stacked
@@ -42,9 +43,9 @@ class Declared:
 
     def describe(self) -> str:
         """Returns a line about the data, which says whether they are here."""
-        count = "samples" if self.count is None else f"{self.count:,} samples"
+        counts = None if self.source is None else class_counts(self.source)
         where = "" if self.source is not None else "; the data are not here: this is what the config says of them"
-        return f"data: {count} of shape {self.shape}, {self.classes or 'no'} classes{where}"
+        return f"data: {describe_data(self.shape, self.count, self.spec.names(), counts)}{where}"
 
 
 class _Facts(NamedTuple):

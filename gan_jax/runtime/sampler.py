@@ -34,6 +34,9 @@ class Sampler:
         precision: of float32 products, see `precision.matmul_precision`; None for the platform's default.
         fast_compile: compile in a fraction of the time, to a program that is somewhat slower.
 
+    Attributes:
+        cycle: the labels that the samples have in turn, int32; None for a GAN without labels.
+
     Raises:
         UserError: the generator has no truncation, or the GAN does not have these labels.
     """
@@ -59,7 +62,8 @@ class Sampler:
         if labels is not None and not (labels and all(0 <= label < (classes or 0) for label in labels)):
             raise UserError(f"labels must be from 0 to {(classes or 0) - 1}, got {', '.join(map(str, labels))}")
         self._gan, self._key, self._classes = gan, jax.random.key(seed), classes
-        self._labels = None if labels is None else np.asarray(labels, np.int32)
+        chosen = labels if classes is None or labels is not None else range(classes)
+        self.cycle = None if chosen is None else np.asarray(chosen, np.int32)
         self._options = {} if truncation == 1.0 else {"truncation": truncation}
 
         def block(variables: Variables, index: jax.Array, label: jax.Array | None) -> jax.Array:
@@ -81,15 +85,13 @@ class Sampler:
         extra = {"label": label, "axis_name": None, "keys": keys, **self._options}
         return sample_network(self._gan.generator, variables, latents, **extra)
 
-    def _default_label(self, index: np.ndarray) -> np.ndarray | None:
-        if self._classes is None:
-            return None
-        label = index % self._classes if self._labels is None else self._labels[index % len(self._labels)]
-        return label.astype(np.int32)
+    def labels(self, index: np.ndarray) -> np.ndarray | None:
+        """Returns the labels of samples `index`, int32 of the same shape; None for a GAN without labels."""
+        return None if self.cycle is None else self.cycle[index % len(self.cycle)]
 
     def columns(self, count: int) -> int | None:
         """Returns the columns of a sample grid: one for each label if there are labels and they fit, else None."""
-        classes = self._classes if self._labels is None else len(self._labels)
+        classes = None if self.cycle is None else len(self.cycle)
         return classes if classes is not None and classes <= min(count, 32) else None
 
     def compile(self, variables: Variables, count: int, compiler: BackgroundCompiler) -> None:
@@ -117,7 +119,7 @@ class Sampler:
         blocks = []
         for start in range(0, count, size):
             index = np.arange(first + start, first + start + size, dtype=np.int32)  # one shape, so one program
-            label = self._default_label(index)
+            label = self.labels(index)
             if label is not None and labels is not None:
                 given = labels[start : start + size]
                 label[: len(given)] = given
@@ -141,7 +143,7 @@ class Sampler:
         rows = []
         for ends in itertools.pairwise(chain):
             index = np.broadcast_to(np.asarray(ends, np.int32), (steps, 2))
-            arguments = jax.device_put((index, t, self._default_label(index[:, 0])))
+            arguments = jax.device_put((index, t, self.labels(index[:, 0])))
             rows.append(np.asarray(walk(variables, *arguments)))
         return np.stack(rows)
 

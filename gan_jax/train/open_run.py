@@ -11,6 +11,7 @@ from ..checkpoint import Checkpoints
 from ..checkpoint.catalogue import Catalogue
 from ..config import Config
 from ..config.build import Allow, SampleSpec, make_gan
+from ..data.classes import find_classes
 from ..errors import UserError
 from ..gan import GAN
 from ..metrics.measures import best_by
@@ -41,15 +42,23 @@ class OpenedRun(NamedTuple):
     state: GANState
     data: str
 
-    def sampler(self, seed: int, truncation: float = 1.0, labels: Sequence[int] | None = None) -> Sampler:
+    def sampler(
+        self, seed: int, truncation: float = 1.0, labels: Sequence[int | str] | None = None
+    ) -> Sampler:
         """Returns a sampler in the run's own precision.
+
+        `labels`: numbers or names of classes, used in turn; text that names no class is a number. None: all.
 
         Raises:
             UserError: the generator has no truncation, or the run does not have these labels.
         """
         chosen = precision.matmul_precision(self.config, jax.default_backend())
-        classes = self.spec.classes if self.config.conditional else None
-        return Sampler(self.gan, seed, classes, truncation, labels=labels, precision=chosen)
+        names = self.spec.names() if self.config.conditional else None
+        if labels is not None and names is None:
+            raise UserError("labels are given, but this run is not conditional: leave them out")
+        numbers = None if labels is None or names is None else find_classes(labels, names)
+        classes = None if names is None else len(names)
+        return Sampler(self.gan, seed, classes, truncation, labels=numbers, precision=chosen)
 
 
 def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> OpenedRun:

@@ -40,7 +40,7 @@ def test_dry_run(config, trained, tmp_path, monkeypatch):
     for player in ("generator", "discriminator"):
         assert total(outcome.out, player) == count(trained, player)
     assert re.search("^steps = 20 +# Length of the training", outcome.out, re.MULTILINE)
-    assert "data: 1,797 samples of shape (8, 8, 1), 10 classes" in outcome.out
+    assert "data: 1,797 images of 8x8x1; 10 classes (174 to 183 images each)" in outcome.out
     assert "memory of a step: " in outcome.out
     assert not list(tmp_path.iterdir())  # it writes nothing
 
@@ -105,7 +105,7 @@ def test_dry_run_without_the_data(config):
     """Shape and classes are those of the config."""
     source = ["data.source=folder", "data.source.path=nowhere", "data.source.size=8", "data.source.channels=1"]
     out = call("train", config, *MLP, *source, "--dry-run").out
-    assert "data: samples of shape (8, 8, 1), no classes; the data are not here" in out
+    assert "data: images of 8x8x1; no classes; the data are not here" in out
     assert "memory of a step: " in out
 
 
