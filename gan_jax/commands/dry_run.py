@@ -51,8 +51,7 @@ def describe(config: Config) -> str:
     return "\n".join([
         *_fields(config),
         "",
-        data.describe(),
-        *notes(config, data.count),
+        *notes(config, data),
         "",
         *_table("generator", state.generator.params),
         "",

@@ -44,10 +44,10 @@ def sample(
         truncation: the truncation of the latents, 1.0 for none; only for generators that define it.
         labels: the classes of a conditional run, by number or name, used in turn; None: all.
         out: what is written. A path that ends in .png: a grid (default: `<workdir>/samples_<step>.png`). A path
-            that ends in .npz: an array `image` (uint8 images, or float32 vectors), and for a conditional run `label`
-            (int32) and `names`, the names of the classes. A path without an ending, or an existing folder: single
-            images `00000.png`, `00001.png`, ... in that folder, or for a conditional run in a sub-folder for each
-            class: `circle/00000.png`.
+            that ends in .npz: an array `image` (uint8 images, or float32 vectors), and for a conditional run
+            `label` (int32) and `names`, the names of the classes. A path without an ending, or an existing folder:
+            single images `00000.png`, `00001.png`, ... in that folder, or for a conditional run in a sub-folder
+            for each class: `circle/00000.png`.
 
     Raises:
         UserError: there is no run, no such checkpoint or label; `out` has another ending; or the generator defines

@@ -40,8 +40,7 @@ def describe(config: Config, names: Sequence[str], file: Path | None) -> Iterato
     jax.config.update("jax_enable_compilation_cache", False)
     data = declared(config)
     check_run(config, data.source)
-    yield data.describe()
-    yield from notes(config, data.count)
+    yield from notes(config, data)
     results = []
     for target in found:
         facts = measure(config, data, target)

@@ -32,6 +32,11 @@ class Declared:
     count: int | None
     source: Source | None = None
 
+    @classmethod
+    def of(cls, source: Source) -> "Declared":
+        """Describes data that are here."""
+        return cls(tuple(source.shape), source.dtype, source.classes, len(source), source)
+
     @property
     def spec(self) -> SampleSpec:
         names = None if self.source is None else class_names(self.source)
@@ -84,7 +89,7 @@ def declared(config: Config, allow: Allow = None) -> Declared:
         if config.conditional and classes is None:
             raise UserError(f"{error}; the config alone does not say how many classes there are") from error
         return Declared(shape, np.dtype(np.uint8), classes, count)
-    return Declared(tuple(source.shape), source.dtype, source.classes, len(source), source)
+    return Declared.of(source)
 
 
 def _facts(call: Call) -> tuple[tuple[int, ...], int | None, int | None] | str:

@@ -14,15 +14,22 @@ _ODD = 20  # times that the largest class may be larger than another one, before
 
 
 def class_counts(source: Source) -> np.ndarray | None:
-    """Returns the number of samples of each class, int64 `[classes]`; None where that needs a pass over the data."""
+    """Returns the number of samples of each class, int64 `[classes]`; None: the data would have to be read."""
     if isinstance(source, Mirrored):
         counts = class_counts(source.source)
         return None if counts is None else 2 * counts
-    label = getattr(source, "label", None)
-    whole = isinstance(label, np.ndarray) and label.ndim == 1 and len(label) == len(source) <= _MOST_COUNTED
-    if source.classes is None or not whole:
+    label = labels_of(source)
+    if label is None or source.classes is None or len(label) > _MOST_COUNTED:
         return None
     return np.bincount(label, minlength=source.classes)
+
+
+def labels_of(source: Source) -> np.ndarray | None:
+    """Returns all labels, `[N]`, or those of the first half of a mirrored set; None: they are not in memory."""
+    if isinstance(source, Mirrored):
+        return labels_of(source.source)
+    label = getattr(source, "label", None)
+    return label if isinstance(label, np.ndarray) and label.shape == (len(source),) else None
 
 
 def describe_data(
@@ -81,8 +88,8 @@ def odd_classes(names: Sequence[str] | None, counts: np.ndarray | None) -> list[
         verb = "have" if few.sum() > 1 else "has"
         largest = one_line(names[int(counts.argmax())], 40)
         lines.append(
-            f"note: {among(few)} {verb} {_span(smallest)} image{'s' if smallest.max() > 1 else ''}, and {largest} has "
-            f"{counts.max():,}: a run learns little of small classes"
+            f"note: {among(few)} {verb} {_span(smallest)} image{'s' if smallest.max() > 1 else ''}, and {largest} "
+            f"has {counts.max():,}: a run learns little of small classes"
         )
     return lines
 

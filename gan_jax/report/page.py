@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeGuard
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from ..metrics import record as records
 from ..metrics.record import Record
 from . import writer
 from .chart import line_chart
+from .reals import REALS
 
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --ink: #1d2126; --soft: #667080; --line: #dde1e7;
@@ -117,21 +119,27 @@ def _table(rows: Sequence[tuple[str, str]]) -> str:
     return f"<table>{cells}</table>"
 
 
-def _samples(workdir: Path) -> list[str]:
-    """Shows the last sample grid and the GIF of a run."""
+def _samples(workdir: Path, legends: Mapping[str, str]) -> list[str]:
+    """Shows the reals, the last sample grid and the GIF of a run."""
     folder = Folder(workdir)
     grids = folder.names(f"{writer.SAMPLES}/step_*.png")
     gifs = [*folder.names("*.gif"), *folder.names(f"{writer.SAMPLES}/*.gif")]
-    captions = []
+    reals = f"Reals, as the networks see them{_more(legends, 'reals')}"
+    captions = [(name, reals) for name in folder.names(REALS)]
     if grids:
         number = Path(grids[-1]).stem.removeprefix("step_")
-        captions.append((grids[-1], f"Samples at step {int(number) if number.isdecimal() else number}"))
+        shown = int(number) if number.isdecimal() else number
+        captions.append((grids[-1], f"Samples at step {shown}{_more(legends, 'samples')}"))
     captions += [(gif, "Samples over the run") for gif in gifs[:1]]
     return [
         f'<figure><img src="{escape(quote(name))}" alt="{escape(caption)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
         for name, caption in captions
     ]
+
+
+def _more(legends: Mapping[str, str], kind: str) -> str:
+    return f". {legends[kind][0].upper()}{legends[kind][1:]}" if kind in legends else ""
 
 
 def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -154,11 +162,12 @@ def _config(workdir: Path) -> dict[str, object]:
         return {}
 
 
-def page(workdir: str | Path) -> Path:
+def page(workdir: str | Path, legends: Mapping[str, str] = MappingProxyType({})) -> Path:
     """Writes `report.html` into a run's workdir and returns its path.
 
-    It shows `metrics.jsonl`, `evaluations.jsonl`, `config.json`, the last `samples/step_*.png` and a GIF, as far
-    as they exist.
+    It shows `metrics.jsonl`, `evaluations.jsonl`, `config.json`, `samples/reals.png`, the last
+    `samples/step_*.png` and a GIF, as far as they exist. `legends` says which class is where in the
+    "reals" and in the "samples".
     """
     workdir = Path(workdir)
     rows, note_of_log = writer.read(workdir)
@@ -168,7 +177,7 @@ def page(workdir: str | Path) -> Path:
     found, note_of_records = records.read(workdir / records.EVALUATIONS)
     sections += [f"<p>{escape(note)}</p>" for note in (note_of_log, note_of_records) if note]
     for title, figures in (
-        ("Samples", _samples(workdir)),
+        ("Samples", _samples(workdir, legends)),
         ("", _training_curves(rows)),
         ("", _metric_curves(found)),
     ):

@@ -59,13 +59,17 @@ def _unusual(workdir: Path) -> Iterator[tuple[str, str]]:
         with os.scandir(workdir / folder) as entries:
             for entry in entries:
                 is_file, is_folder = (test(follow_symlinks=False) for test in (entry.is_file, entry.is_dir))
-                if folder == "samples" and fnmatch.fnmatchcase(entry.name, "step_*.png") and not is_file:
+                if folder == "samples" and _is_grid(entry.name) and not is_file:
                     yield f"{folder}/{entry.name}", "a file"
                 if folder == "checkpoints" and entry.name.isdecimal() and not is_folder:
                     yield f"{folder}/{entry.name}", "a folder"
                 # TensorBoard's writer opens names that can be guessed.
                 if folder == "tensorboard" and not (is_file or is_folder):
                     yield f"{folder}/{entry.name}", "a file"
+
+
+def _is_grid(name: str) -> bool:
+    return name == "reals.png" or fnmatch.fnmatchcase(name, "step_*.png")
 
 
 def _check_kind(folder: Folder, name: str, wanted: str) -> None:

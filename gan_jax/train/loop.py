@@ -100,6 +100,8 @@ class Run:
         chunk = self._loader(step).spec if step < config.steps else None
         self.programs.compile(starts=restored is None, chunk=chunk, shared=shared, timings=self.timings)
         self.timings.phase("trace")
+        if restored is None:
+            self.recorder.draw_reals()  # while the programs compile
         carry = restored[1] if restored else self._new_carry()
         self.timings.phase("state")
         return step, carry, record

@@ -42,9 +42,7 @@ class OpenedRun(NamedTuple):
     state: GANState
     data: str
 
-    def sampler(
-        self, seed: int, truncation: float = 1.0, labels: Sequence[int | str] | None = None
-    ) -> Sampler:
+    def sampler(self, seed: int, truncation: float = 1.0, labels: Sequence[int | str] | None = None) -> Sampler:
         """Returns a sampler in the run's own precision.
 
         `labels`: numbers or names of classes, used in turn; text that names no class is a number. None: all.

@@ -5,9 +5,9 @@ from typing import NamedTuple
 from .. import config as configs
 from ..config import Config
 from ..config.build import Allow, SampleSpec, make_gan, make_source
+from ..config.declared import Declared
 from ..data.loader import choose_resident
 from ..data.source import Source, as_known
-from ..data.source import notes as data_notes
 from ..gan import GAN
 from ..runtime.hosts import Hosts
 from ..runtime.placement import Placement
@@ -74,7 +74,7 @@ def prepare(
         "data": fingerprint,
         "environment": placement.environment(),
     }
-    lines = [*data_notes(source), *notes(config, len(source))]
+    lines = notes(config, Declared.of(source))
     mixed = mixes_samples(gan, programs.shapes.state) if config.microbatches > 1 else []
     if mixed:
         seen = ", ".join(mixed)

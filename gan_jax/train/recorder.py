@@ -12,8 +12,12 @@ from typing import Concatenate, ParamSpec, TextIO
 
 from ..checkpoint.digest import leaf_digests, state_digest
 from ..config.build import Allow
+from ..data.classes import grid_legend
+from ..data.source import class_names
 from ..errors import printable
+from ..files.folder import Folder
 from ..report.page import page
+from ..report.reals import REALS, reals_legend, write_reals
 from ..report.sample_grids import SampleGrids
 from ..report.writer import Writer, rewind
 from ..runtime.hosts import Hosts
@@ -125,6 +129,10 @@ class Recorder:
             losses = f"G {means['loss/generator']:.2f} D {means['loss/discriminator']:.2f}"
             self.say(f"step {step}: loss {losses} since the last line")
 
+    def draw_reals(self) -> None:
+        """Writes the grid of real samples as the networks see them."""
+        self._hosts.from_first(lambda: write_reals(self._workdir, self._prepared.source))
+
     def draw(self, step: int, carry: Carry, new: bool = True) -> None:
         """Draws the sample grid after `step` steps. `new` is False if it was drawn before."""
         self._draw(step, self._prepared.placement.fetch(carry.state.ema), new)
@@ -157,6 +165,15 @@ class Recorder:
         """Returns what the checkpoint of this step keeps of its metrics, in process 0; empty in the others."""
         return self._evaluation.measured(step)
 
+    def _legends(self) -> dict[str, str]:
+        """Returns which class is where in the grid of reals ("reals") and in sample grids ("samples")."""
+        source, config, names = self._prepared.source, self._config, class_names(self._prepared.source)
+        legends = {"reals": reals_legend(source)}
+        if names is not None and config.conditional:
+            columns = self._prepared.programs.sampler.columns(config.sample.count)
+            legends["samples"] = grid_legend(names[: config.sample.count], columns)
+        return {kind: legend for kind, legend in legends.items() if legend}
+
     def _warn(self, text: str | None) -> None:
         if text:
             self.say(text)
@@ -170,9 +187,13 @@ class Recorder:
         def finish() -> str:
             paths = [self._grids.path(step)]
             paths += self._grids.gif(step, self.say) if self._config.sample.gif else []
-            paths.append(page(self._workdir))
+            legends = self._legends()
+            paths.append(page(self._workdir, legends))
+            if Folder(self._workdir).kind(REALS) == "a file":
+                paths.insert(0, self._workdir / REALS)
             digest = state_digest(leaf_digests(state))
-            lines = "".join(f"  {path}\n" for path in paths)
+            notes = {self._workdir / REALS: legends.get("reals"), self._grids.path(step): legends.get("samples")}
+            lines = "".join(f"  {path}{f' ({notes[path]})' if notes.get(path) else ''}\n" for path in paths)
             self.say(f"look at:\n{lines}step {step}, state digest {digest}")
             return digest
 

@@ -1,7 +1,10 @@
 """Checks a run before it starts, the same way for training and for `--dry-run`."""
 
 from ..config import Config
+from ..config.declared import Declared
+from ..data.classes import class_counts, odd_classes
 from ..data.source import Source
+from ..data.source import notes as data_notes
 from ..errors import UserError
 from ..metrics.features.choose import check_features
 from .periodic_evaluation import check_settings
@@ -25,12 +28,35 @@ def check_run(config: Config, source: Source | None) -> None:
         check_features(config.metrics.features, source)
 
 
-def notes(config: Config, count: int | None) -> list[str]:
-    """Returns a line for each thing that works, but may surprise. `count`: of the data; None: not known."""
-    if count is None or config.batch <= count:
+def notes(config: Config, data: Declared) -> list[str]:
+    """Returns the lines that are said before training: the data, and whatever works but may surprise."""
+    lines = [data.describe() + _unused(config, data)]
+    if data.source is not None:
+        lines += data_notes(data.source)
+        lines += odd_classes(data.spec.names(), class_counts(data.source)) if config.conditional else []
+    if data.count is not None and config.batch > data.count:
+        times = f"{config.batch / data.count:.3g}"
+        lines.append(
+            f"note: batch={config.batch} is larger than the data set of {data.count:,}: a batch contains each "
+            f"image {times} times, on average"
+        )
+    return lines + _rounded(config)
+
+
+def _unused(config: Config, data: Declared) -> str:
+    return (
+        "" if data.classes is None or config.conditional else "; conditional=false: the networks do not see them"
+    )
+
+
+def _rounded(config: Config) -> list[str]:
+    """Returns a note on intervals that are no multiple of the steps in a dispatch."""
+    fuse = config.parallel.fuse
+    every = {name: getattr(config, name).every for name in ("log", "sample", "checkpoint")}
+    between = [f"{name}.every={n}" for name, n in every.items() if n % fuse and n < config.steps]
+    if not between:
         return []
-    times = f"{config.batch / count:.3g}"
     return [
-        f"note: batch={config.batch} is larger than the data set of {count:,}: a batch contains each image "
-        f"{times} times, on average"
+        f"note: parallel.fuse={fuse} makes {fuse} steps at a time, so what is due in between comes after them: "
+        f"{', '.join(between)}"
     ]

@@ -39,7 +39,8 @@ def test_shape_classes_and_count(recipe, overrides, expected):
 def test_it_says_that_the_data_are_not_here():
     text = declared(configs.load("ffhq64_r3gan")).describe()
     assert text.startswith("data: images of 64x64x3; no classes; the data are not here")
-    assert declared(configs.load("digits")).describe() == "data: 1,797 images of 16x16x1; 10 classes (174 to 183 images each)"
+    digits = declared(configs.load("digits")).describe()
+    assert digits == "data: 1,797 images of 16x16x1; 10 classes (174 to 183 images each)"
     assert np.dtype(declared(configs.load("digits")).spec.dtype) == np.uint8
 
 

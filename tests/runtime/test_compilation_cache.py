@@ -213,7 +213,7 @@ def test_programs_from_the_cache_give_the_same_bits(mode, tmp_path):
         outcome = runs.spawn("train", config, *arguments, GAN_JAX_CACHE="on", XLA_FLAGS=flags, **variables)
         assert outcome.code == 0, outcome.err
         lines = outcome.err.splitlines()  # the cache adds no line
-        assert all(re.match(r"training |step \d|look at:$|  /", line) for line in lines), outcome.err
+        assert all(re.match(r"training |data: |step \d|look at:$|  /", line) for line in lines), outcome.err
         return outcome.digest
 
     def programs() -> dict[str, bytes]:

@@ -38,8 +38,14 @@ def test_from_python(config, trained, tmp_path):
     assert lines[-1] == f"step 20, state digest {digest}"
     look = [line.strip() for line in lines[lines.index("look at:") + 1 : -1]]
     workdir = tmp_path / "run"
-    wanted_files = ["samples/step_00000020.png", "samples.gif", "report.html"]
-    assert look == [str(workdir / name) for name in wanted_files]
+    wanted_files = ["samples/reals.png", "samples/step_00000020.png", "samples.gif", "report.html"]
+    legend = " (a row for each class, from the top: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)"
+    assert look == [str(workdir / name) + (legend if "reals" in name else "") for name in wanted_files]
+    assert lines[1].startswith("data: 1,797 images of 8x8x1; 10 classes (174 to 183 images each); conditional=fa")
+    assert (
+        f"Reals, as the networks see them. {legend[2].upper()}{legend[3:-1]}<"
+        in (workdir / "report.html").read_text()
+    )
     assert all((workdir / name).stat().st_size > 0 for name in wanted_files)
     assert list((workdir / "tensorboard").iterdir())
     assert gan_jax.train.workdir.read_config(workdir) == wanted
@@ -49,7 +55,7 @@ def test_no_steps_at_all(config, tmp_path):
     outcome = call("train", config, "steps=0", "--workdir", tmp_path / "run")
     assert outcome.code == 0, outcome.err
     assert call("digest", tmp_path / "run").out.strip() == outcome.digest
-    assert list(runs.files(tmp_path / "run" / "samples")) == ["step_00000000.png"]
+    assert list(runs.files(tmp_path / "run" / "samples")) == ["reals.png", "step_00000000.png"]
 
 
 def test_modes_of_a_mixture_are_counted_on_the_way(tmp_path):
