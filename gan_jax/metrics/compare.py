@@ -59,7 +59,7 @@ def compare_sets(
     check_names(tuple(names))
     _check(a, b, count)
     real, other = (_read(source, extractor, count, seed) for source in (a, b))
-    counts = dict(zip(_NAMES, (len(real.features), len(other.features))))
+    counts = {"A": len(real.features), "B": len(other.features)}
     try:
         numbers = [number for name in names for number in _measure(name, real, other, a.classes)]
     except ValueError as error:
