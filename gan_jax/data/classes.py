@@ -124,7 +124,9 @@ def _choices(given: str, names: Sequence[str]) -> str:
     if (same := alike.get(given.casefold().strip())) is not None:
         hint = f": did you mean {quoted(same)}?"
     else:
-        hint = near(given, map(one_line, names)) or f": there are {list_names(names)}"
+        hint = near(given, map(one_line, names))
+        if "did you mean" not in hint:  # in the order of the classes, not sorted
+            hint = f": there are {list_names(names)}"
     if any("," in name for name in names):
         hint += " (a name with a comma needs quotes: --labels '\"a, b\",c')"
     return hint

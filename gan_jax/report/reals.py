@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.classes import labels_of, list_names
-from ..data.source import Source, class_names
+from ..data.source import Mirrored, Source, class_names
 from ..files.folder import Folder
 from . import images as report
 from .writer import SAMPLES
@@ -55,17 +55,19 @@ def _layout(source: Source) -> tuple[np.ndarray, int, int | None]:
 
 def _choose(source: Source) -> tuple[np.ndarray, int | None]:
     """Returns samples `[N, *S]` and the columns of their grid. A white image stands where a class has too few."""
+    # Mirror images come last, and say nothing more.
+    rows = np.arange(len(source.source if isinstance(source, Mirrored) else source))
     if source.classes is None or len(source.shape) != 3:
         most = _layout(source)[1] if len(source.shape) == 3 else _MOST
-        return source.read(_spread(np.arange(len(source)), most))["image"], None
+        return source.read(_spread(rows, most))["image"], None
     classes, each, columns = _layout(source)
-    rows, label = np.arange(len(source)), labels_of(source)
+    label = labels_of(source)
     if label is None:  # a set on disk: look for the classes in a part of it
         rows = _spread(rows, 2 * _MOST)
         label = source.read(rows)["label"]
     samples = np.full((len(classes) * each, *source.shape), report.BACKGROUND, source.dtype)
     for place, number in enumerate(classes):
-        of_class = rows[: len(label)][label == number]
+        of_class = rows[label == number]
         found = source.read(_spread(of_class, each))["image"]
         samples[place * each : place * each + len(found)] = found
     return samples, columns

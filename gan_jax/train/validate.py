@@ -44,9 +44,8 @@ def notes(config: Config, data: Declared) -> list[str]:
 
 
 def _unused(config: Config, data: Declared) -> str:
-    return (
-        "" if data.classes is None or config.conditional else "; conditional=false: the networks do not see them"
-    )
+    unused = data.classes is not None and not config.conditional
+    return "; conditional=false: the networks do not see the classes" if unused else ""
 
 
 def _rounded(config: Config) -> list[str]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import runs
 from gan_jax import report
 from gan_jax.commands import sample_run
 from runs import call, sentence
@@ -65,3 +66,61 @@ def test_sample(trained, tmp_path):
     (default,) = sample()
     assert default == str(trained / "samples_00000020.png")
     (trained / "samples_00000020.png").unlink()
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """A conditional run of three classes with names, one of them with a slash."""
+    folder = tmp_path_factory.mktemp("shapes")
+    image = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8)
+    np.savez(folder / "shapes.npz", image=image, label=np.arange(12) % 3)
+    config = runs.write_config(folder, runs.MLP)
+    fields = ["data.source=npz", f"data.source.path={folder / 'shapes.npz'}", "conditional=true", "batch=4"]
+    names = ("circle", "a/b", "7")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gan_jax.data.arrays.Arrays.class_names", names, raising=False)
+        outcome = call("train", config, "steps=1", "sample.count=6", *fields, "--workdir", folder / "run")
+    assert outcome.code == 0, outcome.err
+    assert "\ndata: 12 images of 8x8x1; 3 classes: circle 4, a/b 4, 7 4\n" in outcome.err
+    assert "step_00000001.png (each column is one class, from the left: circle, a/b, 7)\n" in outcome.err
+    page = (folder / "run" / "report.html").read_text()
+    assert "<figcaption>Samples at step 1. Each column is one class, from the left: circle, a/b, 7<" in page
+    return folder / "run"
+
+
+def test_classes_are_chosen_by_name(shapes, tmp_path):
+    def arrays(labels):
+        out = tmp_path / "x.npz"
+        if isinstance(labels, str):
+            outcome = call("sample", shapes, "--count", 4, "--labels", labels, "--out", out)
+            assert outcome.code == 0, outcome.err
+        else:
+            sample_run.sample(shapes, count=4, labels=labels, out=out)
+        with np.load(out, allow_pickle=False) as read:
+            return dict(read)
+
+    chosen = arrays("a/b,circle")
+    assert set(chosen) == {"image", "label", "names"}
+    assert chosen["label"].tolist() == [1, 0, 1, 0]
+    assert chosen["label"].dtype == np.int32
+    assert chosen["names"].tolist() == ["circle", "a/b", "7"]
+    assert (arrays(["a/b", 0])["image"] == chosen["image"]).all()
+    assert arrays("7, 1")["label"].tolist() == [2, 1, 2, 1]  # the class named 7; 1 names no class
+    sentence(call("sample", shapes, "--labels", "circles"), "no class 'circles': did you mean 'circle'?")
+    sentence(call("sample", shapes, "--interpolate", 2, "--labels", "3"), "labels must be from 0 to 2, or a name")
+    sentence(call("sample", shapes, "--neighbours", 1, "--labels", "x,y"), "'x': there are circle, a/b, 7")
+
+
+def test_single_images_lie_in_the_folder_of_their_class(shapes, tmp_path):
+    outcome = call("sample", shapes, "--count", 4, "--out", tmp_path / "s")
+    paths = ["circle/00000.png", "a_b/00000.png", "7/00000.png", "circle/00001.png"]
+    assert outcome.out.split() == [f"{tmp_path}/s/{path}" for path in paths]
+    assert all((tmp_path / "s" / path).is_file() for path in paths)
+
+
+def test_a_grid_says_which_class_is_where(shapes, tmp_path):
+    grid = call("sample", shapes, "--count", 6, "--labels", "a/b,circle", "--out", tmp_path / "a.png")
+    assert grid.err == "each column is one class, from the left: a/b, circle\n"
+    assert grid.out == f"{tmp_path}/a.png\n"
+    walk = call("sample", shapes, "--interpolate", 2, "--count", 2, "--out", tmp_path / "b.png")
+    assert walk.err == "each row is one class, from the top: circle, a/b\n"
