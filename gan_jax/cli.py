@@ -38,6 +38,12 @@ COMMANDS = {
 """The commands. Each is the module of its name in `gan_jax.commands`, which is imported only when it is chosen."""
 
 
+_WINDOWS = (
+    "gan-jax: gan_jax runs on Linux, not on Windows itself: install Linux beside it with `wsl --install`, and "
+    "start the same command there"
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code.
 
@@ -46,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     75: a run that was stopped and saved. 130: Ctrl-C. 141: the reader of the output is gone.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if sys.platform == "win32":  # files are locked and opened as only POSIX systems do
+        print(_WINDOWS, file=sys.stderr)
+        return 2
     # Before JAX is imported, which takes seconds: a run can be asked to stop from its first moment on.
     if words[:1] == ["train"] and not {"--dry-run", "--help", "-h"}.intersection(words):
         asked = Preemption(to_the_end=arguments is None)
@@ -82,10 +91,32 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parsed, rest = parser.parse_known_args(words)
     # argparse takes all positionals in one go, so overrides that follow an option are left over.
     if rest and (not hasattr(parsed, "overrides") or any(word.startswith("-") for word in rest)):
+        if hasattr(parsed, "overrides") and (hint := _field_of(rest, words)):
+            raise UserError(f"gan-jax {parsed.command} has no option {hint}")
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
     return parsed
+
+
+def _field_of(rest: Sequence[str], words: Sequence[str]) -> str | None:
+    """Says which field of the config an unknown option means, as in `--steps 100`; None if it means none."""
+    from .config import Config
+    from .config.aliases import advice
+
+    for word in rest:
+        option, equals, value = word.partition("=")
+        name = option[2:].replace("-", "_")
+        if not option.startswith("--") or not name:
+            continue
+        after = words[words.index(word) + 1 :] if not equals else ()
+        if after and not after[0].startswith("-"):
+            value = after[0]
+        if name.partition(".")[0] in Config.__dataclass_fields__ and not advice(name):
+            return f"{option}: fields of the config have no dashes, set {name}={value or 'VALUE'}"
+        if found := advice(name, value):
+            return f"{option}: {found}"
+    return None
 
 
 def _module(command: str) -> ModuleType:

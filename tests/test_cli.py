@@ -9,7 +9,7 @@ import pytest
 
 from devices import ROOT, run_json
 from gan_jax import cli
-from runs import call
+from runs import call, sentence
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -76,3 +76,39 @@ def test_modules_in_the_current_folder_are_found(tmp_path):
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1:] == ["3"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        (["--steps", "100"], "has no option --steps: fields of the config have no dashes, set steps=100"),
+        (["seed=1", "--data.source.size=64"], "set data.source.size=64"),
+        (
+            ["--lr", "1e-4"],
+            "--lr: set generator_optimizer.learning_rate=1e-4 and discriminator",
+        ),
+        (["--batch-size=8"], "--batch-size: set batch=8"),
+        (["--gpus", "4", "seed=1"], "set parallel.devices=4, which counts them"),
+        (["--conditional"], "set conditional=VALUE"),
+        (["--outdir", "runs/a"], "--outdir: give --workdir runs/a"),
+    ],
+)
+def test_options_of_other_programs_have_a_way_out(words, way_out):
+    sentence(call("train", "digits", *words), way_out)
+
+
+def test_windows_gets_one_sentence():
+    """Nothing that only POSIX systems have is needed to say so."""
+    said = run_json("""
+import contextlib, io, json, os, signal, sys
+sys.platform = "win32"
+sys.modules["fcntl"] = None
+del signal.SIGHUP, os.O_NOFOLLOW, os.O_DIRECTORY, os.O_NONBLOCK, os.getuid
+from gan_jax import cli
+with contextlib.redirect_stderr(io.StringIO()) as err:
+    code = cli.main(["train", "digits"])
+print(json.dumps([code, err.getvalue()]))
+""")
+    assert said[0] == 2
+    assert said[1].startswith("gan-jax: gan_jax runs on Linux, not on Windows itself: ")
+    assert said[1].count("\n") == 1

@@ -5,6 +5,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import UserError, near, one_line, quoted
+from .aliases import advice
 from .resolve import Call, default, field_types, keywords, resolve
 from .schema import HOMES, Config
 from .values import describe, is_number, may_be_call, parse
@@ -76,6 +77,8 @@ class _Setter:
     allow: tuple[str, ...] | None
 
     def unknown(self) -> UserError:
+        if found := advice(self.path, self.text):
+            return UserError(f"unknown field {quoted(self.path)}: {found}")
         known = {path for path, _, _ in leaves(self.root)}
         known |= {path.partition(".")[0] for path in known}
         head = self.path.rpartition(".")[0]
@@ -125,6 +128,8 @@ class _Setter:
         """Returns what the text means in the place of `node`."""
         if dataclasses.is_dataclass(node) and not isinstance(node, Call):
             fields = ", ".join(f"{self.path}.{item.name}" for item in dataclasses.fields(node))
+            if found := advice(self.path, self.text):
+                raise UserError(f"{self.path} is a group of fields: {found}")
             raise UserError(f"{self.path} is a group, set one of its fields: {fields}")
         try:
             value = parse(self.text, hint)

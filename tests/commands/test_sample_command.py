@@ -73,13 +73,10 @@ def shapes(tmp_path_factory):
     """A conditional run of three classes with names, one of them with a slash."""
     folder = tmp_path_factory.mktemp("shapes")
     image = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8)
-    np.savez(folder / "shapes.npz", image=image, label=np.arange(12) % 3)
+    np.savez(folder / "shapes.npz", image=image, label=np.arange(12) % 3, names=["circle", "a/b", "7"])
     config = runs.write_config(folder, runs.MLP)
     fields = ["data.source=npz", f"data.source.path={folder / 'shapes.npz'}", "conditional=true", "batch=4"]
-    names = ("circle", "a/b", "7")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gan_jax.data.arrays.Arrays.class_names", names, raising=False)
-        outcome = call("train", config, "steps=1", "sample.count=6", *fields, "--workdir", folder / "run")
+    outcome = call("train", config, "steps=1", "sample.count=6", *fields, "--workdir", folder / "run")
     assert outcome.code == 0, outcome.err
     assert "\ndata: 12 images of 8x8x1; 3 classes: circle 4, a/b 4, 7 4\n" in outcome.err
     assert "step_00000001.png (each column is one class, from the left: circle, a/b, 7)\n" in outcome.err

@@ -9,6 +9,7 @@ import pytest
 
 from gan_jax.config import Call, Config, Data, load, override, to_text
 from gan_jax.config.recipes import recipes
+from gan_jax.errors import UserError
 from trial import CONFIG, error_of
 
 PENALTY = "discriminator_terms.1.penalty."
@@ -214,3 +215,21 @@ def test_a_plain_override_imports_no_home():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("item", "way_out"),
+    [
+        ("lr=1e-4", "set generator_optimizer.learning_rate=1e-4 and discriminator_optimizer.learning_rate=1e-4"),
+        ("batch_size=8", "unknown field 'batch_size': set batch=8"),
+        ("epochs=5", "where N is epochs [*] images / batch"),
+        ("resolution=64", "set data.source.size=64"),
+        ("data=photos", "data is a group of fields: set data.source=folder data.source.path=photos"),
+        ("path=my PATH", "data.source.path=my PATH [(]or"),
+        ("gpus=2", "set parallel.devices=2"),
+        ("Z-Dim=2", "set latent.size=2"),
+    ],
+)
+def test_names_of_other_programs_have_a_way_out(item, way_out):
+    with pytest.raises(UserError, match=way_out):
+        override(Config("a"), [item])
