@@ -1,13 +1,14 @@
 """`gan-jax init`: writes a config to start from."""
 
 import argparse
+import json
 import os
 import shlex
 from pathlib import Path
 
 from ..errors import UserError, one_line
 
-_TEMPLATE = '''"""{title}: images like those in a folder, at 64 x 64 pixels.
+_TEMPLATE = '''"""{title}: images like yours, at {size} x {size} pixels.
 
 Command   {command}
 Result    runs/{title}/report.html shows the curves and the sample grids.
@@ -23,12 +24,12 @@ def get_config() -> Config:
         # The length of the training, in steps. The same command with a larger number continues the run.
         steps=100_000,
         # The number of real images in each step.
-        batch=64,
-        # The images: every image file under the folder `path`, cropped to a square and resized to `size` pixels.
+        batch={batch},
+        # The images: {what}; cropped to squares of `size` pixels.
         # `mirror` adds the mirror image of each; set it to False where left and right differ, as in text.
-        data=Data(source=Call("folder", path="photos", size=64, mirror=True)),
-        # True: the name of the sub-folder that an image lies in is its class, and samples are drawn by class.
-        conditional=False,
+        data=Data(source=Call("{source}", path={path}, size={size}, mirror=True)),
+        # True: the networks get the class of each image (its sub-folder), and samples are drawn by class.
+        conditional={conditional},
         # The generator. `width` is the number of channels of its last hidden map: more is slower and better.
         generator=Call("dcgan", width=64),
         # The discriminator. Spectral normalization keeps it from winning at once.
@@ -54,34 +55,71 @@ def get_config() -> Config:
 '''
 
 
+_WHAT = {
+    "folder": "every image under `path`, a folder or a zip file",
+    "npz": "the arrays in the file `path`",
+    "parquet": "the rows of the parquet files at `path`",
+}
+_THERE = "{} is there already: give another name, or remove it first"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="the file to write, such as my_photos.py; the run is named after it")
+    parser.add_argument(
+        "--data", metavar="PATH",
+        help="your images: a folder, or a .zip, .npz or .parquet file; the config is written to suit them",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> None:
-    write_config(arguments.config)
-    print(f"wrote {arguments.config}: set its fields, then train it on a folder of images:")
-    print(_command(arguments.config))
+    described = write_config(arguments.config, arguments.data)
+    if described is None:
+        print(f"wrote {arguments.config}: set its fields, then train it on a folder of images:")
+    else:
+        print(f"wrote {arguments.config} for {described}")
+        print("set its fields, then train it:")
+    print(_command(arguments.config, arguments.data))
 
 
-def write_config(path: str | os.PathLike) -> None:
+def write_config(path: str | os.PathLike, data: str | None = None) -> str | None:
     """Writes a config for a folder of images, with a comment for each field.
 
+    `data`: the images; the config is written to suit them. Returns a line about them; None if they are not given.
+
     Raises:
-        UserError: the file is there already, cannot be written, or its name cannot be that of a run.
+        UserError: the file is there already, cannot be written, or its name cannot be that of a run; or the data
+            cannot be used.
     """
     path = Path(path)
     name, shown = path.stem, one_line(path)
     if path.suffix != ".py" or not name.strip(".") or not name.isprintable() or set(name) & set('"\\'):
         raise UserError(f"{shown} cannot name a config file: give a plain name that ends in .py, as my_photos.py")
+    if path.exists():
+        raise UserError(_THERE.format(shown))
+    fields: dict[str, object] = {"source": "folder", "size": 64, "batch": 64, "conditional": False}
+    described = None
+    if data is not None:
+        from .init_data import suited
+
+        *values, described = suited(data)
+        fields = dict(zip(fields, values, strict=True))
+    fields |= {"path": _literal(data or "photos"), "what": _WHAT[str(fields["source"])]}
+    text = _TEMPLATE.format(title=name, name=f'"{name}"', command=_command(path.name, data), **fields)
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(_TEMPLATE.format(title=name, name=f'"{name}"', command=_command(path.name)))
+            file.write(text)
     except FileExistsError as error:
-        raise UserError(f"{shown} is there already: give another name, or remove it first") from error
+        raise UserError(_THERE.format(shown)) from error
     except (OSError, ValueError) as error:
         raise UserError(f"can't write {shown} ({getattr(error, 'strerror', None) or error})") from error
+    return described
 
 
-def _command(path: str | os.PathLike) -> str:
-    return f"gan-jax train {shlex.quote(str(path))} data.source.path=FOLDER"
+def _literal(text: str) -> str:
+    """Returns text as Python source in double quotes, as the other strings of the file."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _command(path: str | os.PathLike, data: str | None = None) -> str:
+    command = f"gan-jax train {shlex.quote(str(path))}"
+    return command if data is not None else f"{command} data.source.path=FOLDER"

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from gan_jax import config as configs
+from gan_jax.config.build import SampleSpec, make_gan, make_source
 from runs import call, checkpoints, sentence
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
@@ -53,3 +54,46 @@ def test_what_it_refuses(tmp_path):
         sentence(call("init", tmp_path / name), "give a plain name that ends in .py")
     sentence(call("init", tmp_path / "no" / "mine.py"), "can't write", "No such file or directory")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_it_suits_the_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, count in (("circle", 9), ("square", 3)):
+        (tmp_path / 'my "shapes"' / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = np.full((40 + index, 90, 3), 20 * index, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / 'my "shapes"' / name / f"{index}.png")
+    outcome = call("init", "mine.py", "--data", 'my "shapes"')
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines() == [
+        "wrote mine.py for 12 images of 64x64x3; 2 classes: circle 9, square 3",
+        "set its fields, then train it:",
+        "gan-jax train mine.py",
+    ]
+    config = configs.load("mine.py")
+    assert config.name == "mine"  # so the run lies in runs/mine
+    assert config.data.source == configs.Call("folder", path='my "shapes"', size=64, mirror=True)
+    assert (config.conditional, config.batch) == (True, 8)
+    assert max(map(len, (tmp_path / "mine.py").read_text().splitlines())) <= 115
+
+    np.savez("grey.npz", image=np.zeros((70, 28, 28), np.uint8))
+    assert call("init", "grey.py", "--data", "grey.npz").code == 0
+    config = configs.load("grey.py")
+    assert config.data.source == configs.Call("npz", path="grey.npz", size=16, mirror=True)
+    assert (config.conditional, config.batch) == (False, 64)
+    make_gan(config, SampleSpec.of(make_source(config)))
+
+
+def test_data_that_it_refuses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros((2, 8, 8), np.uint8))
+    np.savez("vectors.npz", image=np.zeros((4, 2), np.float32))
+    (tmp_path / "empty").mkdir()
+    for data, words in {
+        "x.npy": "np.savez('x.npz', image=np.load('x.npy'))",
+        "nowhere": "there is no 'nowhere': give --data a folder of images, or a .zip",
+        "vectors.npz": "holds vectors",
+        "empty": "no images",
+    }.items():
+        sentence(call("init", "a.py", "--data", data), words)
+    assert not (tmp_path / "a.py").exists()
