@@ -73,7 +73,7 @@ def sample(
     with _as_user_error(path):
         if path.suffix == ".npz":
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(path, **_arrays(run, sampler, values))
+            np.savez_compressed(path, allow_pickle=False, **_arrays(run, sampler, values))
         else:
             columns = sampler.columns(count)
             report.save_png(path, report.picture(values, columns=columns))
