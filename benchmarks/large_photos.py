@@ -2,8 +2,8 @@
 
     python -m benchmarks.large_photos FOLDER [--count 5000] [--out results.jsonl]
 
-FOLDER gets `--count` JPEG files of 12 megapixels (about 1.5 MB each), and stays for the next time. A few images are
-encoded; each file is one of them and a comment of its own, so all contents differ and all are decoded.
+FOLDER gets `--count` JPEG files of 12 megapixels (about 2 MB each), and stays for the next time. A few images are
+encoded. Each file is one of them with a comment of its own, so that all contents differ and all are decoded.
 """
 
 import argparse

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -206,9 +207,9 @@ def _say_legend(run: OpenedRun, sampler: Sampler, count: int, legend: Callable[[
         print(legend([names[label] for label in shown]), file=sys.stderr)
 
 
-def _arrays(run: OpenedRun, sampler: Sampler, values: np.ndarray) -> dict[str, np.ndarray]:
+def _arrays(run: OpenedRun, sampler: Sampler, values: np.ndarray) -> dict[str, Any]:
     """Returns what an .npz file contains. The source `npz` reads it."""
-    arrays = {"image": pixels.to_uint8(values) if values.ndim == 4 else values}
+    arrays: dict[str, Any] = {"image": pixels.to_uint8(values) if values.ndim == 4 else values}
     label, names = sampler.labels(np.arange(len(values))), run.spec.names()
     if label is not None and names is not None:
         arrays |= {"label": label, "names": np.array(names, np.str_)}

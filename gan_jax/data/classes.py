@@ -75,7 +75,7 @@ def odd_classes(names: Sequence[str] | None, counts: np.ndarray | None) -> list[
         return []
 
     def among(chosen: np.ndarray) -> str:
-        listed = list_names([names[index] for index in np.flatnonzero(chosen)], most=6)
+        listed = list_names([name for name, one in zip(names, chosen, strict=True) if one], most=6)
         return f"class{'es' if chosen.sum() > 1 else ''} {listed}"
 
     lines = []
@@ -111,7 +111,7 @@ def find_classes(given: Sequence[int | str], names: Sequence[str]) -> list[int]:
         if number is None and re.fullmatch(r"\s*-?[0-9]{1,9}\s*", str(one)):
             number = int(one)
         if number is None:
-            raise UserError(f"there is no class {quoted(one)}{_choices(one, names)}")
+            raise UserError(f"there is no class {quoted(one)}{_choices(str(one), names)}")
         if not 0 <= number < len(names):
             raise UserError(f"labels must be from 0 to {len(names) - 1}{_named(names)}, got {number}")
         found.append(number)

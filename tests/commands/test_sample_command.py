@@ -117,7 +117,7 @@ def test_single_images_lie_in_the_folder_of_their_class(shapes, tmp_path):
 
 def test_a_grid_says_which_class_is_where(shapes, tmp_path):
     grid = call("sample", shapes, "--count", 6, "--labels", "a/b,circle", "--out", tmp_path / "a.png")
-    assert grid.err == "each column is one class, from the left: a/b, circle\n"
+    assert grid.err == "each row is one class, from the top: a/b, circle\n"
     assert grid.out == f"{tmp_path}/a.png\n"
     walk = call("sample", shapes, "--interpolate", 2, "--count", 2, "--out", tmp_path / "b.png")
     assert walk.err == "each row is one class, from the top: circle, a/b\n"

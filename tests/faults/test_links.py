@@ -136,7 +136,8 @@ def check(outcome: runs.Outcome) -> None:
 
 PLACES = [
     ".lock", "config.json", "workdir.json", "metrics.jsonl", "evaluations.jsonl", "samples", "checkpoints",
-    "tensorboard", "report.html", "samples.gif", "samples/step_00000010.png", "checkpoints/10", "checkpoints/30",
+    "tensorboard", "report.html", "samples.gif", "samples/step_00000010.png", "samples/reals.png",
+    "checkpoints/10", "checkpoints/30",
 ]  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def test_published_networks(case):
 @pytest.mark.parametrize("case", ["cifar10", "ffhq64", "ffhq256"])
 def test_sizes_without_a_preset_are_those_of_the_presets(case):
     size = PUBLISHED[case][0]
-    without, named = (r3gan.Discriminator(preset=p, dtype=jnp.bfloat16).stages(size) for p in (None, case))
+    without, named = (r3gan.Discriminator(preset=p, dtype=jnp.bfloat16).stages((size, size)) for p in (None, case))
     assert without == named
 
 

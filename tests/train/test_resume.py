@@ -60,7 +60,7 @@ def test_the_reference_is_complete(at_once):
     """The run that others are compared with has a log row a step, and a grid and a checkpoint every ten steps."""
     workdir, outcome = at_once("resident")
     assert [row["step"] for row in rows(workdir)] == list(range(1, STEPS + 1))
-    assert list(pictures(workdir)) == [f"step_{step:08d}.png" for step in range(0, STEPS + 1, 10)]
+    assert list(pictures(workdir)) == ["reals.png", *(f"step_{step:08d}.png" for step in range(0, STEPS + 1, 10))]
     assert len(set(pictures(workdir).values())) == 7  # it learns: no two grids are equal
     assert runs.checkpoints(workdir) == [10, 20, 30, 40, 50, 60]
     assert call("digest", workdir).out.strip() == outcome.digest
@@ -131,7 +131,7 @@ def test_other_versions_are_named(half, config, tmp_path, monkeypatch):
     assert outcome.code == 0, outcome.err
     versions = ", ".join(f"{name} {before(name)} -> 9.9\\n" for name in changed)
     said = f"resumed elsewhere ({versions}): results agree to rounding, not bit for bit"
-    assert outcome.err.splitlines()[1:3] == [said, "resuming at step 30"]
+    assert outcome.err.splitlines()[2:4] == [said, "resuming at step 30"]
     monkeypatch.undo()
     outcome = call("train", config, *WAYS["resident"], "steps=34", "--workdir", workdir)
     assert f"(jax 9.9\\n -> {before('jax')}, " in outcome.err
