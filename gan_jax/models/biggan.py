@@ -25,8 +25,8 @@ from .layers import (
     check_counts,
     check_label,
     check_truncation,
+    image_size,
     recomputable,
-    side,
 )
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, label_table
 from .layers.widths import Layout, discriminator_widths, generator_widths
@@ -70,7 +70,7 @@ class Generator(SpectralNormed):
     """Maps latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
 
     Attributes:
-        shape: shape of one image, `(H, W, C)`, square.
+        shape: shape of one image, `(H, W, C)`.
         width: the unit in which channels are counted.
         widths: channels of the first map and of each block (each block doubles the side); None: as published.
         embedding: size of a label's vector, which all blocks share.
@@ -106,7 +106,7 @@ class Generator(SpectralNormed):
     ) -> Images:
         check_counts(width=self.width, embedding=self.embedding)
         table = {size: _scaled(layout, self.width) for size, layout in LAYOUTS.items()}
-        base, widths = generator_widths(table, side(self.shape, "biggan"), self.widths, "biggan")
+        base, widths = generator_widths(table, image_size(self.shape, "biggan"), self.widths, "biggan")
         if latents.shape[-1] % len(widths):
             raise ValueError(
                 f"biggan cuts its latents into {len(widths)} chunks, but {latents.shape[-1]} is not a multiple of "
@@ -153,7 +153,7 @@ class Discriminator(SpectralNormed):
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
         check_counts(width=self.width)
         table = {size: _scaled(layout, self.width) for size, layout in LAYOUTS.items()}
-        size = side(image.shape[1:], "biggan")
+        size = image_size(image.shape[1:], "biggan")
         widths, halvings = discriminator_widths(table, size, self.widths, self.halvings, "biggan")
         return image_to_logits(
             image, label, self.classes, widths, halvings,

@@ -29,9 +29,9 @@ from .layers import (
     check_counts,
     doublings,
     embed_label,
+    image_size,
     recomputable,
     recomputed,
-    side,
 )
 
 _WEIGHTS = nn.initializers.normal(0.02)
@@ -61,9 +61,9 @@ class Generator(SpectralNormed):
     """Maps latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
 
     Attributes:
-        shape: shape of one image, `(H, W, C)`, square.
+        shape: shape of one image, `(H, W, C)`.
         width: channels of the last hidden map; each earlier map has twice as many as the next.
-        base: side of the first map; None: the largest up to 7 that gives H by doubling.
+        base: smaller side of the first map; None: the largest up to 7 that gives that of the image by doubling.
         norm: "batch", "spectral" or "none".
         classes: number of labels, whose embedding is appended to the latents; None: unconditional.
         dtype: the type that it computes in; images are float32.
@@ -88,7 +88,7 @@ class Generator(SpectralNormed):
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
         check_counts(width=self.width)
-        base, times = doublings(side(self.shape), self.base)
+        (height, width), times = doublings(image_size(self.shape), self.base)
         common = {
             "use_bias": self.norm != "batch",
             "spectral": self.norm == "spectral" and self.spectral_vectors,
@@ -102,8 +102,8 @@ class Generator(SpectralNormed):
             x = jnp.concatenate([x, embedded], axis=-1)
         features = self.width * 2 ** (times - 1)
         # On a 1 x 1 map a transposed convolution is a matrix product.
-        x = Dense(base * base * features, **{**common, "use_bias": False}, name="project")(x)
-        x = x.reshape(-1, base, base, features)
+        x = Dense(height * width * features, **{**common, "use_bias": False}, name="project")(x)
+        x = x.reshape(-1, height, width, features)
         x = relu(normed(name="norm_0")(x, train, axis_name))
         for i in range(1, times):
             features //= 2
@@ -144,7 +144,7 @@ class Discriminator(SpectralNormed):
         self, image: Images, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> jax.Array:
         check_counts(width=self.width)
-        _, times = doublings(side(image.shape[1:]), self.base)
+        _, times = doublings(image_size(image.shape[1:]), self.base)
         common = {
             "spectral": self.norm == "spectral" and self.spectral_vectors,
             "kernel_init": _WEIGHTS,

@@ -25,24 +25,27 @@ from .layers import (
     Dense,
     Remat,
     RunningVariance,
+    Size,
     check_counts,
     check_label,
+    image_size,
     recomputable,
     recomputed,
-    side,
 )
 from .layers.residual import EPSILON, ConditionalBatchNorm, label_table, one_hot
+from .layers.sizes import in_words
 
 _ORTHOGONAL = nn.initializers.orthogonal()
-_BASE = 4  # side of the smallest map
+_BASE = 4  # smaller side of the smallest map
 
 
 class Generator(nn.Module):
     """Maps latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
 
     Attributes:
-        shape: shape of one image, `(H, W, C)`, square.
-        widths: channels of the first map, which is 4 x 4, and of each doubling; three doublings make 32 pixels.
+        shape: shape of one image, `(H, W, C)`.
+        widths: channels of the first map, whose smaller side is 4, and of each doubling; three doublings make
+            32 pixels.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; images are float32 at least.
         remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
@@ -61,11 +64,11 @@ class Generator(nn.Module):
     def __call__(
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
-        _check_size(side(self.shape, "dcgan_studiogan"), self.widths)
+        height, width = _first_map(image_size(self.shape, "dcgan_studiogan"), self.widths)
         condition = one_hot(label, self.classes, self.dtype)
         common = {"kernel_init": _ORTHOGONAL, "dtype": self.dtype}
-        x = Dense(_BASE**2 * self.widths[0], **common, name="project")(latents)
-        x = x.reshape(-1, _BASE, _BASE, self.widths[0])
+        x = Dense(height * width * self.widths[0], **common, name="project")(latents)
+        x = x.reshape(-1, height, width, self.widths[0])
         for i, width in enumerate(self.widths[1:], 1):
 
             def block(
@@ -84,7 +87,7 @@ class Discriminator(nn.Module):
     """Maps images `[B, H, W, C]` to logits `[B]`.
 
     Attributes:
-        widths: channels of the map before each halving, and of the last map, which is 4 x 4.
+        widths: channels of the map before each halving, and of the last map, whose smaller side is 4.
         classes, dtype, remat, running_variance: as in `Generator`.
     """
 
@@ -100,7 +103,7 @@ class Discriminator(nn.Module):
         self, image: Images, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> jax.Array:
         label = check_label(label, self.classes)
-        _check_size(side(image.shape[1:], "dcgan_studiogan"), self.widths)
+        _first_map(image_size(image.shape[1:], "dcgan_studiogan"), self.widths)
         conv = functools.partial(Conv, kernel_init=_ORTHOGONAL, dtype=self.dtype)
 
         def normed(x: jax.Array, name: str) -> jax.Array:
@@ -123,13 +126,17 @@ class Discriminator(nn.Module):
         return logits + jnp.sum(label_table(label, self.classes, self.widths[-1], self.dtype) * features, axis=-1)
 
 
-def _check_size(size: int, widths: tuple[int, ...]) -> None:
-    """Raises ValueError if the maps of these widths do not lead from 4 pixels to `size`, or the other way."""
+def _first_map(size: Size, widths: tuple[int, ...]) -> Size:
+    """Returns the size of the smallest map; raises ValueError if these widths do not lead from there to `size`."""
     for i, width in enumerate(widths, 1):
         check_counts(**{f"widths[{i}]": width})
-    if not widths or size != _BASE * 2 ** (len(widths) - 1):
-        made = f"{_BASE * 2 ** (len(widths) - 1)} pixels" if widths else "no image"
+    times = len(widths) - 1
+    if not widths or min(size) != _BASE << times or any(side % 2**times for side in size):
+        made = f"{_BASE << times} pixels" if widths else "no image"
+        side = " on the smaller side, with the other a multiple of" if size[0] != size[1] and widths else ""
+        made += f"{side} {2**times}," if side else ""
         raise ValueError(
-            f"dcgan_studiogan makes and reads {made} with {len(widths)} widths, not {size}: change `widths`, or "
-            "resize the data, as with data.source.size=32"
+            f"dcgan_studiogan makes and reads {made} with {len(widths)} widths, not {in_words(size)}: change "
+            "`widths`, or resize the data, as with data.source.size=32"
         )
+    return size[0] >> times, size[1] >> times

@@ -18,7 +18,18 @@ from jax.typing import DTypeLike
 
 from ..ops import downsample, in_float32, leaky_relu, upsample, widen
 from ..types import Images, Labels
-from .layers import Conv, Dense, GroupedConv, Remat, check_counts, doublings, need_label, recomputable, side
+from .layers import (
+    Conv,
+    Dense,
+    GroupedConv,
+    Remat,
+    Size,
+    check_counts,
+    doublings,
+    image_size,
+    need_label,
+    recomputable,
+)
 
 TAPS = (1, 3, 3, 1)  # of the filter between two resolutions
 SLOPE = 0.2  # of the leaky ReLU
@@ -45,9 +56,13 @@ PRESETS = {
 
 
 class Stage(NamedTuple):
-    """One resolution: pixels on a side, channels, groups, and the type that it computes in."""
+    """One resolution: pixels on the smaller side, channels, groups, and the type that it computes in.
+
+    size: height and width in pixels.
+    """
 
     side: int
+    size: Size
     width: int
     groups: int
     dtype: DTypeLike
@@ -132,15 +147,16 @@ class _R3GAN(nn.Module, kw_only=True):
     remat: Remat = "none"
 
     @nn.nowrap
-    def stages(self, size: int) -> list[Stage]:
-        """Returns the stages from the lowest resolution up to images of `size` pixels on a side.
+    def stages(self, size: Size) -> list[Stage]:
+        """Returns the stages from the lowest resolution up to images of `size`, `(H, W)`.
 
         Raises:
             ValueError: an attribute is invalid, or does not fit the size.
         """
         check_counts(blocks=self.blocks, expansion=self.expansion)
-        base, times = doublings(size, self.base, "r3gan", MOST)
-        sides = [base * 2**i for i in range(times + 1)]
+        (height, width), times = doublings(size, self.base, "r3gan", most=MOST)
+        sizes = [(height << i, width << i) for i in range(times + 1)]
+        sides = [min(size) for size in sizes]
         widths, cardinality, exact = self._sizes(sides)
         for name, values in (("widths", widths), ("cardinality", cardinality)):
             if len(values) != len(sides):
@@ -153,7 +169,7 @@ class _R3GAN(nn.Module, kw_only=True):
             if width * self.expansion % groups:
                 raise ValueError(f"r3gan: cardinality {groups} does not divide {width * self.expansion} channels")
         dtypes = [jnp.promote_types(self.dtype, jnp.float32) if s <= exact else self.dtype for s in sides]
-        return [Stage(*stage) for stage in zip(sides, widths, cardinality, dtypes)]
+        return [Stage(*stage) for stage in zip(sides, sizes, widths, cardinality, dtypes)]
 
     @nn.nowrap
     def _sizes(self, sides: list[int]) -> tuple[Sizes, Sizes, int]:
@@ -197,7 +213,8 @@ class Generator(_R3GAN):
     leaves the image, and with it the gradient of R2, in bfloat16.
 
     Attributes:
-        shape: shape of one image, `(H, W, C)`, square; H is `base` times a power of two.
+        shape: shape of one image, `(H, W, C)`; the smaller of H and W is `base` times a power of two,
+            and the other one a multiple of that power.
         preset: a name in `PRESETS`, which gives widths, cardinality and precision.
         widths: channels at each resolution from the lowest up; None: those of the preset, or without one, 768 at
             the first four and then half as many at each next.
@@ -205,9 +222,11 @@ class Generator(_R3GAN):
             preset with its widths, or without one, groups of 16 channels.
         blocks: number of residual blocks at a resolution.
         expansion: width of the 3 x 3 convolution, as a multiple of the block's.
-        base: side of the lowest resolution; None: the largest up to 7 that gives H by doubling.
-        full_precision_up_to: the highest resolution, in pixels, that is computed in float32 whatever `dtype` is;
-            None: that of the preset, or without one, the lowest and all but the four highest are.
+        base: smaller side of the lowest resolution; None: the largest up to 7 that gives the smaller of H and W by
+            doubling.
+        full_precision_up_to: the highest resolution, in pixels of the smaller side, that is computed in float32
+            whatever `dtype` is; None: that of the preset, or without one, the lowest and all but the four highest
+            are.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; parameters are float32.
         remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
@@ -220,15 +239,15 @@ class Generator(_R3GAN):
     @nn.compact
     @recomputable
     def __call__(self, latents: jax.Array, label: Labels | None = None) -> Images:
-        stages = self.stages(side(self.shape, "r3gan"))
+        stages = self.stages(image_size(self.shape, "r3gan"))
         first, last = stages[0], stages[-1]
         z = latents
         if self.classes is not None:
             z = jnp.concatenate([z, self.embed(label, self.embedding, self.classes**-0.5)], axis=-1)
         style = Dense(first.width, use_bias=False, kernel_init=_normal(), dtype=first.dtype, name="style")(z)
-        shape = (first.side, first.side, first.width)
+        shape = (*first.size, first.width)
         basis = self.param("basis", nn.initializers.normal(1.0), shape, jnp.float32)
-        x = _scale(style, basis)  # [B, base, base, C]
+        x = _scale(style, basis)  # [B, h, w, C]
         x = self.residual(x, first, len(stages))
         for stage in stages[1:]:
             if stage.width != x.shape[-1]:
@@ -252,7 +271,7 @@ class Discriminator(_R3GAN):
     @nn.compact
     @recomputable
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
-        stages = self.stages(side(image.shape[1:], "r3gan"))
+        stages = self.stages(image_size(image.shape[1:], "r3gan"))
         first, last = stages[0], stages[-1]
         x = _pointwise(last.width, last.dtype, "image")(image)
         for stage, below in zip(stages[:0:-1], stages[-2::-1]):
@@ -260,9 +279,11 @@ class Discriminator(_R3GAN):
             if below.width != x.shape[-1]:
                 x = _pointwise(below.width, stage.dtype, f"to_{below.side}")(x)
         x = self.residual(x, first, len(stages))
-        shape = (first.side, first.side, first.width)
+        shape = (*first.size, first.width)
         # A depthwise convolution as large as the map, written as a sum: float32 is then exact on every backend.
-        kernel = self.param("pool", nn.initializers.normal(1 / first.side), shape, jnp.float32)
+        kernel = self.param(
+            "pool", nn.initializers.normal(1 / math.sqrt(math.prod(first.size))), shape, jnp.float32
+        )
         x = _pool(x.astype(first.dtype), kernel)  # [B, C]
         features = 1 if self.classes is None else first.width
         x = Dense(features, use_bias=False, kernel_init=_normal(), dtype=first.dtype, name="logit")(x)

@@ -14,7 +14,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from ..types import Images, Labels
-from .layers import Remat, RunningVariance, SpectralNormed, SpectralVectors, recomputable, side
+from .layers import Remat, RunningVariance, SpectralNormed, SpectralVectors, image_size, recomputable
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, one_hot
 from .layers.widths import discriminator_widths, generator_widths
 from .sngan import LAYOUTS
@@ -24,7 +24,7 @@ class Generator(SpectralNormed):
     """Maps latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
 
     Attributes:
-        shape: shape of one image, `(H, W, C)`, square.
+        shape: shape of one image, `(H, W, C)`.
         widths: channels of the first map and of each block (each block doubles the side); None: as in `sngan`.
         attention: the blocks that self-attention follows, counted from 1; None: the second to last.
         classes: number of labels; None: unconditional.
@@ -48,10 +48,10 @@ class Generator(SpectralNormed):
     def __call__(
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
-        base, widths = generator_widths(LAYOUTS, side(self.shape, "sagan"), self.widths, "sagan")
+        first, widths = generator_widths(LAYOUTS, image_size(self.shape, "sagan"), self.widths, "sagan")
         blocks = len(widths) - 1
         condition = one_hot(label, self.classes, self.dtype)
-        x = first_map(latents, base, widths[0], spectral=self.spectral_vectors, dtype=self.dtype)
+        x = first_map(latents, first, widths[0], spectral=self.spectral_vectors, dtype=self.dtype)
         return blocks_to_image(
             x, [condition] * blocks, widths[1:], self.shape[-1],
             attention=self.attention if self.attention is not None else (max(1, blocks - 1),),
@@ -83,7 +83,7 @@ class Discriminator(SpectralNormed):
     @nn.compact
     @recomputable
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
-        size = side(image.shape[1:], "sagan")
+        size = image_size(image.shape[1:], "sagan")
         widths, halvings = discriminator_widths(LAYOUTS, size, self.widths, self.halvings, "sagan")
         return image_to_logits(
             image, label, self.classes, widths, halvings,

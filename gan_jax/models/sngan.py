@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from ..types import Images, Labels
-from .layers import Remat, RunningVariance, SpectralNormed, SpectralVectors, recomputable, side
+from .layers import Remat, RunningVariance, SpectralNormed, SpectralVectors, image_size, recomputable
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, one_hot
 from .layers.widths import Layout, discriminator_widths, generator_widths
 
@@ -32,7 +32,7 @@ class Generator(nn.Module):
     """Maps latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
 
     Attributes:
-        shape: shape of one image, `(H, W, C)`, square.
+        shape: shape of one image, `(H, W, C)`.
         widths: channels of the first map and of each block (each block doubles the side); None: as published.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; images are float32.
@@ -52,9 +52,9 @@ class Generator(nn.Module):
     def __call__(
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
-        base, widths = generator_widths(LAYOUTS, side(self.shape, "sngan"), self.widths, "sngan")
+        first, widths = generator_widths(LAYOUTS, image_size(self.shape, "sngan"), self.widths, "sngan")
         condition = one_hot(label, self.classes, self.dtype)
-        x = first_map(latents, base, widths[0], spectral=False, dtype=self.dtype)
+        x = first_map(latents, first, widths[0], spectral=False, dtype=self.dtype)
         return blocks_to_image(
             x, [condition] * (len(widths) - 1), widths[1:], self.shape[-1],
             running_variance=self.running_variance, dtype=self.dtype, remat=self.remat,
@@ -84,7 +84,7 @@ class Discriminator(SpectralNormed):
     @nn.compact
     @recomputable
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
-        size = side(image.shape[1:], "sngan")
+        size = image_size(image.shape[1:], "sngan")
         widths, halvings = discriminator_widths(LAYOUTS, size, self.widths, self.halvings, "sngan")
         return image_to_logits(
             image, label, self.classes, widths, halvings,

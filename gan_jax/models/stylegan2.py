@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from ..ops import downsample, widen
 from ..types import Images, Key, Labels
-from .layers import Remat, check_choice, check_counts, check_truncation, recomputable, recomputed, side
+from .layers import Remat, check_choice, check_counts, check_truncation, image_size, recomputable, recomputed
 from .layers.equalized import TAPS, EqualConv, EqualDense, minibatch_deviation
 from .layers.styled import HALF, MIXING, Mapping, Maps, Synthesis
 
@@ -37,11 +37,13 @@ class Generator(nn.Module):
     variable `["w_avg"]["mean"]`. `truncation` psi, a Python number, replaces w by w_avg + psi (w - w_avg).
 
     Attributes:
-        shape: shape of one image, `(H, W, C)`, square, H a power of two from 8 up.
+        shape: shape of one image, `(H, W, C)`. The first map has 4 to 7 pixels on the smaller side, and each next
+            map has twice as many on both: 256 x 256 pixels come from 4 x 4, and 192 x 128 from 6 x 4.
         classes: number of labels; None: unconditional.
         w_size: W.
         mapping_layers: number of dense layers of `mapping`.
-        channel_base, channel_max: a map of side s has `channel_base / s` channels, at most `channel_max`. ADA's
+        channel_base, channel_max: the map after k doublings has `channel_base / s` channels, s = 4 2^k, at most
+            `channel_max`; s is the side of a square map that comes from 4 x 4. ADA's
             `fmaps` of 1 is 32768.
         architecture: "skip": each map adds to the image; "resnet": residual blocks, the last map gives the image.
         truncation_cutoff: the number of layers, from the first, whose w is truncated; None: all.
@@ -50,8 +52,8 @@ class Generator(nn.Module):
         style_mixing: probability that a sample in training uses the w of another latent from a random layer on.
             That latent is drawn from N(0, I), because `mapping` normalises anyway. StyleGAN has 0.9.
         conv_clamp: the absolute value at which activations are clipped; None: no clipping.
-        low_precision: number of highest resolutions, all above 4 x 4, that compute in `dtype`; the others, and the
-            sum of images, are float32.
+        low_precision: number of highest resolutions, without the first, that compute in `dtype`; the others, and
+            the sum of images, are float32.
         dtype: float32, or a 16-bit type.
         remat: "none", "blocks" or "all": what derivatives of `synthesis` recompute; see `layers.Remat`.
     """
@@ -80,7 +82,11 @@ class Generator(nn.Module):
         if not 0 <= self.style_mixing <= 1:
             raise ValueError(f"style_mixing is a probability, so it must be from 0 to 1, got {self.style_mixing}")
         maps = Maps(
-            side(self.shape, "stylegan2"), self.channel_base, self.channel_max, self.low_precision, self.dtype
+            image_size(self.shape, "stylegan2"),
+            self.channel_base,
+            self.channel_max,
+            self.low_precision,
+            self.dtype,
         )
         self.layers = 2 * len(maps.sides)
         self.to_w = Mapping(self.w_size, self.mapping_layers, self.classes)
@@ -179,7 +185,7 @@ class Discriminator(nn.Module):
         check_choice("architecture", self.architecture, Literal["resnet", "orig", "skip"])
         check_choice("minibatch_groups", self.minibatch_groups, Literal["consecutive", "strided"])
         check_counts(group=self.group)
-        size = side(image.shape[1:], "stylegan2")
+        size = image_size(image.shape[1:], "stylegan2")
         maps = Maps(size, self.channel_base, self.channel_max, self.low_precision, self.dtype)
         x = None
         for larger, smaller in zip(maps.sides[:0:-1], maps.sides[-2::-1]):
@@ -216,7 +222,7 @@ class Discriminator(nn.Module):
         return y if x is None else x.astype(y.dtype) + y
 
     def _block(self, x: jax.Array, larger: int, smaller: int, maps: Maps) -> jax.Array:
-        """Maps `[B, s, s, I]` to `[B, s / 2, s / 2, O]`."""
+        """Maps `[B, h, w, I]` to `[B, h / 2, w / 2, O]`."""
         dtype, gain = maps.type(larger), 1.0
         x, shortcut = x.astype(dtype), None
         if self.architecture == "resnet":

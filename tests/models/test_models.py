@@ -78,8 +78,8 @@ def test_dcgan_channels(channels):
 
 @pytest.mark.parametrize("size", [0, 4, 7, 9, 27, 36, 144, 256])
 def test_dcgan_refuses_other_sizes(size):
-    with pytest.raises(ValueError, match=f"not {size}: resize the data"):
-        dcgan.doublings(size)
+    with pytest.raises(ValueError, match=f"images of {size} pixels: resize the data"):
+        dcgan.doublings((size, size))
 
 
 @pytest.mark.parametrize(
@@ -94,15 +94,16 @@ def test_dcgan_refuses_other_sizes(size):
     ],
 )
 def test_doublings(size, base, expected):
-    assert dcgan.doublings(size, base) == expected
-    assert expected[0] * 2 ** expected[1] == size
+    first, times = expected
+    assert dcgan.doublings((size, size), base) == ((first, first), times)
+    assert first * 2**times == size
 
 
-def test_dcgan_refuses_samples_that_are_not_square_images():
-    with pytest.raises(ValueError, match="base 3"):
-        dcgan.doublings(64, 3)
-    for shape in ((8, 16, 3), (64,), (8, 8)):
-        with pytest.raises(ValueError, match="square images"):
+def test_dcgan_refuses_samples_that_are_no_images():
+    with pytest.raises(ValueError, match="base=3"):
+        dcgan.doublings((64, 64), 3)
+    for shape in ((64,), (8, 8)):
+        with pytest.raises(ValueError, match="dcgan needs images"):
             shapes(dcgan.Generator(shape), jnp.zeros((2, 10)), **KEYWORDS)
 
 

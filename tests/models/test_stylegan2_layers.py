@@ -169,8 +169,8 @@ def test_minibatch_deviation_refuses_a_batch_it_does_not_divide():
 
 
 def test_types_of_maps():
-    maps = styled.Maps(32, 64, 8, 2, jnp.bfloat16)
+    maps = styled.Maps((32, 32), 64, 8, 2, jnp.bfloat16)
     assert maps.sides == [4, 8, 16, 32]
     assert [maps.channels(s) for s in maps.sides] == [8, 8, 4, 2]
     assert [maps.type(s) == jnp.bfloat16 for s in maps.sides] == [False, False, True, True]
-    assert styled.Maps(32, 64, 8, 9, jnp.bfloat16).type(4) == jnp.float32
+    assert styled.Maps((32, 32), 64, 8, 9, jnp.bfloat16).type(4) == jnp.float32

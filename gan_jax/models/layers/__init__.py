@@ -12,14 +12,15 @@ from .base import check_choice as check_choice
 from .base import check_counts as check_counts
 from .base import check_label as check_label
 from .base import check_truncation as check_truncation
-from .base import doublings as doublings
 from .base import embed_label as embed_label
 from .base import need_label as need_label
-from .base import side as side
 from .dropout import Dropout as Dropout
 from .remat import Remat as Remat
 from .remat import recomputable as recomputable
 from .remat import recomputed as recomputed
+from .sizes import Size as Size
+from .sizes import doublings as doublings
+from .sizes import image_size as image_size
 from .spectral import SpectralNormed as SpectralNormed
 from .spectral import SpectralVectors as SpectralVectors
 from .spectral import spectral_refresh as spectral_refresh

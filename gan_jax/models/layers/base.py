@@ -218,27 +218,3 @@ def embed_label(label: Labels | None, classes: int | None, features: int, name: 
     if classes is None or label is None:
         return None
     return nn.Embed(classes, features, embedding_init=nn.initializers.normal(1.0), name=name)(label)
-
-
-def doublings(size: int, base: int | None = None, model: str = "dcgan", most: int = 128) -> tuple[int, int]:
-    """Returns `(base, times)` with `size == base * 2 ** times`; without `base`, the largest base up to 7.
-
-    Raises:
-        ValueError: no base from 2 to 7 gives `size` by doubling, or `size` is not in 8..`most`.
-    """
-    for candidate in [base] if base else range(7, 1, -1):
-        times = round(math.log2(size / candidate)) if size > 0 else 0
-        if times >= 1 and candidate * 2**times == size and 2 <= candidate <= 7 and 8 <= size <= most:
-            return candidate, times
-    bases = f"base {base}" if base else "a base of 2 to 7"
-    raise ValueError(
-        f"{model} makes square images of 8 to {most} pixels, {bases} times a power of two (8, 12, 16, 28, 32, 64, "
-        f"...), not {size}: resize the data, as with data.source.size=32"
-    )
-
-
-def side(shape: tuple[int, ...], model: str = "dcgan") -> int:
-    """Returns the side, in pixels, of an image of this shape; raises ValueError if it is not a square image."""
-    if len(shape) != 3 or shape[0] != shape[1]:
-        raise ValueError(f"{model} needs square images [H, W, C], not samples of shape {tuple(shape)}: use mlp")
-    return shape[0]

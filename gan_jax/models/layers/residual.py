@@ -19,6 +19,7 @@ from ...types import Images, Labels
 from .attention import SelfAttention, conv1x1
 from .base import BatchNorm, Conv, Dense, Embed, RunningVariance, check_label
 from .remat import Remat, recomputable
+from .sizes import Size
 from .spectral import Spectral, SpectralVectors
 
 Skip = Literal["rectified", "plain"]
@@ -141,7 +142,7 @@ def blocks_to_image(
     """Maps the generator's first map to images: blocks, norm, ReLU, 3 x 3, tanh. Call it in a compact module.
 
     Args:
-        x: the first map, `[B, base, base, C]`.
+        x: the first map, `[B, h, w, C]`.
         conditions: the condition of each block, `[B, K]` or None.
         widths: the output channels of each block.
         channels: the channels of the image.
@@ -203,11 +204,13 @@ def image_to_logits(
     return logits + jnp.sum(table(label) * features, axis=-1)
 
 
-def first_map(latents: jax.Array, base: int, features: int, *, spectral: Spectral, dtype: DTypeLike) -> jax.Array:
-    """Maps latents `[B, Z]` to the first map `[B, base, base, features]`. Call it in a compact module."""
-    size = base * base * features
-    project = Dense(size, spectral=spectral, kernel_init=_ORTHOGONAL, dtype=dtype, name="project")
-    return project(latents).reshape(-1, base, base, features)
+def first_map(latents: jax.Array, size: Size, features: int, *, spectral: Spectral, dtype: DTypeLike) -> jax.Array:
+    """Maps latents `[B, Z]` to the first map `[B, *size, features]`. Call it in a compact module."""
+    height, width = size
+    project = Dense(
+        height * width * features, spectral=spectral, kernel_init=_ORTHOGONAL, dtype=dtype, name="project"
+    )
+    return project(latents).reshape(-1, height, width, features)
 
 
 def one_hot(label: Labels | None, classes: int | None, dtype: DTypeLike) -> jax.Array | None:

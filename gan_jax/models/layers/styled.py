@@ -18,20 +18,25 @@ from ...types import Images, Key, Labels
 from .base import check_counts, need_label
 from .equalized import TAPS, EqualConv, EqualDense, activate, add_bias
 from .remat import Remat, recomputable, recomputed
+from .sizes import Size, doublings
 
 HALF = math.sqrt(0.5)  # the gain of two branches that are added, so that the sum keeps the variance
+MOST = 4096  # the largest smaller side of an image, in pixels
 MIXING, _NOISE = 0, 1  # folded into a sample's key; the noise of layer i folds in _NOISE + i
 
 
 @dataclasses.dataclass(frozen=True)
 class Maps:
-    """Sides, channels and types of the maps for images of `size` pixels; see `stylegan2.Generator`.
+    """Sides, channels and types of the maps for images of `size`, `(H, W)`; see `stylegan2.Generator`.
+
+    A map has a nominal side: 4 for the first, and twice as much for each next. It names layers and decides
+    channels and types. With a base of 4 it is the smaller side in pixels.
 
     Raises:
-        ValueError: the size is not a power of two from 8 up, or a count is below 1.
+        ValueError: the size is not a first map of 4 to 7 pixels times a power of two, or a count is below 1.
     """
 
-    size: int
+    size: Size
     base: int
     most: int
     low_precision: int
@@ -39,23 +44,24 @@ class Maps:
 
     def __post_init__(self) -> None:
         check_counts(channel_base=self.base, channel_max=self.most)
-        if self.size < 8 or self.size & (self.size - 1):
-            raise ValueError(
-                f"stylegan2 needs square images of 8, 16, 32, 64, ... pixels, not {self.size}: "
-                "resize the data, as with data.source.size=32"
-            )
+        doublings(self.size, model="stylegan2", least=4, most=MOST)
+
+    @property
+    def first(self) -> Size:
+        """The height and width of the first map, 4 to 7 pixels on the smaller side."""
+        return doublings(self.size, model="stylegan2", least=4, most=MOST)[0]
 
     @property
     def sides(self) -> list[int]:
-        """The sides of the maps: 4, 8, ..., size."""
-        return [2**i for i in range(2, self.size.bit_length())]
+        """The nominal sides of the maps: 4, 8, 16, ..."""
+        return [4 * 2**i for i in range(doublings(self.size, model="stylegan2", least=4, most=MOST)[1] + 1)]
 
     def channels(self, side: int) -> int:
         return max(1, min(self.base // side, self.most))
 
     def type(self, side: int) -> DTypeLike:
-        """The type in which a map of that side is computed."""
-        low = side > 4 and side * 2**self.low_precision > self.size
+        """The type in which a map of that nominal side is computed."""
+        low = side > 4 and side * 2**self.low_precision > self.sides[-1]
         return self.dtype if low else jnp.promote_types(self.dtype, jnp.float32)
 
 
@@ -162,7 +168,9 @@ class Synthesis(nn.Module):
     def __call__(self, ws: jax.Array, keys: Key | None = None, train: bool = False) -> Images:
         fixed = self.noise == "const" and not train
         keys = None if self.noise == "none" and not train else keys
-        start = self.param("start", nn.initializers.normal(1.0), (4, 4, self.maps.channels(4)), jnp.float32)
+        start = self.param(
+            "start", nn.initializers.normal(1.0), (*self.maps.first, self.maps.channels(4)), jnp.float32
+        )
         x, image = jnp.broadcast_to(start, (ws.shape[0], *start.shape)), None
         for i, side in enumerate(self.maps.sides):
 

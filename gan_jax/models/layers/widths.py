@@ -1,9 +1,14 @@
-"""The widths (channels) of the blocks of the SNGAN family: published layouts by image size, or given ones."""
+"""The widths (channels) of the blocks of the SNGAN family: published layouts by image size, or given ones.
+
+The smaller side of an image chooses the layout. A side that is not in the table takes the layout of a smaller one,
+on a first map of up to 7 pixels: 96 x 128 pixels have the widths of 64, on a first map of 6 x 8.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from .base import check_counts
+from .sizes import Size, in_words, near_sizes
 
 
 class Layout(NamedTuple):
@@ -21,52 +26,71 @@ class Layout(NamedTuple):
 
 
 def generator_widths(
-    table: dict[int, Layout], size: int, widths: Sequence[int] | None, model: str
-) -> tuple[int, tuple[int, ...]]:
-    """Returns `(side of the first map, channels of that map and of each block)`; each block doubles the side.
+    table: dict[int, Layout], size: Size, widths: Sequence[int] | None, model: str
+) -> tuple[Size, tuple[int, ...]]:
+    """Returns `(size of the first map, channels of that map and of each block)`; each block doubles both sides.
 
     Raises:
-        ValueError: no widths are given and the table has no such size, or doubling does not give the size.
+        ValueError: no widths are given and the table has no layout for this size, or doubling does not give it.
     """
     chosen = _layout(table, size, model).generator if widths is None else tuple(widths)
     check_counts(**{f"widths[{i}]": width for i, width in enumerate(chosen)})
     times = len(chosen) - 1
-    if times < 1 or size % 2**times:
+    if times < 1 or not _divides(2**times, size):
         raise ValueError(
-            f"{model}: widths {chosen} mean a first map and {max(times, 0)} doublings, which don't make {size} "
-            "pixels: give one width for the first map, and one for each doubling up to the image"
+            f"{model}: widths {chosen} mean a first map and {max(times, 0)} doublings, which don't make "
+            f"{in_words(size)} pixels: give one width for the first map, and one for each doubling up to the image"
         )
-    return size // 2**times, chosen
+    return (size[0] >> times, size[1] >> times), chosen
 
 
 def discriminator_widths(
-    table: dict[int, Layout], size: int, widths: Sequence[int] | None, halvings: int | None, model: str
+    table: dict[int, Layout], size: Size, widths: Sequence[int] | None, halvings: int | None, model: str
 ) -> tuple[tuple[int, ...], int]:
     """Returns `(channels of each block, number of first blocks that halve the map)`.
 
-    Without `halvings`, the number is the table's if the table has as many blocks, otherwise all blocks but one.
+    Without `halvings`, the number is the layout's if the layout has as many blocks, otherwise all blocks but one.
 
     Raises:
-        ValueError: no widths are given and the table has no such size, or the map can't be halved that often.
+        ValueError: no widths are given and the table has no layout for this size, or the map can't be halved that
+            often.
     """
-    chosen = _layout(table, size, model).discriminator if widths is None else tuple(widths)
+    layout = _find(table, size) if widths is not None else _layout(table, size, model)
+    chosen = layout.discriminator if widths is None and layout else tuple(widths or ())
     check_counts(widths=len(chosen), **{f"widths[{i}]": width for i, width in enumerate(chosen)})
     if halvings is None:
-        layout = table.get(size)
-        fits = layout is not None and (widths is None or len(chosen) == len(layout.discriminator))
+        fits = layout is not None and len(chosen) == len(layout.discriminator)
         halvings = layout.halvings if fits and layout else max(1, len(chosen) - 1)
-    if not 1 <= halvings <= len(chosen) or size % 2**halvings:
+    if not 1 <= halvings <= len(chosen) or not _divides(2**halvings, size):
         raise ValueError(
-            f"{model}: {halvings} of {len(chosen)} blocks can't halve {size} pixels: halvings must be at least 1, "
-            "at most the number of widths, and 2 ** halvings must divide the size"
+            f"{model}: {halvings} of {len(chosen)} blocks can't halve {in_words(size)} pixels: halvings must be "
+            "at least 1, at most the number of widths, and 2 ** halvings must divide both sides"
         )
     return chosen, halvings
 
 
-def _layout(table: dict[int, Layout], size: int, model: str) -> Layout:
-    if size not in table:
+def _divides(number: int, size: Size) -> bool:
+    return all(side % number == 0 for side in size)
+
+
+def _find(table: dict[int, Layout], size: Size) -> Layout | None:
+    """Returns the layout of the smaller side, or of the largest side below it whose first map then fits."""
+    smaller = min(size)
+    for side in sorted((side for side in table if side <= smaller), reverse=True):
+        times = len(table[side].generator) - 1
+        first_map_fits = side == smaller or smaller >> times <= 7
+        if first_map_fits and _divides(2**times, size) and _divides(2 ** table[side].halvings, size):
+            return table[side]
+    return None
+
+
+def _layout(table: dict[int, Layout], size: Size, model: str) -> Layout:
+    layout = _find(table, size)
+    if layout is None:
+        examples = near_sizes(size, lambda other: _find(table, other) is not None, max(table))
         raise ValueError(
-            f"{model} has widths for images of {', '.join(map(str, sorted(table)))} pixels, not {size}: "
-            "give both networks widths=(...), or resize the data, as with data.source.size=32"
+            f"{model} has no widths for images of {in_words(size)} pixels: give both networks widths=(...), or "
+            f"resize the data{examples}. It has widths for {', '.join(map(str, sorted(table)))} pixels on the "
+            "smaller side, and for some sizes between"
         )
-    return table[size]
+    return layout
