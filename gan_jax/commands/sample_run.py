@@ -14,10 +14,11 @@ from .. import pixels, report
 from ..config import Call
 from ..config.build import Allow, make_source
 from ..config.location import located
-from ..data.classes import folder_names, grid_legend, rows_legend
+from ..data.classes import folder_names, rows_legend
 from ..errors import UserError
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import choose_extractor
+from ..report.layout import choose_layout, grid_legend
 from ..runtime.sampler import Sampler
 from ..train.open_run import OpenedRun, open_run
 from .arguments import data_option
@@ -75,9 +76,9 @@ def sample(
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, **_arrays(run, sampler, values))
         else:
-            columns = sampler.columns(count)
-            report.save_png(path, report.picture(values, columns=columns))
-            _say_legend(run, sampler, count, lambda names: grid_legend(names, columns))
+            report.save_png(path, report.picture(values, groups=sampler.groups))
+            layout = choose_layout(count, *values.shape[1:3], sampler.groups) if values.ndim in (3, 4) else None
+            _say_legend(run, sampler, count, lambda names: grid_legend(names, layout))
     return [path]
 
 

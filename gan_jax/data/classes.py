@@ -134,17 +134,6 @@ def _named(names: Sequence[str]) -> str:
     return "" if list(names) == [str(i) for i in range(len(names))] else f", or a name ({list_names(names)})"
 
 
-def grid_legend(names: Sequence[str], columns: int | None) -> str:
-    """Says which class is where in a sample grid whose samples have the classes `names` in turn, row by row."""
-    listed = list_names(names, most=32)
-    if len(names) == 1:
-        return f"all are of the class {listed}"
-    if columns is not None and columns % len(names) == 0:
-        again = ", and again" if columns > len(names) else ""
-        return f"each column is one class, from the left: {listed}{again}"
-    return f"classes, in turn from image to image: {listed}"
-
-
 def rows_legend(names: Sequence[str], rows: int) -> str:
     """Says which class is where in a grid with a class for each row: `names` in turn."""
     if len(names) == 1:

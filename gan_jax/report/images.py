@@ -1,24 +1,17 @@
-"""Images of samples: sample grids, scatter plots and heat maps; PNG and GIF files."""
+"""Images of samples: sample grids, scatter plots and heat maps; PNG files."""
 
 import io
 import math
-import sys
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.decode import open_image
-from ..errors import first_line, one_line
 from ..files.folder import write_atomically
 from ..pixels import to_uint8
-
-if TYPE_CHECKING:
-    from PIL import Image
+from .layout import choose_layout
 
 SIDE = 512  # pixels: the side of a scatter plot, and the least that a person can read
+_GAP = 4  # by how many times the line between images the one between classes is wider
 BACKGROUND, INK, POINT, CENTER = 255, (150, 150, 150), (31, 96, 196), (214, 69, 45)
 
 
@@ -35,14 +28,23 @@ def _enlarge(images: np.ndarray, factor: int) -> np.ndarray:
     return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
-def grid(images: np.ndarray, columns: int | None = None, pad: int = 2, min_side: int = SIDE) -> np.ndarray:
+def grid(
+    images: np.ndarray,
+    columns: int | None = None,
+    pad: int = 2,
+    min_side: int = SIDE,
+    *,
+    groups: int | None = None,
+) -> np.ndarray:
     """Returns a sample grid, uint8 `[H', W', 3]`, of images `[N, H, W, C]` in [-1, 1] or uint8.
 
     Args:
         columns: images in a row; None makes the grid about square.
         pad: width in pixels of the white lines between images and around the grid.
-        min_side: least width in pixels of the images in a row. Smaller images are enlarged by a whole factor,
+        min_side: least length in pixels of the grid's longer side. Smaller images are enlarged by a whole factor,
             without interpolation.
+        groups: image i is of class i mod `groups`. The images of a class are one block, with wider lines around
+            it; see `layout.choose_layout`.
 
     Raises:
         ValueError: there are no images, or they are not `[N, H, W, C]`.
@@ -50,14 +52,20 @@ def grid(images: np.ndarray, columns: int | None = None, pad: int = 2, min_side:
     images = _colour(to_uint8(images))
     if images.ndim != 4 or not len(images):
         raise ValueError(f"a sample grid needs images [N, H, W, C] with N > 0, got the shape {images.shape}")
-    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
-    images = _enlarge(images, max(1, math.ceil(min_side / (columns * images.shape[2]))))
-    rows = math.ceil(len(images) / columns)
+    layout = choose_layout(len(images), *images.shape[1:3], groups, columns)
+    rows, columns = layout.down * layout.rows, layout.across * layout.columns
+    images = _enlarge(images, max(1, math.ceil(min_side / max(columns * images.shape[2], rows * images.shape[1]))))
     height, width = images.shape[1:3]
-    shape = (rows * (height + pad) + pad, columns * (width + pad) + pad, 3)
+    gap = _GAP * pad
+    shape = (
+        rows * (height + pad) + pad + (layout.down - 1) * gap,
+        columns * (width + pad) + pad + (layout.across - 1) * gap,
+        3,
+    )
     canvas = np.full(shape, BACKGROUND, np.uint8)
     for index, image in enumerate(images):
-        top, left = pad + (index // columns) * (height + pad), pad + (index % columns) * (width + pad)
+        down, across, row, column = layout.place(index)
+        top, left = pad + row * (height + pad) + down * gap, pad + column * (width + pad) + across * gap
         canvas[top : top + height, left : left + width] = image
     return canvas
 
@@ -146,6 +154,7 @@ def picture(
     samples: np.ndarray,
     *,
     columns: int | None = None,
+    groups: int | None = None,
     extent: Extent | None = None,
     centers: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -157,7 +166,7 @@ def picture(
     if samples.ndim == 3:
         samples = samples[..., None]
     if samples.ndim == 4:
-        return grid(samples, columns)
+        return grid(samples, columns, groups=groups)
     samples = samples.reshape(len(samples), -1)
     return scatter(samples, extent, centers) if samples.shape[1] == 2 else heat_map(samples)
 
@@ -177,66 +186,3 @@ def png_bytes(array: np.ndarray) -> bytes:
 def save_png(path: str | Path, array: np.ndarray) -> None:
     """Writes uint8 `[H, W, 3]` or `[H, W]` as a PNG file, in one rename; creates the folder."""
     write_atomically(Path(path), png_bytes(array), sync=False)
-
-
-def save_gif(
-    path: str | Path, png_paths: Sequence[str | Path], seconds_per_frame: float = 0.2, most: int = 60
-) -> list[str]:
-    """Writes a GIF of PNG files that loops and holds its last frame, in one rename; creates the folder.
-
-    Frames that differ in size from the last one, or cannot be read, are left out. All frames share one palette, or
-    the GIF would flicker.
-
-    Args:
-        png_paths: the frames in order. The last one must be an image.
-        most: the largest number of frames. Of more files, this many are taken at even distances.
-
-    Returns:
-        The name of each file that is left out, and the reason.
-
-    Raises:
-        ValueError: there are no frames.
-    """
-    from PIL import Image
-
-    if not png_paths:
-        raise ValueError("a GIF needs at least one frame")
-    chosen = np.unique(np.linspace(0, len(png_paths) - 1, min(most, len(png_paths))).round().astype(int))
-    paths = [Path(png_paths[index]) for index in chosen]
-    frames, left_out = _frames(paths)
-    palette = _palette(frames)
-    first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
-    duration = round(1000 * seconds_per_frame)
-    durations = [duration] * len(rest) + [max(2000, duration)]
-    content = io.BytesIO()
-    first.save(content, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
-    write_atomically(Path(path), content.getvalue(), sync=False)
-    return left_out
-
-
-def _frames(paths: Sequence[Path]) -> tuple[list["Image.Image"], list[str]]:
-    """Decodes the files that are images of the size of the last one. Returns them, and why others are left out."""
-    frames, left_out = [], []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow, about an image that is not decoded
-        with open_image(paths[-1], sys.maxsize) as last:
-            width, height = last.size
-        for path in paths:
-            try:
-                with open_image(path, width * height) as image:
-                    if image.size != (width, height):
-                        raise ValueError(f"it is not of {width} x {height} pixels")
-                    frames.append(image.convert("RGB"))
-            except Exception as error:  # Pillow may raise any exception for damaged bytes
-                left_out.append(one_line(f"{path.name} ({first_line(error)})"))
-    return frames, left_out
-
-
-def _palette(frames: Sequence["Image.Image"]) -> "Image.Image":
-    """Returns one palette for all frames, from a sample of their pixels."""
-    from PIL import Image
-
-    width, height = frames[0].size
-    stride = math.ceil(math.sqrt(len(frames) * width * height / 2_000_000))  # enough for 256 colours
-    sample = np.concatenate([np.asarray(frame)[::stride, ::stride] for frame in frames])
-    return Image.fromarray(sample).quantize(256)

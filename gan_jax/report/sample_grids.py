@@ -11,6 +11,7 @@ from ..metrics.modes import mode_coverage
 from ..runtime.sampler import Sampler
 from ..types import Variables
 from . import images as report
+from .gif import save_gif
 from .writer import SAMPLES, Writer
 
 _MODE_SAMPLES = 10_000
@@ -54,7 +55,7 @@ class SampleGrids:
         """
         samples = self._sampler(variables, self._count)
         centers = getattr(self._source, "centers", None)
-        grid = report.picture(samples, centers=centers, columns=self._sampler.columns(len(samples)))
+        grid = report.picture(samples, centers=centers, groups=self._sampler.groups)
         self._folder.write(self._name(step), report.png_bytes(grid), sync=False)
         if new:
             writer.image(step, "samples", grid)
@@ -80,7 +81,7 @@ class SampleGrids:
         if len(frames) < 2:
             return []
         path = self._workdir / "samples.gif"
-        left_out = report.save_gif(path, frames)
+        left_out = save_gif(path, frames)
         if left_out:
             more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
             say(f"{path.name} leaves out {', '.join(left_out[:3])}{more}")

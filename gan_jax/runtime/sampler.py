@@ -89,10 +89,10 @@ class Sampler:
         """Returns the labels of samples `index`, int32 of the same shape; None for a GAN without labels."""
         return None if self.cycle is None else self.cycle[index % len(self.cycle)]
 
-    def columns(self, count: int) -> int | None:
-        """Returns the columns of a sample grid: one for each label if there are labels and they fit, else None."""
-        classes = None if self.cycle is None else len(self.cycle)
-        return classes if classes is not None and classes <= min(count, 32) else None
+    @property
+    def groups(self) -> int | None:
+        """The number of labels that samples have in turn; None for a GAN without labels."""
+        return None if self.cycle is None else len(self.cycle)
 
     def compile(self, variables: Variables, count: int, compiler: BackgroundCompiler) -> None:
         """Compiles for calls of `count` samples, with variables of these shapes on one device."""

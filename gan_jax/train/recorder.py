@@ -13,10 +13,10 @@ from typing import Concatenate, ParamSpec, TextIO
 
 from ..checkpoint.digest import leaf_digests, state_digest
 from ..config.build import Allow
-from ..data.classes import grid_legend
 from ..data.source import class_names
 from ..errors import printable
 from ..files.folder import Folder
+from ..report.layout import choose_layout, grid_legend
 from ..report.page import page
 from ..report.reals import REALS, reals_legend, write_reals
 from ..report.sample_grids import SampleGrids
@@ -174,8 +174,9 @@ class Recorder:
         source, config, names = self._prepared.source, self._config, class_names(self._prepared.source)
         legends = {"reals": reals_legend(source)}
         if names is not None and config.conditional:
-            columns = self._prepared.programs.sampler.columns(config.sample.count)
-            legends["samples"] = grid_legend(names[: config.sample.count], columns)
+            count, groups = config.sample.count, self._prepared.programs.sampler.groups
+            layout = choose_layout(count, *source.shape[:2], groups) if len(source.shape) in (2, 3) else None
+            legends["samples"] = grid_legend(names[:count], layout)
         return {kind: legend for kind, legend in legends.items() if legend}
 
     def _warn(self, text: str | None) -> None:

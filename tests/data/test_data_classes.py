@@ -9,7 +9,6 @@ from gan_jax.data.classes import (
     describe_data,
     find_classes,
     folder_names,
-    grid_legend,
     odd_classes,
     rows_legend,
 )
@@ -100,9 +99,6 @@ def test_classes_as_folders():
 
 
 def test_legends():
-    assert grid_legend(SHAPES, 3) == "each column is one class, from the left: circle, square, triangle"
-    assert grid_legend(SHAPES, 6).endswith("triangle, and again")
-    assert grid_legend(SHAPES, None) == "classes, in turn from image to image: circle, square, triangle"
-    assert grid_legend(["a"], 1) == rows_legend(["a"], 4) == "all are of the class a"
+    assert rows_legend(["a"], 4) == "all are of the class a"
     assert rows_legend(SHAPES, 2) == "each row is one class, from the top: circle, square"
     assert rows_legend(SHAPES, 8).endswith("circle, square, triangle, and again")
