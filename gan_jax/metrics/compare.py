@@ -77,7 +77,7 @@ def compare_sets(
                     number.metric, number.value, dict[str, int](counts),
                     k=number.options.get("k", 0), size=real.features.shape[1],  # pyright: ignore[reportArgumentType]
                 ),
-                *common, *number.notes, *extractor.notes,
+                *common, *number.notes, *extractor.notes_on(a.shape),
             ),
         )
         for number in numbers

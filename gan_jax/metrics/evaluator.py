@@ -87,7 +87,7 @@ class Evaluator:
                 reference=self._source.fingerprint(), split=self._split, reference_count=len(self._rows),
                 generated_count=len(features), seed=seed, step=step,
                 options={**number.options, **(options or {})},
-                notes=(*number.notes, *self._extractor.notes, *notes),
+                notes=(*number.notes, *self._extractor.notes_on(self._source.shape), *notes),
             )
             for number in numbers
         ]  # fmt: skip

@@ -1,5 +1,7 @@
 """The evaluator: which images it compares, what it records, what it refuses, and the labels of samples."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,17 @@ def test_a_record_is_of_these_images_and_those_reals():
     assert record.reference == digits().fingerprint()
     assert record.options == {"truncation": 0.5}
     assert record.features == "quarters"
+
+
+def test_images_that_are_not_square_are_measured_and_stretching_is_noted():
+    source = Arrays("noise", np.random.default_rng(0).integers(0, 256, (40, 12, 8, 1)).astype(np.uint8))
+    note = "images of 12 x 8 were stretched to the square that quarters reads"
+    for resize in ("none", "8 px"):
+        extractor = dataclasses.replace(fake_features.quarters(), resize=resize)
+        evaluator = Evaluator(source, extractor, ["frechet"])
+        (record,) = evaluator.score([source.image[:30]], seed=0)
+        assert (note in record.notes) == (resize == "8 px")
+    np.testing.assert_array_equal(evaluator.nearest_reals(source.image[:3], 1)[:, 0], source.image[:3])
 
 
 def test_reals_are_those_before_the_mirror_and_a_fixed_choice_of_them():

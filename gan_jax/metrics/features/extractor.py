@@ -48,6 +48,13 @@ class Extractor:
     apply: Callable[[PyTree, jax.Array], Extracted]
     notes: tuple[str, ...] = ()
 
+    def notes_on(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Returns the notes on features of images of this shape, `(H, W, C)`."""
+        height, width = shape[:2]
+        if height == width or self.resize == "none":
+            return self.notes
+        return (*self.notes, f"images of {height} x {width} were stretched to the square that {self.name} reads")
+
 
 def extract(
     extractor: Extractor,
