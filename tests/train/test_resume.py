@@ -61,7 +61,7 @@ def test_the_reference_is_complete(at_once):
     workdir, outcome = at_once("resident")
     assert [row["step"] for row in rows(workdir)] == list(range(1, STEPS + 1))
     assert list(pictures(workdir)) == ["reals.png", *(f"step_{step:08d}.png" for step in range(0, STEPS + 1, 10))]
-    assert len(set(pictures(workdir).values())) == 7  # it learns: no two grids are equal
+    assert len(set(pictures(workdir).values())) == 8  # it learns: no two grids are equal
     assert runs.checkpoints(workdir) == [10, 20, 30, 40, 50, 60]
     assert call("digest", workdir).out.strip() == outcome.digest
     assert len({call("digest", workdir, "--step", step).out for step in (50, 60)}) == 2
