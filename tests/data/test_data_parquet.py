@@ -241,7 +241,7 @@ def test_files_that_unpack_to_much_more_than_their_bytes(tmp_path, monkeypatch):
     assert parquet_files._memory(*source._container._kept.values()) < 80_000
     monkeypatch.setattr(parquet_files, "_SMALL", 2**20)
     write_parquet(path, [bytes([i]) * 2**18 for i in range(8)], use_dictionary=False, compression="zstd")
-    with pytest.raises(UserError, match=r"unpacks to 2,097,\d{3} bytes of images, more than 100 times its own"):
+    with pytest.raises(UserError, match=r"unpacks to 2,097,\d{3} bytes, more than 100 times its own"):
         parquet(str(path), size=4)
 
 
