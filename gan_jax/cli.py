@@ -31,7 +31,7 @@ COMMANDS = {
     "recipes": Command("list the recipes: configs that come with gan_jax"),
     "data": Command("say what a folder or file of images has, and how to train on it"),
     "init": Command("write a config to start from, for your own images"),
-    "prepare": Command("prepare a TFDS data set as array_record files"),
+    "prepare": Command("write a data set as array_record files: of TFDS, or of your own images"),
     "benchmark": Command("measure steps per second on this machine, beside other libraries", compiles=True),
     "doctor": Command("print what this machine offers", compiles=True),
 }

@@ -41,6 +41,11 @@ def parquet(
     images = read_images(container, container.names(), transform, decode=True, all_images=True)
     check_images(container, images)
     layout = layout_of(container, label_key)
+    if images.pixels is None and transform.size is not None:
+        layout.notes.append(
+            "note: there is no room for the decoded images, and rows of parquet files at random are slow to read: "
+            "`gan-jax prepare` writes a set that is quicker"
+        )
     shape = common_shape(container, images, transform)
     source = Folder(container, layout, images.facts, transform, shape, images.pixels)
     return Mirrored(source) if mirror else source

@@ -1,6 +1,9 @@
 import io
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from gan_jax.data import parquet_files, read_all
+from gan_jax.data import decoded, parquet_files, read_all, read_images
 from gan_jax.data.folder import folder
 from gan_jax.data.image_set import used_labels
 from gan_jax.data.parquet import parquet
@@ -243,6 +246,34 @@ def test_files_that_unpack_to_much_more_than_their_bytes(tmp_path, monkeypatch):
     write_parquet(path, [bytes([i]) * 2**18 for i in range(8)], use_dictionary=False, compression="zstd")
     with pytest.raises(UserError, match=r"unpacks to 2,097,\d{3} bytes, more than 100 times its own"):
         parquet(str(path), size=4)
+
+
+def test_rows_that_are_decoded_anew_are_the_same_and_said_to_be_slow(tmp_path, monkeypatch):
+    write_parquet(tmp_path / "a.parquet", random_files(9))
+    kept = parquet(str(tmp_path), size=4)
+    monkeypatch.setattr(decoded, "LIMIT_BYTES", 0)
+    monkeypatch.setattr(read_images, "available_memory_bytes", lambda: 0)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a.parquet").rename(tmp_path / "b" / "a.parquet")
+    source = parquet(str(tmp_path), size=4, filter="box")
+    assert len(notes(source)) == 1
+    assert "`gan-jax prepare` writes a set that is quicker" in notes(source)[0]
+    monkeypatch.undo()
+    expected = read_all(parquet(str(tmp_path), size=4, filter="box"))["image"]
+    order = np.random.default_rng(0).permutation(9)
+    np.testing.assert_array_equal(source.read(order)["image"], expected[order])
+    assert notes(kept) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_damaged_files_end_in_one_sentence():
+    """In a process of its own: pyarrow ends the process where some damaged descriptions are read."""
+    here = Path(__file__).parent
+    outcome = subprocess.run(
+        [sys.executable, str(here / "damaged_parquet.py")], capture_output=True, text=True, cwd=here, check=False
+    )
+    assert (outcome.returncode, outcome.stdout) == (0, "done\n"), outcome.stderr[-2000:]
 
 
 def test_several_data_sets_in_a_folder_are_refused(tmp_path):
