@@ -204,7 +204,10 @@ def test_broken_rows_are_named(tmp_path):
     assert "row 1 (it has no bytes: embed the image files when you write the set)" in message
     assert "/row 2 (" in message
     assert "/row 3 (" in message
-    write_parquet(tmp_path / "train-00001-of-00002.parquet", files[5:])
+    one = tmp_path / "train-00001-of-00002.parquet"
+    with pytest.raises(UserError, match=re.escape(f"3 of the 4 images under '{one}' cannot be read: row 1 (")):
+        parquet(str(one), size=4)
+    write_parquet(one, files[5:])
     with pytest.raises(
         UserError, match=r"differ in size: '.*/row 0' is \d+x\d+, '.*/row \d' .* pass data.source.size"
     ):
