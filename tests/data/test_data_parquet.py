@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from gan_jax import cli
 from gan_jax.data import decoded, parquet_files, read_all, read_images
 from gan_jax.data.folder import folder
 from gan_jax.data.image_set import used_labels
@@ -277,6 +278,15 @@ def test_damaged_files_end_in_one_sentence():
         [sys.executable, str(here / "damaged_parquet.py")], capture_output=True, text=True, cwd=here, check=False
     )
     assert (outcome.returncode, outcome.stdout) == (0, "done\n"), outcome.stderr[-2000:]
+
+
+def test_data_describes_a_folder_of_parquet_files(tmp_path, capsys):
+    files = [encode(np.full((8, 8, 3), shade, np.uint8)) for shade in range(3)]
+    write_parquet(tmp_path / "train-0-of-1.parquet", files, [0, 1, 1], NAMES)
+    assert cli.main(["data", str(tmp_path), "--grid", str(tmp_path / "grid.png")]) == 0
+    shown = capsys.readouterr().out
+    assert "ant" in shown
+    assert "bee" in shown
 
 
 def test_several_data_sets_in_a_folder_are_refused(tmp_path):
