@@ -48,7 +48,8 @@ def look(text: str, grid: Path | None = None) -> Iterator[str]:
     path = expand_path(text)
     if grid is not None and grid.suffix != ".png":
         raise UserError(f"--grid writes a .png file, not {one_line(grid)}: give another name")
-    if (path.is_dir() and not any(path.rglob("*.parquet"))) or path.suffix.lower() == ".zip":
+    is_files = (path.is_dir() and not any(path.rglob("*.parquet"))) or path.suffix.lower() == ".zip"
+    if is_files:
         found = survey(open_container(path))
         yield from describe(found)
         if not found.images.names or found.images.broken:
@@ -59,7 +60,7 @@ def look(text: str, grid: Path | None = None) -> Iterator[str]:
     else:
         size = None
     source = _open(text, size)
-    if size is None and not path.is_dir():
+    if not is_files:
         yield from _describe(source)
     yield f"grid: {_write(source, grid or Path(f'data_{_name(path)}.png'))}"
 

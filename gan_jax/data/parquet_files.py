@@ -53,7 +53,7 @@ class ParquetContainer:
         Raises UserError if a file cannot be used, or if the path has no such split or columns.
         """
         self.path, self._shown = path, one_line(path)
-        self._files = {name: _open(file, name, image_key) for name, file in find_files(path).items()}
+        self._files = {name: _open(file, name or file.name, image_key) for name, file in find_files(path).items()}
         self.splits: dict[str, int] = {}
         for file in self._files.values():
             self.splits[file.split] = self.splits.get(file.split, 0) + file.metadata.num_rows
@@ -64,7 +64,7 @@ class ParquetContainer:
         ends = np.cumsum([file.metadata.num_rows for file in files])
         first = np.concatenate([[0], ends[:-1]])
         at = np.searchsorted(ends, rows, "right")
-        names = [tuple(name.split("/")) for name in self._files]
+        names = [Path(name).parts for name in self._files]
         self._names = [(*names[i], f"{_ROW}{row}") for i, row in zip(at.tolist(), (rows - first[at]).tolist())]
         # The classes are those of all splits, so that a number means the same class in each.
         labels = read_labels([(file.path, file.metadata) for file in files], label_key)

@@ -16,9 +16,12 @@ _SPLITS = {
 
 
 def find_files(root: Path) -> dict[str, Path]:
-    """Returns the parquet files of a path in natural order, by their names below it. Hidden ones are left out."""
+    """Returns the parquet files of a path in natural order, by their names below it; "" is the path itself.
+
+    Hidden files are left out.
+    """
     if root.is_file():
-        return {root.name: root}
+        return {"": root}
     if not root.is_dir():
         raise DataMissingError(f"there is no file or folder '{one_line(root)}'")
     names = [file.relative_to(root) for file in root.rglob("*.parquet")]

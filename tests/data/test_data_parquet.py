@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from gan_jax import cli
 from gan_jax.data import decoded, parquet_files, read_all, read_images
 from gan_jax.data.folder import folder
 from gan_jax.data.image_set import used_labels
@@ -204,7 +205,10 @@ def test_broken_rows_are_named(tmp_path):
     assert "row 1 (it has no bytes: embed the image files when you write the set)" in message
     assert "/row 2 (" in message
     assert "/row 3 (" in message
-    write_parquet(tmp_path / "train-00001-of-00002.parquet", files[5:])
+    one = tmp_path / "train-00001-of-00002.parquet"
+    with pytest.raises(UserError, match=re.escape(f"3 of the 4 images under '{one}' cannot be read: row 1 (")):
+        parquet(str(one), size=4)
+    write_parquet(one, files[5:])
     with pytest.raises(
         UserError, match=r"differ in size: '.*/row 0' is \d+x\d+, '.*/row \d' .* pass data.source.size"
     ):
@@ -274,6 +278,15 @@ def test_damaged_files_end_in_one_sentence():
         [sys.executable, str(here / "damaged_parquet.py")], capture_output=True, text=True, cwd=here, check=False
     )
     assert (outcome.returncode, outcome.stdout) == (0, "done\n"), outcome.stderr[-2000:]
+
+
+def test_data_describes_a_folder_of_parquet_files(tmp_path, capsys):
+    files = [encode(np.full((8, 8, 3), shade, np.uint8)) for shade in range(3)]
+    write_parquet(tmp_path / "train-0-of-1.parquet", files, [0, 1, 1], NAMES)
+    assert cli.main(["data", str(tmp_path), "--grid", str(tmp_path / "grid.png")]) == 0
+    shown = capsys.readouterr().out
+    assert "ant" in shown
+    assert "bee" in shown
 
 
 def test_several_data_sets_in_a_folder_are_refused(tmp_path):

@@ -239,6 +239,7 @@ def test_changed_images_are_written_anew(tmp_path, monkeypatch):
 def test_bad_input_is_one_sentence(tmp_path, capsys):
     path = write_files(tmp_path / "photos", photos(3))
     (path / "zebra" / "cut.png").write_bytes(photos(1)[f"{NAMES[0]}/000.png"][:60])
+    write_files(tmp_path / "both", {"a/000.png": b"", "b.parquet": b""})
     sets = ["--data-dir", str(tmp_path)]
     for words, expected in (
         ([str(path), "--name", "mine"], "1 of the 4 images"),
@@ -251,6 +252,7 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
         ([str(path), "--name", "mine", "--shard-size", "0"], "a shard must have at least 1 image"),
         ([str(path), "--size", "8"], "--size is for your own images: pass --name NAME as well"),
         ([str(path)], "pass --name NAME"),
+        ([str(tmp_path / "both"), "--name", "mine"], "holds parquet files ('b.parquet') and images ('a/000.png')"),
         ([str(tmp_path / "nowhere"), "--name", "mine"], "there is no folder"),
     ):
         assert cli.main(["prepare", *words, *sets]) == 2

@@ -10,10 +10,10 @@ import numpy as np
 
 from ...errors import UserError, one_line, quoted
 from .. import tfds_layout as layout
-from ..containers import Container, open_container
+from ..containers import Container, FolderContainer, open_container
 from ..decode import flatten, open_image, quiet_pillow, upright_image
 from ..folder import read_folder
-from ..image_set import Layout, natural, splits_of
+from ..image_set import Layout, is_named_image, natural, splits_of
 from ..images import Crop, Filter, Size, Transform
 from ..parquet_files import ParquetContainer
 from ..read_images import Images, check_images, read_images
@@ -140,9 +140,17 @@ def _read_parquet(path: Path, transform: Transform, labels: bool) -> list[_Part]
 
 
 def _is_parquet(path: Path) -> bool:
-    if path.is_dir():
-        return next(path.rglob("*.parquet"), None) is not None
-    return path.suffix.lower() == ".parquet"
+    if not path.is_dir():
+        return path.suffix.lower() == ".parquet"
+    names = FolderContainer(path).names()
+    tables = [name for name in names if name[-1].endswith(".parquet")]
+    images = [name for name in names if is_named_image(name)]
+    if tables and images:
+        raise UserError(
+            f"'{one_line(path)}' holds parquet files ('{one_line('/'.join(tables[0]))}') and images "
+            f"('{one_line('/'.join(images[0]))}'): name a folder that holds one kind"
+        )
+    return bool(tables)
 
 
 def _classes(parts: list[_Part]) -> tuple[str, ...] | None:
