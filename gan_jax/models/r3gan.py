@@ -8,6 +8,7 @@ penalty `penalties.r1_r2`.
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -18,7 +19,18 @@ from jax.typing import DTypeLike
 
 from ..ops import downsample, in_float32, leaky_relu, upsample, widen
 from ..types import Images, Labels
-from .layers import Conv, Dense, GroupedConv, Remat, check_counts, doublings, need_label, recomputable, side
+from .layers import (
+    Conv,
+    Dense,
+    GroupedConv,
+    Remat,
+    blocks_in_order,
+    check_counts,
+    doublings,
+    need_label,
+    recomputable,
+    side,
+)
 
 TAPS = (1, 3, 3, 1)  # of the filter between two resolutions
 SLOPE = 0.2  # of the leaky ReLU
@@ -248,6 +260,11 @@ class Discriminator(_R3GAN):
         preset, widths, cardinality, blocks, expansion, base, full_precision_up_to, classes, dtype, remat: as
             in `Generator`; also here `widths` starts at the lowest resolution.
     """
+
+    @nn.nowrap
+    def image_blocks(self, names: Iterable[str]) -> list[list[str]]:
+        """Returns the names of each block's parameters, the block nearest to the image first."""
+        return blocks_in_order(names, r"(?:block|to)_(\d+)(?:_\d+)?", largest_first=True, first=("image",))
 
     @nn.compact
     @recomputable
