@@ -148,7 +148,7 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
     if config.freeze_discriminator:
         if not hasattr(discriminator, "image_blocks"):
             raise UserError(
-                f"freeze_discriminator={config.freeze_discriminator}, but {config.discriminator.name} does not tell "
+                f"freeze_discriminator is set, but discriminator={config.discriminator.name} does not tell "
                 "the order of its blocks: give it a method image_blocks, or set the field to 0"
             )
         discriminator_tx = freeze_first(discriminator_tx, discriminator.image_blocks, config.freeze_discriminator)

@@ -20,7 +20,7 @@ def test_every_mode_begins_with_the_same_bits(mode, tmp_path):
     mlp = write_config(tmp_path, runs.MLP)
     source = tmp_path / "source"
     assert call("train", mlp, *SHORT, "conditional=true", "--workdir", source).code == 0
-    words = [*SHORT, "latent.size=8", f"init_from={source}"]
+    words = [*SHORT, "latent.size=8", f"init_from={source}", "freeze_discriminator=1"]
     assert call("train", mlp, *words, "--workdir", tmp_path / "one").code == 0
     outcomes = ended(start(tmp_path / "run", str(mlp), *words, mode))
     assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
@@ -30,3 +30,7 @@ def test_every_mode_begins_with_the_same_bits(mode, tmp_path):
     for name in one:
         if name.startswith(("state/ema", "state/generator", "state/discriminator")):
             assert np.array_equal(here[name], one[name]), name
+    after = read_arrays(Catalogue(tmp_path / "run" / "checkpoints"), 4)[1]
+    kernels = [name for name in after if name.startswith("state/discriminator/params/") and "kernel" in name]
+    changed = {name.split("/")[3] for name in kernels if not np.array_equal(after[name], here[name])}
+    assert changed == {"dense_1", "out"}

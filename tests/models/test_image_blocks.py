@@ -90,12 +90,9 @@ def plain():
 
 @pytest.mark.usefixtures("programs")
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    "mode", [[], pytest.param(["parallel.devices=2", "parallel.params=sharded"], marks=pytest.mark.slow)]
-)
-def test_a_run_with_frozen_blocks(mode, tmp_path):
+def test_a_run_with_frozen_blocks(tmp_path):
     config, workdir = runs.write_config(tmp_path, runs.MLP), tmp_path / "run"
-    words = ["steps=4", "checkpoint.every=2", "log.every=4", "sample.every=4", "freeze_discriminator=1", *mode]
+    words = ["steps=4", "checkpoint.every=2", "log.every=4", "sample.every=4", "freeze_discriminator=1"]
     outcome = runs.call("train", config, *words, "--workdir", workdir)
     assert outcome.code == 0, outcome.err
     two, four = (read_arrays(Catalogue(workdir / "checkpoints"), step)[1] for step in (2, 4))
