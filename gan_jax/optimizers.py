@@ -1,11 +1,14 @@
 """Optax optimizers with the settings that GANs are trained with. Any `optax.GradientTransformation` works too."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import optax
 
 from .types import PyTree
+
+__all__ = ["adam", "lazy_adam", "rmsprop", "sgd"]  # what a config may name
 
 
 def adam(
@@ -69,6 +72,36 @@ def lazy_adam(
         raise ValueError(f"k must be at least 1, got {k}")
     c = k / (k + 1)
     return adam(_transformed(learning_rate, lambda rate: c * rate), b1**c, _transformed(b2, lambda b: b**c), eps)
+
+
+def freeze_first(
+    tx: optax.GradientTransformation, blocks: Callable[[list[str]], Sequence[Sequence[str]]], count: int
+) -> optax.GradientTransformation:
+    """Leaves the parameters of a network's first blocks as they are, and updates the others with `tx`.
+
+    For a discriminator that begins with the weights of another run: Mo et al., "Freeze the discriminator", 2020,
+    arXiv:2002.10964. Frozen parameters have no state of the optimizer, and it does not see their gradients.
+
+    Args:
+        tx: the optimizer.
+        blocks: turns the keys of `params` into the keys of each block, the block nearest to the image first, such
+            as the method `image_blocks` of a discriminator in `gan_jax.models`.
+        count: the number of blocks that are frozen.
+
+    Raises:
+        ValueError: from `init`, if there are fewer blocks.
+    """
+
+    def labels(params: PyTree) -> PyTree:
+        ordered = blocks(list(params))
+        if count > len(ordered):
+            names = "; ".join(", ".join(block) for block in ordered)
+            raise ValueError(f"{count} blocks can't be frozen: there are {len(ordered)} ({names})")
+        frozen = {name for block in ordered[:count] for name in block}
+        kinds = {name: "frozen" if name in frozen else "trained" for name in params}
+        return {name: jax.tree.map(lambda _, kind=kinds[name]: kind, part) for name, part in params.items()}
+
+    return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels)
 
 
 def _transformed(value: optax.ScalarOrSchedule, function: Callable[[Any], Any]) -> optax.ScalarOrSchedule:

@@ -3,3 +3,4 @@
 from .catalogue import Catalogue as Catalogue
 from .checkpoints import Checkpoints as Checkpoints
 from .restore import Restored as Restored
+from .restore import read_arrays as read_arrays

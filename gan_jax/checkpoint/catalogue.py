@@ -10,6 +10,8 @@ from pathlib import Path
 from ..errors import UserError
 from .manifest import MANIFEST, Damaged, Manifest, NewerFormatError, Record, read_manifest, verify_checkpoint
 
+ARCHIVED = "archived"  # true in the record of a checkpoint that is kept for good
+
 
 class Catalogue:
     """The checkpoints of one run in one directory, to be read only.
@@ -72,10 +74,14 @@ class Catalogue:
 
     def on_grid(self, steps: Iterable[int]) -> list[int]:
         """Returns those of `steps` whose record has a true `["grid"]`."""
+        return self.marked("grid", steps)
+
+    def marked(self, mark: str, steps: Iterable[int]) -> list[int]:
+        """Returns those of `steps` whose record has a true value by the name `mark`."""
         found = []
         for step in steps:
-            with contextlib.suppress(Damaged, OSError):
-                if read_manifest(self.step_directory(step))["record"].get("grid"):
+            with contextlib.suppress(Damaged, NewerFormatError, OSError):
+                if read_manifest(self.step_directory(step))["record"].get(mark):
                     found.append(step)
         return found
 

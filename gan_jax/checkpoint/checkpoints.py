@@ -24,7 +24,7 @@ import numpy as np
 from ..errors import NonFiniteError, UserError, first_line
 from ..pytree import Leaf, host_array, is_key, named_leaves
 from ..types import PyTree
-from .catalogue import Catalogue
+from .catalogue import ARCHIVED, Catalogue
 from .disk_space import missing_room
 from .leftovers import find_foreign, remove_checkpoint, remove_leftovers
 from .manifest import (
@@ -50,6 +50,8 @@ class Checkpoints(Catalogue):
         keep: the number of newest undamaged checkpoints that are kept.
         best: `(name, maximize)`; the best checkpoint by this metric is also kept (see `Catalogue`).
         grid: also keep the newest checkpoint whose record has a true `["grid"]`.
+
+    A checkpoint whose record has a true `["archived"]` is never removed by `keep`.
 
     Use it as a context manager, or call `close`. A process that exits otherwise may lose the unfinished save, but
     no other checkpoint.
@@ -214,9 +216,13 @@ class Checkpoints(Catalogue):
         checkpoints still exist.
         """
         steps = self.steps()
-        good = [step for step in steps if step in self.verified or self.verify(step) is None]
+        archived = set(self.marked(ARCHIVED, steps))
+        # Archived ones may be many, and stay in any case: of these only the newest are read again.
+        newest = steps[-self.keep :]
+        wanted = [step for step in steps if step not in archived or step in newest]
+        good = [step for step in wanted if step in self.verified or self.verify(step) is None]
         oldest = min(saved, *good[-self.keep :])
-        protected = {self.best(good), *(self.on_grid(good)[-1:] if self._grid else ())}
+        protected = {self.best([*good, *archived]), *(self.on_grid(good)[-1:] if self._grid else ()), *archived}
         for step in self.all_steps():
             removable = step < oldest or (step < saved and step not in steps)
             if removable and step not in protected and not find_foreign(self.step_directory(step)):

@@ -62,18 +62,33 @@ def read_checkpoint(catalogue: Catalogue, step: int, target: PyTree) -> Restored
         Damaged: something is not as it was written.
         UserError: the structure, a shape or a type differs from `target`.
     """
-    directory = catalogue.step_directory(step)
-    manifest = verify_checkpoint(directory, step)
+    manifest = verify_checkpoint(catalogue.step_directory(step), step)
     targets = named_leaves(target)
     _check_structure(catalogue, manifest, targets)
-    leaves = read_leaves(directory / manifest["state"], manifest)
+    leaves = _read_verified(catalogue, manifest)
+    placed = [_place(leaves[name], leaf) for name, leaf in targets.items()]
+    catalogue.verified.add(step)
+    return Restored(step, jax.tree.unflatten(jax.tree.structure(target), placed), manifest["record"], [])
+
+
+def read_arrays(catalogue: Catalogue, step: int) -> tuple[Manifest, dict[str, Leaf]]:
+    """Reads all leaves of a checkpoint by their paths, whatever its structure: host arrays and typed keys.
+
+    Raises:
+        Damaged: something is not as it was written.
+    """
+    manifest = verify_checkpoint(catalogue.step_directory(step), step)
+    return manifest, _read_verified(catalogue, manifest)
+
+
+def _read_verified(catalogue: Catalogue, manifest: Manifest) -> dict[str, Leaf]:
+    """Reads the leaves that a manifest lists, and compares each with its digest."""
+    leaves = read_leaves(catalogue.step_directory(manifest["step"]) / manifest["state"], manifest)
     digests = leaf_digests(leaves)
     for name, digest in manifest["leaves"].items():
         if digests[name] != digest:
             raise Damaged(f"the values of {name} are not those that were saved")
-    placed = [_place(leaves[name], leaf) for name, leaf in targets.items()]
-    catalogue.verified.add(step)
-    return Restored(step, jax.tree.unflatten(jax.tree.structure(target), placed), manifest["record"], [])
+    return leaves
 
 
 def _check_structure(catalogue: Catalogue, manifest: Manifest, targets: Mapping[str, Leaf]) -> None:

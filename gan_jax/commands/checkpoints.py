@@ -22,7 +22,7 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
     Raises:
         UserError: there is no run.
     """
-    from ..checkpoint.catalogue import Catalogue, record_metrics
+    from ..checkpoint.catalogue import ARCHIVED, Catalogue, record_metrics
     from ..metrics.measures import best_by
     from ..metrics.record import readable
     from ..train.workdir import read_config
@@ -48,5 +48,7 @@ def list_checkpoints(workdir: str | os.PathLike) -> list[str]:
             f"{one_line(name)} {readable(value)}" for name, value in record_metrics(manifest["record"]).items()
         ]
         words += ["verified" if wrong is None else f"NOT VERIFIED: {wrong}"]
-        lines.append("  ".join([*words, *(["best"] if step == best else [])]))
+        words += ["best"] if step == best else []
+        words += ["archived"] if manifest["record"].get(ARCHIVED) else []
+        lines.append("  ".join(words))
     return lines

@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="save and stop when the process has run for this long (90s, 55m, 8h)",
     )  # fmt: skip
     parser.add_argument(
+        "--allow-change", type=words, default=(), metavar="NAME[,NAME...]",
+        help="let a resumed run change these on the way: data, learning_rate, or fields such as augment.target or "
+        "ema.half_life; what changes is written to history.jsonl",
+    )  # fmt: skip
+    parser.add_argument(
         "--preempt-exit-code", type=int, default=SAVED, metavar="N",
         help="the exit code of a run that SIGTERM, SIGHUP, Ctrl-C or --max-time stopped before its last step, "
         f"after all was saved ({SAVED}); another SIGTERM changes nothing, a second Ctrl-C ends it at once",
@@ -91,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.workdir or path(f"runs/{config.name}"),
             on_first_step=(lambda summary: print(json.dumps(summary), flush=True)) if arguments.timings else None,
             max_seconds=None if arguments.max_time is None else max(0.0, arguments.max_time - process_age()),
+            allow_change=arguments.allow_change,
             stop=lambda: preemption.reason,
         )
     if arguments.distributed:

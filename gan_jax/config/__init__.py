@@ -1,5 +1,7 @@
 """A run's config: its fields, the files and overrides that set them, and the functions that its names mean."""
 
+from .changes import check_changes as check_changes
+from .changes import is_allowed as is_allowed
 from .field_docs import field_docs as field_docs
 from .files import load as load
 from .overrides import override as override
@@ -11,6 +13,7 @@ from .resume import NOT_SET as NOT_SET
 from .resume import check_resume as check_resume
 from .resume import data_differences as data_differences
 from .resume import differences as differences
+from .resume import is_data as is_data
 from .schema import HOMES as HOMES
 from .schema import Checkpoint as Checkpoint
 from .schema import Config as Config
@@ -25,4 +28,5 @@ from .schema import Term as Term
 from .serialize import from_json as from_json
 from .serialize import to_json as to_json
 from .serialize import to_text as to_text
+from .serialize import value_text as value_text
 from .validate import validate as validate

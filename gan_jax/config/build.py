@@ -14,6 +14,7 @@ from ..augment import Augment
 from ..data.source import Source, class_names
 from ..errors import UserError, one_line, quoted
 from ..gan import GAN, GANTerm
+from ..optimizers import freeze_first
 from ..penalties import Term
 from ..schedules import half_life, per_update
 from ..types import Schedule
@@ -140,16 +141,24 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
     if config.remat != "none":
         _check_remat(config, allow)
     augment: Augment = build(config.augment, "augment", allow)
+    discriminator = build(config.discriminator, "discriminator", allow, **offered)
+    discriminator_tx = _optimizer(
+        config.discriminator_optimizer, "discriminator_optimizer", config.batch / config.disc_steps, allow
+    )
+    if config.freeze_discriminator:
+        if not hasattr(discriminator, "image_blocks"):
+            raise UserError(
+                f"freeze_discriminator is set, but discriminator={config.discriminator.name} does not tell "
+                "the order of its blocks: give it a method image_blocks, or set the field to 0"
+            )
+        discriminator_tx = freeze_first(discriminator_tx, discriminator.image_blocks, config.freeze_discriminator)
     try:
         return GAN(
             generator=build(config.generator, "generator", allow, **offered),
-            discriminator=build(config.discriminator, "discriminator", allow, **offered),
+            discriminator=discriminator,
             loss=build(config.loss, "loss", allow),
             generator_tx=_optimizer(config.generator_optimizer, "generator_optimizer", config.batch, allow),
-            discriminator_tx=_optimizer(
-                config.discriminator_optimizer, "discriminator_optimizer",
-                config.batch / config.disc_steps, allow,
-            ),
+            discriminator_tx=discriminator_tx,
             latent=build(config.latent, "latent", allow),
             generator_terms=_terms(config.generator_terms, "generator_terms.penalty", allow),
             discriminator_terms=_terms(config.discriminator_terms, "discriminator_terms.penalty", allow),

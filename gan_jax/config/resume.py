@@ -1,6 +1,9 @@
 """Compares two configs: which fields differ, and whether a run may be resumed with the new one."""
 
+from collections.abc import Collection
+
 from ..errors import UserError, one_line
+from .changes import is_allowed, may_change, option_for
 from .overrides import leaves
 from .schema import Config
 from .serialize import value_text
@@ -19,31 +22,34 @@ def differences(a: Config, b: Config) -> list[tuple[str, object, object, bool]]:
     return [(path, before, now, free[path]) for path, before, now in pairs if before != now]
 
 
-def check_resume(saved: Config, new: Config) -> None:
+def check_resume(saved: Config, new: Config, allowed: Collection[str] = ()) -> None:
     """Raises UserError if `new` is another run than `saved`, the config in the workdir; it names the fields.
 
-    The data are not compared here: their fingerprint is.
+    The data are not compared here: their fingerprint is. `allowed`: what `--allow-change` names.
     """
     returns = max(saved.health.returns, new.health.returns) > 0
     changed = [
         (path, old, now)
         for path, old, now, free in differences(saved, new)
-        if not (free or _is_data(path)) or (returns and path in _GRID)
+        if not (free or is_data(path) or is_allowed(path, allowed)) or (returns and path in _GRID)
     ]
     if changed:
         them = "it" if len(changed) == 1 else "them"
+        paths = [path for path, _, _ in changed]
+        way = f", or add --allow-change {option_for(paths)}" if all(map(may_change, paths)) else ""
         raise UserError(
-            f"this workdir holds another run: {_describe(changed)}; use another --workdir, or set {them} back"
+            f"this workdir holds another run: {_describe(changed)}; use another --workdir, or set {them} back{way}"
         )
 
 
 def data_differences(saved: Config, new: Config) -> str:
     """Returns the fields of the data source that differ, as words; empty if there are none."""
-    changed = [(path, old, now) for path, old, now, _ in differences(saved, new) if _is_data(path)]
+    changed = [(path, old, now) for path, old, now, _ in differences(saved, new) if is_data(path)]
     return _describe(changed) if changed else ""
 
 
-def _is_data(path: str) -> bool:
+def is_data(path: str) -> bool:
+    """Returns whether the field at `path` says where the data are, and how they are read."""
     return path == _DATA or path.startswith(f"{_DATA}.")
 
 

@@ -115,6 +115,11 @@ class Checkpoint:
     """Steps from one checkpoint to the next."""
     keep: int = setting(2, free=True, least=1)
     """Number of the newest checkpoints that are kept."""
+    archive_every: int = setting(0, free=True, least=0)
+    """Steps from one checkpoint that is kept for good to the next; 0: none.
+
+    It need not be a multiple of `every`: such a step saves a checkpoint of its own.
+    """
     best: str = setting("", free=True)
     """Metric by which the best checkpoint is kept too, such as frechet; empty: none."""
 
@@ -166,6 +171,19 @@ class Config:
     """The generator, a name in `gan_jax.models`."""
     discriminator: Call = field(default=Call("dcgan"))
     """The discriminator, a name in `gan_jax.models`."""
+    init_from: str = setting("", free=True)
+    """Start from the weights of another run: its workdir, or one of its checkpoints; empty: from new weights.
+
+    A workdir means its newest checkpoint. The digest of the checkpoint is part of the run's identity, its path is
+    not.
+    """
+    init_weights: Literal["ema", "raw"] = "ema"
+    """Which weights of the other run's generator `init_from` takes: the moving average, or the raw weights."""
+    freeze_discriminator: int = setting(0, least=0)
+    """Number of the discriminator's blocks, from the image on, whose parameters are not trained (FreezeD).
+
+    For a run with `init_from`. Mo et al., "Freeze the discriminator", 2020.
+    """
     conditional: bool = False
     """Give the labels of the data to both players."""
     latent: Call = field(default=Call("normal", size=100))

@@ -10,6 +10,8 @@ one stage less than 128. The discriminator's skip connection is that of the publ
 paper's.
 """
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -22,6 +24,7 @@ from .layers import (
     RunningVariance,
     SpectralNormed,
     SpectralVectors,
+    blocks_in_order,
     check_counts,
     check_label,
     check_truncation,
@@ -147,6 +150,11 @@ class Discriminator(SpectralNormed):
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
     remat: Remat = "none"
+
+    @nn.nowrap
+    def image_blocks(self, names: Iterable[str]) -> list[list[str]]:
+        """Returns the names of each block's parameters, the block nearest to the image first."""
+        return blocks_in_order(names, r"(?:block|attention)_(\d+)")
 
     @nn.compact
     @recomputable

@@ -7,7 +7,7 @@ parameters and the discriminator 2,765,568, as there.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from .layers import (
     RunningVariance,
     SpectralNormed,
     SpectralVectors,
+    blocks_in_order,
     check_counts,
     doublings,
     embed_label,
@@ -137,6 +138,11 @@ class Discriminator(SpectralNormed):
     spectral_vectors: SpectralVectors = "u"
     running_variance: RunningVariance = "biased"
     remat: Remat = "none"
+
+    @nn.nowrap
+    def image_blocks(self, names: Iterable[str]) -> list[list[str]]:
+        """Returns the names of each block's parameters, the block nearest to the image first."""
+        return blocks_in_order(names, r"(?:down|norm)_(\d+)")
 
     @nn.compact
     @recomputable

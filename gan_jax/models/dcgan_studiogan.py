@@ -10,6 +10,7 @@ map. Convolutions have biases. Weights start orthogonal.
 """
 
 import functools
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from .layers import (
     Remat,
     RunningVariance,
     Size,
+    blocks_in_order,
     check_counts,
     check_label,
     image_size,
@@ -96,6 +98,11 @@ class Discriminator(nn.Module):
     dtype: DTypeLike = jnp.float32
     running_variance: RunningVariance = "unbiased"
     remat: Remat = "none"
+
+    @nn.nowrap
+    def image_blocks(self, names: Iterable[str]) -> list[list[str]]:
+        """Returns the names of each block's parameters, the block nearest to the image first."""
+        return blocks_in_order(names, r"(?:conv|norm|down|down_norm)_(\d+)")
 
     @nn.compact
     @recomputable

@@ -4,6 +4,7 @@ Goodfellow et al., "Generative Adversarial Nets", 2014; here both networks have 
 """
 
 import math
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,16 @@ from jax.typing import DTypeLike
 
 from ..ops import leaky_relu, widen
 from ..types import Images, Labels
-from .layers import Dense, Remat, SpectralNormed, check_counts, embed_label, recomputable, recomputed
+from .layers import (
+    Dense,
+    Remat,
+    SpectralNormed,
+    blocks_in_order,
+    check_counts,
+    embed_label,
+    recomputable,
+    recomputed,
+)
 
 
 class Generator(SpectralNormed):
@@ -73,6 +83,11 @@ class Discriminator(SpectralNormed):
     spectral: bool = False
     dtype: DTypeLike = jnp.float32
     remat: Remat = "none"
+
+    @nn.nowrap
+    def image_blocks(self, names: Iterable[str]) -> list[list[str]]:
+        """Returns the names of each block's parameters, the block nearest to the image first."""
+        return blocks_in_order(names, r"dense_(\d+)")
 
     @nn.compact
     @recomputable

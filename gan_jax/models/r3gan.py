@@ -8,6 +8,7 @@ penalty `penalties.r1_r2`.
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from .layers import (
     GroupedConv,
     Remat,
     Size,
+    blocks_in_order,
     check_counts,
     doublings,
     image_size,
@@ -267,6 +269,11 @@ class Discriminator(_R3GAN):
         preset, widths, cardinality, blocks, expansion, base, full_precision_up_to, classes, dtype, remat: as
             in `Generator`; also here `widths` starts at the lowest resolution.
     """
+
+    @nn.nowrap
+    def image_blocks(self, names: Iterable[str]) -> list[list[str]]:
+        """Returns the names of each block's parameters, the block nearest to the image first."""
+        return blocks_in_order(names, r"(?:block|to)_(\d+)(?:_\d+)?", largest_first=True, first=("image",))
 
     @nn.compact
     @recomputable

@@ -8,13 +8,23 @@ The paper trains at 128 pixels only, with attention on maps of 32 x 32; here att
 image's side. The widths and the skip connection are those of `sngan`.
 """
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
 from ..types import Images, Labels
-from .layers import Remat, RunningVariance, SpectralNormed, SpectralVectors, image_size, recomputable
+from .layers import (
+    Remat,
+    RunningVariance,
+    SpectralNormed,
+    SpectralVectors,
+    blocks_in_order,
+    image_size,
+    recomputable,
+)
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, one_hot
 from .layers.widths import discriminator_widths, generator_widths
 from .sngan import LAYOUTS
@@ -79,6 +89,11 @@ class Discriminator(SpectralNormed):
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
     remat: Remat = "none"
+
+    @nn.nowrap
+    def image_blocks(self, names: Iterable[str]) -> list[list[str]]:
+        """Returns the names of each block's parameters, the block nearest to the image first."""
+        return blocks_in_order(names, r"(?:block|attention)_(\d+)")
 
     @nn.compact
     @recomputable

@@ -9,13 +9,23 @@ The discriminator's skip connection is that of the published code (see `residual
 32, on a first map of 7 x 7, and 64 one stage less than 128.
 """
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
 from ..types import Images, Labels
-from .layers import Remat, RunningVariance, SpectralNormed, SpectralVectors, image_size, recomputable
+from .layers import (
+    Remat,
+    RunningVariance,
+    SpectralNormed,
+    SpectralVectors,
+    blocks_in_order,
+    image_size,
+    recomputable,
+)
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, one_hot
 from .layers.widths import Layout, discriminator_widths, generator_widths
 
@@ -80,6 +90,11 @@ class Discriminator(SpectralNormed):
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
     remat: Remat = "none"
+
+    @nn.nowrap
+    def image_blocks(self, names: Iterable[str]) -> list[list[str]]:
+        """Returns the names of each block's parameters, the block nearest to the image first."""
+        return blocks_in_order(names, r"(?:block|attention)_(\d+)")
 
     @nn.compact
     @recomputable

@@ -9,6 +9,7 @@ ADA's "cifar" is `Generator(mapping_layers=2)` and `Discriminator(architecture="
 """
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import jax
@@ -19,7 +20,16 @@ from jax.typing import DTypeLike
 
 from ..ops import downsample, widen
 from ..types import Images, Key, Labels
-from .layers import Remat, check_choice, check_counts, check_truncation, image_size, recomputable, recomputed
+from .layers import (
+    Remat,
+    blocks_in_order,
+    check_choice,
+    check_counts,
+    check_truncation,
+    image_size,
+    recomputable,
+    recomputed,
+)
 from .layers.equalized import TAPS, EqualConv, EqualDense, minibatch_deviation
 from .layers.styled import HALF, MIXING, Mapping, Maps, Synthesis
 
@@ -178,6 +188,11 @@ class Discriminator(nn.Module):
     low_precision: int = 4
     dtype: DTypeLike = jnp.float32
     remat: Remat = "none"
+
+    @nn.nowrap
+    def image_blocks(self, names: Iterable[str]) -> list[list[str]]:
+        """Returns the names of each block's parameters, the block nearest to the image first."""
+        return blocks_in_order(names, r"(?:image|skip|conv|down)_(\d+)", largest_first=True)
 
     @nn.compact
     @recomputable

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeGuard
 from urllib.parse import quote
 
+from ..files import json_lines
 from ..files.folder import Folder
 from ..files.typed_json import parse_object
 from ..metrics import record as records
@@ -162,6 +163,15 @@ def _config(workdir: Path) -> dict[str, object]:
         return {}
 
 
+def _changes(workdir: Path) -> str:
+    """Makes a table of what the run changed on the way; empty if it changed nothing."""
+    found, _ = json_lines.read(Folder(workdir), "history.jsonl", dict)
+    keys = ("step", "field", "before", "after")
+    values = [[_text(row.get(key)) for key in keys] for row in found]
+    rows = [(f"step {step}", f"{field}: {before} -> {after}") for step, field, before, after in values]
+    return "<h2>Changes on the way</h2>" + _table(rows) if rows else ""
+
+
 def page(workdir: str | Path, legends: Mapping[str, str] = MappingProxyType({})) -> Path:
     """Writes `report.html` into a run's workdir and returns its path.
 
@@ -189,6 +199,7 @@ def page(workdir: str | Path, legends: Mapping[str, str] = MappingProxyType({}))
     if rows:
         line = [(k, f"{v:.6g}" if isinstance(v, float) else _text(v)) for k, v in rows[-1].items()]
         sections.append("<h2>Last line of the log</h2>" + _table(line))
+    sections.append(_changes(workdir))
     if config:
         sections.append("<h2>Config</h2>" + _table(_flatten(config)))
     head = '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'

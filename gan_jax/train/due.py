@@ -13,12 +13,14 @@ class Due(NamedTuple):
         grid: a sample grid is drawn.
         checkpoint: an undisturbed run saves a checkpoint here.
         metrics: how good the samples are is measured.
+        archive: a checkpoint is saved that is kept for good.
     """
 
     log: bool
     grid: bool
     checkpoint: bool
     metrics: bool
+    archive: bool
 
 
 def due_after(config: Config, step: int) -> Due:
@@ -32,4 +34,5 @@ def due_after(config: Config, step: int) -> Due:
         grid=crossed(config.sample.every),
         checkpoint=crossed(config.checkpoint.every),
         metrics=crossed(config.metrics.every),
+        archive=crossed(config.checkpoint.archive_every),
     )

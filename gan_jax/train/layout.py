@@ -17,8 +17,11 @@ from ..files.typed_json import LARGEST_INT, parse_object
 FORMAT = 1  # of a workdir. A change that an older gan_jax would misread raises it; checkpoints have their own.
 CONFIG = "config.json"
 LOCK = ".lock"
+HISTORY = "history.jsonl"
 _VERSION_FILE = "workdir.json"
-_FILES = (LOCK, _VERSION_FILE, CONFIG, "metrics.jsonl", "evaluations.jsonl", "report.html", "samples.gif")
+_FILES = (
+    LOCK, _VERSION_FILE, CONFIG, HISTORY, "metrics.jsonl", "evaluations.jsonl", "report.html", "samples.gif",
+)  # fmt: skip
 _RESTORE = "restore it, or remove it if this version of gan_jax wrote the run"
 _FOLDERS = ("samples", "checkpoints", "tensorboard")
 LARGEST_JSON = 2**24  # bytes of config.json: a thousand times what a config needs

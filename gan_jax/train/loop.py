@@ -8,12 +8,13 @@ everything that comes before its newest checkpoint, or a resumed run writes it a
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
+from ..checkpoint.catalogue import ARCHIVED
 from ..data.loader import Loader, read_resident, resident_spec
 from ..errors import NonFiniteError
 from ..runtime.hosts import Hosts
@@ -22,9 +23,11 @@ from ..step.meter import Carry, Reading, begin_read, read
 from ..types import PyTree
 from .due import due_after
 from .prepare import Prepared
+from .provenance import Provenance
 from .recorder import Recorder
-from .resume import check_record, elsewhere
+from .resume import elsewhere
 from .run_checkpoints import RunCheckpoints
+from .transfer import Transfer, with_transfer
 
 
 class StopRules(NamedTuple):
@@ -52,15 +55,18 @@ class Run:
         timings: Timings,
         stops: StopRules,
         on_first_step: Callable[[dict[str, Any]], None] | None,
+        allow_change: Collection[str] = (),
     ):
         self.config, self.placement, self.programs = prepared.config, prepared.placement, prepared.programs
         self.prepared, self.recorder, self.checkpoints = prepared, recorder, checkpoints
         self.hosts, self.timings = hosts, timings
         self.stops, self.on_first_step = stops, on_first_step
+        self.provenance = Provenance(prepared, hosts, allow_change)
         self.stop_reason: str | None = None
         self.returned = 0  # how often the run went back to a checkpoint because a number was not finite
 
     def run(self, workdir: Path) -> str | None:
+        self.workdir = workdir
         step, carry, record = self._start(workdir)
         while True:
             try:
@@ -84,8 +90,11 @@ class Run:
         config, say = self.config, self.recorder.say
         restored = self.checkpoints.restore()
         step, record = (restored[0], restored[2]) if restored else (0, {})
+        transfer, lines = None, []
         if restored is not None:
-            check_record(record, config, self.prepared.fingerprint)
+            lines = self.provenance.resume(step, record)
+        elif transfer := self.provenance.begin():
+            lines = transfer.lines
         # No mistake in the config or the workdir can stop the run after this line.
         for line in (f"training {config.name} in {workdir}", *self.prepared.notes):
             say(line)
@@ -95,6 +104,8 @@ class Run:
             say(f"resuming at step {step}")
             if step > config.steps:
                 say(f"this run is at step {step} already: steps={config.steps} adds none")
+        for line in lines:
+            say(line)
         self.returned = record.get("returned", 0)
         shared = (resident_spec(self.prepared.source, config.conditional),) if self.prepared.resident else ()
         chunk = self._loader(step).spec if step < config.steps else None
@@ -102,12 +113,15 @@ class Run:
         self.timings.phase("trace")
         if restored is None:
             self.recorder.draw_reals()  # while the programs compile
-        carry = restored[1] if restored else self._new_carry()
+        carry = restored[1] if restored else self._new_carry(transfer)
         self.timings.phase("state")
         return step, carry, record
 
-    def _new_carry(self) -> Carry:
-        return Carry(self.programs.make_state(self.programs.key), self.programs.empty_meter())
+    def _new_carry(self, transfer: Transfer | None) -> Carry:
+        state = self.programs.make_state(self.programs.key)
+        if transfer is not None:
+            state = with_transfer(state, transfer, self.prepared.gan, self.placement, self.hosts)
+        return Carry(state, self.programs.empty_meter())
 
     def _go_back(self, failure: NonFiniteError) -> tuple[int, Carry, Mapping[str, Any]]:
         """Goes back to a checkpoint with a new key, if `health.returns` allows one more return.
@@ -118,11 +132,15 @@ class Run:
         allowed = self.config.health.returns
         if self.returned >= allowed:
             raise failure
-        step, carry, record = self.checkpoints.restore(grid=True) or (0, self._new_carry(), {})
+        restored = self.checkpoints.restore(grid=True)
+        step, carry, record = restored or (0, self._new_carry(self.provenance.begin()), {})
+        lines = self.provenance.resume(step, record) if restored else []
         self.returned += 1
         self.checkpoints.forget_after(step)
         what = str(failure).partition(":")[0]  # the rest is advice for a run that has ended
         self.recorder.say(f"{what}\nback at step {step} with fresh latents ({self.returned} of {allowed} times)")
+        for line in lines:
+            self.recorder.say(line)
         key = jax.random.fold_in(self.programs.key, self.returned)
         shape = self.placement.shapes(self.programs.shapes).state.key
         state = carry.state.replace(key=self.placement.put_state(key, shape))
@@ -132,6 +150,10 @@ class Run:
 
     def _train_from(self, step: int, carry: Carry) -> tuple[int, Carry]:
         """Trains from `step` to the last step, or to where the run is stopped, and saves everything."""
+        self.provenance.write(self.workdir)
+        if self.provenance.begins:  # from here on, the run's own checkpoints hold everything
+            self._save(step, carry)
+            self.provenance.begins = False
         if step == 0:
             self.recorder.draw(step, carry)
         elif self.recorder.lacks_metrics(step):  # the process ended between the checkpoint and its metrics
@@ -165,12 +187,12 @@ class Run:
                     if due.log:
                         reading = step, begin_read(carry.meter)
                         carry = carry._replace(meter=programs.empty_meter())
-                if last or due.grid or due.checkpoint or due.metrics:
+                if last or due.grid or due.checkpoint or due.archive or due.metrics:
                     self._log(reading)
                     reading = None
                 if due.grid and not last:
                     self.recorder.draw(step, carry)
-                if due.metrics or (due.checkpoint and not last):
+                if due.metrics or ((due.checkpoint or due.archive) and not last):
                     self._save(step, carry)
                 if due.metrics:
                     self._measure(step, carry)
@@ -226,9 +248,10 @@ class Run:
         """Saves a checkpoint, if everything that it would contain is finite."""
         self.checkpoints.check_finite(read(carry.meter)[1])
         due = due_after(self.config, step)
-        undisturbed = step == 0 or due.checkpoint or due.metrics
-        metrics = self.recorder.measured(step)
-        self.checkpoints.save(step, carry, grid=undisturbed, returned=self.returned, **metrics)
+        undisturbed = step == 0 or due.checkpoint or due.metrics or self.provenance.begins
+        more = {**self.recorder.measured(step), **self.provenance.record()}
+        more |= {ARCHIVED: True} if due.archive else {}
+        self.checkpoints.save(step, carry, grid=undisturbed, returned=self.returned, **more)
 
 
 def _only_the_batch_is_sent(applies: bool) -> contextlib.AbstractContextManager:

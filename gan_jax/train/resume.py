@@ -1,6 +1,6 @@
 """Checks whether a checkpoint belongs to the run that goes on from it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from .. import config as configs
@@ -8,16 +8,19 @@ from ..config import Config
 from ..errors import UserError, one_line
 
 
-def check_record(record: Mapping[str, Any], config: Config, fingerprint: str) -> None:
-    """Raises UserError if the run of a checkpoint has another config, or other data."""
+def check_record(
+    record: Mapping[str, Any], config: Config, fingerprint: str, allowed: Collection[str] = ()
+) -> None:
+    """Raises UserError if the run of a checkpoint has another config, or other data, except what is allowed."""
     check_fields(record)
     saved = configs.from_json(record["config"])
-    configs.check_resume(saved, config)
-    if record["data"] != fingerprint:
+    configs.check_resume(saved, config, allowed)
+    if record["data"] != fingerprint and "data" not in allowed:
         changed = configs.data_differences(saved, config)
         raise UserError(
             f"the data are not those that this run began with (they were {one_line(record['data'])}, they are "
-            f"{one_line(fingerprint)}{changed and '; '}{changed}): restore them, or use another --workdir"
+            f"{one_line(fingerprint)}{changed and '; '}{changed}): restore them, use another --workdir, or "
+            "add --allow-change data"
         )
 
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
@@ -35,6 +35,7 @@ def train(
     stream: TextIO | None = None,
     on_first_step: Callable[[dict[str, Any]], None] | None = None,
     max_seconds: float | None = None,
+    allow_change: Collection[str] = (),
     stop: Callable[[], str | None] = lambda: None,
 ) -> str | None:
     """Trains `config` in `workdir` up to `config.steps`, from the newest good checkpoint there.
@@ -48,6 +49,7 @@ def train(
             waits. A run that makes no step does not call it.
         max_seconds: from this call. After them, the chunk in flight is the last. The run makes at least one chunk,
             so that a run that is started again and again gets somewhere.
+        allow_change: fields, or groups of them, that the run may change on resume; see `--allow-change`.
         stop: returns why the run should save and stop, such as "SIGTERM came", or None. Asked before every chunk.
 
     Returns:
@@ -58,6 +60,7 @@ def train(
         NonFiniteError: a loss, a gradient or a parameter is not finite.
     """
     configs.validate(config)
+    configs.check_changes(allow_change)
     workdir, hosts, timings = Path(workdir), Hosts(), Timings()
     stops = StopRules(stop, None if max_seconds is None else time.monotonic() + max_seconds)
     timings.phase("imports")
@@ -65,12 +68,13 @@ def train(
 
         def claim_workdir() -> None:
             stack.enter_context(locked(workdir))
-            check_config(workdir, config)
+            check_config(workdir, config, allow_change)
 
         hosts.from_first(claim_workdir)
         versions = {package: metadata.version(package) for package in ("gan_jax", "jax", "jaxlib")}
         hosts.agree("version", versions, ", ".join(f"{name} {version}" for name, version in versions.items()))
         hosts.agree("config", configs.to_json(config))
+        hosts.agree("--allow-change", sorted(allow_change))
         known = hosts.from_first(lambda: known_data(workdir))
         try:
             # Several processes have to agree before they stop.
@@ -84,4 +88,5 @@ def train(
         if hosts.count == 1 and (reason := stop()):  # several processes have to agree first
             recorder.say(f"{reason} before the first step: the same command goes on")
             return None
-        return Run(prepared, recorder, checkpoints, hosts, timings, stops, on_first_step).run(workdir)
+        run = Run(prepared, recorder, checkpoints, hosts, timings, stops, on_first_step, allow_change)
+        return run.run(workdir)

@@ -5,7 +5,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from .. import config as configs
@@ -88,10 +88,10 @@ def read_config(workdir: Path) -> Config:
     return config
 
 
-def check_config(workdir: Path, config: Config) -> None:
+def check_config(workdir: Path, config: Config, allowed: Collection[str] = ()) -> None:
     """Raises UserError if the workdir belongs to another run. Without a checkpoint there is nothing to protect."""
     if (workdir / CONFIG).exists() and any((workdir / "checkpoints").glob("*/manifest.json")):
-        configs.check_resume(read_config(workdir), config)
+        configs.check_resume(read_config(workdir), config, allowed)
 
 
 def known_data(workdir: Path) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 from absl import logging as absl_logging
 
 from devices import run_python
-from gan_jax.checkpoint import Checkpoints
+from gan_jax.checkpoint import Catalogue, Checkpoints
 from gan_jax.checkpoint.digest import leaf_digests, state_digest
 from gan_jax.errors import UserError
 from states import abstract, assert_same, make_state, save_all
@@ -169,7 +169,7 @@ def test_log_entries_of_orbax_alone_are_dropped(tmp_path, capfd):
 _FOUR_DEVICES = """
 import jax, jax.numpy as jnp, numpy as np
 from states import abstract, assert_same, make_state
-from gan_jax.checkpoint import Checkpoints
+from gan_jax.checkpoint import Catalogue, Checkpoints
 
 mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 place = lambda *spec: jax.NamedSharding(mesh, jax.P(*spec))
@@ -212,3 +212,12 @@ def test_a_state_is_restored_on_other_devices(tmp_path):
     assert restored is not None
     assert restored.step == 100
     assert_same(restored.state, make_state(1))
+
+
+def test_archived_checkpoints_are_never_pruned(tmp_path):
+    """Also by a later writer that archives nothing, and if all others are gone."""
+    for first in (1, 6):
+        with Checkpoints(tmp_path, keep=1) as checkpoints:
+            for step in range(first, first + 5):
+                checkpoints.save(step, {"w": jnp.full(2, step)}, {"archived": True} if step in (2, 4) else {})
+    assert Catalogue(tmp_path).steps() == [2, 4, 10]

@@ -15,6 +15,7 @@ from .base import check_truncation as check_truncation
 from .base import embed_label as embed_label
 from .base import need_label as need_label
 from .dropout import Dropout as Dropout
+from .image_blocks import blocks_in_order as blocks_in_order
 from .remat import Remat as Remat
 from .remat import recomputable as recomputable
 from .remat import recomputed as recomputed
