@@ -1,4 +1,4 @@
-"""Compares starting from another run's weights with starting from nothing: `python -m benchmarks.quality.transfer`.
+"""Compares a start from another run's weights with a start from nothing: `python -m benchmarks.quality.transfer`.
 
 The other run is the recipe `digits`: ten classes at 16 pixels. The new data are 300 shapes of three classes, which
 this file draws: rings, triangles and crosses, with a random place, size, angle and thickness. All runs have the

@@ -54,8 +54,8 @@ def save_gif(
         if len(frames) > _FEWEST:
             frames = _evenly(frames, max(_FEWEST, int(share * len(frames))))
         else:
-            size = tuple(max(1, int(side * math.sqrt(share))) for side in frames[0].size)
-            frames = [frame.resize(size) for frame in frames]
+            width, height = (max(1, int(side * math.sqrt(share))) for side in frames[0].size)
+            frames = [frame.resize((width, height)) for frame in frames]
         content = _encode(frames, seconds_per_frame)
     write_atomically(Path(path), content, sync=False)
     return left_out

@@ -52,7 +52,7 @@ def grid(
     images = _colour(to_uint8(images))
     if images.ndim != 4 or not len(images):
         raise ValueError(f"a sample grid needs images [N, H, W, C] with N > 0, got the shape {images.shape}")
-    layout = choose_layout(len(images), *images.shape[1:3], groups, columns)
+    layout = choose_layout(len(images), images.shape[1], images.shape[2], groups, columns)
     rows, columns = layout.down * layout.rows, layout.across * layout.columns
     images = _enlarge(images, max(1, math.ceil(min_side / max(columns * images.shape[2], rows * images.shape[1]))))
     height, width = images.shape[1:3]

@@ -175,7 +175,8 @@ class Recorder:
         legends = {"reals": reals_legend(source)}
         if names is not None and config.conditional:
             count, groups = config.sample.count, self._prepared.programs.sampler.groups
-            layout = choose_layout(count, *source.shape[:2], groups) if len(source.shape) in (2, 3) else None
+            is_image = len(source.shape) in (2, 3)
+            layout = choose_layout(count, source.shape[0], source.shape[1], groups) if is_image else None
             legends["samples"] = grid_legend(names[:count], layout)
         return {kind: legend for kind, legend in legends.items() if legend}
 
