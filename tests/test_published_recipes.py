@@ -174,8 +174,8 @@ def test_r3gans_networks_are_the_published_ones(name):
     gan, shape, preset = build_gan(name), DATA[name].shape, R3GAN[name].preset
     assert isinstance(gan.generator, r3gan.Generator)
     assert isinstance(gan.discriminator, r3gan.Discriminator)
-    stages = r3gan.Generator(shape=shape, preset=preset, dtype=jnp.bfloat16).stages(shape[0])
-    assert gan.generator.stages(shape[0]) == gan.discriminator.stages(shape[0]) == stages
+    stages = r3gan.Generator(shape=shape, preset=preset, dtype=jnp.bfloat16).stages(shape[:2])
+    assert gan.generator.stages(shape[:2]) == gan.discriminator.stages(shape[:2]) == stages
     assert (gan.generator.blocks, gan.generator.expansion, gan.generator.embedding) == (2, 2, 64)
     assert (stages[0].dtype, stages[-1].dtype) == (jnp.float32, jnp.bfloat16)
 

@@ -49,7 +49,7 @@ class Player(nn.Module):
 
     def __init__(self, like: r3gan.Generator | r3gan.Discriminator, size: int):
         super().__init__()
-        self.stages, self.blocks = like.stages(size), like.blocks
+        self.stages, self.blocks = like.stages((size, size)), like.blocks
         for stage in self.stages:
             for i in range(like.blocks):
                 block = Block(stage.width, stage.groups, like.expansion)

@@ -78,7 +78,11 @@ def sample(
             np.savez_compressed(path, **_arrays(run, sampler, values))
         else:
             report.save_png(path, report.picture(values, groups=sampler.groups))
-            layout = choose_layout(count, *values.shape[1:3], sampler.groups) if values.ndim in (3, 4) else None
+            layout = (
+                choose_layout(count, values.shape[1], values.shape[2], sampler.groups)
+                if values.ndim in (3, 4)
+                else None
+            )
             _say_legend(run, sampler, count, lambda names: grid_legend(names, layout))
     return [path]
 
