@@ -2,7 +2,7 @@
 
 import argparse
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,7 @@ def _describe(source: "Source") -> Iterator[str]:
     yield from odd_classes(names, counts)
 
 
-def _follow(name: str, path: str, options: dict[str, object], labels: bool) -> Iterator[str]:
+def _follow(name: str, path: str, options: Mapping[str, object], labels: bool) -> Iterator[str]:
     """Yields the config fields that train on a set."""
     fields = {"data.source": name, "data.source.path": path}
     fields |= {f"data.source.{key}": str(value) for key, value in options.items()}

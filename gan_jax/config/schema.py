@@ -172,13 +172,13 @@ class Config:
     discriminator: Call = field(default=Call("dcgan"))
     """The discriminator, a name in `gan_jax.models`."""
     init_from: str = setting("", free=True)
-    """Start from the weights of another run: its workdir, or one of its checkpoints; empty: from new weights.
+    """Workdir, or one of its checkpoints, whose weights the run starts from; empty: new.
 
     A workdir means its newest checkpoint. The digest of the checkpoint is part of the run's identity, its path is
     not.
     """
     init_weights: Literal["ema", "raw"] = "ema"
-    """Which weights of the other run's generator `init_from` takes: the moving average, or the raw weights."""
+    """Weights of the generator that `init_from` takes: the moving average, or the raw ones."""
     freeze_discriminator: int = setting(0, least=0)
     """Number of the discriminator's blocks, from the image on, whose parameters are not trained (FreezeD).
 

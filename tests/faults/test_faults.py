@@ -126,6 +126,7 @@ class Flaky:
     def __init__(self, broken):
         self._digits, self._broken = digits(), Path(broken)
         self.shape, self.dtype, self.classes = self._digits.shape, self._digits.dtype, self._digits.classes
+        self.label = self._digits.label
 
     def __len__(self):
         return len(self._digits)
