@@ -172,17 +172,17 @@ class Config:
     discriminator: Call = field(default=Call("dcgan"))
     """The discriminator, a name in `gan_jax.models`."""
     init_from: str = setting("", free=True)
-    """Workdir, or one of its checkpoints, whose weights the run starts from; empty: new.
+    """Start from another run's weights: its workdir, or one of its checkpoints.
 
-    A workdir means its newest checkpoint. The digest of the checkpoint is part of the run's identity, its path is
-    not.
+    A workdir means its newest checkpoint; empty: new weights. The digest of the checkpoint is part of the run's
+    identity, its path is not.
     """
     init_weights: Literal["ema", "raw"] = "ema"
-    """Weights of the generator that `init_from` takes: the moving average, or the raw ones."""
+    """Which weights of the generator `init_from` takes: the moving average, or "raw"."""
     freeze_discriminator: int = setting(0, least=0)
-    """Number of the discriminator's blocks, from the image on, whose parameters are not trained (FreezeD).
+    """Number of the discriminator's first blocks that are not trained (FreezeD).
 
-    For a run with `init_from`. Mo et al., "Freeze the discriminator", 2020.
+    They are counted from the image on. For a run with `init_from`. Mo et al., "Freeze the discriminator", 2020.
     """
     conditional: bool = False
     """Give the labels of the data to both players."""

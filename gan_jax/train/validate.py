@@ -40,6 +40,8 @@ def notes(config: Config, data: Declared) -> list[str]:
             f"note: batch={config.batch} is larger than the data set of {data.count:,}: a batch contains each "
             f"image {times} times, on average"
         )
+    if config.freeze_discriminator and not config.init_from:
+        lines.append("note: freeze_discriminator without init_from keeps blocks at their random first weights")
     return lines + _rounded(config)
 
 

@@ -95,6 +95,7 @@ def test_a_run_with_frozen_blocks(tmp_path):
     words = ["steps=4", "checkpoint.every=2", "log.every=4", "sample.every=4", "freeze_discriminator=1"]
     outcome = runs.call("train", config, *words, "--workdir", workdir)
     assert outcome.code == 0, outcome.err
+    assert "without init_from keeps blocks at their random first weights" in outcome.err
     two, four = (read_arrays(Catalogue(workdir / "checkpoints"), step)[1] for step in (2, 4))
     same = {name: np.array_equal(two[name], four[name]) for name in two if "state/discriminator/params/" in name}
     assert {name.split("/")[3] for name, equal in same.items() if equal} == {"dense_0"}
