@@ -1,10 +1,11 @@
 """Where image files lie: a folder or a zip file. Both give names and bytes."""
 
+import contextlib
 import io
 import os
 import stat
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -158,7 +159,8 @@ class ZipContainer:
             raise ValueError("it is packed with another method than zip's own")
         if info.file_size > MAX_BYTES:
             raise ValueError(f"it claims {info.file_size:,} bytes, but at most {MAX_BYTES:,} are read")
-        return self._archive.read(info)
+        with _as_value_error():
+            return self._archive.read(info)
 
     def open(self, name: Name) -> BinaryIO:
         return io.BytesIO(self.read(name))
@@ -167,12 +169,21 @@ class ZipContainer:
         return None
 
     def head(self, name: Name) -> bytes:
-        with self._archive.open(self._members[name]) as file:
+        with _as_value_error(), self._archive.open(self._members[name]) as file:
             return file.read(HEAD)
 
     def stamp(self, name: Name) -> tuple[str, float]:
         info = self._members[name]
         return f"{self._stamp} {info.header_offset} {info.CRC} {info.file_size}", self._time
+
+
+@contextlib.contextmanager
+def _as_value_error() -> Iterator[None]:
+    """Turns an error of zipfile into a ValueError; it may raise any exception for damaged bytes."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(reason(error) or type(error).__name__) from error
 
 
 def _is_hidden(name: str) -> bool:

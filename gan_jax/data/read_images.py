@@ -60,8 +60,8 @@ def read_images(
     others: list[tuple[Name, str]] = [(name, "an unfinished download") for name in left_out]
     found: list[Name] = []
     for name in names:
-        head = b"" if must_be_image(name) else _head(container, name)
-        if must_be_image(name) or may_be_image(head):
+        head = None if must_be_image(name) else _head(container, name)
+        if head is None or may_be_image(head):
             found.append(name)
         else:
             others.append((name, guess(head)))
@@ -113,11 +113,12 @@ def common_shape(container: Container, images: Images, transform: Transform) -> 
     return transform.shape(first.height, first.width, 1 if all(known.grey for known in images.facts) else 3)
 
 
-def _head(container: Container, name: Name) -> bytes:
+def _head(container: Container, name: Name) -> bytes | None:
+    """Returns the first bytes of a file; None if it cannot be read, which reading it will say."""
     try:
         return container.head(name)
     except (OSError, ValueError):
-        return b""
+        return None
 
 
 def _fit(facts: Sequence[Facts], transform: Transform) -> bool:

@@ -1,7 +1,10 @@
 """Thousands of image folders and .npz files that cannot be used: the answer is one sentence and no traceback."""
 
 import contextlib
+import io
+import json
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +34,10 @@ def read(config: Path, *items: str) -> None:
 
 OPTIONS = [
     "size=8", "size=1", "size=9000", "size=0", "crop=none", "filter=box", "channels=1", "channels=4", "channels=3",
-    "mirror=true", "crop=left", "filter=\n", "size=x", "colour=1",
+    "mirror=true", "crop=left", "filter=\n", "size=x", "colour=1", "size=8x4", "size=4x", "size=0x9", "crop=pad",
+    "crop=stretch", "range=0,1", "range=9,0", "range=nan,1", "range=3",
 ]  # fmt: skip
+FOLDER_OPTIONS = ["split=", "split=all", "split=train", "split=a", "labels=false", "reduced=true", "reduced=3"]
 options = st.lists(st.sampled_from(OPTIONS), max_size=2)
 
 
@@ -63,25 +68,70 @@ def spoilt(draw: st.DrawFn, contents: st.SearchStrategy[bytes]) -> bytes:
     }[how]
 
 
-suffixes = st.sampled_from([".png", ".jpg", ".JPEG", ".webp", ".bmp", ".tif", ".gif", ".ppm", ".txt", ".npz", ""])
-names = st.builds("{}{}{}".format, st.sampled_from(["", "a/", "b/", "a/c/"]), texts.map(
+suffixes = st.sampled_from(
+    [
+        ".png",
+        ".jpg",
+        ".JPEG",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".gif",
+        ".ppm",
+        ".txt",
+        ".npz",
+        "",
+        ".jfif",
+        ".heic",
+        ".part",
+    ]
+)
+places = st.sampled_from(["", "a/", "b/", "a/c/", "train/a/", "test/b/", "00000/", "10/", "9/"])
+names = st.builds("{}{}{}".format, places, texts.map(
     lambda text: text.replace("/", "_").replace("\0", "_").encode(errors="ignore")[:40].decode(errors="ignore")
 ), suffixes)  # fmt: skip
 contents = spoilt(images) | st.builds(crafted, st.sampled_from([0, 9, 9000, 100_000, 2**31 - 1])) | images
-folders = st.tuples(st.dictionaries(names, contents, max_size=4), options, st.sampled_from(["all", "header"]))
+folders = st.tuples(
+    st.dictionaries(names, contents, max_size=4),
+    st.lists(st.sampled_from([*OPTIONS, *FOLDER_OPTIONS]), max_size=2),
+    st.sampled_from(["all", "header"]),
+    st.sampled_from(["folder", "folder", "zip", "spoilt zip"]),
+    st.none() | st.sampled_from(["{", "[]", '{"labels": null}', '{"labels": 3}', '{"labels": [[1]]}', "each"]),
+)
+
+
+def json_of(kind: str, names: list[str]) -> str:
+    """A dataset.json; "each": with a label for each file."""
+    labels = [[name, at % 3 + 1] for at, name in enumerate(names)]
+    return json.dumps({"labels": labels}) if kind == "each" else kind
+
+
+def packed(held: dict[str, bytes], spoil: bool) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, body in held.items():
+            archive.writestr(name or "nameless", body)
+    whole = content.getvalue()
+    return whole[: len(whole) // 2] + b"\xff" + whole[len(whole) // 2 + 1 :] if spoil else whole
 
 
 @pytest.mark.parametrize("times", FULL)
 def test_image_folders(times, config):
-    def use(made: tuple[dict[str, bytes], list[str], str]) -> None:
-        held, chosen, check = made
+    def use(made: tuple[dict[str, bytes], list[str], str, str, str | None]) -> None:
+        held, chosen, check, kind, labels = made
+        if labels is not None:
+            held = {**held, "dataset.json": json_of(labels, list(held)).encode()}
         with tempfile.TemporaryDirectory() as place:
-            for name, content in held.items():
+            path = Path(place)
+            if kind != "folder":
+                path = path / "set.zip"
+                path.write_bytes(packed(held, kind == "spoilt zip"))
+            for name, content in held.items() if kind == "folder" else ():
                 file = Path(place, name)
                 with contextlib.suppress(OSError):  # the same name for a file and a folder
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.write_bytes(content)
-            where = [f"data.source.path={place}", f"data.source.check={check}"]
+            where = [f"data.source.path={path}", f"data.source.check={check}"]
             read(config, "data.source=folder", *where, *(f"data.source.{option}" for option in chosen))
 
     refuses("folder", times, folders, use)
@@ -98,7 +148,7 @@ KEYS = ["image_key=x", "label_key=", "label_key=x", "image_key=\n", "image_key=l
 @st.composite
 def archives(draw: st.DrawFn) -> bytes:
     """An .npz file with any arrays, or with files that are no arrays."""
-    keys = st.sampled_from(["image", "label", "x", "a\nb", "image.npy", "deep/er"])
+    keys = st.sampled_from(["image", "label", "names", "x", "a\nb", "image.npy", "deep/er"])
     if draw(st.booleans()):
         members = st.builds(npy, st.sampled_from(HEADERS), st.binary(max_size=9)) | st.binary(max_size=9)
         return zipped(draw(st.dictionaries(keys.map("{}.npy".format) | keys, members, max_size=2)))
@@ -106,7 +156,11 @@ def archives(draw: st.DrawFn) -> bytes:
     return saved(**draw(st.dictionaries(keys.filter(str.isidentifier), arrays, max_size=3)))
 
 
-good = st.just(saved(image=np.zeros((3, 8, 8), np.uint8), label=np.arange(3)))
+good = st.builds(
+    lambda label, names: saved(image=np.zeros((3, 8, 8), np.uint8), label=np.array(label), **names),
+    st.sampled_from([[0, 1, 2], [1, 3, 1], [-5, 0, 7], [0, 2**31, 1], [0.0, 1.0, 2.0]]),
+    st.sampled_from([{}, {}, {"names": ["a", "b", "c"]}, {"names": ["a"]}, {"names": [[1]]}]),
+)
 keys = st.lists(st.sampled_from(KEYS), max_size=1)
 
 
