@@ -42,6 +42,7 @@ def look(text: str, grid: Path | None = None) -> Iterator[str]:
         UserError: there is no such set, it cannot be used, or the grid cannot be written.
     """
     from ..data.containers import open_container
+    from ..data.read_images import check_images
     from ..data.source import expand_path
     from ..data.survey import describe, survey
 
@@ -51,8 +52,10 @@ def look(text: str, grid: Path | None = None) -> Iterator[str]:
     is_files = (path.is_dir() and not any(path.rglob("*.parquet"))) or path.suffix.lower() == ".zip"
     if is_files:
         found = survey(open_container(path))
+        if not found.images.broken:
+            check_images(found.container, found.images)
         yield from describe(found)
-        if not found.images.names or found.images.broken:
+        if found.images.broken:
             return
         options = {name: value for name, value in (("size", found.size()), ("range", found.range())) if value}
         yield from _follow("folder", text, options, found.class_names is not None)

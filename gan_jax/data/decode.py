@@ -43,7 +43,7 @@ def open_image(file: Path | IO[bytes], most: int | None = None) -> "Iterator[Ima
 
     Raises ValueError for an image of more than `most` pixels (None: `MAX_PIXELS`); Pillow may raise others.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     most = MAX_PIXELS if most is None else most
     if isinstance(file, Path) and not stat.S_ISREG(os.stat(file).st_mode):
@@ -57,6 +57,8 @@ def open_image(file: Path | IO[bytes], most: int | None = None) -> "Iterator[Ima
         claimed = re.search(r"\d+", str(error))
         _check_pixel_count(int(claimed[0]) if claimed else most + 1, most)
         raise
+    except UnidentifiedImageError as error:  # it names an object in memory
+        raise ValueError("cannot identify image file") from error
     with image:
         _check_pixel_count(image.width * image.height, most)
         yield image

@@ -14,7 +14,7 @@ from .facts import Facts
 from .folder import read_folder
 from .image_set import MixedFoldersError
 from .images import Size, Transform
-from .ranges import range_notes, small_ranges
+from .ranges import is_small, range_notes, value_ranges
 from .read_images import Images
 
 _MOST = 6  # of a kind that are listed
@@ -51,8 +51,8 @@ class Survey:
 
     def range(self) -> str | None:
         """Returns the `range` to train with; None if the values use their whole range, or are of several kinds."""
-        small = small_ranges([known.values for known in self.images.facts])
-        return f"{small[0].low:g},{small[0].high:g}" if len(small) == 1 else None
+        found = value_ranges(known.values for known in self.images.facts)
+        return f"{found[0].low:g},{found[0].high:g}" if len(found) == 1 and is_small(found[0]) else None
 
 
 def survey(container: Container) -> Survey:

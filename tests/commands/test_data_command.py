@@ -1,0 +1,58 @@
+import numpy as np
+from PIL import Image
+
+from gan_jax.data.survey import suggest_size
+from runs import call, sentence
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def test_what_a_folder_has(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name, count in (("10", 2), ("9", 3), ("circle, red", 1)):
+        for i in range(count):
+            save(tmp_path / "photos" / name / f"{i}.png", rng.integers(0, 256, (90, 60 + i, 3), np.uint8))
+    save(tmp_path / "photos" / "9" / "deep.png", np.arange(5400, dtype=np.uint16).reshape(90, 60))
+    (tmp_path / "photos" / "9" / "copy.png").write_bytes((tmp_path / "photos" / "9" / "0.png").read_bytes())
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    monkeypatch.chdir(tmp_path)
+    found = call("data", "photos")
+    assert found.code == 0, found.err
+    lines = found.out.splitlines()
+    assert lines[0] == "8 images in 3 classes under 'photos'"
+    for words in (
+        "classes     9: 5, 10: 2, circle, red: 1", "60 x 90: 5, 61 x 90: 2, 62 x 90: 1 (width x height)",
+        "PNG: 8", "RGB: 7, I;16: 1", "0 to 255 of 255: 7, 0 to 5399 of 65535: 1", "broken      none",
+        "1 files have the content of another: 9/copy.png = 9/0.png", "notes.txt",
+        "use the values 0 to 5399 of 0 to 65535, and others have another range",
+        "config: data.source=folder data.source.path=photos data.source.size=48x32 conditional=true",
+    ):  # fmt: skip
+        assert any(words in line for line in lines), words
+    with Image.open(tmp_path / "data_photos.png") as grid:
+        assert grid.width > 100
+    (tmp_path / "photos" / "9" / "1.png").write_bytes(b"no png")
+    broken = call("data", "photos")
+    assert broken.code == 0
+    assert "1: 9/1.png (cannot identify image file): remove or replace them" in broken.out
+    assert "config:" not in broken.out
+
+
+def test_other_sets_and_mistakes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = call("data", "digits")
+    assert found.out.splitlines()[0] == "1,797 images of 8x8x1; 10 classes (174 to 183 images each)"
+    sentence(call("data", "nowhere"), "there is nothing at 'nowhere'")
+    sentence(call("data", "digits", "--grid", "x.jpg"), "--grid writes a .png file, not x.jpg")
+    (tmp_path / "empty").mkdir()
+    sentence(call("data", "empty"), "no images under 'empty'")
+
+
+def test_sizes_that_suit():
+    assert suggest_size([(100, 100)]) == 64
+    assert suggest_size([(70, 64), (64, 70)]) == 64
+    assert suggest_size([(3000, 4000)] * 9 + [(40, 50)]) == "256x320"
+    assert suggest_size([(300, 200)] * 20) == "192x128"
+    assert suggest_size([(20, 20)]) == 32
