@@ -57,9 +57,11 @@ def look(text: str, grid: Path | None = None) -> Iterator[str]:
         yield from describe(found)
         if found.images.broken:
             return
-        options = {name: value for name, value in (("size", found.size()), ("range", found.range())) if value}
+        size, values = found.size(), found.range()
+        options = {} if size is None else {"size": str(size)}
+        options |= {} if values is None else {"range": f"{values[0]:g},{values[1]:g}"}
         yield from _follow("folder", text, options, found.class_names is not None)
-        text, size = str(path), options.get("size")
+        text = str(path)
     else:
         size = None
     source = _open(text, size)
@@ -88,10 +90,10 @@ def _describe(source: "Source") -> Iterator[str]:
     yield from odd_classes(names, counts)
 
 
-def _follow(name: str, path: str, options: Mapping[str, object], labels: bool) -> Iterator[str]:
+def _follow(name: str, path: str, options: Mapping[str, str], labels: bool) -> Iterator[str]:
     """Yields the config fields that train on a set."""
     fields = {"data.source": name, "data.source.path": path}
-    fields |= {f"data.source.{key}": str(value) for key, value in options.items()}
+    fields |= {f"data.source.{key}": value for key, value in options.items()}
     fields |= {"conditional": "true"} if labels else {}
     yield "config: " + " ".join(shlex.quote(f"{key}={value}") for key, value in fields.items())
 

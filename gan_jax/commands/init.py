@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError, one_line
 
-_TEMPLATE = '''"""{title}: images like yours, at {size} x {size} pixels.
+_TEMPLATE = '''"""{title}: images like yours, at {pixels} pixels.
 
 Command   {command}
 Result    runs/{title}/report.html shows the curves and the sample grids.
@@ -25,9 +25,10 @@ def get_config() -> Config:
         steps=100_000,
         # The number of real images in each step.
         batch={batch},
-        # The images: {what}; cropped to squares of `size` pixels.
+        # The images: {what}. They are cropped and
+        # resized to `size`, a side or height x width in pixels.
         # `mirror` adds the mirror image of each; set it to False where left and right differ, as in text.
-        data=Data(source=Call("{source}", path={path}, size={size}, mirror=True)),
+        data=Data(source=Call("{source}", path={path}, size={size}{options}, mirror=True)),
         # True: the networks get the class of each image (its sub-folder), and samples are drawn by class.
         conditional={conditional},
         # The generator. `width` is the number of channels of its last hidden map: more is slower and better.
@@ -96,13 +97,19 @@ def write_config(path: str | os.PathLike, data: str | None = None) -> str | None
         raise UserError(f"{shown} cannot name a config file: give a plain name that ends in .py, as my_photos.py")
     if path.exists():
         raise UserError(_THERE.format(shown))
-    fields: dict[str, object] = {"source": "folder", "size": 64, "batch": 64, "conditional": False}
+    fields: dict[str, object] = {
+        "source": "folder", "size": 64, "range": None, "batch": 64, "conditional": False,
+    }  # fmt: skip
     described = None
     if data is not None:
         from .init_data import suited
 
         *values, described = suited(data)
         fields = dict(zip(fields, values, strict=True))
+    size, values = fields["size"], fields.pop("range")
+    fields["pixels"] = size if isinstance(size, str) else f"{size}x{size}"
+    fields["size"] = _literal(size) if isinstance(size, str) else size
+    fields["options"] = "" if values is None else f", range={values}"
     fields |= {"path": _literal(data or "photos"), "what": _WHAT[str(fields["source"])]}
     text = _TEMPLATE.format(title=name, name=f'"{name}"', command=_command(path.name, data), **fields)
     try:

@@ -7,7 +7,10 @@ from typing import NamedTuple
 from ..config import Call, Config, Data
 from ..config.build import make_source
 from ..data.classes import class_counts, describe_data
-from ..data.source import Source, class_names
+from ..data.containers import open_container
+from ..data.read_images import check_images
+from ..data.source import Source, class_names, expand_path
+from ..data.survey import suggest_size, survey
 from ..errors import UserError, one_line
 
 SIZE, BATCH = 64, 64  # the most that a config begins with
@@ -19,14 +22,16 @@ class Suited(NamedTuple):
 
     Attributes:
         source: the name of the source in `gan_jax.data`.
-        size: of the images, in pixels.
+        size: of the images, in pixels: a side, or height and width as text.
+        range: the values that become black and white; None: those of the file format.
         batch: images in a step.
         conditional: whether there are classes.
         described: a line about the data.
     """
 
     source: str
-    size: int
+    size: int | str
+    range: tuple[float, float] | None
     batch: int
     conditional: bool
     described: str
@@ -39,26 +44,43 @@ def suited(path: str | os.PathLike) -> Suited:
         UserError: there are no such data, or they cannot be used.
     """
     name = _kind(Path(path).expanduser())
-    source = _open(name, str(path))
+    size, range = _folder(expand_path(str(path))) if name == "folder" else (None, None)
+    source = _open(name, str(path), size)
     if len(source.shape) != 3:
         raise UserError(
             f"'{one_line(path)}' holds vectors, and this config is for images: `gan-jax train gaussians "
             "data.source=npz data.source.path=FILE` trains on vectors"
         )
     least = min(source.shape[:2])
-    size = SIZE if least >= SIZE else max(_LEAST_SIZE, 2 ** (least.bit_length() - 1))
+    if size is None:
+        size = least if least <= SIZE and _doubles(least) else min(SIZE, 2 ** (least.bit_length() - 1))
+        size = max(_LEAST_SIZE, size)
     batch = min(BATCH, 2 ** (len(source).bit_length() - 1))
     described = describe_data(source.shape, len(source), class_names(source), class_counts(source))
-    return Suited(name, size, batch, (source.classes or 0) > 1, described)
+    return Suited(name, size, range, batch, (source.classes or 0) > 1, described)
 
 
-def _open(name: str, path: str) -> Source:
-    """Opens the data at their own size; at `SIZE` where the sizes are mixed."""
-    check = {"check": "header"} if name == "folder" else {}
+def _doubles(side: int) -> bool:
+    """Returns whether the networks can make images of this side: from a first map of 4 to 7, doubled some times."""
+    return any(side == base << times for base in range(4, 8) for times in range(side.bit_length()))
 
-    def opened(**size: int) -> Source:
-        return make_source(Config(name="init", data=Data(source=Call(name, path=path, **check, **size))))
 
+def _folder(path: Path) -> tuple[int | str, tuple[float, float] | None]:
+    """Returns the size and the range that suit the images of a folder or zip file."""
+    found = survey(open_container(path))
+    check_images(found.container, found.images)
+    sizes = [(known.height, known.width) for known in found.images.facts]
+    return suggest_size(sizes, SIZE), found.range()
+
+
+def _open(name: str, path: str, size: int | str | None) -> Source:
+    """Opens the data: a folder at `size`, others at their own size, or at `SIZE` where the sizes are mixed."""
+
+    def opened(**options: object) -> Source:
+        return make_source(Config(name="init", data=Data(source=Call(name, path=path, **options))))
+
+    if size is not None:
+        return opened(size=size)
     try:
         return opened()
     except UserError:

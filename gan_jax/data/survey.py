@@ -13,13 +13,13 @@ from .containers import Container, Name
 from .facts import Facts
 from .folder import read_folder
 from .image_set import MixedFoldersError
-from .images import Size, Transform
+from .images import Transform
 from .ranges import is_small, range_notes, value_ranges
 from .read_images import Images
 
 _MOST = 6  # of a kind that are listed
 _STEP = 8  # pixels: the networks double a first map some times
-_SIDES = (256, 128, 64, 32)
+_SIDES = (256, 128, 64, 32, 16, 8)
 _LONG = 1.2  # images whose sides differ by more than this factor are not trained as squares
 
 
@@ -41,7 +41,7 @@ class Survey:
     class_names: tuple[str, ...] | None
     notes: list[str]
 
-    def size(self) -> Size | None:
+    def size(self) -> int | str | None:
         """Returns a size to train at; None if the images have one already that is not too large."""
         sizes = [(known.height, known.width) for known in self.images.facts]
         (height, width), *others = set(sizes)
@@ -49,10 +49,10 @@ class Survey:
             return None
         return suggest_size(sizes)
 
-    def range(self) -> str | None:
+    def range(self) -> tuple[float, float] | None:
         """Returns the `range` to train with; None if the values use their whole range, or are of several kinds."""
         found = value_ranges(known.values for known in self.images.facts)
-        return f"{found[0].low:g},{found[0].high:g}" if len(found) == 1 and is_small(found[0]) else None
+        return (found[0].low, found[0].high) if len(found) == 1 and is_small(found[0]) else None
 
 
 def survey(container: Container) -> Survey:
@@ -74,10 +74,13 @@ def survey(container: Container) -> Survey:
     return Survey(container, images, label, names, notes)
 
 
-def suggest_size(sizes: Sequence[tuple[int, int]]) -> Size:
-    """Returns a size for images of these heights and widths: not larger than nine of ten, and of their shape."""
+def suggest_size(sizes: Sequence[tuple[int, int]], most: int = _SIDES[0]) -> int | str:
+    """Returns a size for images of these heights and widths: not larger than nine of ten, and of their shape.
+
+    `most`: of the smaller side.
+    """
     short = sorted(min(size) for size in sizes)[len(sizes) // 10]
-    side = next((one for one in _SIDES if one <= short), _SIDES[-1])
+    side = next((one for one in _SIDES if one <= min(short, most)), _SIDES[-1])
     aspect = statistics.median(height / width for height, width in sizes)
     steps = round(4 * max(aspect, 1 / aspect))  # the networks double a first map whose short side is 4
     if max(aspect, 1 / aspect) < _LONG or steps == 4:

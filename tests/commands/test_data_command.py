@@ -55,4 +55,5 @@ def test_sizes_that_suit():
     assert suggest_size([(70, 64), (64, 70)]) == 64
     assert suggest_size([(3000, 4000)] * 9 + [(40, 50)]) == "256x320"
     assert suggest_size([(300, 200)] * 20) == "192x128"
-    assert suggest_size([(20, 20)]) == 32
+    assert suggest_size([(20, 20)]) == 16
+    assert suggest_size([(300, 200)] * 20, most=64) == "96x64"

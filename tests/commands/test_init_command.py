@@ -66,20 +66,20 @@ def test_it_suits_the_data(tmp_path, monkeypatch):
     outcome = call("init", "mine.py", "--data", 'my "shapes"')
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines() == [
-        "wrote mine.py for 12 images of 64x64x3; 2 classes: circle 9, square 3",
+        "wrote mine.py for 12 images of 32x64x3; 2 classes: circle 9, square 3",
         "set its fields, then train it:",
         "gan-jax train mine.py",
     ]
     config = configs.load("mine.py")
     assert config.name == "mine"  # so the run lies in runs/mine
-    assert config.data.source == configs.Call("folder", path='my "shapes"', size=64, mirror=True)
+    assert config.data.source == configs.Call("folder", path='my "shapes"', size="32x64", mirror=True)
     assert (config.conditional, config.batch) == (True, 8)
     assert max(map(len, (tmp_path / "mine.py").read_text().splitlines())) <= 115
 
     np.savez("grey.npz", image=np.zeros((70, 28, 28), np.uint8))
     assert call("init", "grey.py", "--data", "grey.npz").code == 0
     config = configs.load("grey.py")
-    assert config.data.source == configs.Call("npz", path="grey.npz", size=16, mirror=True)
+    assert config.data.source == configs.Call("npz", path="grey.npz", size=28, mirror=True)
     assert (config.conditional, config.batch) == (False, 64)
     make_gan(config, SampleSpec.of(make_source(config)))
 
