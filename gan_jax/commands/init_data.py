@@ -61,7 +61,7 @@ def suited(path: str | os.PathLike) -> Suited:
 
 
 def _doubles(side: int) -> bool:
-    """Returns whether the networks can make images of this side: from a first map of 4 to 7, doubled some times."""
+    """Returns whether the networks can make images of this side: 4 to 7 pixels, doubled some times."""
     return any(side == base << times for base in range(4, 8) for times in range(side.bit_length()))
 
 
