@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _ASK_EVERY = 0.2  # seconds
+_SAY_EVERY = 30.0  # seconds
 _AHEAD = 4  # tasks of each thread that wait, so that the results do not fill the memory
 
 
@@ -46,27 +48,37 @@ def check_stop() -> None:
 def each(work: Callable[[A], B], items: Iterable[A], total: int, doing: str) -> Iterator[B]:
     """Yields `work(item)` of each item in order, computed on all cores.
 
-    A bar on a terminal shows the progress. `doing` says what is done, such as "reading photos".
+    A bar on a terminal shows the progress, and a line every half minute elsewhere. `doing` says what is done, such
+    as "reading photos".
 
     Raises:
         StopAskedError: the process was asked to stop.
     """
     from tqdm import tqdm
 
+    is_terminal = sys.stderr.isatty()
+    said = time.monotonic()
+
+    def done(count: int) -> None:
+        nonlocal said
+        bar.update()
+        if not is_terminal and time.monotonic() - said > _SAY_EVERY:
+            said = time.monotonic()
+            print(f"{doing}: {count:,} of {total:,} files", file=sys.stderr, flush=True)
+
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     pending: deque[Future[B]] = deque()
     try:
-        with tqdm(
-            total=total, desc=doing, unit="file", disable=None, file=sys.stderr, delay=1, leave=False
-        ) as bar:
-            for item in items:
+        with tqdm(total=total, desc=doing, unit="file", disable=not is_terminal, delay=1, leave=False) as bar:
+            count = 0
+            for count, item in enumerate(items, 1):
                 pending.append(pool.submit(work, item))
                 if len(pending) >= _AHEAD * (os.cpu_count() or 1):
                     yield _result(pending.popleft())
-                    bar.update()
+                    done(count - len(pending))
             while pending:
                 yield _result(pending.popleft())
-                bar.update()
+                done(count - len(pending))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -18,6 +18,12 @@ def test_results_come_in_order_and_errors_come_through():
         list(each(late, [1], 1, "late"))
 
 
+def test_progress_without_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("gan_jax.data.waiting._SAY_EVERY", 0.0)
+    list(each(lambda x: x, range(3), 3, "reading photos"))
+    assert capsys.readouterr().err.splitlines() == [f"reading photos: {n} of 3 files" for n in (1, 2, 3)]
+
+
 def test_a_request_to_stop_ends_the_work_at_once():
     begun, asked = [], threading.Event()
 
