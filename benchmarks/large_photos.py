@@ -67,11 +67,11 @@ def start(photos: Path, cache: Path) -> dict[str, float]:
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert process.stdout is not None
-        summary = json.loads(process.stdout.readline())
+        process.stdout.readline()
         first = time.monotonic() - began
         process.send_signal(signal.SIGINT)
         usage = os.wait4(process.pid, 0)[2]
-        return {"first_step_s": first, "data_s": summary.get("data", 0.0), "memory_mib": usage.ru_maxrss / 1024}
+        return {"first_step_s": first, "memory_mib": usage.ru_maxrss / 1024}
 
 
 def interrupt(photos: Path, cache: Path, seconds: float) -> float:
