@@ -38,8 +38,8 @@ def _absolute(call: Call) -> Call:
     for name, value in call.items:
         if isinstance(value, Call):
             changed[name] = _absolute(value)
-        elif name in _LOCATIONS and isinstance(value, str):
-            changed[name] = os.path.abspath(os.path.expanduser(value))
+        elif name in _LOCATIONS and isinstance(value, str) and os.path.exists(os.path.expanduser(value)):
+            changed[name] = os.path.abspath(os.path.expanduser(value))  # others may be URLs
     return Call(call.name, **{**call.kwargs, **changed})
 
 

@@ -5,7 +5,7 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -125,6 +125,12 @@ class FolderContainer:
 
     def stamp(self, name: Name) -> tuple[str, float]:
         return file_stamp(self.path.joinpath(*name))
+
+    def note_on_empty(self, used: Set[str]) -> list[str]:
+        """Returns a note on the folders at the top that are not among those with images."""
+        folders = [entry.name for entry in os.scandir(self.path) if entry.is_dir() and not _is_hidden(entry.name)]
+        empty = sorted(map(one_line, set(folders) - used))
+        return [f"note: no images are in {', '.join(empty[:6])}: no class"] if empty else []
 
 
 class ZipContainer:

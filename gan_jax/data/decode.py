@@ -137,8 +137,12 @@ def to_bytes(values: np.ndarray, range: Range) -> np.ndarray:
 def _scaled(image: "Image.Image", range: Range) -> "Image.Image":
     """Scales the colours of an image of 8 bits, and leaves its alpha channel."""
     table = to_bytes(np.arange(256), range).tolist()
-    if image.mode not in ("L", "LA", "RGB", "RGBA"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    is_transparent = image.has_transparency_data and image.mode not in (
+        "LA",
+        "RGBA",
+    )  # one colour is, or a palette
+    if is_transparent or image.mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("RGBA" if is_transparent else "RGB")
     alpha = list(np.arange(256)) if image.mode in ("LA", "RGBA") else []
     return image.point(table * (len(image.getbands()) - bool(alpha)) + alpha)
 

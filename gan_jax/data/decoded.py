@@ -55,8 +55,8 @@ class Store:
             with contextlib.suppress(OSError):
                 self._path = self._reserve(size)
         if self._path is not None:
-            self._array = np.lib.format.open_memmap(self._path, "w+", np.uint8, shape)
-        elif size <= memory_bytes:
+            self._array = self._map(self._path, shape)
+        if self._array is None and size <= memory_bytes:
             self._array = np.empty(shape, np.uint8)
 
     def _reserve(self, size: int) -> Path | None:
@@ -69,6 +69,18 @@ class Store:
         handle, name = tempfile.mkstemp(suffix=".tmp", dir=home)
         os.close(handle)
         return Path(name)
+
+    def _map(self, path: Path, shape: tuple[int, int, int, int]) -> np.ndarray | None:
+        """Returns an array in a file whose whole space is reserved: a full disk would end the process later."""
+        try:
+            array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+            return array
+        except OSError:
+            path.unlink(missing_ok=True)
+            self._path = None
+            return None
 
     def put(self, row: int, pixels: np.ndarray) -> bool:
         """Keeps the image of a row, uint8 [H, W, C] or, where C is 3, [H, W, 1]; returns whether it does."""
@@ -96,7 +108,7 @@ class Store:
         assert isinstance(array, np.memmap)
         array.flush()
         os.replace(path, folder() / f"{digest}.npy")
-        _tidy()
+        _tidy(keep=f"{digest}.npy")
         return load(digest, array.shape)
 
     def discard(self) -> None:
@@ -106,15 +118,15 @@ class Store:
         self._array = self._path = None
 
 
-def _tidy() -> None:
-    """Removes the sets that were used least recently, and temporary files that a killed process left."""
+def _tidy(keep: str) -> None:
+    """Removes the sets that were used least recently, but for `keep`, and files that a killed process left."""
     entries = []
     for path in folder().iterdir():
         with contextlib.suppress(FileNotFoundError):  # another process may remove it now
             entries.append((path.stat(), path))
     total = 0
     for status, path in sorted(entries, key=lambda entry: entry[0].st_mtime, reverse=True):
-        total += status.st_size
-        old = path.suffix == ".tmp" and time.time() - status.st_mtime > _ABANDONED
-        if old or (path.suffix == ".npy" and total > LIMIT_BYTES):
+        total += status.st_size if path.suffix == ".npy" else 0
+        is_abandoned = path.suffix == ".tmp" and time.time() - status.st_mtime > _ABANDONED
+        if is_abandoned or (path.suffix == ".npy" and total > LIMIT_BYTES and path.name != keep):
             path.unlink(missing_ok=True)

@@ -89,30 +89,36 @@ def hash_content(content: bytes) -> str:
 
 def hash_files(paths: Sequence[Path]) -> list[str]:
     """Returns the hash of the content of each file. A file that was hashed before is not read again."""
-    memory, stamps, changed = Memory("content"), [], {}
-    for path in paths:
-        stamp, time_ = file_stamp(path)
-        stamps.append(stamp)
-        changed[stamp] = time_
+    memory, stamps = Memory("content"), [file_stamp(path)[0] for path in paths]
     known = memory.recall(stamps)
     unknown = [(path, stamp) for path, stamp in zip(paths, stamps) if stamp not in known]
 
-    def digest(item: tuple[Path, str]) -> Facts:
-        total = hashlib.blake2b(digest_size=16)
+    def digest(item: tuple[Path, str]) -> tuple[Facts, bool]:
+        total, began = hashlib.blake2b(digest_size=16), time.time()
         with open(item[0], "rb") as file:
             while block := file.read(_BLOCK):
                 check_stop()
                 total.update(block)
-        return Facts(total.hexdigest())
+        stamp, changed = file_stamp(item[0])
+        return Facts(total.hexdigest()), stamp == item[1] and is_settled(changed, began)
 
-    new = {item[1]: facts for item, facts in zip(unknown, each(digest, unknown, len(unknown), "hashing the data"))}
-    memory.remember(new, changed)
-    return [(known | new)[stamp].digest for stamp in stamps]
+    new = dict(zip((stamp for _, stamp in unknown), each(digest, unknown, len(unknown), "hashing the data")))
+    memory.remember({stamp: facts for stamp, (facts, lasts) in new.items() if lasts})
+    digests = known | {stamp: facts for stamp, (facts, _) in new.items()}
+    return [digests[stamp].digest for stamp in stamps]
 
 
 def database() -> Path:
     """Returns the file in which facts are remembered."""
     return user_cache.home() / "facts.sqlite"
+
+
+def is_settled(changed: float, read: float) -> bool:
+    """Returns whether a file that was read had not been changed just before, both in seconds of `time.time`.
+
+    Times of files are rounded, so a later change might show the same time.
+    """
+    return changed < read - _SETTLED
 
 
 class Memory:
@@ -136,14 +142,10 @@ class Memory:
                         found[stamp] = Facts(**json.loads(row[0]))
         return found
 
-    def remember(self, facts: Mapping[str, Facts], changed: Mapping[str, float]) -> None:
-        """Keeps facts by their stamps. `changed`: when each file was changed last, in seconds of `time.time`."""
+    def remember(self, facts: Mapping[str, Facts]) -> None:
+        """Keeps facts by their stamps."""
         now = time.time()
-        rows = [
-            (self._kind + stamp, json.dumps(dataclasses.asdict(known)), now)
-            for stamp, known in facts.items()
-            if changed[stamp] < now - _SETTLED
-        ]
+        rows = [(self._kind + stamp, json.dumps(dataclasses.asdict(known)), now) for stamp, known in facts.items()]
         with self._database() as database:
             if database and rows:
                 database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", rows)

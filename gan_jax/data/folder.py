@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UserError, one_line
-from .containers import Container, open_container
+from .containers import Container, FolderContainer, open_container
 from .decode import Range, open_image, quiet_pillow
-from .facts import Facts
+from .facts import Facts, hash_content
 from .image_set import (
     EARLIER_SUFFIXES,
     Layout,
@@ -20,7 +20,7 @@ from .image_set import (
 )
 from .images import Channels, Crop, Filter, Size, Transform
 from .ranges import range_notes
-from .read_images import Images, check_images, common_shape, read_images
+from .read_images import Images, check_images, common_shape, read_images, room_note
 from .source import Mirrored, Source, checked_indices, describe_shape, expand_path, hash_parts, reason
 
 
@@ -47,9 +47,9 @@ def folder(
     is applied, and 16-bit grey is scaled to 8 bits. Of an animation the first frame is read. The set is grey if
     all files are grey.
 
-    `check="all"` decodes every file once, and keeps the resized images in the user's cache folder; "header" reads
-    only the headers, and decodes when an image is used. `images.Transform` describes the other options. Raises
-    UserError if files cannot be read (it names them), or if the sizes differ and `size` is not given.
+    `check="all"` decodes every file once, and keeps the resized images in the user's cache folder; "header" decodes an
+    image when it is used. `images.Transform` describes the other options. Raises UserError if files cannot be
+    read (it names them), or if the sizes differ and `size` is not given.
     """
     transform = Transform(size, crop, filter, channels, range, reduced)
     container = open_container(expand_path(path))
@@ -80,10 +80,13 @@ def read_folder(
     is_split = len(chosen.names) < len(candidates) or split == "all" or bool(chosen.notes)
     images = read_images(container, chosen.names, transform, decode=decode, keep=keep, left_out=unfinished)
     check(container, images)
-    layout = Layout(images.names, notes=[*chosen.notes, *describe_left_out(images.others)])
+    no_room = room_note(images) if decode and keep else []
+    layout = Layout(images.names, notes=[*chosen.notes, *describe_left_out(images.others), *no_room])
     if labels:
         from_json = classes_by_json(container, layout) if ("dataset.json",) in all_names else None
         layout = from_json or classes_by_folder(container, layout, is_split)
+        if from_json is None and not is_split and layout.class_names and isinstance(container, FolderContainer):
+            layout.notes += container.note_on_empty({name[0] for name in layout.names})
     return layout, images
 
 
@@ -136,10 +139,13 @@ class Folder:
         return rows
 
     def _decode(self, row: int) -> np.ndarray:
-        name = self._layout.names[row]
+        name, is_same = self._layout.names[row], True
         shown = one_line(self._container.path.joinpath(*name))
         try:
-            is_same = self._stamps is not None and self._container.stamp(name)[0] == self._stamps[row]
+            stamp = self._container.stamp(name)[0]
+            if self._stamps is not None and stamp != self._stamps[row]:  # also if a link to it was made
+                is_same = hash_content(self._container.read(name)) == self._facts[row].digest
+                self._stamps[row] = stamp if is_same else self._stamps[row]
             with open_image(self._container.open(name)) as image:
                 pixels = self._transform.apply(image, self.shape[-1])
         except Exception as error:  # Pillow's decoders may raise any exception

@@ -23,7 +23,7 @@ EARLIER_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", "
 _UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".partial")
 _SPLITS = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "valid": "val",
-    "validation": "val", "dev": "val",
+    "validation": "val", "dev": "val", "eval": "val",
 }  # fmt: skip
 DATASET_JSON = ("dataset.json",)
 
@@ -69,15 +69,25 @@ def natural(text: str) -> tuple[object, ...]:
 
 
 def splits_of(names: Sequence[Name]) -> list[str]:
-    """Returns the folders at the top if they are splits and hold all images; else an empty list."""
-    likely = [name for name in names if _is_likely(name)]
-    tops = {name[0] for name in likely if len(name) > 1}
-    is_split = len(tops) > 1 and all(top.lower() in _SPLITS for top in tops)
-    return sorted(tops, key=natural) if is_split and all(len(name) > 1 for name in likely) else []
+    """Returns the folders at the top if all of them are splits, and no image lies beside them; else none."""
+    tops, beside = _tops(names)
+    is_split = len(tops) > 1 and not beside and all(map(_split_of, tops))
+    return sorted(tops, key=natural) if is_split else []
 
 
-def _is_likely(name: Name) -> bool:
-    return is_named_image(name) or "." not in name[-1]
+def _tops(names: Sequence[Name]) -> tuple[set[str], bool]:
+    """Returns the folders at the top that have images, and whether images lie beside them.
+
+    If no file has the ending of an image, those without any ending count.
+    """
+    likely = [name for name in names if is_named_image(name)]
+    likely = likely or [name for name in names if "." not in name[-1]]
+    return {name[0] for name in likely if len(name) > 1}, any(len(name) == 1 for name in likely)
+
+
+def _split_of(top: str) -> str | None:
+    """Returns which split a folder is by its name, such as "val" for "val2017"; None: it is none."""
+    return _SPLITS.get(re.sub(r"[ _.-]?\d*$", "", top.lower(), flags=re.ASCII))
 
 
 def choose_split(container: Container, names: Sequence[Name], split: str | None) -> Layout:
@@ -90,14 +100,22 @@ def choose_split(container: Container, names: Sequence[Name], split: str | None)
             None: train, if all folders at the top are splits.
 
     Raises:
-        UserError: there is no such split.
+        UserError: there is no such split, or some folders are splits and some are not.
     """
-    tops = {name[0] for name in names if len(name) > 1 and _is_likely(name)}
-    splits = splits_of(names)
+    (tops, beside), splits = _tops(names), splits_of(names)
+    if split is None and not splits:
+        found = sorted(filter(_split_of, tops), key=natural)
+        if len(found) > 1 and not beside:
+            others = one_line(", ".join(sorted(tops - set(found), key=natural)[:6]))
+            raise UserError(
+                f"'{one_line(container.path)}' holds the splits {', '.join(found)} beside other folders ({others}): "
+                f"pass data.source.split={found[-1]} to read one folder, or an empty data.source.split= to "
+                "take each as a class"
+            )
     if split == "" or (split is None and not splits):
         return Layout(list(names))
     if split is None:
-        split = next((top for top in splits if _SPLITS[top.lower()] == "train"), splits[0])
+        split = next((top for top in splits if _split_of(top) == "train"), splits[0])
         others = ", ".join(top for top in splits if top != split)
         note = (
             f"note: the folders {', '.join(splits)} are read as splits: this is {split}; data.source.split reads "
@@ -105,7 +123,7 @@ def choose_split(container: Container, names: Sequence[Name], split: str | None)
         )
         return Layout([name for name in names if name[0] == split], notes=[note])
     if split == "all":
-        return Layout([name for name in names if len(name) > 1 and name[0].lower() in _SPLITS])
+        return Layout([name for name in names if len(name) > 1 and _split_of(name[0])])
     if split not in tops:
         known = one_line(", ".join(sorted(tops, key=natural)[:20])) or "none"
         raise UserError(f"'{one_line(container.path)}' has no split {quoted(split)}: its folders are {known}")
@@ -146,7 +164,7 @@ def _numbers(values: Sequence[str | None], order: Sequence[str]) -> np.ndarray:
 def classes_by_json(container: Container, layout: Layout) -> Layout | None:
     """Adds the classes of a `dataset.json`: `{"labels": [["00000/img00000000.png", 0], ...]}`.
 
-    Returns None if it has no labels.
+    If the labels are null, there are no classes. Returns None if there are no labels in it at all.
 
     Raises:
         UserError: it cannot be read, lacks a file, or has labels that are no integers.
@@ -154,14 +172,16 @@ def classes_by_json(container: Container, layout: Layout) -> Layout | None:
     shown = one_line(container.path / "dataset.json")
     try:
         content = parse_object(container.read(DATASET_JSON).decode())
-        pairs = content.get("labels")
+        if "labels" not in content:
+            return None
+        pairs = content["labels"]
         label_of = None if pairs is None else {tuple(str(name).split("/")): label for name, label in pairs}
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"'{shown}' cannot be read ({reason(error)}): mend it, or pass data.source.labels=false"
         ) from error
     if label_of is None:
-        return None
+        return layout
     lacking = [name for name in layout.names if name not in label_of]
     if lacking:
         raise UserError(
@@ -200,13 +220,13 @@ def sort_out(names: Sequence[Name]) -> tuple[list[Name], list[Name]]:
 
 
 def describe_left_out(others: Sequence[tuple[Name, str]]) -> list[str]:
-    """Returns a note that counts the files that are not read, and names some. Each comes with its reason or ""."""
+    """Returns a note that counts the files that are not read, and names some; each has a reason, or an empty one."""
     if not others:
         return []
     shown = [one_line("/".join(name)) + (f" ({why})" if why else "") for name, why in others[:5]]
     more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
     files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
-    return [f"note: {files} not read, being no image: {', '.join(shown)}{more}"]
+    return [f"note: {files} not read as images: {', '.join(shown)}{more}"]
 
 
 def may_be_image(head: bytes) -> bool:

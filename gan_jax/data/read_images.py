@@ -1,14 +1,16 @@
 """Reads each image of a set once: what it is, what its content is, and, where there is room, its pixels."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import UserError, one_line
 from . import decoded
 from .containers import Container, Name
-from .facts import Facts, Memory, examine
+from .facts import Facts, Memory, examine, is_settled
 from .image_set import SUFFIXES, guess, is_named_image, may_be_image
 from .images import Transform
 from .memory import available_memory_bytes
@@ -79,6 +81,16 @@ def read_images(
     return Images(found, facts, pixels, others, broken)
 
 
+def room_note(images: Images) -> list[str]:
+    """Returns a note if the decoded images were to be kept, and there was no room for them."""
+    if images.pixels is not None:
+        return []
+    return [
+        "note: there is no room for the decoded images, so each file is decoded whenever it is used: free disk "
+        f"space for {decoded.folder()}, or prepare the images at the size of the training (gan-jax prepare)"
+    ]
+
+
 def check_images(container: Container, images: Images) -> None:
     """Raises UserError if there are no images, or some cannot be read."""
     shown, others, broken = one_line(container.path), images.others, images.broken
@@ -132,6 +144,14 @@ def _first(others: Sequence[tuple[Name, str]]) -> str:
     return one_line("/".join(name)) + (f" ({why})" if why else "")
 
 
+class _Read(NamedTuple):
+    """What was read of a file; the stamp is None if the file may have changed meanwhile."""
+
+    facts: Facts
+    pixels: np.ndarray | None = None
+    stamp: str | None = None
+
+
 class _Reader:
     """Reads the files of a set, on all cores.
 
@@ -163,18 +183,19 @@ class _Reader:
                 broken[name] = Facts("", error=reason(error))
         known = memory.recall(stamp for stamp, _ in stamps.values())
         unknown = [name for name, (stamp, _) in stamps.items() if stamp not in known]
-        if self._keep and 2 * len(unknown) > len(
-            self._names
-        ):  # to decode the few known ones again is less work than two passes
-            unknown = list(stamps)
+        if self._keep and 2 * len(unknown) > len(self._names):
+            unknown = list(stamps)  # to decode the few known ones again is less work than two passes
         new: dict[Name, Facts] = {}
+        lasting: dict[str, Facts] = {}
         keep = self._keep and len(unknown) == len(self._names)
         try:
-            for name, (facts, pixels) in self._each(unknown):
-                new[name] = facts
-                keep = keep and pixels is not None and self._put(len(new) - 1, pixels)
+            for name, read in self._each(unknown):
+                new[name] = read.facts
+                if read.stamp == stamps[name][0] and not read.facts.error:  # an error may pass
+                    lasting[read.stamp] = read.facts
+                keep = keep and read.pixels is not None and self._put(len(new) - 1, read.pixels)
         finally:
-            memory.remember({stamps[name][0]: facts for name, facts in new.items()}, dict(stamps.values()))
+            memory.remember(lasting)
         if not keep:
             self.close()
         return [broken.get(name) or new.get(name) or known[stamps[name][0]] for name in self._names]
@@ -190,10 +211,10 @@ class _Reader:
         shape = (len(facts), *self._transform.shape(first.height, first.width, 1 if grey else 3))
         ready = decoded.load(digest, shape)
         if ready is None and self._store is None:
-            for row, (name, (_, pixels)) in enumerate(self._each(self._names)):
-                if pixels is None:
+            for row, (name, read) in enumerate(self._each(self._names)):
+                if read.pixels is None or read.facts.digest != facts[row].digest:
                     raise UserError(f"'{one_line('/'.join(name))}' has changed since it was read: start again")
-                if not self._put(row, pixels):
+                if not self._put(row, read.pixels):
                     return None
         if ready is None and self._store is not None:
             ready = self._store.close(digest, grey)
@@ -216,12 +237,15 @@ class _Reader:
             self._store.discard()
             self._store = None
 
-    def _each(self, names: Sequence[Name]) -> Iterator[tuple[Name, tuple[Facts, np.ndarray | None]]]:
-        def read(name: Name) -> tuple[Facts, np.ndarray | None]:
+    def _each(self, names: Sequence[Name]) -> Iterator[tuple[Name, _Read]]:
+        def read(name: Name) -> _Read:
+            began = time.time()
             try:
                 content = self._container.read(name)
-            except Exception as error:  # zipfile may raise any exception for damaged bytes
-                return Facts("", error=reason(error) or type(error).__name__), None
-            return examine(content, self._transform, self._decode)
+                stamp, changed = self._container.stamp(name)
+            except (OSError, ValueError) as error:
+                return _Read(Facts("", error=reason(error) or type(error).__name__))
+            facts, pixels = examine(content, self._transform, self._decode)
+            return _Read(facts, pixels, stamp if is_settled(changed, began) else None)
 
         return zip(names, each(read, names, len(names), self._doing))

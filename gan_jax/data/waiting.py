@@ -66,14 +66,15 @@ def each(work: Callable[[A], B], items: Iterable[A], total: int, doing: str) -> 
             said = time.monotonic()
             print(f"{doing}: {count:,} of {total:,} files", file=sys.stderr, flush=True)
 
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    threads = len(os.sched_getaffinity(0))
+    pool = ThreadPoolExecutor(threads)
     pending: deque[Future[B]] = deque()
     try:
         with tqdm(total=total, desc=doing, unit="file", disable=not is_terminal, delay=1, leave=False) as bar:
             count = 0
             for count, item in enumerate(items, 1):
                 pending.append(pool.submit(work, item))
-                if len(pending) >= _AHEAD * (os.cpu_count() or 1):
+                if len(pending) >= _AHEAD * threads:
                     yield _result(pending.popleft())
                     done(count - len(pending))
             while pending:
