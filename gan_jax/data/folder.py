@@ -47,9 +47,9 @@ def folder(
     is applied, and 16-bit grey is scaled to 8 bits. Of an animation the first frame is read. The set is grey if
     all files are grey.
 
-    `check="all"` decodes every file once, and keeps the resized images in the user's cache folder; "header" decodes an
-    image when it is used. `images.Transform` describes the other options. Raises UserError if files cannot be
-    read (it names them), or if the sizes differ and `size` is not given.
+    `check="all"` decodes every file once, and keeps the resized images in the user's cache folder; "header"
+    decodes an image when it is used. `images.Transform` describes the other options. Raises UserError if files
+    cannot be read (it names them), or if the sizes differ and `size` is not given.
     """
     transform = Transform(size, crop, filter, channels, range, reduced)
     container = open_container(expand_path(path))

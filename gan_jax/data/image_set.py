@@ -107,10 +107,11 @@ def choose_split(container: Container, names: Sequence[Name], split: str | None)
         found = sorted(filter(_split_of, tops), key=natural)
         if len(found) > 1 and not beside:
             others = one_line(", ".join(sorted(tops - set(found), key=natural)[:6]))
+            shown = one_line(container.path)
             raise UserError(
-                f"'{one_line(container.path)}' holds the splits {', '.join(found)} beside other folders ({others}): "
-                f"pass data.source.split={found[-1]} to read one folder, or an empty data.source.split= to "
-                "take each as a class"
+                f"'{shown}' holds the splits {', '.join(found)} beside other folders ({others}): "
+                f"pass data.source.split={found[-1]} to read one, or an empty data.source.split= to take each "
+                "as a class"
             )
     if split == "" or (split is None and not splits):
         return Layout(list(names))
@@ -220,7 +221,7 @@ def sort_out(names: Sequence[Name]) -> tuple[list[Name], list[Name]]:
 
 
 def describe_left_out(others: Sequence[tuple[Name, str]]) -> list[str]:
-    """Returns a note that counts the files that are not read, and names some; each has a reason, or an empty one."""
+    """Returns a note that counts the files that are not read, and names some with their reasons."""
     if not others:
         return []
     shown = [one_line("/".join(name)) + (f" ({why})" if why else "") for name, why in others[:5]]

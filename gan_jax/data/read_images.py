@@ -191,8 +191,9 @@ class _Reader:
         try:
             for name, read in self._each(unknown):
                 new[name] = read.facts
-                if read.stamp == stamps[name][0] and not read.facts.error:  # an error may pass
-                    lasting[read.stamp] = read.facts
+                stamp = stamps[name][0]
+                if read.stamp == stamp and not read.facts.error:  # an error may pass
+                    lasting[stamp] = read.facts
                 keep = keep and read.pixels is not None and self._put(len(new) - 1, read.pixels)
         finally:
             memory.remember(lasting)

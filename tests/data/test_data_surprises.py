@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.data import Mirrored, decoded, facts, read_all
+from gan_jax.data import Mirrored, decoded, facts, read_all, read_images
 from gan_jax.data.folder import folder
 from gan_jax.data.npz import npz
 from gan_jax.data.source import as_known, class_names, hash_parts, notes
@@ -364,6 +364,7 @@ def test_a_transparent_colour_and_a_range(tmp_path):
 
 def test_sets_over_the_limit_are_decoded_when_they_are_used(home, tmp_path, monkeypatch):
     monkeypatch.setattr(decoded, "LIMIT_BYTES", 400)
+    monkeypatch.setattr(read_images, "available_memory_bytes", lambda: 0)
     numbered(tmp_path / "one", ["a"])  # 2 images of 64 bytes
     numbered(tmp_path / "two", ["a", "b", "c"])
     whole, streamed = folder(str(tmp_path / "one")), folder(str(tmp_path / "two"))
