@@ -37,7 +37,8 @@ def npz(
     `image_key`, or the only array of the file. Images are uint8, or any numbers if `range` says which values
     become 0 and 255. Labels are the array `label_key` of integers, if the file has it; "" ignores it. If they are
     not 0 to K - 1, the K different ones become these. The array `names` of text, if there is one, names the
-    classes. The image options do not apply to vectors. Raises UserError if the file cannot be used.
+    classes 0 to K - 1; names of the samples are not used. The image options do not apply to vectors. Raises
+    UserError if the file cannot be used.
     """
     file = expand_path(path)
     arrays = _load(file, image_key, label_key)
@@ -67,25 +68,38 @@ class Npz(Arrays):
         transform: Transform,
         names: tuple[str, np.ndarray] | None,
     ):
-        self._before, self._label_notes = (image, label, transform), list[str]()
+        self._raw, self._label_notes = (image, label, transform), list[str]()
         if label is None:
             super().__init__("npz", image, transform=transform)
             return
-        class_names = None if names is None else _checked_names(file, *names, int(label.max()) + 1)
+        class_names, note = (None, []) if names is None else _checked_names(file, *names, label)
         if class_names is None:
             label, class_names, self._label_notes = used_labels(label)
+        self._label_notes = [*note, *self._label_notes]
         super().__init__("npz", image, label.astype(np.int32), len(class_names), transform, class_names)
 
     def notes(self) -> list[str]:
         return [*self._label_notes, *super().notes()]
 
+    def fingerprint(self) -> str:
+        earlier = self._earlier_classes()
+        if earlier in (None, self.classes):
+            return super().fingerprint()
+        return f"{super().fingerprint()} classes={self.classes}"  # the labels may be the same
+
     def before(self) -> tuple[Arrays, str] | None:
         """Returns the source with the labels that gan_jax 0.1 gave, which are those of the file."""
-        image, label, transform = self._before
-        if label is None or not self._label_notes or label.min() < 0:
+        image, label, transform = self._raw
+        earlier = self._earlier_classes()
+        if label is None or earlier in (None, self.classes):
             return None
-        source = Arrays("npz", image, label.astype(np.int32), int(label.max()) + 1, transform)
+        source = Arrays("npz", image, label.astype(np.int32), earlier, transform)
         return source, source.fingerprint()
+
+    def _earlier_classes(self) -> int | None:
+        """Returns the number of classes in gan_jax 0.1; None: there are none, or it refused the labels."""
+        label = self._raw[1]
+        return None if label is None or label.min() < 0 else int(label.max()) + 1
 
 
 def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np.ndarray]]:
@@ -158,7 +172,7 @@ def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
             raise ValueError(f"its {name} is neither images nor vectors")
         shape, _, dtype = readers[version](member)
         if dtype.hasobject:
-            raise ValueError("it holds pickled Python objects, which are never loaded")
+            raise ValueError(f"its {name} holds pickled Python objects, which are never loaded")
         claimed = math.prod(shape) * dtype.itemsize
         held = archive.getinfo(name).file_size - member.tell()
         if claimed != held:
@@ -204,10 +218,23 @@ def _checked_labels(file: Path, key: str, label: np.ndarray, count: int) -> np.n
     return label.astype(np.int64)
 
 
-def _checked_names(file: Path, key: str, names: np.ndarray, classes: int) -> tuple[str, ...]:
+def _checked_names(
+    file: Path, key: str, names: np.ndarray, label: np.ndarray
+) -> tuple[tuple[str, ...] | None, list[str]]:
+    """Returns the names of the classes, or None for names of something else, and notes."""
+    shown, classes = f"array '{one_line(key)}' of '{one_line(file)}'", int(label.max()) + 1
+    if names.shape == label.shape and len(names) != classes:
+        return None, [
+            f"note: {shown} has one element for each of the {len(label):,} samples, so it does not name the classes"
+        ]
+    if label.min() < 0:
+        raise UserError(
+            f"the labels of '{one_line(file)}' go down to {label.min()}, but {shown} names the classes from 0 on: "
+            "remove the samples with other labels, or the names"
+        )
     if names.ndim != 1 or names.dtype.kind != "U" or len(names) < classes:
         raise UserError(
-            f"array '{one_line(key)}' of '{one_line(file)}' ({names.dtype} {list(names.shape)}) must hold a text "
-            f"for each of the {classes} classes: remove it, or mend it"
+            f"{shown} ({names.dtype} {list(names.shape)}) must hold a text for each of the {classes} classes: "
+            "remove it, or mend it"
         )
-    return tuple(map(one_line, names.tolist()))
+    return tuple(map(one_line, names.tolist())), []

@@ -226,6 +226,32 @@ def test_npz_with_names(tmp_path):
         npz(str(tmp_path / "b.npz"))
 
 
+def test_npz_names_that_are_not_those_of_the_classes(tmp_path):
+    image, file = RNG.integers(0, 256, (6, 8, 8), np.uint8), tmp_path / "a.npz"
+    np.savez(file, image=image, label=[0, 1, 2, 0, 1, 2], names=[f"{i}.png" for i in range(6)])
+    source = npz(str(file))
+    assert (source.classes, class_names(source)) == (3, ("0", "1", "2"))
+    assert "one element for each of the 6 samples" in notes(source)[0]
+    assert source.before() is None
+    np.savez(file, image=image, label=[-1, 0, 1, 2, 0, 1], names=["a", "b", "c"])
+    with pytest.raises(UserError, match=r"go down to -1, but array 'names' of '.*' names the classes from 0 on"):
+        npz(str(file))
+
+
+def test_a_run_of_before_keeps_its_number_of_classes(tmp_path):
+    """gan_jax 0.1 made the classes 0 to the largest label, and read no names."""
+    image, label, file = RNG.integers(0, 256, (4, 8, 8), np.uint8), [2, 0, 2, 0], tmp_path / "a.npz"
+    parts = [image.tobytes(), np.array(label, np.int32).tobytes()]
+    before = f"npz n=4 8x8x1 #{hash_parts(parts)}"
+    np.savez(file, image=image, label=label, names=["a", "b", "c", "d", "e"])
+    source, fingerprint = as_known(npz(str(file)), None)
+    assert (source.classes, fingerprint == before) == (5, False)
+    source, fingerprint = as_known(npz(str(file)), before)
+    assert (source.classes, fingerprint) == (3, before)
+    np.savez(file, image=image, label=label, names=["a", "b", "c"])
+    assert npz(str(file)).fingerprint() == before
+
+
 @pytest.mark.parametrize(
     ("size", "crop", "lit"), [("8x4", "center", (8, 4)), ((4, 8), "pad", (4, 4)), ("8x16", "stretch", (8, 16))]
 )
