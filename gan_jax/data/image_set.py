@@ -62,10 +62,16 @@ def is_named_image(name: Name) -> bool:
     return name[-1].lower().endswith(SUFFIXES)
 
 
-def natural(text: str) -> tuple[object, ...]:
+def natural(text: str) -> tuple[tuple[tuple[int, str], ...], str]:
     """Returns the key of the natural order, in which "9" comes before "10"."""
-    parts = re.split(r"(\d+)", text, flags=re.ASCII)
-    return *((int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts), text
+
+    def key(part: str) -> tuple[int, str]:
+        if not re.fullmatch(r"\d+", part, re.ASCII):
+            return -1, part.casefold()
+        digits = part.lstrip("0")  # not int(part), which refuses thousands of digits
+        return len(digits), digits
+
+    return tuple(map(key, re.split(r"(\d+)", text, flags=re.ASCII))), text
 
 
 def splits_of(names: Sequence[Name]) -> list[str]:

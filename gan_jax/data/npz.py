@@ -224,9 +224,8 @@ def _checked_names(
     """Returns the names of the classes, or None for names of something else, and notes."""
     shown, classes = f"array '{one_line(key)}' of '{one_line(file)}'", int(label.max()) + 1
     if names.shape == label.shape and len(names) != classes:
-        return None, [
-            f"note: {shown} has one element for each of the {len(label):,} samples, so it does not name the classes"
-        ]
+        count = f"one element for each of the {len(label):,} samples"
+        return None, [f"note: {shown} has {count}, so it does not name the classes"]
     if label.min() < 0:
         raise UserError(
             f"the labels of '{one_line(file)}' go down to {label.min()}, but {shown} names the classes from 0 on: "

@@ -66,9 +66,7 @@ class ParquetContainer:
         at = np.searchsorted(ends, rows, "right")
         names = [Path(name).parts for name in self._files]
         self._names = [(*names[i], f"{_ROW}{row}") for i, row in zip(at.tolist(), (rows - first[at]).tolist())]
-        # The classes are those of all splits, so that a number means the same class in each.
-        labels = read_labels([(file.path, file.metadata) for file in files], label_key)
-        self.labels: Labels | None = None if labels is None else labels._replace(label=labels.label[rows])
+        self.labels: Labels | None = read_labels([(file.path, file.metadata) for file in files], label_key, rows)
         self.label_columns = label_columns(files[0].metadata)
         self._kept: OrderedDict[tuple[Path, int], Any] = OrderedDict()
         self._lock = threading.Lock()

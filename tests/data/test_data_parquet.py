@@ -150,6 +150,30 @@ def test_labels_without_names_and_text(tmp_path):
         parquet(str(path), size=4)
 
 
+def test_splits_without_labels_are_no_obstacle(tmp_path):
+    files = random_files(3)
+    train, test = tmp_path / "train.parquet", tmp_path / "test.parquet"
+    for label, names, expected in (
+        ([0, 2, 1], NAMES, NAMES), ([0, 2, 1], None, ["0", "1", "2"]), (["b", "a", "c"], None, ["a", "b", "c"]),
+    ):  # fmt: skip
+        write_parquet(train, files, label, names)
+        missing = ["c", "c", None] if label[0] == "b" else [-1, -1, -1]  # as in the test sets of competitions
+        for unlabelled in (missing, [label[0], None, None], None):
+            write_parquet(test, files, unlabelled, names if unlabelled else None)
+            source = parquet(str(tmp_path), size=4)
+            assert class_names(source) == tuple(expected)
+            labels = label if isinstance(label[0], int) else [expected.index(name) for name in label]
+            assert read_all(source)["label"].tolist() == labels
+    write_parquet(train, files, [0, 2, 1], NAMES)
+    write_parquet(test, files, [-1, -1, -1], NAMES)
+    with pytest.raises(UserError, match=r"row 0 of '.*test.parquet' has the label -1, outside the 3 classes"):
+        parquet(str(tmp_path), "test", size=4)
+    write_parquet(test, files)
+    assert parquet(str(tmp_path), "test", size=4).classes is None
+    with pytest.raises(UserError, match=r"'.*test.parquet' has no column 'label'"):
+        parquet(str(tmp_path), "all", size=4)
+
+
 def test_columns_by_other_names(tmp_path):
     files = random_files(3)
     path = tmp_path / "a.parquet"

@@ -12,6 +12,7 @@ from PIL import Image
 
 from gan_jax.data import Mirrored, decoded, facts, read_all, read_images
 from gan_jax.data.folder import folder
+from gan_jax.data.image_set import natural
 from gan_jax.data.npz import npz
 from gan_jax.data.source import as_known, class_names, hash_parts, notes
 from gan_jax.errors import UserError
@@ -46,6 +47,11 @@ def test_classes_have_the_natural_order(names, tmp_path):
     assert (rows["image"][:, 0, 0, 0] == 10 * rows["label"]).all()
     mirrored = Mirrored(source)
     assert class_names(mirrored) == tuple(names)
+
+
+def test_the_natural_order_of_any_number():
+    words = ["0", "00", "01", "1", "2", "a", "a2b", "a10", "a" + "9" * 4999, "a1" + "0" * 4999, "b¹", "b٣"]
+    assert sorted(reversed(words), key=natural) == words
 
 
 def test_a_run_of_before_keeps_its_labels(tmp_path):
