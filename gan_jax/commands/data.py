@@ -42,6 +42,7 @@ def look(text: str, grid: Path | None = None) -> Iterator[str]:
         UserError: there is no such set, it cannot be used, or the grid cannot be written.
     """
     from ..data.containers import open_container
+    from ..data.parquet_splits import is_parquet
     from ..data.read_images import check_images
     from ..data.source import expand_path
     from ..data.survey import describe, survey
@@ -49,7 +50,7 @@ def look(text: str, grid: Path | None = None) -> Iterator[str]:
     path = expand_path(text)
     if grid is not None and grid.suffix != ".png":
         raise UserError(f"--grid writes a .png file, not {one_line(grid)}: give another name")
-    is_files = (path.is_dir() and not any(path.rglob("*.parquet"))) or path.suffix.lower() == ".zip"
+    is_files = (path.is_dir() and not is_parquet(path)) or path.suffix.lower() == ".zip"
     if is_files:
         found = survey(open_container(path))
         if not found.images.broken:

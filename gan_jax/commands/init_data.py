@@ -8,13 +8,13 @@ from ..config import Call, Config, Data
 from ..config.build import make_source
 from ..data.classes import class_counts, describe_data
 from ..data.containers import open_container
+from ..data.parquet_splits import is_parquet
 from ..data.read_images import check_images
 from ..data.source import Source, class_names, expand_path
 from ..data.survey import suggest_size, survey
 from ..errors import UserError, one_line
 
 SIZE, BATCH = 64, 64  # the most that a config begins with
-_LEAST_SIZE = 8
 
 
 class Suited(NamedTuple):
@@ -51,18 +51,11 @@ def suited(path: str | os.PathLike) -> Suited:
             f"'{one_line(path)}' holds vectors, and this config is for images: `gan-jax train gaussians "
             "data.source=npz data.source.path=FILE` trains on vectors"
         )
-    least = min(source.shape[:2])
     if size is None:
-        size = least if least <= SIZE and _doubles(least) else min(SIZE, 2 ** (least.bit_length() - 1))
-        size = max(_LEAST_SIZE, size)
+        size = suggest_size([source.shape[:2]], SIZE)
     batch = min(BATCH, 2 ** (len(source).bit_length() - 1))
     described = describe_data(source.shape, len(source), class_names(source), class_counts(source))
     return Suited(name, size, range, batch, (source.classes or 0) > 1, described)
-
-
-def _doubles(side: int) -> bool:
-    """Returns whether the networks can make images of this side: 4 to 7 pixels, doubled some times."""
-    return any(side == base << times for base in range(4, 8) for times in range(side.bit_length()))
 
 
 def _folder(path: Path) -> tuple[int | str, tuple[float, float] | None]:
@@ -90,7 +83,7 @@ def _open(name: str, path: str, size: int | str | None) -> Source:
 def _kind(path: Path) -> str:
     shown, suffix = one_line(path), path.suffix.lower()
     if path.is_dir():
-        return "parquet" if any(path.glob("*.parquet")) else "folder"
+        return "parquet" if is_parquet(path) else "folder"
     if not path.exists():
         raise UserError(f"there is no '{shown}': give --data a folder of images, or a .zip, .npz or .parquet file")
     kind = {".zip": "folder", ".npz": "npz", ".parquet": "parquet"}.get(suffix)

@@ -34,6 +34,7 @@ def open_set(text: str, size: str | None = None, labels: bool = False) -> "Sourc
 def _source(text: str, size: str | None, labels: bool) -> "Call":
     from ..config import Call, choices
     from ..config.schema import HOMES
+    from ..data.parquet_splits import is_parquet
     from ..data.source import expand_path
 
     resized: dict[str, object] = {} if size is None else {"size": _side(size)}
@@ -45,7 +46,7 @@ def _source(text: str, size: str | None, labels: bool) -> "Call":
         )
     if path.is_file() and path.suffix.lower() == ".npz":
         return Call("npz", path=text, **resized, **({} if labels else {"label_key": ""}))
-    if path.suffix.lower() == ".parquet" or (path.is_dir() and next(path.rglob("*.parquet"), None)):
+    if path.exists() and is_parquet(path):
         return Call("parquet", path=text, **resized, **({} if labels else {"label_key": ""}))
     if path.exists():
         return Call("folder", path=text, labels=labels, **resized)

@@ -25,6 +25,7 @@ _SPLITS = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "valid": "val",
     "validation": "val", "dev": "val", "eval": "val",
 }  # fmt: skip
+_PARQUET = b"PAR1"  # the first bytes of a parquet file
 DATASET_JSON = ("dataset.json",)
 
 
@@ -239,7 +240,7 @@ def describe_left_out(others: Sequence[tuple[Name, str]]) -> list[str]:
 def may_be_image(head: bytes) -> bool:
     """Returns whether a file that begins with these bytes may be an image in one of `decode.FORMATS`."""
     starts = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"P", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-    return head.startswith(starts) or head[8:12] in (b"WEBP", b"avif", b"avis")
+    return (head.startswith(starts) and head[:4] != _PARQUET) or head[8:12] in (b"WEBP", b"avif", b"avis")
 
 
 def guess(content: bytes) -> str:
@@ -260,4 +261,6 @@ def guess(content: bytes) -> str:
         return "JPEG XL: convert it to PNG"
     if content[4:8] == b"ftyp" or content[:4] == b"\x1aE\xdf\xa3":
         return "a video"
+    if content[:4] == _PARQUET:
+        return "parquet: data.source=parquet reads it"
     return ""

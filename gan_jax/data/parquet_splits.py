@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 from ..errors import UserError, one_line
-from .image_set import natural
+from .containers import FolderContainer
+from .image_set import is_named_image, natural
 from .source import DataMissingError, reason
 
 _SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d+-of-\d+(?:-[0-9a-f]+)?")
@@ -13,6 +14,17 @@ _SPLITS = {
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
     "dev": "validation", "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
+
+
+def is_parquet(path: Path) -> bool:
+    """Returns whether a path is a parquet file, or a folder with parquet files and no images.
+
+    A folder of images may have a table beside them, such as Hugging Face's `metadata.parquet`.
+    """
+    if not path.is_dir():
+        return path.suffix.lower() == ".parquet"
+    names = FolderContainer(path).names()
+    return any(name[-1].endswith(".parquet") for name in names) and not any(map(is_named_image, names))
 
 
 def find_files(root: Path) -> dict[str, Path]:

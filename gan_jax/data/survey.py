@@ -13,12 +13,11 @@ from .containers import Container, Name
 from .facts import Facts
 from .folder import read_folder
 from .image_set import MixedFoldersError
-from .images import Transform
+from .images import Transform, parse_size
 from .ranges import is_small, range_notes, value_ranges
 from .read_images import Images
 
 _MOST = 6  # of a kind that are listed
-_STEP = 8  # pixels: the networks double a first map some times
 _SIDES = (256, 128, 64, 32, 16, 8)
 _LONG = 1.2  # images whose sides differ by more than this factor are not trained as squares
 
@@ -42,12 +41,10 @@ class Survey:
     notes: list[str]
 
     def size(self) -> int | str | None:
-        """Returns a size to train at; None if the images have one already that is not too large."""
+        """Returns a size to train at; None if the images have it already."""
         sizes = [(known.height, known.width) for known in self.images.facts]
-        (height, width), *others = set(sizes)
-        if not others and max(height, width) <= _SIDES[0] and height % _STEP == width % _STEP == 0:
-            return None
-        return suggest_size(sizes)
+        suggested = suggest_size(sizes)
+        return None if {parse_size(suggested)} == set(sizes) else suggested
 
     def range(self) -> tuple[float, float] | None:
         """Returns the `range` to train with; None if the values use their whole range, or are of several kinds."""
@@ -75,17 +72,31 @@ def survey(container: Container) -> Survey:
 
 
 def suggest_size(sizes: Sequence[tuple[int, int]], most: int = _SIDES[0]) -> int | str:
-    """Returns a size for images of these heights and widths: not larger than nine of ten, and of their shape.
+    """Returns a size for images of these heights and widths.
+
+    It is their own size, if they have the same one and the networks can make it; else one that is not larger than
+    nine of ten, and of their shape.
 
     `most`: of the smaller side.
     """
+    height, width = sizes[0]
+    if len(set(sizes)) == 1 and min(height, width) <= most and _can_be_made(height, width):
+        return height if height == width else f"{height}x{width}"
     short = sorted(min(size) for size in sizes)[len(sizes) // 10]
     side = next((one for one in _SIDES if one <= min(short, most)), _SIDES[-1])
     aspect = statistics.median(height / width for height, width in sizes)
-    steps = round(4 * max(aspect, 1 / aspect))  # the networks double a first map whose short side is 4
+    steps = round(4 * max(aspect, 1 / aspect))
     if max(aspect, 1 / aspect) < _LONG or steps == 4:
         return side
     return f"{side * steps // 4}x{side}" if aspect > 1 else f"{side}x{side * steps // 4}"
+
+
+def _can_be_made(height: int, width: int) -> bool:
+    """Returns whether networks make this size: a first map, whose smaller side is 4 to 7, doubled some times."""
+    for times in range(1, min(height, width).bit_length()):
+        if height % 2**times == width % 2**times == 0 and 4 <= min(height, width) >> times <= 7:
+            return True
+    return False
 
 
 def describe(found: Survey) -> Iterator[str]:

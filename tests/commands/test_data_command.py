@@ -1,7 +1,12 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
+from gan_jax import config as configs
+from gan_jax.data.images import parse_size
 from gan_jax.data.survey import suggest_size
+from gan_jax.models.layers.sizes import doublings
 from runs import call, sentence
 
 
@@ -55,5 +60,34 @@ def test_sizes_that_suit():
     assert suggest_size([(70, 64), (64, 70)]) == 64
     assert suggest_size([(3000, 4000)] * 9 + [(40, 50)]) == "256x320"
     assert suggest_size([(300, 200)] * 20) == "192x128"
-    assert suggest_size([(20, 20)]) == 16
+    assert suggest_size([(22, 22)]) == 16
+    assert suggest_size([(20, 20)]) == 20
+    assert suggest_size([(20, 20), (21, 21)]) == 16
+    assert suggest_size([(192, 160)]) == "192x160"
+    assert suggest_size([(200, 200)]) == 128
+    assert suggest_size([(28, 20)], most=16) == "24x16"
     assert suggest_size([(300, 200)] * 20, most=64) == "96x64"
+    for height in range(1, 150):
+        for width in (32, 100, height):
+            doublings(
+                parse_size(suggest_size([(height, width)], most=128)), least=4
+            )  # raises for what dcgan can't
+
+
+def test_what_is_parquet(tmp_path, monkeypatch):
+    """The clone of a Hugging Face repository, and a folder of images with a table beside them."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    save(tmp_path / "photos" / "0.png", pixels)
+    png = (tmp_path / "photos" / "0.png").read_bytes()
+    (tmp_path / "clone" / "data").mkdir(parents=True)
+    pq.write_table(pa.table({"image": [png] * 3}), tmp_path / "clone" / "data" / "train-00000-of-00001.parquet")
+    pq.write_table(pa.table({"file_name": ["0.png"]}), tmp_path / "photos" / "metadata.parquet")
+    found = call("data", "photos").out.splitlines()
+    assert found[0] == "1 images under 'photos'"
+    assert any("metadata.parquet (parquet: data.source=parquet reads it)" in line for line in found)
+    assert "config: data.source=folder data.source.path=photos data.source.size=128" in found
+    assert call("data", "clone").out.startswith("3 images of 200x200x3; no classes")
+    for name, source in (("photos", "folder"), ("clone", "parquet")):
+        assert call("init", f"{name}.py", "--data", name).code == 0
+        assert configs.load(f"{name}.py").data.source == configs.Call(source, path=name, size=64, mirror=True)

@@ -236,10 +236,18 @@ def test_changed_images_are_written_anew(tmp_path, monkeypatch):
     assert pairs(tfds("mine", data_dir=str(tmp_path))) == pairs(folder(str(path), size=8))
 
 
+def test_images_with_a_table_beside_them(tmp_path):
+    path = write_files(tmp_path / "photos", photos(3))
+    expected = pairs(folder(str(path), size=8))
+    (path / "metadata.parquet").write_bytes(b"PAR1")
+    _, lines = prepare(path, data_dir=str(tmp_path), size=8)
+    assert "metadata.parquet (parquet: data.source=parquet reads it)" in lines[0]
+    assert pairs(tfds("mine", data_dir=str(tmp_path))) == expected
+
+
 def test_bad_input_is_one_sentence(tmp_path, capsys):
     path = write_files(tmp_path / "photos", photos(3))
     (path / "zebra" / "cut.png").write_bytes(photos(1)[f"{NAMES[0]}/000.png"][:60])
-    write_files(tmp_path / "both", {"a/000.png": b"", "b.parquet": b""})
     sets = ["--data-dir", str(tmp_path)]
     for words, expected in (
         ([str(path), "--name", "mine"], "1 of the 4 images"),
@@ -252,7 +260,6 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
         ([str(path), "--name", "mine", "--shard-size", "0"], "a shard must have at least 1 image"),
         ([str(path), "--size", "8"], "--size is for your own images: pass --name NAME as well"),
         ([str(path)], "pass --name NAME"),
-        ([str(tmp_path / "both"), "--name", "mine"], "holds parquet files ('b.parquet') and images ('a/000.png')"),
         ([str(tmp_path / "nowhere"), "--name", "mine"], "there is no folder"),
     ):
         assert cli.main(["prepare", *words, *sets]) == 2

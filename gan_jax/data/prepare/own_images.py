@@ -10,12 +10,13 @@ import numpy as np
 
 from ...errors import UserError, one_line, quoted
 from .. import tfds_layout as layout
-from ..containers import Container, FolderContainer, open_container
+from ..containers import Container, open_container
 from ..decode import flatten, open_image, quiet_pillow, upright_image
 from ..folder import read_folder
-from ..image_set import Layout, is_named_image, natural, splits_of
+from ..image_set import Layout, natural, splits_of
 from ..images import Crop, Filter, Size, Transform
 from ..parquet_files import ParquetContainer
+from ..parquet_splits import is_parquet
 from ..read_images import Images, check_images, read_images
 from ..source import expand_path, hash_parts, reason
 from .array_record_set import Split, write_set
@@ -104,7 +105,7 @@ def _check(name: str, size: Size | None, format: str | None, shard_size: int) ->
 
 def _read(path: Path, transform: Transform, labels: bool) -> list[_Part]:
     """Reads what is at a path; one part for each split."""
-    if _is_parquet(path):
+    if is_parquet(path):
         return _read_parquet(path, transform, labels)
     container = open_container(path)
     parts = []
@@ -137,20 +138,6 @@ def _read_parquet(path: Path, transform: Transform, labels: bool) -> list[_Part]
         of_split = Layout(names, found and found.label, found and found.class_names, notes)
         parts.append(_Part(re.sub(r"\W", "_", split), container, of_split, images, range(len(names))))
     return parts
-
-
-def _is_parquet(path: Path) -> bool:
-    if not path.is_dir():
-        return path.suffix.lower() == ".parquet"
-    names = FolderContainer(path).names()
-    tables = [name for name in names if name[-1].endswith(".parquet")]
-    images = [name for name in names if is_named_image(name)]
-    if tables and images:
-        raise UserError(
-            f"'{one_line(path)}' holds parquet files ('{one_line('/'.join(tables[0]))}') and images "
-            f"('{one_line('/'.join(images[0]))}'): name a folder that holds one kind"
-        )
-    return bool(tables)
 
 
 def _classes(parts: list[_Part]) -> tuple[str, ...] | None:
