@@ -86,13 +86,7 @@ def _kind(path: Path) -> str:
         return "parquet" if is_parquet(path) else "folder"
     if not path.exists():
         raise UserError(f"there is no '{shown}': give --data a folder of images, or a .zip, .npz or .parquet file")
-    kind = {".zip": "folder", ".npz": "npz", ".parquet": "parquet"}.get(suffix)
-    if suffix == ".npy":
-        file = one_line(path.name)
-        raise UserError(
-            f"'{shown}' is a single array without a name: save it in an .npz file, np.savez('{file[:-4]}.npz', "
-            f"image=np.load('{file}'))"
-        )
+    kind = {".zip": "folder", ".npz": "npz", ".npy": "npz", ".parquet": "parquet"}.get(suffix)
     if kind is None:
         raise UserError(
             f"'{shown}' is no folder: give --data a folder of images, or a .zip, .npz or .parquet file"

@@ -60,12 +60,18 @@ def open_container(path: Path) -> Container:
         return ZipContainer(path)
     if path.exists():
         kinds = {
-            ".npz": "data.source=npz reads it", ".npy": "save its images with np.savez(path, image=...) and use "
-            "data.source=npz", ".parquet": "data.source=parquet reads it",
+            ".npz": "data.source=npz reads it", ".parquet": "data.source=parquet reads it",
+            ".npy": f"{npy_advice(path)} and use data.source=npz",
         }  # fmt: skip
         advice = kinds.get(path.suffix.lower(), "name the folder of the images, or a zip file of it")
         raise UserError(f"'{one_line(path)}' is no folder and no zip file: {advice}")
     raise DataMissingError(f"there is no folder '{one_line(path)}'")
+
+
+def npy_advice(path: Path) -> str:
+    """Returns what to do with an .npy file, whose array has no name."""
+    stem, name = one_line(path.stem), one_line(path.name)
+    return f"save it as an .npz file with np.savez('{stem}.npz', image=np.load('{name}'))"
 
 
 def file_stamp(path: Path) -> tuple[str, float]:

@@ -21,10 +21,12 @@ EARLIER_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", "
 """Those that gan_jax 0.1 read."""
 
 _UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".partial")
-_SPLITS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "valid": "val",
-    "validation": "val", "dev": "val", "eval": "val",
+SPLITS = {
+    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
+    "dev": "validation", "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
+"""Which split the word in the name of a folder or file means, as Hugging Face's libraries have it."""
+
 _PARQUET = b"PAR1"  # the first bytes of a parquet file
 DATASET_JSON = ("dataset.json",)
 
@@ -94,7 +96,7 @@ def _tops(names: Sequence[Name]) -> tuple[set[str], bool]:
 
 def _split_of(top: str) -> str | None:
     """Returns which split a folder is by its name, such as "val" for "val2017"; None: it is none."""
-    return _SPLITS.get(re.sub(r"[ _.-]?\d*$", "", top.lower(), flags=re.ASCII))
+    return SPLITS.get(re.sub(r"[ _.-]?\d*$", "", top.lower(), flags=re.ASCII))
 
 
 def choose_split(container: Container, names: Sequence[Name], split: str | None) -> Layout:

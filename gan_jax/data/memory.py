@@ -1,7 +1,10 @@
-"""The memory of this host."""
+"""The memory of this host, and files that unpack to more than real data do."""
 
 import os
 from pathlib import Path
+
+MOST_UNPACKED, _SMALL = 100, 2**28
+"""Images and labels unpack to ten times their bytes, a bomb to a thousand times; small files may be all zero."""
 
 
 def host_memory_bytes() -> int:
@@ -23,3 +26,8 @@ def available_memory_bytes(group: Path = Path("/sys/fs/cgroup")) -> int:
         cached = int(words[words.index("inactive_file") + 1])  # of files; it can be dropped
         free = min(free, host_memory_bytes() - int((group / "memory.current").read_text()) + cached)
     return max(0, free)
+
+
+def is_bomb(packed: int, unpacked: int) -> bool:
+    """Returns whether a file of `packed` bytes unpacks to more than `MOST_UNPACKED` times as many, and to many."""
+    return unpacked > max(_SMALL, MOST_UNPACKED * packed)

@@ -9,15 +9,14 @@ import numpy as np
 
 from ..errors import UserError, one_line
 from .arrays import Arrays
+from .containers import npy_advice
 from .decode import Range
 from .image_set import used_labels
 from .images import Channels, Crop, Filter, Size, Transform
-from .memory import available_memory_bytes
+from .memory import MOST_UNPACKED, available_memory_bytes, is_bomb
 from .source import DataMissingError, Mirrored, Source, expand_path, reason
 
 _NAMES = "names"  # the array of the names of the classes
-_MOST_UNPACKED, _SMALL = 100, 2**28
-"""Images and labels unpack to ten times their bytes, a bomb to a thousand times; small arrays may be all zero."""
 
 
 def npz(
@@ -107,11 +106,8 @@ def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np
     shown = one_line(file)
     if not file.is_file():
         raise DataMissingError(f"there is no file '{shown}'")
-    if file.suffix == ".npy":
-        raise UserError(
-            f"'{shown}' is one array: save it as an .npz file with np.savez('{one_line(file.stem)}.npz', "
-            f"image=np.load('{one_line(file.name)}'))"
-        )
+    if file.suffix.lower() == ".npy":
+        raise UserError(f"'{shown}' is one array: {npy_advice(file)}")
     if not zipfile.is_zipfile(file):
         raise UserError(f"'{shown}' is not a whole .npz file: save one with np.savez(path, image=...)")
     try:
@@ -153,9 +149,9 @@ def check_size(packed: int, members: list[zipfile.ZipInfo]) -> None:
     if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
         raise ValueError("it is packed with another method than zip's own: save it uncompressed")
     needed = sum(member.file_size for member in members)
-    if needed > max(_SMALL, _MOST_UNPACKED * packed):
+    if is_bomb(packed, needed):
         raise ValueError(
-            f"its {packed:,} bytes unpack to {needed:,}, more than {_MOST_UNPACKED} times as many: save it "
+            f"its {packed:,} bytes unpack to {needed:,}, more than {MOST_UNPACKED} times as many: save it "
             "uncompressed"
         )
     if needed > (available := available_memory_bytes()):

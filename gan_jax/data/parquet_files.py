@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UserError, one_line
 from .containers import HEAD, Name, file_stamp
+from .memory import MOST_UNPACKED, is_bomb
 from .parquet_labels import Labels, label_columns, read_labels
 from .parquet_splits import find_files, slices, split_of
 from .source import MAX_ROWS, reason
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 _ROW = "row "
 _KEPT_BYTES = 2**28
-_MOST_UNPACKED, _SMALL = 100, 2**28
-"""Images unpack to a few times their bytes, a bomb to a thousand times; small files may repeat one image."""
 
 
 class _File(NamedTuple):
@@ -187,9 +186,9 @@ def _check_sizes(shown: str, size: int, metadata: Any) -> None:
         raise UserError(f"'{shown}' claims {metadata.num_rows:,} rows in {size:,} bytes: write the file again")
     # Not the sizes of the columns: pyarrow ends the process where the description of a column is damaged.
     unpacked = sum(group.total_byte_size for group in groups)
-    if unpacked > max(_SMALL, _MOST_UNPACKED * size):
+    if is_bomb(size, unpacked):
         raise UserError(
-            f"'{shown}' unpacks to {unpacked:,} bytes, more than {_MOST_UNPACKED} times its own "
+            f"'{shown}' unpacks to {unpacked:,} bytes, more than {MOST_UNPACKED} times its own "
             f"{size:,}: it is not read"
         )
 

@@ -6,14 +6,10 @@ from pathlib import Path
 
 from ..errors import UserError, one_line
 from .containers import FolderContainer
-from .image_set import is_named_image, natural
+from .image_set import SPLITS, is_named_image, natural
 from .source import DataMissingError, reason
 
 _SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d+-of-\d+(?:-[0-9a-f]+)?")
-_SPLITS = {
-    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
-    "dev": "validation", "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
-}  # fmt: skip
 
 
 def is_parquet(path: Path) -> bool:
@@ -56,9 +52,9 @@ def split_of(name: str) -> str:
     path = Path(name)
     shard = _SHARD.fullmatch(path.stem)
     if shard:
-        return _SPLITS.get(shard[1].lower(), shard[1])
+        return SPLITS.get(shard[1].lower(), shard[1])
     words = [word for part in (path.stem, *reversed(path.parts[:-1])) for word in re.split(r"[\W_\d]+", part)]
-    return next((_SPLITS[word.lower()] for word in words if word.lower() in _SPLITS), "train")
+    return next((SPLITS[word.lower()] for word in words if word.lower() in SPLITS), "train")
 
 
 def slices(name: str, split: str, lengths: dict[str, int]) -> list[tuple[str, slice]]:

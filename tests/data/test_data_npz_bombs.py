@@ -67,14 +67,14 @@ def test_what_unpacks_a_thousandfold(path, monkeypatch):
     zeros, noise = npy(np.zeros((100, 100, 100), np.uint8)), np.random.default_rng(0).bytes(9)
     zipped(path, image=zeros)
     assert len(npz(str(path))) == 100  # a small one is fine
-    monkeypatch.setattr("gan_jax.data.npz._SMALL", 10_000)
+    monkeypatch.setattr("gan_jax.data.memory._SMALL", 10_000)
     size = path.stat().st_size
     assert f"its {size:,} bytes unpack to 1,000,128, more than 100 times as many" in refused(path)
     image = npy(np.frombuffer(noise, np.uint8).reshape(1, 3, 3))
     zipped(path, image=image, label=zeros)  # the labels too
     assert "unpack to 1,000,265, more" in refused(path)
     assert len(npz(str(path), label_key="")) == 1  # unless nothing reads them
-    monkeypatch.setattr("gan_jax.data.npz._SMALL", 2**28)
+    monkeypatch.setattr("gan_jax.data.memory._SMALL", 2**28)
     assert "must hold one label for each of the 1 samples" in refused(path, peak=2**22)
 
 

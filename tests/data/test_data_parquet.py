@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gan_jax import cli
-from gan_jax.data import decoded, parquet_files, read_all, read_images
+from gan_jax.data import decoded, memory, parquet_files, read_all, read_images
 from gan_jax.data.folder import folder
 from gan_jax.data.image_set import used_labels
 from gan_jax.data.parquet import parquet
@@ -270,7 +270,7 @@ def test_files_that_unpack_to_much_more_than_their_bytes(tmp_path, monkeypatch):
     assert path.stat().st_size < 20_000
     source = parquet(str(path), size=4)  # 65 MB, which take the memory of one
     assert parquet_files._memory(*source._container._kept.values()) < 80_000
-    monkeypatch.setattr(parquet_files, "_SMALL", 2**20)
+    monkeypatch.setattr(memory, "_SMALL", 2**20)
     write_parquet(path, [bytes([i]) * 2**18 for i in range(8)], use_dictionary=False, compression="zstd")
     with pytest.raises(UserError, match=r"unpacks to 2,097,\d{3} bytes, more than 100 times its own"):
         parquet(str(path), size=4)

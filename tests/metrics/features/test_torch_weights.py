@@ -105,7 +105,7 @@ def test_what_torch_saves_is_read_as_torch_has_it(tmp_path):
 
 
 def test_weights_that_unpack_a_thousandfold(tmp_path, monkeypatch):
-    monkeypatch.setattr("gan_jax.data.npz._SMALL", 10_000)
+    monkeypatch.setattr("gan_jax.data.memory._SMALL", 10_000)
     np.savez_compressed(tmp_path / "w.npz", a=np.zeros(1_000_000, np.uint8))
     with zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("w/data.pkl", bytes(1_000_000))
