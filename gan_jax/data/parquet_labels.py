@@ -55,13 +55,7 @@ def read_labels(files: list[tuple[Path, Any]], key: str, rows: np.ndarray) -> La
             "to train without labels"
         )
     labelled = [file for file, column in zip(files, columns) if column is not None]
-    names = class_names(labelled[0][1], key)
-    for path, metadata in labelled:
-        if class_names(metadata, key) != names:
-            raise UserError(
-                f"'{one_line(path)}' gives other names to the classes of '{one_line(key)}' than "
-                f"'{one_line(labelled[0][0].name)}': use files of one data set"
-            )
+    names = _same_names(labelled, key)
     values = [
         None if column is None else _values(path, key, column, part)
         for (path, _), column, part in zip(files, columns, parts)
@@ -87,6 +81,18 @@ def class_names(metadata: Any, key: str) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         return None
     return tuple(map(one_line, names))
+
+
+def _same_names(files: list[tuple[Path, Any]], key: str) -> tuple[str, ...] | None:
+    """Returns the names of the classes, which all files must give."""
+    names = class_names(files[0][1], key)
+    for path, metadata in files:
+        if class_names(metadata, key) != names:
+            raise UserError(
+                f"'{one_line(path)}' gives other names to the classes of '{one_line(key)}' than "
+                f"'{one_line(files[0][0].name)}': use files of one data set"
+            )
+    return names
 
 
 def label_columns(metadata: Any) -> list[str]:
