@@ -59,6 +59,11 @@ def open_container(path: Path) -> Container:
     if path.is_file() and zipfile.is_zipfile(path):
         return ZipContainer(path)
     if path.exists():
+        if path.is_file() and (path.suffix.lower() == ".zip" or _begins_as_zip(path)):
+            raise UserError(
+                f"'{one_line(path)}' is a zip file that is cut short or damaged: its list of files, which is at its "
+                "end, cannot be read: download or copy it again"
+            )
         kinds = {
             ".npz": "data.source=npz reads it", ".npy": "save its images with np.savez(path, image=...) and use "
             "data.source=npz", ".parquet": "data.source=parquet reads it",
@@ -66,6 +71,14 @@ def open_container(path: Path) -> Container:
         advice = kinds.get(path.suffix.lower(), "name the folder of the images, or a zip file of it")
         raise UserError(f"'{one_line(path)}' is no folder and no zip file: {advice}")
     raise DataMissingError(f"there is no folder '{one_line(path)}'")
+
+
+def _begins_as_zip(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
 
 
 def file_stamp(path: Path) -> tuple[str, float]:

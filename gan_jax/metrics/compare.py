@@ -60,10 +60,14 @@ def compare_sets(
     _check(a, b, count)
     real, other = (_read(source, extractor, count, seed) for source in (a, b))
     counts = {"A": len(real.features), "B": len(other.features)}
-    try:
-        numbers = [number for name in names for number in _measure(name, real, other, a.classes)]
-    except ValueError as error:
-        raise UserError(f"{error} (A is real, B is generated)") from error
+    numbers: list[Number] = []
+    for name in names:
+        try:
+            numbers += _measure(name, real, other, a.classes)
+        except ValueError as error:
+            rest = ",".join(other_name for other_name in names if other_name != name)
+            omit = f"; or leave {name} out: --metrics {rest}" if rest else ""
+            raise UserError(f"{name}: {error} (A is real, B is generated){omit}") from error
     common = _common(real, other)
     return [
         Record(

@@ -56,3 +56,12 @@ def test_it_says_that_the_data_are_not_here():
 def test_what_is_not_known(recipe, overrides, words):
     with pytest.raises(UserError, match=words):
         facts(recipe, *overrides)
+
+
+def test_mirror_images_are_told_apart():
+    images, label = np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 1, 1], np.int32)
+    source = Arrays(images, label, "three", classes=2, class_names=("cat", "dog"))
+    text = Declared.of(Mirrored(source)).describe()
+    assert text == "data: 3 images of 4x4x1, mirrored to 6; 2 classes: cat 1, dog 2"
+    elsewhere = Declared((4, 4, 1), np.dtype(np.uint8), None, 6, mirrored=True)
+    assert elsewhere.describe().startswith("data: 3 images of 4x4x1, mirrored to 6; no classes; the data are not here")
