@@ -64,7 +64,7 @@ def describe_data(
         return f"{text}; {classes}: {each}"
     listed = "" if numbered else f": {list_names(names)}"
     if counts is not None:
-        listed += f" ({_span(counts)} {kind} each)"
+        listed += f" ({_span(counts)} {kind[:-1] if counts.max() == 1 else kind} each)"
     return f"{text}; {classes}{listed}"
 
 

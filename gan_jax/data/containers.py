@@ -59,15 +59,16 @@ def open_container(path: Path) -> Container:
     if path.is_file() and zipfile.is_zipfile(path):
         return ZipContainer(path)
     if path.exists():
-        if path.is_file() and (path.suffix.lower() == ".zip" or _begins_as_zip(path)):
-            raise UserError(
-                f"'{one_line(path)}' is a zip file that is cut short or damaged: its list of files, which is at its "
-                "end, cannot be read: download or copy it again"
-            )
         kinds = {
             ".npz": "data.source=npz reads it", ".npy": "save its images with np.savez(path, image=...) and use "
             "data.source=npz", ".parquet": "data.source=parquet reads it",
         }  # fmt: skip
+        is_named_zip = path.suffix.lower() == ".zip"
+        if path.is_file() and (is_named_zip or (path.suffix.lower() not in kinds and _begins_as_zip(path))):
+            raise UserError(
+                f"'{one_line(path)}' is a zip file that is cut short or damaged: its list of files, which is at its "
+                "end, cannot be read: download or copy it again"
+            )
         advice = kinds.get(path.suffix.lower(), "name the folder of the images, or a zip file of it")
         raise UserError(f"'{one_line(path)}' is no folder and no zip file: {advice}")
     raise DataMissingError(f"there is no folder '{one_line(path)}'")

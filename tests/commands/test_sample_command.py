@@ -125,7 +125,7 @@ def test_a_grid_says_which_class_is_where(shapes, tmp_path):
 
 def test_evaluate_keeps_the_classes_on_the_page(shapes):
     before = (shapes / "report.html").read_text().count("circle, a/b, 7")
-    assert before == 2  # of the reals and of the samples
+    assert before == 4  # of the reals and of the samples, each below the image and in its place
     assert call("evaluate", shapes, "--count", 12, "--features", "fake_features:quarters").code == 0
     page = (shapes / "report.html").read_text()
     assert page.count("circle, a/b, 7") == before
