@@ -73,8 +73,8 @@ def _located(call: Call, path: str, allow: Allow) -> Call:
         if name in known:
             if name == "data_dir" and (kind := _own_images(path, str(inner.get("name")))):
                 raise UserError(
-                    f"--data {path}: the data of this config are the TFDS set '{inner.get('name')}', and no TFDS set "
-                    f"of that name is there: to train on your own images, set data.source={kind} "
+                    f"--data {path}: the data of this config are the TFDS set '{inner.get('name')}', which is not "
+                    f"there: to train on your own images, set data.source={kind} "
                     f"data.source.path={path}, or write a config for them by `gan-jax init my.py --data {path}`"
                 )
             return Call(call.name, **{**call.kwargs, name: path})

@@ -66,8 +66,8 @@ def open_container(path: Path) -> Container:
         is_named_zip = path.suffix.lower() == ".zip"
         if path.is_file() and (is_named_zip or (path.suffix.lower() not in kinds and _begins_as_zip(path))):
             raise UserError(
-                f"'{one_line(path)}' is a zip file that is cut short or damaged: its list of files, which is at its "
-                "end, cannot be read: download or copy it again"
+                f"'{one_line(path)}' is a zip file that is cut short or damaged: the list of files at its end "
+                "cannot be read: download or copy it again"
             )
         advice = kinds.get(path.suffix.lower(), "name the folder of the images, or a zip file of it")
         raise UserError(f"'{one_line(path)}' is no folder and no zip file: {advice}")

@@ -163,4 +163,8 @@ def _common(a: _Set, b: _Set) -> list[str]:
     if np.array_equal(np.sort(a.digests), np.sort(b.digests)):
         return ["A and B are the same images: the numbers say nothing but that"]
     shared = int(np.isin(b.digests, a.digests).sum())
-    return [f"{shared:,} of the {len(b.digests):,} images of B are in A too"] if shared else []
+    return (
+        [f"{shared:,} of the {len(b.digests):,} images of B {'is' if shared == 1 else 'are'} in A too"]
+        if shared
+        else []
+    )

@@ -99,7 +99,7 @@ class Health:
             read = read_rows(self._source, rows)
             label, images = read["label"], read["image"]
         distances = {}
-        for number in np.unique(self._labels).tolist():
+        for number in sorted(set(() if self._labels is None else self._labels.tolist())):
             places = np.flatnonzero(label == number)
             if len(places) < 2:
                 continue

@@ -66,4 +66,6 @@ def test_mirror_images_are_told_apart():
     text = Declared.of(Mirrored(source)).describe()
     assert text == "data: 3 images of 4x4x1, mirrored to 6; 2 classes: cat 1, dog 2"
     elsewhere = Declared((4, 4, 1), np.dtype(np.uint8), None, 6, mirrored=True)
-    assert elsewhere.describe().startswith("data: 3 images of 4x4x1, mirrored to 6; no classes; the data are not here")
+    assert elsewhere.describe().startswith(
+        "data: 3 images of 4x4x1, mirrored to 6; no classes; the data are not here"
+    )

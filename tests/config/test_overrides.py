@@ -127,6 +127,8 @@ def test_a_field_comes_before_what_is_below_it():
     changed = override(STACKED, items)
     assert changed.data.source == Call("folder", path="bmp", size=8)
     assert changed.steps == 4  # of one field the last one stands
+    alone = error_of(override, STACKED, ["data.source.path=bmp"])
+    assert "because data.source=stacked: set data.source=folder data.source.path=bmp" in alone
 
 
 STACKED = Config(name="nested", data=Data(source=Call("stacked", source=Call("digits", size=8))))

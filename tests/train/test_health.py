@@ -162,9 +162,9 @@ class Labelled(Source):
     def __init__(self, in_memory: bool):
         rng = np.random.default_rng(3)
         self._label = np.arange(100, dtype=np.int32) // 50
-        self._images = (40 + 130 * self._label[:, None, None, None] + rng.integers(-30, 31, (100, 4, 4, 1))).astype(
-            np.uint8
-        )
+        self._images = (
+            40 + 130 * self._label[:, None, None, None] + rng.integers(-30, 31, (100, 4, 4, 1))
+        ).astype(np.uint8)
         if in_memory:
             self.label = self._label
 
@@ -176,7 +176,10 @@ def samples_of_classes(noise: tuple[float, ...], count: int = 16) -> np.ndarray:
     """Samples whose class is i mod len(noise): the center of the class and its noise."""
     label = np.arange(count) % len(noise)
     values = np.random.default_rng(4).normal(size=(count, 4, 4, 1))
-    return np.linspace(-0.7, 0.6, len(noise))[label, None, None, None] + np.array(noise)[label, None, None, None] * values
+    return (
+        np.linspace(-0.7, 0.6, len(noise))[label, None, None, None]
+        + np.array(noise)[label, None, None, None] * values
+    )
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
