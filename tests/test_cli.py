@@ -87,6 +87,8 @@ def test_modules_in_the_current_folder_are_found(tmp_path):
             ["--lr", "1e-4"],
             "--lr: set generator_optimizer.learning_rate=1e-4 and discriminator",
         ),
+        (["--d_lr=3"], "--d_lr: set discriminator_optimizer.learning_rate=3"),
+        (["--size", "64"], "--size: set data.source.size=64"),
         (["--batch-size=8"], "--batch-size: set batch=8"),
         (["--gpus", "4", "seed=1"], "set parallel.devices=4, which counts them"),
         (["--conditional"], "set conditional=VALUE"),

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         count=arguments.count, seed=arguments.seed,
     )  # fmt: skip
     if arguments.json:
-        write_json(arguments.json, records)
+        write_json(arguments.json, records, (arguments.a, arguments.b))
     print(table(records, (arguments.a, arguments.b)))
 
 
@@ -83,13 +83,15 @@ def compare(
     return compare_sets(*sources, make_extractor(features, sources[0]), metrics, count=count, seed=seed)
 
 
-def write_json(path: Path, records: "Sequence[Record]") -> None:
-    """Writes a list with an object for each number, and all that the number depends on.
+def write_json(path: Path, records: "Sequence[Record]", sets: tuple[str, str]) -> None:
+    """Writes a list with an object for each number, all that the number depends on, and what A and B are.
 
     Raises:
         UserError: the file cannot be written.
     """
-    content = json.dumps([record.to_json() for record in records], indent=1, allow_nan=False)
+    content = json.dumps(
+        [{"A": sets[0], "B": sets[1], **record.to_json()} for record in records], indent=1, allow_nan=False
+    )
     try:
         path.write_text(content + "\n")
     except OSError as error:

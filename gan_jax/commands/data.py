@@ -83,10 +83,10 @@ def _name(path: Path) -> str:
 
 def _describe(source: "Source") -> Iterator[str]:
     from ..data.classes import class_counts, describe_data, odd_classes
-    from ..data.source import class_names, notes
+    from ..data.source import Mirrored, class_names, notes
 
     names, counts = class_names(source), class_counts(source)
-    yield describe_data(tuple(source.shape), len(source), names, counts)
+    yield describe_data(tuple(source.shape), len(source), names, counts, isinstance(source, Mirrored))
     yield from notes(source)
     yield from odd_classes(names, counts)
 

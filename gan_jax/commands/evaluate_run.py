@@ -17,7 +17,7 @@ from ..errors import UserError, one_line
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import choose_extractor
 from ..metrics.record import Record, append_new
-from ..report.page import page
+from ..report.page import make_legends, page
 from ..runtime import precision
 from ..train.open_run import OpenedRun, open_run
 from ..types import Variables
@@ -91,7 +91,8 @@ def evaluate(
     )
     try:
         append_new(workdir, records)
-        page(workdir)  # the page of the run shows the metrics
+        legends = make_legends(trained_on, config.conditional, config.sample.count)
+        page(workdir, legends)  # the page of the run shows the metrics
     except OSError as error:
         reason = f"{one_line(error.filename or workdir)} can't be written to ({error.strerror})"
         warnings.warn(f"{reason}: the records are not kept there", stacklevel=2)

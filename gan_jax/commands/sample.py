@@ -58,5 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     else:
         paths = sample_run.sample(arguments.workdir, **common)
-    for written in paths:
-        print(written)
+    if len(paths) > 1:  # only single images are several files, and all lie in the folder
+        by_class = "" if paths[0].parent == arguments.out else ", in a folder for each class"
+        print(f"{len(paths):,} images in {arguments.out}{by_class}")
+    else:
+        print(*paths, sep="\n")

@@ -2,7 +2,7 @@
 
 import re
 
-_RATE = "set generator_optimizer.learning_rate=VALUE and discriminator_optimizer.learning_rate=VALUE"
+_RATE_OF_G, _RATE_OF_D = "generator_optimizer.learning_rate=VALUE", "discriminator_optimizer.learning_rate=VALUE"
 _PATH = "set data.source=folder data.source.path=PATH (or data.source=npz for a file of arrays)"
 _SIZE = "set data.source.size=VALUE"
 _STEPS = "set steps=VALUE"
@@ -10,7 +10,9 @@ _DEVICES = "set parallel.devices=VALUE, which counts them; 0 takes all"
 _WORKDIR = "give --workdir VALUE"
 
 ALIASES = {
-    **dict.fromkeys(("lr", "learning_rate", "g_lr", "d_lr", "lr_g", "lr_d", "glr", "dlr"), _RATE),
+    **dict.fromkeys(("lr", "learning_rate"), f"set {_RATE_OF_G} and {_RATE_OF_D}"),
+    **dict.fromkeys(("g_lr", "lr_g", "glr", "lr_gen", "gen_lr", "g_learning_rate"), f"set {_RATE_OF_G}"),
+    **dict.fromkeys(("d_lr", "lr_d", "dlr", "lr_disc", "disc_lr", "d_learning_rate"), f"set {_RATE_OF_D}"),
     **dict.fromkeys(("beta1", "b1"), "set generator_optimizer.b1=VALUE and discriminator_optimizer.b1=VALUE"),
     **dict.fromkeys(("beta2", "b2"), "set generator_optimizer.b2=VALUE and discriminator_optimizer.b2=VALUE"),
     **dict.fromkeys(("optimizer", "optim"), "set generator_optimizer=VALUE and discriminator_optimizer=VALUE"),
@@ -21,7 +23,7 @@ ALIASES = {
     ),
     **dict.fromkeys(("iterations", "iters", "num_steps", "max_steps", "n_steps", "total_steps"), _STEPS),
     "kimg": "set steps=N, where N is 1000 * kimg / batch",
-    **dict.fromkeys(("resolution", "res", "image_size", "img_size", "imsize"), _SIZE),
+    **dict.fromkeys(("size", "resolution", "res", "image_size", "img_size", "imsize"), _SIZE),
     **dict.fromkeys(("data", "dataset", "dataroot", "data_path", "data_dir", "dataset_path", "path"), _PATH),
     **dict.fromkeys(("gpus", "gpu", "num_gpus", "ngpu", "devices", "num_devices"), _DEVICES),
     **dict.fromkeys(("workers", "num_workers"), "set data.workers=VALUE"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data.classes import class_counts, describe_data
 from ..data.images import Transform
-from ..data.source import DataMissingError, Source, class_names
+from ..data.source import DataMissingError, Mirrored, Source, class_names
 from ..data.stacked import stacked
 from ..errors import UserError
 from .build import Allow, SampleSpec, make_source
@@ -24,6 +24,7 @@ class Declared:
         shape, dtype, classes: as those of a `Source`.
         count: of the samples; None: not known.
         source: the data themselves; None: they are not here.
+        mirrored: whether `count` counts each image and its mirror image.
     """
 
     shape: tuple[int, ...]
@@ -31,11 +32,13 @@ class Declared:
     classes: int | None
     count: int | None
     source: Source | None = None
+    mirrored: bool = False
 
     @classmethod
     def of(cls, source: Source) -> "Declared":
         """Describes data that are here."""
-        return cls(tuple(source.shape), source.dtype, source.classes, len(source), source)
+        is_mirrored = isinstance(source, Mirrored)
+        return cls(tuple(source.shape), source.dtype, source.classes, len(source), source, is_mirrored)
 
     @property
     def spec(self) -> SampleSpec:
@@ -50,7 +53,8 @@ class Declared:
         """Returns a line about the data, which says whether they are here."""
         counts = None if self.source is None else class_counts(self.source)
         where = "" if self.source is not None else "; the data are not here: this is what the config says of them"
-        return f"data: {describe_data(self.shape, self.count, self.spec.names(), counts)}{where}"
+        described = describe_data(self.shape, self.count, self.spec.names(), counts, self.mirrored)
+        return f"data: {described}{where}"
 
 
 class _Facts(NamedTuple):
@@ -88,7 +92,8 @@ def declared(config: Config, allow: Allow = None) -> Declared:
         shape, classes, count = facts
         if config.conditional and classes is None:
             raise UserError(f"{error}; the config alone does not say how many classes there are") from error
-        return Declared(shape, np.dtype(np.uint8), classes, count)
+        is_mirrored = bool(config.data.source.kwargs.get("mirror"))
+        return Declared(shape, np.dtype(np.uint8), classes, count, mirrored=is_mirrored)
     return Declared.of(source)
 
 

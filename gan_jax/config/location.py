@@ -3,6 +3,8 @@
 import dataclasses
 import os
 
+from ..data.image_set import is_named_image
+from ..data.source import expand_path
 from ..errors import UserError
 from .build import Allow
 from .resolve import Call, default, keywords, resolve
@@ -43,6 +45,22 @@ def _absolute(call: Call) -> Call:
     return Call(call.name, **{**call.kwargs, **changed})
 
 
+def _own_images(path: str, name: str) -> str | None:
+    """Returns the source that reads what is at a path, if it is a file or holds images, and no TFDS set `name`."""
+    place = expand_path(path)
+    if place.is_file():
+        return {".npz": "npz", ".parquet": "parquet"}.get(place.suffix.lower(), "folder")
+    if (place / name.split(":")[0].split("/")[0]).is_dir() or any(place.glob("*/*/dataset_info.json")):
+        return None  # a folder of TFDS sets
+    for _, _, files in os.walk(place):
+        for file in files:
+            if is_named_image((file,)):
+                return "folder"
+            if file.endswith(".parquet"):
+                return "parquet"
+    return None
+
+
 def _located(call: Call, path: str, allow: Allow) -> Call:
     home = HOMES["data.source"]
     function = resolve(call.name, home.module, home.attribute, allow=allow)
@@ -53,6 +71,12 @@ def _located(call: Call, path: str, allow: Allow) -> Call:
             return Call(call.name, **{**call.kwargs, name: _located(value, path, allow)})
     for name in _LOCATIONS:
         if name in known:
+            if name == "data_dir" and (kind := _own_images(path, str(inner.get("name")))):
+                raise UserError(
+                    f"--data {path}: the data of this config are the TFDS set '{inner.get('name')}', which is not "
+                    f"there: to train on your own images, set data.source={kind} "
+                    f"data.source.path={path}, or write a config for them by `gan-jax init my.py --data {path}`"
+                )
             return Call(call.name, **{**call.kwargs, name: path})
     raise UserError(
         f"--data {path}: the data of this run come from the source {call.name}, which reads none of your files: "

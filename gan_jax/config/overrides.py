@@ -12,7 +12,10 @@ from .values import describe, is_number, may_be_call, parse
 
 
 def override(config: Config, items: Iterable[str], *, allow: Iterable[str] | None = None) -> Config:
-    """Returns `config` with each `"a.b=v"` applied in turn.
+    """Returns `config` with each `"a.b=v"` applied.
+
+    A field comes before what lies below it, so `data.source.path=x data.source=folder` may stand in any order.
+    Other overrides are applied in turn.
 
     The value has the type of the field, or of the keyword in the function's signature. `loss=hinge` names another
     function and drops the keywords of the old one; `generator.width=32` sets one keyword. `allow`: see `resolve`.
@@ -20,10 +23,13 @@ def override(config: Config, items: Iterable[str], *, allow: Iterable[str] | Non
     Raises:
         UserError: an override cannot be applied; it names the first.
     """
+    pairs: list[tuple[str, str]] = []
     for item in items:
         path, equals, text = (part.strip() for part in item.partition("="))
         if not equals or not path:
             raise UserError(f"the override {quoted(item)} is not of the form field=value")
+        pairs.append((path, text))
+    for path, text in sorted(pairs, key=lambda pair: pair[0].count(".")):  # those of one depth stay in their order
         setter = _Setter(config, path, text, None if allow is None else tuple(allow))
         changed = setter.set(config, Config, "", path.split("."))
         assert isinstance(changed, Config)
@@ -107,6 +113,8 @@ class _Setter:
             if part not in known and not takes_any:
                 takes = ", ".join(sorted(known)) or "no keywords"
                 end = near(below, [f"{path}.{key}" for key in known]) or f": {node.name} takes {takes}"
+                if below == "data.source.path":  # the source is another one, often that of a recipe
+                    end = f", because data.source={node.name}: {advice(part, self.text)}"
                 raise UserError(f"unknown field {quoted(below)}{end}")
             now = node.kwargs[part] if part in node.kwargs else default(function, part)
             value = self.set(now, known.get(part, object), below, rest)

@@ -14,10 +14,12 @@ _ODD = 20  # times that the largest class may be larger than another one, before
 
 
 def class_counts(source: Source) -> np.ndarray | None:
-    """Returns the number of samples of each class, int64 `[classes]`; None: the data would have to be read."""
+    """Returns the number of samples of each class, int64 `[classes]`; None: the data would have to be read.
+
+    Mirror images are not counted.
+    """
     if isinstance(source, Mirrored):
-        counts = class_counts(source.source)
-        return None if counts is None else 2 * counts
+        return class_counts(source.source)
     label = labels_of(source)
     if label is None or source.classes is None or len(label) > _MOST_COUNTED:
         return None
@@ -33,7 +35,11 @@ def labels_of(source: Source) -> np.ndarray | None:
 
 
 def describe_data(
-    shape: tuple[int, ...], count: int | None, names: Sequence[str] | None, counts: np.ndarray | None = None
+    shape: tuple[int, ...],
+    count: int | None,
+    names: Sequence[str] | None,
+    counts: np.ndarray | None = None,
+    mirrored: bool = False,
 ) -> str:
     """Returns what there is: "303 images of 64x64x3; 3 classes: circle 150, square 150, triangle 3".
 
@@ -42,9 +48,13 @@ def describe_data(
         count: of the samples; None: not known.
         names: of the classes; None: there are no labels.
         counts: of the samples of each class; None: not known.
+        mirrored: whether `count` counts each image and its mirror image; `counts` never does.
     """
     kind = "images" if len(shape) == 3 else "samples"
-    text = f"{kind if count is None else f'{count:,} {kind}'} of {describe_shape(shape)}"
+    images = 1 if count is None else count // 2 if mirrored else count
+    shown = (kind[:-1] if images == 1 else kind) if count is not None else kind
+    text = f"{shown if count is None else f'{images:,} {shown}'} of {describe_shape(shape)}"
+    text += f", mirrored to {count:,}" if mirrored and count is not None else ", mirrored" if mirrored else ""
     if names is None:
         return f"{text}; no classes"
     classes = f"{len(names):,} class{'es' if len(names) != 1 else ''}"
@@ -54,7 +64,7 @@ def describe_data(
         return f"{text}; {classes}: {each}"
     listed = "" if numbered else f": {list_names(names)}"
     if counts is not None:
-        listed += f" ({_span(counts)} {kind} each)"
+        listed += f" ({_span(counts)} {kind[:-1] if counts.max() == 1 else kind} each)"
     return f"{text}; {classes}{listed}"
 
 

@@ -63,6 +63,12 @@ def open_container(path: Path) -> Container:
             ".npz": "data.source=npz reads it", ".parquet": "data.source=parquet reads it",
             ".npy": f"{npy_advice(path)} and use data.source=npz",
         }  # fmt: skip
+        is_named_zip = path.suffix.lower() == ".zip"
+        if path.is_file() and (is_named_zip or (path.suffix.lower() not in kinds and _begins_as_zip(path))):
+            raise UserError(
+                f"'{one_line(path)}' is a zip file that is cut short or damaged: the list of files at its end "
+                "cannot be read: download or copy it again"
+            )
         advice = kinds.get(path.suffix.lower(), "name the folder of the images, or a zip file of it")
         raise UserError(f"'{one_line(path)}' is no folder and no zip file: {advice}")
     raise DataMissingError(f"there is no folder '{one_line(path)}'")
@@ -72,6 +78,14 @@ def npy_advice(path: Path) -> str:
     """Returns what to do with an .npy file, whose array has no name."""
     stem, name = one_line(path.stem), one_line(path.name)
     return f"save it as an .npz file with np.savez('{stem}.npz', image=np.load('{name}'))"
+
+
+def _begins_as_zip(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
 
 
 def file_stamp(path: Path) -> tuple[str, float]:

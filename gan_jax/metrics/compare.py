@@ -60,10 +60,14 @@ def compare_sets(
     _check(a, b, count)
     real, other = (_read(source, extractor, count, seed) for source in (a, b))
     counts = {"A": len(real.features), "B": len(other.features)}
-    try:
-        numbers = [number for name in names for number in _measure(name, real, other, a.classes)]
-    except ValueError as error:
-        raise UserError(f"{error} (A is real, B is generated)") from error
+    numbers: list[Number] = []
+    for name in names:
+        try:
+            numbers += _measure(name, real, other, a.classes)
+        except ValueError as error:
+            rest = ",".join(other_name for other_name in names if other_name != name)
+            omit = f"; or leave {name} out: --metrics {rest}" if rest else ""
+            raise UserError(f"{name}: {error} (A is real, B is generated){omit}") from error
     common = _common(real, other)
     return [
         Record(
@@ -159,4 +163,8 @@ def _common(a: _Set, b: _Set) -> list[str]:
     if np.array_equal(np.sort(a.digests), np.sort(b.digests)):
         return ["A and B are the same images: the numbers say nothing but that"]
     shared = int(np.isin(b.digests, a.digests).sum())
-    return [f"{shared:,} of the {len(b.digests):,} images of B are in A too"] if shared else []
+    return (
+        [f"{shared:,} of the {len(b.digests):,} images of B {'is' if shared == 1 else 'are'} in A too"]
+        if shared
+        else []
+    )

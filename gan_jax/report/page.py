@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeGuard
 from urllib.parse import quote
 
+from ..data.source import Source, class_names
 from ..files import json_lines
 from ..files.folder import Folder
 from ..files.typed_json import parse_object
@@ -16,7 +17,8 @@ from ..metrics import record as records
 from ..metrics.record import Record
 from . import writer
 from .chart import line_chart
-from .reals import REALS
+from .layout import choose_layout, grid_legend
+from .reals import REALS, reals_legend
 
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --ink: #1d2126; --soft: #667080; --line: #dde1e7;
@@ -172,12 +174,28 @@ def _changes(workdir: Path) -> str:
     return "<h2>Changes on the way</h2>" + _table(rows) if rows else ""
 
 
+def make_legends(source: Source, conditional: bool, count: int) -> dict[str, str]:
+    """Says which class is where in the grid of reals ("reals") and in sample grids ("samples") of a run.
+
+    Args:
+        source: the data of the run.
+        conditional: whether the samples of the run have classes.
+        count: the samples in a sample grid.
+    """
+    names = class_names(source)
+    legends = {"reals": reals_legend(source)}
+    if names is not None and conditional:
+        is_image = len(source.shape) in (2, 3)
+        layout = choose_layout(count, source.shape[0], source.shape[1], len(names)) if is_image else None
+        legends["samples"] = grid_legend(names[:count], layout)
+    return {kind: legend for kind, legend in legends.items() if legend}
+
+
 def page(workdir: str | Path, legends: Mapping[str, str] = MappingProxyType({})) -> Path:
     """Writes `report.html` into a run's workdir and returns its path.
 
     It shows `metrics.jsonl`, `evaluations.jsonl`, `config.json`, `samples/reals.png`, the last
-    `samples/step_*.png` and a GIF, as far as they exist. `legends` says which class is where in the
-    "reals" and in the "samples".
+    `samples/step_*.png` and a GIF, as far as they exist. `legends`: see `make_legends`.
     """
     workdir = Path(workdir)
     rows, note_of_log = writer.read(workdir)

@@ -163,7 +163,8 @@ class Run:
         step, carry = self._steps(step, carry)
         if self.stop_reason is None:  # a run that is stopped has little time
             self.recorder.draw(step, carry, new=step > first)
-        self.recorder.say_rest(step, carry)
+        if step > first:  # else an earlier process has said it
+            self.recorder.say_rest(step, carry)
         self._save(step, carry)
         self.checkpoints.wait()
         return step, carry

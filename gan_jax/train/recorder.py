@@ -13,12 +13,10 @@ from typing import Concatenate, ParamSpec, TextIO
 
 from ..checkpoint.digest import leaf_digests, state_digest
 from ..config.build import Allow
-from ..data.source import class_names
 from ..errors import printable
 from ..files.folder import Folder
-from ..report.layout import choose_layout, grid_legend
-from ..report.page import page
-from ..report.reals import REALS, reals_legend, write_reals
+from ..report.page import make_legends, page
+from ..report.reals import REALS, write_reals
 from ..report.sample_grids import SampleGrids
 from ..report.writer import Writer, rewind
 from ..runtime.hosts import Hosts
@@ -69,7 +67,8 @@ class Recorder:
         self._stream = stream or sys.stderr
         self._grids = SampleGrids(workdir, programs.sampler, source, config.sample.count)
         self._evaluation = PeriodicEvaluation(config, workdir, programs.metrics_sampler, source, allow)
-        self._health = Health(prepared.gan.loss, source) if config.health.warn else None
+        cycle = programs.sampler.cycle
+        self._health = Health(prepared.gan.loss, source, cycle) if config.health.warn else None
         self._writer: Writer | None = None
 
     @_in_process_0
@@ -169,17 +168,6 @@ class Recorder:
         """Returns what the checkpoint of this step keeps of its metrics, in process 0; empty in the others."""
         return self._evaluation.measured(step)
 
-    def _legends(self) -> dict[str, str]:
-        """Returns which class is where in the grid of reals ("reals") and in sample grids ("samples")."""
-        source, config, names = self._prepared.source, self._config, class_names(self._prepared.source)
-        legends = {"reals": reals_legend(source)}
-        if names is not None and config.conditional:
-            count, groups = config.sample.count, self._prepared.programs.sampler.groups
-            is_image = len(source.shape) in (2, 3)
-            layout = choose_layout(count, source.shape[0], source.shape[1], groups) if is_image else None
-            legends["samples"] = grid_legend(names[:count], layout)
-        return {kind: legend for kind, legend in legends.items() if legend}
-
     def _warn(self, text: str | None) -> None:
         if text:
             self.say(text)
@@ -193,7 +181,8 @@ class Recorder:
         def finish() -> str:
             paths = [self._grids.path(step)]
             paths += self._grids.gif(step, self.say) if self._config.sample.gif else []
-            legends = self._legends()
+            config = self._config
+            legends = make_legends(self._prepared.source, config.conditional, config.sample.count)
             paths.append(page(self._workdir, legends))
             if Folder(self._workdir).kind(REALS) == "a file":
                 paths.insert(0, self._workdir / REALS)

@@ -35,7 +35,9 @@ def test_a_folder_and_an_npz_file(tmp_path):
     assert (outcome.code, outcome.err) == (0, "")
     numbers, facts = outcome.out.split("\n\n")
     names = ["frechet", "kernel", "precision", "recall", "density", "coverage"]
-    records = [Record.from_json(one) for one in json.loads((tmp_path / "numbers.json").read_text())]
+    written = json.loads((tmp_path / "numbers.json").read_text())
+    assert {(one.pop("A"), one.pop("B")) for one in written} == {(str(photos), str(tmp_path / "same.npz"))}
+    records = [Record.from_json(one) for one in written]
     assert [record.metric for record in records] == names
     assert [line.split()[:2] for line in numbers.splitlines()] == [[r.metric, readable(r.value)] for r in records]
     assert records[2].value == records[3].value == 1

@@ -43,12 +43,12 @@ def test_sample(trained, tmp_path):
 
     (grid,) = sample("--out", tmp_path / "grid.png")
     (stored,) = sample("--out", tmp_path / "some.npz")
-    single = sample("--out", tmp_path / "images")
+    assert " ".join(sample("--out", tmp_path / "images")) == f"5 images in {tmp_path}/images"
+    single = sorted(map(str, (tmp_path / "images").iterdir()))
     with np.load(stored, allow_pickle=False) as arrays:
         images = arrays["image"]
     assert (images.shape, images.dtype) == ((5, 8, 8, 1), np.uint8)
     assert [path.rsplit("/", 1)[1] for path in single] == [f"{i:05d}.png" for i in range(5)]
-    assert sorted(map(str, (tmp_path / "images").iterdir())) == single
     for path, image in zip(single, images):
         with Image.open(path) as read:
             assert (np.asarray(read) == image[..., 0]).all()
@@ -111,7 +111,7 @@ def test_classes_are_chosen_by_name(shapes, tmp_path):
 def test_single_images_lie_in_the_folder_of_their_class(shapes, tmp_path):
     outcome = call("sample", shapes, "--count", 4, "--out", tmp_path / "s")
     paths = ["circle/00000.png", "a_b/00000.png", "7/00000.png", "circle/00001.png"]
-    assert outcome.out.split() == [f"{tmp_path}/s/{path}" for path in paths]
+    assert outcome.out == f"4 images in {tmp_path}/s, in a folder for each class\n"
     assert all((tmp_path / "s" / path).is_file() for path in paths)
 
 
@@ -121,3 +121,12 @@ def test_a_grid_says_which_class_is_where(shapes, tmp_path):
     assert grid.out == f"{tmp_path}/a.png\n"
     walk = call("sample", shapes, "--interpolate", 2, "--count", 2, "--out", tmp_path / "b.png")
     assert walk.err == "each row is one class, from the top: circle, a/b\n"
+
+
+def test_evaluate_keeps_the_classes_on_the_page(shapes):
+    before = (shapes / "report.html").read_text().count("circle, a/b, 7")
+    assert before == 4  # of the reals and of the samples, each below the image and in its place
+    assert call("evaluate", shapes, "--count", 12, "--features", "fake_features:quarters").code == 0
+    page = (shapes / "report.html").read_text()
+    assert page.count("circle, a/b, 7") == before
+    assert "frechet" in page

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from gan_jax import config as configs
-from gan_jax.config.declared import declared
+from gan_jax.config.declared import Declared, declared
+from gan_jax.data.arrays import Arrays
+from gan_jax.data.source import Mirrored
 from gan_jax.errors import UserError
 
 
@@ -38,7 +40,7 @@ def test_shape_classes_and_count(recipe, overrides, expected):
 
 def test_it_says_that_the_data_are_not_here():
     text = declared(configs.load("ffhq64_r3gan")).describe()
-    assert text.startswith("data: images of 64x64x3; no classes; the data are not here")
+    assert text.startswith("data: images of 64x64x3, mirrored; no classes; the data are not here")
     digits = declared(configs.load("digits")).describe()
     assert digits == "data: 1,797 images of 16x16x1; 10 classes (174 to 183 images each)"
     assert np.dtype(declared(configs.load("digits")).spec.dtype) == np.uint8
@@ -56,3 +58,14 @@ def test_it_says_that_the_data_are_not_here():
 def test_what_is_not_known(recipe, overrides, words):
     with pytest.raises(UserError, match=words):
         facts(recipe, *overrides)
+
+
+def test_mirror_images_are_told_apart():
+    images, label = np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 1, 1], np.int32)
+    source = Arrays("three", images, label, classes=2, class_names=("cat", "dog"))
+    text = Declared.of(Mirrored(source)).describe()
+    assert text == "data: 3 images of 4x4x1, mirrored to 6; 2 classes: cat 1, dog 2"
+    elsewhere = Declared((4, 4, 1), np.dtype(np.uint8), None, 6, mirrored=True)
+    assert elsewhere.describe().startswith(
+        "data: 3 images of 4x4x1, mirrored to 6; no classes; the data are not here"
+    )

@@ -56,3 +56,25 @@ def test_a_source_without_a_location_is_a_sentence(call):
 def test_names_from_a_workdir_are_restricted():
     with pytest.raises(UserError, match="was read from a workdir"):
         located(of(Call("os:system", path="a")), "b", allow=[])
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        ("photos/cats/1.JPG", "data.source=folder data.source.path=photos, or"),
+        ("photos/train-0.parquet", "data.source=parquet data.source.path=photos, or"),
+        ("photos", "data.source=folder data.source.path=photos, or"),  # a zip file
+        ("photos/notes.txt", None),
+        ("photos/mnist/3.0.1/cat.jpg", None),
+    ],
+)
+def test_own_images_in_place_of_a_tfds_set(tmp_path, monkeypatch, file, wanted):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+    config = of(Call("stacked", source=Call("tfds", name="mnist:3.0.1")))
+    if wanted is None:
+        assert located(config, "photos").data.source.kwargs["source"].kwargs["data_dir"] == "photos"
+        return
+    with pytest.raises(UserError, match="are the TFDS set 'mnist:3.0.1', .*" + wanted):
+        located(config, "photos")

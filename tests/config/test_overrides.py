@@ -122,6 +122,15 @@ def test_override_mistakes(homes, item, wanted):
     assert error_of(override, CONFIG, [item]).startswith(wanted)
 
 
+def test_a_field_comes_before_what_is_below_it():
+    items = ["steps=3", "data.source.path=bmp", "data.source=folder", "data.source.size=8", "steps=4"]
+    changed = override(STACKED, items)
+    assert changed.data.source == Call("folder", path="bmp", size=8)
+    assert changed.steps == 4  # of one field the last one stands
+    alone = error_of(override, STACKED, ["data.source.path=bmp"])
+    assert "because data.source=stacked: set data.source=folder data.source.path=bmp" in alone
+
+
 STACKED = Config(name="nested", data=Data(source=Call("stacked", source=Call("digits", size=8))))
 MODULE = """
 from gan_jax.config import Call

@@ -94,7 +94,12 @@ def test_no_hint_where_there_is_nothing_to_say():
         (CLEAN, digits(size=16), "frechet", "A are 8 x 8 and those of B are 16 x 16: resize both by --size 8"),
         (CLEAN, gaussians(count=9), "frechet", r"B has samples of shape \(2,\): give a set of images"),
         (CLEAN, Arrays("one", ALL[:1]), "frechet", "at least 2 images, but B has 1"),
-        (CLEAN, Arrays("five", ALL[:5]), "prdc", r"generated has 5 samples.*\(A is real, B is generated\)"),
+        (
+            CLEAN,
+            Arrays("five", ALL[:5]),
+            "prdc",
+            r"^prdc: generated has 5 samples.*\(A is real, B is generated\)$",
+        ),
         (CLEAN, NOISY, "fid", "no metric 'fid'"),
         (CLEAN, NOISY, "modes", "these have no labels: omit it"),
     ],
@@ -108,3 +113,10 @@ def test_grey_and_colour_are_compared_and_mirror_images_are_images_of_the_set():
     colour = Arrays("colour", np.repeat(ALL[:400], 3, axis=-1))
     assert measure(CLEAN, colour, ["frechet"])["frechet"].value < 1e-3
     assert measure(CLEAN, Mirrored(CLEAN), ["frechet"])["frechet"].generated_count == 800
+
+
+def test_a_metric_with_too_few_images_can_be_left_out():
+    with pytest.raises(
+        UserError, match=r"^prdc: generated has 5 .*; or leave prdc out: --metrics frechet,kernel$"
+    ):
+        measure(CLEAN, Arrays("five", ALL[:5]), ["frechet", "prdc", "kernel"])

@@ -152,3 +152,52 @@ def test_the_distance_is_that_of_pairs():
     pairs = [((a - b) ** 2).mean() for i, a in enumerate(samples) for b in samples[i + 1 :]]
     assert distance(samples) == pytest.approx(np.sqrt(np.mean(pairs)))
     assert np.isnan(distance(samples[:1]))
+
+
+class Labelled(Source):
+    """Two classes, far from each other. Real images of a class differ."""
+
+    classes, class_names = 2, ("disc", "ring")
+
+    def __init__(self, in_memory: bool):
+        rng = np.random.default_rng(3)
+        self._label = np.arange(100, dtype=np.int32) // 50
+        self._images = (
+            40 + 130 * self._label[:, None, None, None] + rng.integers(-30, 31, (100, 4, 4, 1))
+        ).astype(np.uint8)
+        if in_memory:
+            self.label = self._label
+
+    def read(self, indices):
+        return {"image": self._images[indices], "label": self._label[indices]}
+
+
+def samples_of_classes(noise: tuple[float, ...], count: int = 16) -> np.ndarray:
+    """Samples whose class is i mod len(noise): the center of the class and its noise."""
+    label = np.arange(count) % len(noise)
+    values = np.random.default_rng(4).normal(size=(count, 4, 4, 1))
+    return (
+        np.linspace(-0.7, 0.6, len(noise))[label, None, None, None]
+        + np.array(noise)[label, None, None, None] * values
+    )
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize(
+    ("noise", "count", "said"),
+    [
+        ((0.2, 0.2), 16, None),
+        ((1e-4, 1e-4), 16, "samples of the classes disc, ring have collapsed: the distance of disc is"),
+        ((0.2, 1e-4), 16, "samples of the class ring have collapsed: the distance is"),
+        ((0.2, 1e-4), 6, None),  # three samples of a class may be alike by chance
+        ((1e-4, 1e-4), 2, None),  # one sample of a class says nothing
+    ],
+)
+def test_samples_that_collapse_within_a_class(noise, count, said, in_memory):
+    health = Health(losses.hinge(), Labelled(in_memory), [0, 1])
+    samples = samples_of_classes(noise, count)
+    lines = [health.samples(samples) for _ in range(5)]
+    assert [line is not None for line in lines] == [False, False, said is not None, False, False]
+    assert said is None or said in lines[2]
+    assert Health(losses.hinge(), Labelled(in_memory)).samples(samples) is None
+    assert distance(samples) > 0.3  # all samples together look fine
