@@ -74,12 +74,19 @@ def before(source: Source) -> tuple[Source, str] | None:
 def as_known(source: Source, known: str | None) -> tuple[Source, str]:
     """Returns the source as a run knows it whose data have the fingerprint `known`, and the fingerprint.
 
-    A run that began with gan_jax 0.1 keeps the labels that it had. None: there is no run yet.
+    A run that began with gan_jax 0.1 keeps the labels that it had. Its fingerprint may be that of gan_jax 0.1, by
+    names and sizes of files, or that of the contents with these labels. None: there is no run yet.
     """
     fingerprint = source.fingerprint()
-    if known not in (None, fingerprint) and (earlier := before(source)) is not None and earlier[1] == known:
-        return earlier
-    return source, fingerprint
+    if known in (None, fingerprint) or (earlier := before(source)) is None:
+        return source, fingerprint
+    return (earlier[0], known) if known in (earlier[1], earlier[0].fingerprint()) else (source, fingerprint)
+
+
+def fingerprint_before(source: Source) -> str | None:
+    """Returns the fingerprint that gan_jax 0.1 gave to this source; None if it changed nothing."""
+    earlier = before(source)
+    return earlier[1] if earlier is not None and earlier[0].fingerprint() == source.fingerprint() else None
 
 
 class Mirrored:

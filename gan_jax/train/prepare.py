@@ -58,7 +58,8 @@ def prepare(
     Raises:
         UserError: something in the config or the data cannot be used.
     """
-    source, fingerprint = as_known(make_source(config, allow), known_data)
+    source, _ = as_known(make_source(config, allow), known_data)
+    fingerprint = source.fingerprint()  # of the contents, also for a run of gan_jax 0.1
     hosts.agree("data set", fingerprint)
     spec = SampleSpec.of(source)
     timings.phase("data")
