@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .. import config as configs
+from ..config.build import SampleSpec
 from ..data.classes import describe_data
 from ..errors import UserError, one_line
 from ..files.folder import Folder
@@ -75,7 +76,7 @@ def changes(step: int, record: Mapping[str, Any], prepared: Prepared, allowed: C
 
 def _data_text(record: Mapping[str, Any], prepared: Prepared) -> str:
     """Returns how many samples and which classes there were and are, in words."""
-    known, now = record["sample"], prepared.record["sample"]
+    known, now = record["sample"], SampleSpec.of(prepared.source)._asdict()
     before, after = (
         describe_data(tuple(sample["shape"]), _count(data), _names(sample))
         for sample, data in ((known, record["data"]), (now, prepared.fingerprint))

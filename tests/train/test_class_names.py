@@ -27,9 +27,9 @@ def source(path, names, images=IMAGE):
     return npz(str(path / "a.npz"))
 
 
-def prepared(source, known=None, conditional=True, steps=8) -> Any:
+def prepared(source, *known, conditional=True, steps=8) -> Any:
     """Returns what `prepare` would, as far as the checks read it."""
-    source, _ = as_known(source, known)
+    source, _ = as_known(source, *(known or (None,)))
     config = Config("trial", steps=steps, conditional=conditional, data=Data(source=Call("npz", path="a.npz")))
     record = {
         "config": configs.to_json(config), "data": source.fingerprint(), "environment": {},
@@ -117,5 +117,14 @@ def test_the_contents_of_a_run_of_before_are_checked_from_its_next_checkpoint_on
     assert third.record == second.record
     assert len(goes_on(first, third)[0]) == 1  # the newest checkpoint was passed over for one of before
     write(tmp_path, range(100, 112))  # files of the same names and sizes
+    other = prepared(folder(str(tmp_path)), second.fingerprint, second.record["sample"]["class_names"])
     with pytest.raises(UserError, match="the data are not those"):
-        check_record(second.record, prepared(folder(str(tmp_path)), second.fingerprint))
+        check_record(second.record, other)
+    notes, [row] = goes_on(second, other, ["data"])  # with the order of the classes that the run has
+    assert notes == []
+    assert "the same number, with other contents" in history.text(row)
+    (tmp_path / "3" / "b.ppm").write_bytes(b"P6 4 4 255\n" + bytes(48))
+    notes, [row] = goes_on(first, prepared(folder(str(tmp_path)), old, None), ["data"])
+    assert notes == []
+    assert "12 images" in row["text"]
+    assert "13 images of 4x4x3; 12 classes: 0, 1, 10" in row["text"]
