@@ -82,6 +82,9 @@ def freeze_first(
     For a discriminator that begins with the weights of another run: Mo et al., "Freeze the discriminator", 2020,
     arXiv:2002.10964. Frozen parameters have no state of the optimizer, and it does not see their gradients.
 
+    Only parameters are frozen. What a block updates by itself, outside of the optimizer, goes on: the running
+    statistics of batch norm, and the vectors u of spectral norm.
+
     Args:
         tx: the optimizer.
         blocks: turns the keys of `params` into the keys of each block, the block nearest to the image first, such

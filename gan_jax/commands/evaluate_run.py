@@ -66,7 +66,7 @@ def evaluate(
     run = open_run(workdir, step, allow)
     config = run.config if data is None else located(run.config, data, allow)
     with data_option(data):
-        trained_on, fingerprint = as_known(make_source(config, allow), run.data)
+        trained_on, fingerprint = as_known(make_source(config, allow), run.data, run.spec.class_names)
     now, then = tuple(trained_on.shape), tuple(run.spec.shape)
     if now != then:
         raise UserError(f"the data have shape {now} now, but the run's samples have shape {then}")

@@ -182,7 +182,8 @@ class Config:
     freeze_discriminator: int = setting(0, least=0)
     """Number of the discriminator's first blocks that are not trained (FreezeD).
 
-    They are counted from the image on. For a run with `init_from`. Mo et al., "Freeze the discriminator", 2020.
+    They are counted from the image on. For a run with `init_from`. Their parameters stay. The running statistics
+    of batch norm and the vectors u of spectral norm in them go on. Mo et al., "Freeze the discriminator", 2020.
     """
     conditional: bool = False
     """Give the labels of the data to both players."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -71,15 +71,30 @@ def before(source: Source) -> tuple[Source, str] | None:
     return None if get is None else get()
 
 
-def as_known(source: Source, known: str | None) -> tuple[Source, str]:
+def as_known(source: Source, known: str | None, names: Sequence[str] | None = ()) -> tuple[Source, str]:
     """Returns the source as a run knows it whose data have the fingerprint `known`, and the fingerprint.
 
-    A run that began with gan_jax 0.1 keeps the labels that it had. None: there is no run yet.
+    A run that began with gan_jax 0.1 keeps the labels that it had. Its fingerprint may be that of gan_jax 0.1, by
+    names and sizes of files, or that of the contents with these labels. None: there is no run yet.
+
+    Other data have the order of classes of gan_jax 0.1 too, if the run knows the classes by these `names` in this
+    order. None: the run is one of gan_jax 0.1, which did not write names.
     """
     fingerprint = source.fingerprint()
-    if known not in (None, fingerprint) and (earlier := before(source)) is not None and earlier[1] == known:
-        return earlier
+    if known in (None, fingerprint) or (earlier := before(source)) is None:
+        return source, fingerprint
+    if known in (earlier[1], earlier[0].fingerprint()):
+        return earlier[0], known
+    of_before = class_names(earlier[0])
+    if of_before not in (None, class_names(source)) and (names is None or tuple(names) == of_before):
+        return earlier[0], earlier[0].fingerprint()
     return source, fingerprint
+
+
+def fingerprint_before(source: Source) -> str | None:
+    """Returns the fingerprint that gan_jax 0.1 gave to this source; None if it changed nothing."""
+    earlier = before(source)
+    return earlier[1] if earlier is not None and earlier[0].fingerprint() == source.fingerprint() else None
 
 
 class Mirrored:

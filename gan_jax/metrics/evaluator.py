@@ -85,7 +85,7 @@ class Evaluator:
                 metric=number.metric, value=number.value, error=number.error, error_meaning=number.error_meaning,
                 features=self._extractor.name, weights=self._extractor.weights, resize=self._extractor.resize,
                 reference=self._source.fingerprint(), split=self._split, reference_count=len(self._rows),
-                generated_count=len(features), seed=seed, step=step,
+                generated_count=len(features), size=features.shape[1], seed=seed, step=step,
                 options={**number.options, **(options or {})},
                 notes=(*number.notes, *self._extractor.notes_on(self._source.shape), *notes),
             )

@@ -45,6 +45,8 @@ class Record:
         generated: fingerprint of the second of two sets that are compared; None for images of a generator.
         split: part of the data ("train"); empty if the data have no parts.
         reference_count, generated_count: the numbers of real and of generated images.
+        size: the number of features; 0: not known. It is not written, so that the records of a run stay as they
+            were, and it is no part of what makes two records equal.
         seed: of the generated images.
         step: of the run; None if the generator belongs to no run.
         options: of the metric (k, subsets, truncation, ...), as JSON values.
@@ -68,6 +70,7 @@ class Record:
     seed: int
     step: int | None = None
     generated: str | None = None
+    size: int = field(default=0, compare=False)
     error: float | None = None
     error_meaning: str | None = None
     quantisation: str = QUANTISATION
@@ -88,6 +91,7 @@ class Record:
     def to_json(self) -> dict[str, object]:
         """Returns the fields as strict JSON values; a number that is not finite becomes "inf", "-inf" or "nan"."""
         fields = dataclasses.asdict(self) | {"notes": list(self.notes)}
+        del fields["size"]
         if self.generated is None:  # the records of runs are as those of versions without this field
             del fields["generated"]
         return {name: _json_number(value) if isinstance(value, float) else value for name, value in fields.items()}

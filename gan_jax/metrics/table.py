@@ -73,7 +73,8 @@ def _notes(records: Sequence[Record], sets: Sequence[str]) -> Iterable[str]:
         for record in records:
             counts = {"generated": record.generated_count, "reference": record.reference_count}
             counts = {f"the {name} set": count for name, count in counts.items()}
-            notes |= dict.fromkeys(hints(record.metric, record.value, counts, k=record.options.get("k", 0)))
+            k = record.options.get("k", 0)
+            notes |= dict.fromkeys(hints(record.metric, record.value, counts, k=k, size=record.size))
     return notes
 
 

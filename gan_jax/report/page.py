@@ -168,9 +168,12 @@ def _config(workdir: Path) -> dict[str, object]:
 def _changes(workdir: Path) -> str:
     """Makes a table of what the run changed on the way; empty if it changed nothing."""
     found, _ = json_lines.read(Folder(workdir), "history.jsonl", dict)
-    keys = ("step", "field", "before", "after")
+    keys = ("step", "field", "before", "after", "text")
     values = [[_text(row.get(key)) for key in keys] for row in found]
-    rows = [(f"step {step}", f"{field}: {before} -> {after}") for step, field, before, after in values]
+    rows = [
+        (f"step {step}", f"{field}: {words if 'text' in row else f'{before} -> {after}'}")
+        for row, (step, field, before, after, words) in zip(found, values)
+    ]
     return "<h2>Changes on the way</h2>" + _table(rows) if rows else ""
 
 

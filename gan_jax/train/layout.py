@@ -6,9 +6,10 @@
 import fnmatch
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import TypeAlias
 
 from ..errors import UserError, one_line, quoted
 from ..files.folder import Folder
@@ -25,6 +26,9 @@ _FILES = (
 _RESTORE = "restore it, or remove it if this version of gan_jax wrote the run"
 _FOLDERS = ("samples", "checkpoints", "tensorboard")
 LARGEST_JSON = 2**24  # bytes of config.json: a thousand times what a config needs
+
+Known: TypeAlias = tuple[str, Sequence[str] | None]
+"""The fingerprint of a run's data, and the names of its classes; None: it has none, or gan_jax 0.1 wrote none."""
 
 
 def this_version() -> str:

@@ -13,6 +13,7 @@ from ..runtime.hosts import Hosts
 from ..runtime.placement import Placement
 from ..runtime.startup_timings import Timings
 from ..step import mixes_samples
+from .layout import Known
 from .programs import Programs
 from .validate import check_run, notes
 
@@ -44,7 +45,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    config: Config, hosts: Hosts, timings: Timings, allow: Allow = None, known_data: str | None = None
+    config: Config, hosts: Hosts, timings: Timings, allow: Allow = None, known: Known | None = None
 ) -> Prepared:
     """Opens the data, builds the GAN, chooses the devices and traces the programs.
 
@@ -53,12 +54,14 @@ def prepare(
         hosts: the processes of the run, which must have the same data.
         timings: gets the time of each phase.
         allow: top-level packages that names may come from besides gan_jax; None: any.
-        known_data: the fingerprint of the run's data in its checkpoints; None: it has none yet.
+        known: the data in the run's checkpoints; None: it has none yet.
 
     Raises:
         UserError: something in the config or the data cannot be used.
     """
-    source, fingerprint = as_known(make_source(config, allow), known_data)
+    data, names = known or (None, ())
+    source, _ = as_known(make_source(config, allow), data, names)
+    fingerprint = source.fingerprint()  # of the contents, also for a run of gan_jax 0.1
     hosts.agree("data set", fingerprint)
     spec = SampleSpec.of(source)
     timings.phase("data")

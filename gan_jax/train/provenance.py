@@ -32,18 +32,19 @@ class Provenance:
         """Goes on from the checkpoint of `step` with this record.
 
         Returns:
-            A line for each field that changes there.
+            Notes on the data, and a line for each field that changes there.
 
         Raises:
             UserError: it is the checkpoint of another run.
         """
-        config, fingerprint = self._prepared.config, self._prepared.fingerprint
-        check_record(record, config, fingerprint, self._allowed)
+        config = self._prepared.config
+        notes = check_record(record, self._prepared, self._allowed)
         self._hosts.from_first(lambda: transfer.check_origin(record, config))
         before, self._origin = history.read_history(record), record.get(transfer.RECORD)
         new = self._hosts.from_first(lambda: history.changes(step, record, self._prepared, self._allowed))
         self._history, self.begins = [*before, *new], bool(new)
-        return [history.text(row) for row in new]
+        # A note says the names of the classes already.
+        return [*notes, *(history.text(row) for row in new if row["field"] != history.CLASS_NAMES)]
 
     def begin(self) -> transfer.Transfer | None:
         """Begins at step 0. Returns the weights that the run takes from another run, if there are some.

@@ -4,24 +4,45 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from .. import config as configs
-from ..config import Config
+from ..data.source import fingerprint_before
 from ..errors import UserError, one_line
+from .class_names import check_names
+from .prepare import Prepared
 
 
-def check_record(
-    record: Mapping[str, Any], config: Config, fingerprint: str, allowed: Collection[str] = ()
-) -> None:
-    """Raises UserError if the run of a checkpoint has another config, or other data, except what is allowed."""
+def check_record(record: Mapping[str, Any], prepared: Prepared, allowed: Collection[str] = ()) -> list[str]:
+    """Checks that a checkpoint is of this run, except what is allowed to change.
+
+    Returns:
+        Notes on the data that are not those of the checkpoint, though the run may go on with them.
+
+    Raises:
+        UserError: the run of the checkpoint has another config, other data, or other classes.
+    """
     check_fields(record)
+    config, fingerprint = prepared.config, prepared.fingerprint
     saved = configs.from_json(record["config"])
     configs.check_resume(saved, config, allowed)
-    if record["data"] != fingerprint and "data" not in allowed:
+    new_data = has_new_data(record, prepared)
+    if new_data and "data" not in allowed:
         changed = configs.data_differences(saved, config)
         raise UserError(
             f"the data are not those that this run began with (they were {one_line(record['data'])}, they are "
             f"{one_line(fingerprint)}{changed and '; '}{changed}): restore them, use another --workdir, or "
             "add --allow-change data"
         )
+    notes = check_names(record["sample"], prepared, new_data)
+    if not new_data and record["data"] != fingerprint:
+        notes.append(
+            "note: gan_jax 0.1 knew the data of this run by the names and sizes of the files alone: from now on "
+            "their contents are checked"
+        )
+    return notes
+
+
+def has_new_data(record: Mapping[str, Any], prepared: Prepared) -> bool:
+    """Returns whether the data differ from those of a checkpoint, as far as its fingerprint tells."""
+    return record["data"] != prepared.fingerprint and record["data"] != fingerprint_before(prepared.source)
 
 
 def check_fields(record: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from ..config.location import absolute
 from ..errors import UserError, one_line
 from ..files.folder import Folder
 from ..files.typed_json import parse_object
-from .layout import CONFIG, LARGEST_JSON, LOCK, check_layout, keep_format, written_by
+from .layout import CONFIG, LARGEST_JSON, LOCK, Known, check_layout, keep_format, written_by
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -94,14 +94,16 @@ def check_config(workdir: Path, config: Config, allowed: Collection[str] = ()) -
         configs.check_resume(read_config(workdir), config, allowed)
 
 
-def known_data(workdir: Path) -> str | None:
-    """Returns the fingerprint of the data by the newest checkpoint that can be read; None without one."""
+def known_data(workdir: Path) -> Known | None:
+    """Returns what the newest checkpoint that can be read says of the data; None without one."""
     catalogue = Catalogue(workdir / "checkpoints")
     for step in reversed(catalogue.steps()):
         with contextlib.suppress(UserError):
-            known = catalogue.manifest(step)["record"].get("data")
-            if isinstance(known, str):
-                return known
+            record = catalogue.manifest(step)["record"]
+            data, sample = record.get("data"), record.get("sample")
+            if isinstance(data, str) and isinstance(sample, dict):  # the rest is checked when it is restored
+                names = sample.get("class_names")
+                return data, names if isinstance(names, list) else None
     return None
 
 

@@ -14,7 +14,7 @@ from gan_jax.data import Mirrored, decoded, facts, read_all, read_images
 from gan_jax.data.folder import folder
 from gan_jax.data.image_set import natural
 from gan_jax.data.npz import npz
-from gan_jax.data.source import as_known, class_names, hash_parts, notes
+from gan_jax.data.source import as_known, class_names, notes
 from gan_jax.errors import UserError
 
 RNG = np.random.default_rng(4)
@@ -55,9 +55,12 @@ def test_the_natural_order_of_any_number():
 
 
 def test_a_run_of_before_keeps_its_labels(tmp_path):
-    path = numbered(tmp_path, [str(c) for c in range(12)])
-    files = [f"{name} {(tmp_path / name).stat().st_size}" for name in folder(path).names]
-    before = f"folder n=24 8x8x1 unresized #{hash_parts([*files, '12'])}"  # names and sizes, as gan_jax 0.1 had it
+    """The fingerprints and labels are those that commit 21a523d printed for these files."""
+    for tone in range(12):
+        for i in range(2):
+            (tmp_path / str(tone)).mkdir(exist_ok=True)
+            (tmp_path / str(tone) / f"{i}.pgm").write_bytes(b"P5 8 8 255\n" + bytes([10 * tone]) * 64)
+    path, before = str(tmp_path), "folder n=24 8x8x1 unresized #ae9c08441dfe"
     source, fingerprint = as_known(folder(path), before)
     assert fingerprint == before
     assert class_names(source) == tuple(sorted(map(str, range(12))))  # 0, 1, 10, 11, 2, ...
@@ -65,12 +68,24 @@ def test_a_run_of_before_keeps_its_labels(tmp_path):
     assert [int(class_names(source)[label]) for label in rows["label"]] == (
         rows["image"][:, 0, 0, 0] / 10
     ).tolist()
+    _, fingerprint = as_known(folder(path, size=4), "folder n=24 4x4x1 crop=center filter=lanczos #ae9c08441dfe")
+    assert "#ae9c08441dfe" in fingerprint
     doubled, fingerprint = as_known(folder(path, mirror=True), f"{before} mirrored")
     assert fingerprint == f"{before} mirrored"
     assert class_names(doubled)[2] == "10"
     new, fingerprint = as_known(folder(path), "another")
     assert class_names(new)[2] == "2"
     assert fingerprint == new.fingerprint()
+
+
+def test_a_run_of_before_keeps_the_labels_of_its_npz(tmp_path):
+    """As commit 21a523d read this file."""
+    image = (np.arange(256) % 251).astype(np.uint8).reshape(4, 8, 8)
+    np.savez(tmp_path / "a.npz", image=image, label=[1, 3, 1, 2])
+    source, fingerprint = as_known(npz(str(tmp_path / "a.npz")), "npz n=4 8x8x1 #9d263c5453bb")
+    assert fingerprint == source.fingerprint() == "npz n=4 8x8x1 #9d263c5453bb"
+    assert source.classes == 4
+    assert read_all(source)["label"].tolist() == [1, 3, 1, 2]
 
 
 def test_splits_are_read_apart(tmp_path):

@@ -18,6 +18,7 @@ from gan_jax.metrics.evaluator import Evaluator, generate_images
 from gan_jax.metrics.features.choose import make_extractor
 from gan_jax.metrics.frechet import frechet_distance, statistics
 from gan_jax.metrics.measures import MEASURES, NUMBERS
+from gan_jax.metrics.record import Record
 from gan_jax.runtime.sampler import Sampler
 from gan_jax.train import periodic_evaluation as measuring
 
@@ -44,6 +45,11 @@ def test_a_record_is_of_these_images_and_those_reals():
     assert record.reference == digits().fingerprint()
     assert record.options == {"truncation": 0.5}
     assert record.features == "quarters"
+    assert record.size == fake_features.by_hand(made).shape[1]
+    # A run's file and the digest that its checkpoints keep are as they were without this field.
+    assert "size" not in record.to_json()
+    assert record == Record.from_json(record.to_json())
+    assert measuring.protocol([record]) == measuring.protocol([dataclasses.replace(record, size=0)])
 
 
 def test_images_that_are_not_square_are_measured_and_stretching_is_noted():

@@ -49,6 +49,12 @@ def test_few_images_of_a_run_are_said_once():
     assert " ".join(text.split()).count("the generated set has 50 images. Below 1,000") == 1
 
 
+def test_a_singular_covariance_of_a_run_s_images_is_said():
+    text = " ".join(table([record(generated_count=1100, size=1280)]).split())
+    assert "frechet: the generated set has 1,100 images for 1,280 features. Its covariance is singular" in text
+    assert "singular" not in table([record(generated_count=1300, size=1280)])
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(1234.567, "1234.57"), (2.5e6, "2.500e+06"), (10, "10.00"), (1 / 3, "0.3333"), (0, "0.0000"),
