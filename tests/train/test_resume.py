@@ -77,7 +77,7 @@ def test_streamed_and_resident_input_give_the_same_bits(at_once):
 def test_killed_and_started_again(way, config, at_once, tmp_path):
     reference, expected = at_once(way)
     workdir = tmp_path / "run"
-    stopped = runs.stop(workdir, config, *WAYS[way], lines=27 if way != "fused" else 7, least=22)
+    stopped = runs.stop(workdir, config, *WAYS[way], lines=29 if way != "fused" else 12, least=22)
     assert stopped.code == -signal.SIGKILL
     assert 22 <= stopped.step < STEPS
     assert not (workdir / "report.html").exists()  # it was killed in the middle of its work
@@ -202,7 +202,7 @@ def test_asked_to_stop(how, config, at_once, tmp_path):
     """The current step is the last one, the state is saved, and nothing is repeated or lost."""
     reference, expected = at_once("resident")
     workdir = tmp_path / "run"
-    stopped = runs.stop(workdir, config, *WAYS["resident"], lines=27, least=22, how=how)
+    stopped = runs.stop(workdir, config, *WAYS["resident"], lines=29, least=22, how=how)
     assert stopped.code == 75, stopped.err
     told = re.search(
         rf"{how.name} came at step (\d+) of 60: all is saved, the same command goes on\n$", stopped.err

@@ -39,7 +39,7 @@ def _full(*overrides: str) -> list[str]:
 def test_400_steps_at_once_and_150_then_250(resident, four_hundred, tmp_path):
     workdir = tmp_path / "run"
     arguments = _full(f"data.resident={resident}")
-    stopped = runs.stop(workdir, *arguments, lines=32, least=150, timeout=300, **_FRESH)
+    stopped = runs.stop(workdir, *arguments, lines=34, least=150, timeout=300, **_FRESH)
     assert stopped.code == -signal.SIGKILL
     assert 150 <= stopped.step < 200
     outcome = spawn("train", *arguments, "--workdir", workdir, timeout=300, **_FRESH)
