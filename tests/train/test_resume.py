@@ -243,7 +243,7 @@ def test_killed_again_and_again(config, at_once, tmp_path):
     arguments = [str(config), *WAYS["resident"], "checkpoint.every=4"]
     workdir = tmp_path / "run"
     logged = 1
-    for lines in (3, 14, 14, 14):
+    for lines in (6, 17, 17, 17):
         logged = runs.stop(workdir, *arguments, lines=lines, least=logged + 1).step
     assert logged < STEPS
     outcome = spawn("train", *arguments, "--workdir", workdir)
