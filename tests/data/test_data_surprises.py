@@ -14,7 +14,7 @@ from gan_jax.data import Mirrored, decoded, facts, read_all, read_images
 from gan_jax.data.folder import folder
 from gan_jax.data.image_set import natural
 from gan_jax.data.npz import npz
-from gan_jax.data.source import as_known, class_names, notes
+from gan_jax.data.source import as_known, class_names, hash_parts, notes
 from gan_jax.errors import UserError
 
 RNG = np.random.default_rng(4)
