@@ -4,6 +4,7 @@ Colour profiles are ignored. Transparent images are composed on white.
 """
 
 import contextlib
+import functools
 import os
 import re
 import stat
@@ -49,7 +50,7 @@ def open_image(file: Path | IO[bytes], most: int | None = None) -> "Iterator[Ima
     if isinstance(file, Path) and not stat.S_ISREG(os.stat(file).st_mode):
         raise ValueError("it is not a regular file")
     try:
-        image = Image.open(file, formats=_supported())
+        image = Image.open(file, formats=list(_supported()))
     except (
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
@@ -64,11 +65,13 @@ def open_image(file: Path | IO[bytes], most: int | None = None) -> "Iterator[Ima
         yield image
 
 
-def _supported() -> list[str]:
-    from PIL import Image
-
-    Image.preinit()
-    return [name for name in FORMATS if name in Image.OPEN or name != "AVIF"]
+@functools.cache
+def _supported() -> tuple[str, ...]:
+    try:
+        from PIL import AvifImagePlugin  # since Pillow 11.2
+    except ImportError:
+        return tuple(name for name in FORMATS if name != "AVIF")
+    return FORMATS if AvifImagePlugin.SUPPORTED else tuple(name for name in FORMATS if name != "AVIF")
 
 
 def quiet_pillow() -> None:

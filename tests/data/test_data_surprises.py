@@ -184,6 +184,14 @@ def test_content_tells_what_is_an_image(tmp_path):
         folder(str(tmp_path / "h"))
 
 
+def test_avif_where_pillow_has_it(tmp_path):
+    plugin = pytest.importorskip("PIL.AvifImagePlugin", reason="this Pillow has no AVIF")
+    if not plugin.SUPPORTED:
+        pytest.skip("this build of Pillow has no AVIF")
+    write(tmp_path / "a.avif", np.full((8, 8, 3), 90, np.uint8))
+    assert abs(read_all(folder(str(tmp_path)))["image"].astype(int) - 90).max() <= 3
+
+
 def test_ranges(tmp_path):
     ramp = np.arange(0, 4096, 64).reshape(8, 8)
     write(tmp_path / "deep" / "a.png", ramp.astype(np.uint16))
