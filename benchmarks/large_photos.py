@@ -35,7 +35,7 @@ def make(folder: Path, count: int) -> None:
     kinds = []
     for _ in range(_KINDS):
         coarse = rng.integers(0, 256, (30, 40, 3), np.uint8)
-        image = Image.fromarray(coarse).resize(_SIDES[::-1], Image.Resampling.BICUBIC)
+        image = Image.fromarray(coarse).resize((_SIDES[1], _SIDES[0]), Image.Resampling.BICUBIC)
         noisy = np.asarray(image).astype(np.int16) + rng.integers(-6, 7, (*_SIDES, 1), np.int16)
         file = folder / "kind.jpg"
         Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(file, quality=88)

@@ -47,7 +47,7 @@ class Store:
         memory_bytes: the most that is kept in memory if there is no cache folder.
     """
 
-    def __init__(self, shape: tuple[int, int, int, int], memory_bytes: int):
+    def __init__(self, shape: tuple[int, ...], memory_bytes: int):
         self._path: Path | None = None
         self._array: np.ndarray | None = None
         size = int(np.prod(shape))
@@ -70,7 +70,7 @@ class Store:
         os.close(handle)
         return Path(name)
 
-    def _map(self, path: Path, shape: tuple[int, int, int, int]) -> np.ndarray | None:
+    def _map(self, path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
         """Returns an array in a file whose whole space is reserved: a full disk would end the process later."""
         try:
             array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
