@@ -13,10 +13,11 @@ from .source import checked_indices, describe_shape, hash_parts
 class Arrays:
     """A source whose samples are in memory; images are resized when they are read.
 
-    image: uint8 [N, H, W, C] with C = 1, 3 or 4 (RGBA, composed on white), or float32 [N, D]. With a range in
-        `transform` images may be of any numbers.
-    label: int32 [N] in [0, classes), or None.
-    class_names: a name for each class; None: they are numbers.
+    Args:
+        image: uint8 [N, H, W, C] with C = 1, 3 or 4 (RGBA, composed on white), or float32 [N, D]. With a range in
+            `transform` images may be of any numbers.
+        label: int32 [N] in [0, classes), or None.
+        class_names: a name for each class; None: they are numbers.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ Colour profiles are ignored. Transparent images are composed on white.
 
 import contextlib
 import functools
+import importlib
 import os
 import re
 import stat
@@ -68,10 +69,10 @@ def open_image(file: Path | IO[bytes], most: int | None = None) -> "Iterator[Ima
 @functools.cache
 def _supported() -> tuple[str, ...]:
     try:
-        from PIL import AvifImagePlugin  # since Pillow 11.2
+        has_avif = importlib.import_module("PIL.AvifImagePlugin").SUPPORTED  # since Pillow 11.2
     except ImportError:
-        return tuple(name for name in FORMATS if name != "AVIF")
-    return FORMATS if AvifImagePlugin.SUPPORTED else tuple(name for name in FORMATS if name != "AVIF")
+        has_avif = False
+    return tuple(name for name in FORMATS if name != "AVIF" or has_avif)
 
 
 def quiet_pillow() -> None:
