@@ -13,6 +13,16 @@ from gan_jax.runtime.preemption import Preemption
 SIGNALS = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 
 
+@pytest.fixture(autouse=True)
+def as_on_a_terminal():
+    """Undoes what `nohup` and a background shell do: they have SIGHUP and SIGINT ignored."""
+    handlers = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def send(*numbers: signal.Signals) -> None:
     for number in numbers:
         os.kill(os.getpid(), number)
