@@ -1,5 +1,6 @@
 """What people bring, and what was once read wrongly without a word."""
 
+import contextlib
 import io
 import json
 import os
@@ -396,11 +397,13 @@ def test_a_file_of_this_very_moment_is_not_remembered(tmp_path, monkeypatch):
     write(tmp_path / "set" / "a.png", noise())
     folder(str(tmp_path / "set"))
     assert facts.Memory("").recall([]) == {}
-    [row] = sqlite3.connect(facts.database()).execute("SELECT count(*) FROM facts").fetchone()
+    with contextlib.closing(sqlite3.connect(facts.database())) as database:
+        [row] = database.execute("SELECT count(*) FROM facts").fetchone()
     assert row == 0
     monkeypatch.setattr(facts, "_SETTLED", -60.0)
     folder(str(tmp_path / "set"))
-    [row] = sqlite3.connect(facts.database()).execute("SELECT count(*) FROM facts").fetchone()
+    with contextlib.closing(sqlite3.connect(facts.database())) as database:
+        [row] = database.execute("SELECT count(*) FROM facts").fetchone()
     assert row == 1
 
 
