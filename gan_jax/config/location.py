@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from ..data.image_set import is_named_image
+from ..data.file_kinds import is_named_image
 from ..data.source import expand_path
 from ..errors import UserError
 from .build import Allow

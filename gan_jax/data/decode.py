@@ -28,6 +28,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF")
 _WIDE = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _GREY = ("1", "L", "LA", "La", *_WIDE)
 
+ORIENTATION = 0x0112  # a tag of EXIF
 Range = tuple[float, float]
 
 

@@ -8,7 +8,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +107,7 @@ class Store:
         assert isinstance(array, np.memmap)
         array.flush()
         os.replace(path, folder() / f"{digest}.npy")
-        _tidy(keep=f"{digest}.npy")
+        user_cache.tidy(folder(), ".npy", LIMIT_BYTES, _ABANDONED, keep=f"{digest}.npy")
         return load(digest, array.shape)
 
     def discard(self) -> None:
@@ -116,17 +115,3 @@ class Store:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         self._array = self._path = None
-
-
-def _tidy(keep: str) -> None:
-    """Removes the sets that were used least recently, but for `keep`, and files that a killed process left."""
-    entries = []
-    for path in folder().iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another process may remove it now
-            entries.append((path.stat(), path))
-    total = 0
-    for status, path in sorted(entries, key=lambda entry: entry[0].st_mtime, reverse=True):
-        total += status.st_size if path.suffix == ".npy" else 0
-        is_abandoned = path.suffix == ".tmp" and time.time() - status.st_mtime > _ABANDONED
-        if is_abandoned or (path.suffix == ".npy" and total > LIMIT_BYTES and path.name != keep):
-            path.unlink(missing_ok=True)

@@ -19,12 +19,11 @@ import numpy as np
 
 from ..files import user_cache
 from .containers import file_stamp
-from .decode import Values, is_grey, open_image, values_of
+from .decode import ORIENTATION, Values, is_grey, open_image, values_of
 from .images import Transform
 from .source import reason
 from .waiting import check_stop, each
 
-_ORIENTATION = 0x0112  # a tag of EXIF
 _BLOCK = 2**24
 _FORMAT = 1  # raised by every change of what is remembered
 _LIMIT_ROWS = 4_000_000  # about 1 GiB
@@ -69,7 +68,7 @@ def examine(content: bytes, transform: Transform, decode: bool = True) -> tuple[
     known = Facts(hash_content(content))
     try:
         with open_image(io.BytesIO(content)) as image:
-            sideways = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            sideways = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
             width, height = (image.height, image.width) if sideways else image.size
             known = dataclasses.replace(
                 known, format=image.format or "", mode=image.mode, width=width, height=height, grey=is_grey(image)

@@ -9,15 +9,8 @@ from ..errors import UserError, one_line
 from .containers import Container, FolderContainer, open_container
 from .decode import Range, open_image, quiet_pillow
 from .facts import Facts, hash_content
-from .image_set import (
-    EARLIER_SUFFIXES,
-    Layout,
-    choose_split,
-    classes_by_folder,
-    classes_by_json,
-    describe_left_out,
-    sort_out,
-)
+from .file_kinds import DATASET_JSON, EARLIER_SUFFIXES, describe_left_out, sort_out
+from .image_set import Layout, choose_split, classes_by_folder, classes_by_json
 from .images import Channels, Crop, Filter, Size, Transform
 from .ranges import range_notes
 from .read_images import Images, check_images, common_shape, read_images, room_note
@@ -77,15 +70,20 @@ def read_folder(
     all_names = container.names()
     candidates, unfinished = sort_out(all_names)
     chosen = choose_split(container, candidates, split)
-    is_split = len(chosen.names) < len(candidates) or split == "all" or bool(chosen.notes)
     images = read_images(container, chosen.names, transform, decode=decode, keep=keep, left_out=unfinished)
     check(container, images)
     no_room = room_note(images) if decode and keep else []
-    layout = Layout(images.names, notes=[*chosen.notes, *describe_left_out(images.others), *no_room])
+    notes = [*chosen.notes, *describe_left_out(images.others), *no_room]
+    layout = Layout(images.names, notes=notes, depth=chosen.depth)
     if labels:
-        from_json = classes_by_json(container, layout) if ("dataset.json",) in all_names else None
-        layout = from_json or classes_by_folder(container, layout, is_split)
-        if from_json is None and not is_split and layout.class_names and isinstance(container, FolderContainer):
+        from_json = classes_by_json(container, layout) if DATASET_JSON in all_names else None
+        layout = from_json or classes_by_folder(container, layout)
+        if (
+            from_json is None
+            and layout.depth == 0
+            and layout.class_names
+            and isinstance(container, FolderContainer)
+        ):
             layout.notes += container.note_on_empty({name[0] for name in layout.names})
     return layout, images
 

@@ -9,26 +9,14 @@ import numpy as np
 from ..errors import UserError, one_line, quoted
 from ..files.typed_json import parse_object
 from .containers import Container, Name
+from .file_kinds import DATASET_JSON, is_named_image
 from .source import reason
 
-SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
-    ".pbm", ".pnm", ".avif",
-)  # fmt: skip
-"""It is an error if a file with such an ending cannot be read. Any other file is an image if it can be read."""
-
-EARLIER_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-"""Those that gan_jax 0.1 read."""
-
-_UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".partial")
 SPLITS = {
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
     "dev": "validation", "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
 """Which split the word in the name of a folder or file means, as Hugging Face's libraries have it."""
-
-_PARQUET = b"PAR1"  # the first bytes of a parquet file
-DATASET_JSON = ("dataset.json",)
 
 
 class MixedFoldersError(UserError):
@@ -44,12 +32,14 @@ class Layout:
         label: int32 `[N]`, or None.
         class_names: one name for each label, or None.
         notes: what may surprise.
+        depth: the number of folders above the classes: those that hold all others, and that of the split.
     """
 
     names: list[Name]
     label: np.ndarray | None = None
     class_names: tuple[str, ...] | None = None
     notes: list[str] = field(default_factory=list)
+    depth: int = 0
 
     def before(self) -> "Layout":
         """Returns the layout with the labels of gan_jax 0.1: the topmost folders, in the order of their text."""
@@ -58,11 +48,6 @@ class Layout:
             return Layout(self.names, notes=self.notes)
         classes = sorted(set(tops))
         return Layout(self.names, _numbers(tops, classes), tuple(map(one_line, classes)), self.notes)
-
-
-def is_named_image(name: Name) -> bool:
-    """Returns whether the ending says that it is an image."""
-    return name[-1].lower().endswith(SUFFIXES)
 
 
 def natural(text: str) -> tuple[tuple[tuple[int, str], ...], str]:
@@ -79,19 +64,29 @@ def natural(text: str) -> tuple[tuple[tuple[int, str], ...], str]:
 
 def splits_of(names: Sequence[Name]) -> list[str]:
     """Returns the folders at the top if all of them are splits, and no image lies beside them; else none."""
-    tops, beside = _tops(names)
-    is_split = len(tops) > 1 and not beside and all(map(_split_of, tops))
-    return sorted(tops, key=natural) if is_split else []
+    tops, beside, _ = _tops(names)
+    all_are = len(tops) > 1 and not beside and all(map(_split_of, tops))
+    return sorted(tops, key=natural) if all_are else []
 
 
-def _tops(names: Sequence[Name]) -> tuple[set[str], bool]:
-    """Returns the folders at the top that have images, and whether images lie beside them.
+def _tops(names: Sequence[Name]) -> tuple[set[str], bool, int]:
+    """Returns the folders at the top that have images, whether images lie beside them, and how deep the top is.
 
-    If no file has the ending of an image, those without any ending count.
+    A folder that alone holds folders is not at the top: those that it holds are. If no file has the ending of an
+    image, those without any ending count.
     """
     likely = [name for name in names if is_named_image(name)]
     likely = likely or [name for name in names if "." not in name[-1]]
-    return {name[0] for name in likely if len(name) > 1}, any(len(name) == 1 for name in likely)
+    depth = _common_depth(likely)
+    tops = {name[depth] for name in likely if len(name) > depth + 1}
+    return tops, any(len(name) == depth + 1 for name in likely), depth
+
+
+def _common_depth(names: Sequence[Name], depth: int = 0) -> int:
+    """Returns at which depth the folders differ, at least `depth`. The last folder above the files counts."""
+    while names and len({name[depth] for name in names}) == 1 and all(len(name) > depth + 2 for name in names):
+        depth += 1
+    return depth
 
 
 def _split_of(top: str) -> str | None:
@@ -111,7 +106,7 @@ def choose_split(container: Container, names: Sequence[Name], split: str | None)
     Raises:
         UserError: there is no such split, or some folders are splits and some are not.
     """
-    (tops, beside), splits = _tops(names), splits_of(names)
+    (tops, beside, depth), splits = _tops(names), splits_of(names)
     if split is None and not splits:
         found = sorted(filter(_split_of, tops), key=natural)
         if len(found) > 1 and not beside:
@@ -131,26 +126,30 @@ def choose_split(container: Container, names: Sequence[Name], split: str | None)
             f"note: the folders {', '.join(splits)} are read as splits: this is {split}; data.source.split reads "
             f"another ({others}), all of them (all), or takes them as classes (empty)"
         )
-        return Layout([name for name in names if name[0] == split], notes=[note])
+        return Layout(_below(names, depth, split), notes=[note], depth=depth + 1)
     if split == "all":
-        return Layout([name for name in names if len(name) > 1 and _split_of(name[0])])
+        chosen = [name for top in tops if _split_of(top) for name in _below(names, depth, top)]
+        return Layout(sorted(chosen), depth=depth + 1)
     if split not in tops:
         known = one_line(", ".join(sorted(tops, key=natural)[:20])) or "none"
         raise UserError(f"'{one_line(container.path)}' has no split {quoted(split)}: its folders are {known}")
-    return Layout([name for name in names if name[0] == split])
+    return Layout(_below(names, depth, split), depth=depth + 1)
 
 
-def classes_by_folder(container: Container, layout: Layout, is_split: bool) -> Layout:
+def _below(names: Sequence[Name], depth: int, top: str) -> list[Name]:
+    """Returns the names of the files in a folder at the top."""
+    return [name for name in names if len(name) > depth + 1 and name[depth] == top]
+
+
+def classes_by_folder(container: Container, layout: Layout) -> Layout:
     """Adds the classes: the topmost folder of each file, below that of its split.
 
-    A folder that alone holds folders is no class.
+    A folder that alone holds folders is no class. A folder of files is, also if it is the only one.
 
     Raises:
         UserError: some files are in no folder.
     """
-    names, depth = layout.names, 1 if is_split else 0
-    while names and len({name[depth] for name in names}) == 1 and all(len(name) > depth + 2 for name in names):
-        depth += 1
+    names, depth = layout.names, _common_depth(layout.names, layout.depth)
     tops = [name[depth] if len(name) > depth + 1 else None for name in names]
     found = {top for top in tops if top is not None}
     if not found:
@@ -163,7 +162,7 @@ def classes_by_folder(container: Container, layout: Layout, is_split: bool) -> L
             "pass data.source.labels=false"
         )
     classes = sorted(found, key=natural)
-    return Layout(names, _numbers(tops, classes), tuple(map(one_line, classes)), layout.notes)
+    return Layout(names, _numbers(tops, classes), tuple(map(one_line, classes)), layout.notes, layout.depth)
 
 
 def _numbers(values: Sequence[str | None], order: Sequence[str]) -> np.ndarray:
@@ -202,7 +201,7 @@ def classes_by_json(container: Container, layout: Layout) -> Layout | None:
     if not all(type(label) is int and abs(label) < 2**31 for label in labels):
         raise UserError(f"'{shown}' has labels that are no integers: pass data.source.labels=false")
     label, class_names, note = used_labels(np.array(labels, np.int64))
-    return Layout(layout.names, label, class_names, [*layout.notes, *note])
+    return Layout(layout.names, label, class_names, [*layout.notes, *note], layout.depth)
 
 
 def used_labels(label: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
@@ -220,49 +219,3 @@ def used_labels(label: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], list[st
         f"classes 0 to {len(values) - 1}, and stay their names"
     )
     return mapped.reshape(label.shape).astype(np.int32), names, [note]
-
-
-def sort_out(names: Sequence[Name]) -> tuple[list[Name], list[Name]]:
-    """Returns the names that may be of images, and those that are of unfinished downloads."""
-    unfinished = [name for name in names if name[-1].lower().endswith(_UNFINISHED)]
-    left_out = {*unfinished, DATASET_JSON}
-    return [name for name in names if name not in left_out], unfinished
-
-
-def describe_left_out(others: Sequence[tuple[Name, str]]) -> list[str]:
-    """Returns a note that counts the files that are not read, and names some with their reasons."""
-    if not others:
-        return []
-    shown = [one_line("/".join(name)) + (f" ({why})" if why else "") for name, why in others[:5]]
-    more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
-    files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
-    return [f"note: {files} not read as images: {', '.join(shown)}{more}"]
-
-
-def may_be_image(head: bytes) -> bool:
-    """Returns whether a file that begins with these bytes may be an image in one of `decode.FORMATS`."""
-    starts = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"P", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-    return (head.startswith(starts) and head[:4] != _PARQUET) or head[8:12] in (b"WEBP", b"avif", b"avis")
-
-
-def guess(content: bytes) -> str:
-    """Returns what a file that cannot be read as an image is, where that helps; else an empty text."""
-    if content[4:8] == b"ftyp" and content[8:12] in (
-        b"heic",
-        b"heix",
-        b"hevc",
-        b"mif1",
-        b"msf1",
-        b"heim",
-        b"heis",
-    ):
-        return "HEIC: convert it to JPEG or PNG"
-    if content[4:8] == b"ftyp" and content[8:12] in (b"avif", b"avis"):
-        return "AVIF, which this build of Pillow does not read: convert it to PNG"
-    if content[:2] == b"\xff\x0a" or content[4:12] == b"JXL \r\n\x87\n":
-        return "JPEG XL: convert it to PNG"
-    if content[4:8] == b"ftyp" or content[:4] == b"\x1aE\xdf\xa3":
-        return "a video"
-    if content[:4] == _PARQUET:
-        return "parquet: data.source=parquet reads it"
-    return ""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..errors import UserError, one_line
 from .containers import FolderContainer
-from .image_set import SPLITS, is_named_image, natural
+from .file_kinds import is_named_image
+from .image_set import SPLITS, natural
 from .source import DataMissingError, reason
 
 _SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d+-of-\d+(?:-[0-9a-f]+)?")

@@ -11,7 +11,7 @@ from ..errors import UserError, one_line
 from . import decoded
 from .containers import Container, Name
 from .facts import Facts, Memory, examine, is_settled
-from .image_set import SUFFIXES, guess, is_named_image, may_be_image
+from .file_kinds import SUFFIXES, guess, is_named_image, may_be_image
 from .images import Transform
 from .memory import available_memory_bytes
 from .source import hash_parts, reason
@@ -170,10 +170,7 @@ class _Reader:
         """Returns the facts of each file. If none is known, the pixels are kept as well."""
         from PIL import __version__ as pillow
 
-        range = self._transform.range
-        memory = Memory(
-            f"Pillow {pillow} {'decoded' if self._decode else 'header'} {'range' if range else 'plain'}"
-        )
+        memory = Memory(f"Pillow {pillow} {'decoded' if self._decode else 'header'}")
         stamps: dict[Name, tuple[str, float]] = {}
         broken: dict[Name, Facts] = {}
         for name in self._names:

@@ -4,8 +4,10 @@ The folder is `GAN_JAX_CACHE`, else `$XDG_CACHE_HOME/gan_jax`, else `~/.cache/ga
 A folder that another user owns, can write to or can replace is not used.
 """
 
+import contextlib
 import os
 import stat
+import time
 from pathlib import Path
 
 from ..errors import UserError
@@ -41,6 +43,27 @@ def wanted() -> bool:
         f"{SWITCH}={text} is no absolute path, and a relative path would be another folder in each working "
         "directory: give an absolute path, or off to keep nothing"
     )
+
+
+def tidy(folder: Path, suffix: str, limit: int, abandoned: float, keep: str = "") -> None:
+    """Removes the files of a cache that are unused longest, and temporary files that a killed process left.
+
+    Args:
+        folder: of the cache.
+        suffix: of its files; temporary ones end in .tmp.
+        limit: bytes of all of them together.
+        abandoned: seconds after which a temporary file is one that was left.
+        keep: the name of a file that stays.
+    """
+    total, entries = 0, []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process may remove it now
+            entries.append((path.stat(), path))
+    for status, path in sorted(entries, key=lambda entry: entry[0].st_mtime, reverse=True):
+        is_left = path.suffix == ".tmp" and time.time() - status.st_mtime > abandoned
+        total += status.st_size if path.suffix == suffix else 0
+        if is_left or (path.suffix == suffix and total > limit and path.name != keep):
+            path.unlink(missing_ok=True)
 
 
 def make_private(path: Path) -> None:

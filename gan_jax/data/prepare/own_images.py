@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import UserError, one_line, quoted
 from .. import tfds_layout as layout
 from ..containers import Container, open_container
-from ..decode import flatten, open_image, quiet_pillow, upright_image
+from ..decode import ORIENTATION, flatten, open_image, quiet_pillow, upright_image
 from ..folder import read_folder
 from ..image_set import Layout, natural, splits_of
 from ..images import Crop, Filter, Size, Transform
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 Format = Literal["png", "jpeg", "keep"]
 SHARD_SIZE = 2000
-_ORIENTATION = 0x0112  # a tag of EXIF
 _WRITER = 1  # raised by every change of the bytes that are written
 
 
@@ -198,7 +197,7 @@ def _keep(content: bytes, channels: int) -> bytes:
     """Returns the file itself if TFDS decodes it to the same pixels as this package, else an upright PNG file."""
     with open_image(io.BytesIO(content)) as image:
         plain = image.mode == ("L" if channels == 1 else "RGB") and image.format in ("PNG", "JPEG")
-        if plain and not image.has_transparency_data and image.getexif().get(_ORIENTATION, 1) == 1:
+        if plain and not image.has_transparency_data and image.getexif().get(ORIENTATION, 1) == 1:
             return content
         return _save(flatten(upright_image(image), channels), "png")
 

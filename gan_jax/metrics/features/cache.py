@@ -4,12 +4,10 @@ A file is `features/<digest of its key>.npz` in `user_cache.home()`. It holds it
 is damaged, or holds another key, the features are computed again. `GAN_JAX_CACHE=off` turns the cache off.
 """
 
-import contextlib
 import hashlib
 import io
 import json
 import os
-import time
 import warnings
 import zipfile
 import zlib
@@ -26,6 +24,7 @@ from ..frechet import Statistics, statistics
 FORMAT = 1  # raised by every change of the files' content
 LARGEST_BYTES = 2**29  # of a file: 60,000 images with 2048 features. Of more images only the statistics are kept
 LIMIT_BYTES = 2**32  # of the folder
+_ABANDONED = 3600.0  # seconds, after which a temporary file is one that a killed process left
 KEY = ("extractor", "weights", "resize", "quantisation", "data", "split", "count", "seed")
 
 Arrays = dict[str, np.ndarray]
@@ -154,17 +153,4 @@ def _store(path: Path, text: str, arrays: Arrays) -> None:
     content = io.BytesIO()
     np.savez(content, **{**arrays, "key": np.asarray(text)})  # pyright: ignore[reportArgumentType]
     write_atomically(path, content.getvalue(), mode=0o600)
-    _tidy(path.parent)
-
-
-def _tidy(home: Path) -> None:
-    """Removes the files that are unused longest, and temporary files that a killed process left an hour ago."""
-    total, entries = 0, []
-    for path in home.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another process may remove it now
-            entries.append((path.stat(), path))
-    for status, path in sorted(entries, key=lambda entry: entry[0].st_mtime, reverse=True):
-        abandoned = path.suffix == ".tmp" and time.time() - status.st_mtime > 3600
-        total += status.st_size if path.suffix == ".npz" else 0
-        if abandoned or (path.suffix == ".npz" and total > LIMIT_BYTES):
-            path.unlink(missing_ok=True)
+    user_cache.tidy(path.parent, ".npz", LIMIT_BYTES, _ABANDONED)
