@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..data.classes import list_names
 
-_EMPTY, _BLOCKS = 0.5, 0.15  # what a grid of empty places, and blocks, cost beside the log of width / height
+_EMPTY, _BLOCKS = 1.0, 0.15  # what a grid of empty places, and blocks, cost beside the log of width / height
 
 
 class Layout(NamedTuple):

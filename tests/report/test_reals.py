@@ -8,6 +8,7 @@ from gan_jax import report
 from gan_jax.data.arrays import Arrays
 from gan_jax.data.gaussians import gaussians
 from gan_jax.data.source import Mirrored
+from gan_jax.report.layout import choose_layout, grid_legend
 from gan_jax.report.reals import reals_legend, write_reals
 
 
@@ -30,7 +31,7 @@ def cells(path, rows, columns):
 
 @pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize("wrapped", [lambda source: source, Mirrored])
-def test_rows_for_each_class(wrapped, in_memory, tmp_path):
+def test_a_block_for_each_class(wrapped, in_memory, tmp_path):
     source = labelled([40, 0, 3])
     if not in_memory:  # as a set on disk, whose labels are read with the images
         image, label, source.label = source.image, source.label, None
@@ -38,10 +39,15 @@ def test_rows_for_each_class(wrapped, in_memory, tmp_path):
     source.class_names = ("circle", "none", "square")
     source = wrapped(source)
     write_reals(tmp_path, source)
-    white = [report.images.BACKGROUND] * 8
-    found = cells(tmp_path / "samples" / "reals.png", 6, 8)
-    assert found == [[1] * 8, [1] * 8, white, white, [3, 3, 3, *white[3:]], white]
-    assert reals_legend(source) == "2 rows for each class, from the top: circle, none, square"
+    each = 64 // 3
+    layout = choose_layout(3 * each, 2, 2, 3)
+    found = cells(tmp_path / "samples" / "reals.png", layout.down * layout.rows, layout.across * layout.columns)
+    for index in range(3 * each):
+        *_, row, column = layout.place(index)
+        circle, none, square = (1, *[report.images.BACKGROUND] * 2) if index >= 9 else (1, 255, 3)
+        assert found[row][column] == (circle, none, square)[index % 3]
+    assert reals_legend(source) == grid_legend(["circle", "none", "square"], layout)
+    assert reals_legend(source).endswith("circle, none, square")
 
 
 def test_many_classes(tmp_path):
@@ -52,7 +58,7 @@ def test_many_classes(tmp_path):
     assert found[-1] == 100
     assert len(set(found)) == 64
     assert (np.diff(found) > 0).all()
-    assert reals_legend(source).startswith("1 of each class, row by row: 0, 2, 3")
+    assert reals_legend(source).startswith("classes, in turn from image to image: 0, 2, 3")
 
 
 def test_without_labels(tmp_path):
