@@ -173,12 +173,14 @@ class Memory:
         try:
             user_cache.make_private(self._path.parent)
             connection = sqlite3.connect(self._path, timeout=10)
+        except (OSError, sqlite3.OperationalError):
+            return None
+        try:
             connection.execute("CREATE TABLE IF NOT EXISTS facts (stamp TEXT PRIMARY KEY, facts TEXT, time REAL)")
             return connection
-        except OSError:
-            return None
-        except sqlite3.OperationalError:  # another process uses it, or the disk is full
-            return None
-        except sqlite3.DatabaseError:  # damaged: the next run makes a new one
-            self._path.unlink(missing_ok=True)
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            # A damaged one is made anew by the next run; else another process uses it, or the disk is full.
+            if not isinstance(error, sqlite3.OperationalError):
+                self._path.unlink(missing_ok=True)
             return None
