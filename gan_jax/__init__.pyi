@@ -10,8 +10,8 @@ from . import schedules as schedules
 from .augment import Augment as Augment
 from .batch_statistics import standing_statistics as standing_statistics
 from .gan import GAN as GAN
+from .gan import AdaptiveWeight as AdaptiveWeight
 from .gan import init as init
-from .gan import make_sampler as make_sampler
 from .losses import Loss as Loss
 from .optimizers import lazy_adam as lazy_adam
 from .parallel import fuse_steps as fuse_steps
@@ -22,8 +22,10 @@ from .parallel import place_state as place_state
 from .parallel import pmap_step as pmap_step
 from .parallel import shard_step as shard_step
 from .parallel import state_shardings as state_shardings
+from .penalties import OutputPenalty as OutputPenalty
 from .penalties import Penalty as Penalty
 from .penalties import Term as Term
+from .sampling import make_sampler as make_sampler
 from .state import GANState as GANState
 from .state import PlayerState as PlayerState
 from .step import Step as Step

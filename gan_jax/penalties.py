@@ -16,7 +16,7 @@ from jax import lax
 from .errors import NeedsWholeBatch
 from .pytree import interleaved
 from .terms import Term as Term
-from .types import Critic, Generate, Images, Key, Latents, PyTree, Samples, Scalar
+from .types import Critic, Generate, Images, Key, Latents, Logits, PyTree, Samples, Scalar
 
 
 @runtime_checkable
@@ -49,7 +49,8 @@ class Penalty(NamedTuple):
         init: returns the state that it starts with; `()` if it keeps none.
         apply: computes the penalty. If its signature names `axis_name`, it gets the device axis under `pmap`, else
             None: a penalty that mixes samples, or keeps state, needs it. Its state must be the same on every
-            device.
+            device. If it names `frozen`, it gets the third argument of the step; if it names `batch`, all fields
+            of the batch, with images in [-1, 1].
         joint: the penalty shares no pass over the real or the generated samples alone with the loss, so a
             discriminator may read both as one batch (`GAN.joint_pass`). False: each is a batch of its own, unless
             the penalty is lazy, since the penalty would repeat a pass otherwise.
@@ -59,6 +60,42 @@ class Penalty(NamedTuple):
     init: Callable[[], PyTree]
     apply: DiscriminatorPenalty | GeneratorPenalty
     joint: bool = False
+
+
+class Outputs(NamedTuple):
+    """What the discriminator returned for a batch.
+
+    Attributes:
+        output: all of it, at least float32: logits, or a pytree with logits and features.
+        logit: the critic's logit, which `Loss.logit` takes out of it.
+    """
+
+    output: PyTree
+    logit: Logits
+
+
+@runtime_checkable
+class OutputFunction(Protocol):
+    """The function of a penalty on what the discriminator returns."""
+
+    def __call__(self, state: PyTree, real: Outputs, fake: Outputs, key: Key, /) -> tuple[Scalar, PyTree]:
+        """Returns the value, a mean over the batch, and the new state. `key` is `[B]`, one key for each sample."""
+        ...
+
+
+class OutputPenalty(NamedTuple):
+    """A penalty on one player that reads what the discriminator returned, and makes no pass of its own.
+
+    In the discriminator's update these are the outputs that its loss reads. In the generator's update they are
+    those of the new discriminator on the batch's real samples and on the generated ones.
+
+    Attributes:
+        name, init, apply: as in `Penalty`.
+    """
+
+    name: str
+    init: Callable[[], PyTree]
+    apply: OutputFunction
 
 
 def _stateless(name: str, value: Callable[..., Scalar], joint: bool = False) -> Penalty:

@@ -7,9 +7,9 @@ import numpy as np
 from .types import Images
 
 
-def to_float(image: jax.Array) -> Images:
-    """Converts uint8 [0, 255] to float32 [-1, 1]. Returns floating images unchanged."""
-    return image.astype(jnp.float32) / 127.5 - 1.0 if image.dtype == jnp.uint8 else image
+def to_float(image: Images) -> Images:
+    """Converts uint8 [0, 255] to float32 [-1, 1], in each array of a pytree. Floating images stay as they are."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32) / 127.5 - 1.0 if x.dtype == jnp.uint8 else x, image)
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

@@ -15,21 +15,22 @@ PyTree: TypeAlias = Any
 AxisName: TypeAlias = str | tuple[str, ...]  # of the device axis; over a mesh of several axes, of all of them
 Device: TypeAlias = Any  # type checkers do not accept `jax.Device` as a type
 Scalar: TypeAlias = Float[Array, ""]
-Images: TypeAlias = Float[Array, "B *S"]
+Images: TypeAlias = PyTree  # leaves [B, *S]: images, waves, clips; one array, or a pytree of them
 Labels: TypeAlias = PyTree  # leaves [B, ...]: integers [B] for classes, attributes [B, A], a source image
 Key: TypeAlias = jaxtyping.Key[Array, "..."]  # one key, or [B] of them
-Latents: TypeAlias = PyTree  # what `GAN.latent` returns for one key, with a leading [B]
+Latents: TypeAlias = PyTree  # what the generator is called with, leaves [B, ...]: noise, an image, a pair
+Example: TypeAlias = Mapping[str, PyTree]  # one row of a batch, without the leading [B]; its image in [-1, 1]
 Logits: TypeAlias = PyTree  # [B], [B, 1], or a map [B, h, w]; as the discriminator's output, any pytree
 Metrics: TypeAlias = dict[str, jax.Array]
 Variables: TypeAlias = Mapping[str, PyTree]  # {"params": ..., and the collections of the model state}
-Batch: TypeAlias = Mapping[str, PyTree]  # {"image": [B, *S] uint8 or floating, "label": Labels}
+Batch: TypeAlias = Mapping[str, PyTree]  # {"image": [B, *S] uint8 or floating, "label": Labels, and more}
 
 
 class Samples(NamedTuple):
     """A batch as the discriminator sees it.
 
     Attributes:
-        image: `[B, *S]` in [-1, 1], not yet augmented.
+        image: `[B, *S]` in [-1, 1], not yet augmented; or a pytree of such arrays.
         label: a pytree of `[B, ...]`: integers, attributes, a source image. None if the GAN has no labels.
         key: `[B]` keys. The same key gives the same augmentation.
     """
@@ -37,6 +38,21 @@ class Samples(NamedTuple):
     image: Images
     label: Labels | None
     key: Key
+
+
+@runtime_checkable
+class Inputs(Protocol):
+    """Makes what the generator is called with, for one sample."""
+
+    def __call__(self, example: Example, key: Key, /) -> PyTree:
+        """Returns the inputs of one sample, without a batch axis; it is called under `jax.vmap`.
+
+        Args:
+            example: one row of the batch, with all its fields. Floating images are as they are in the batch, and
+                images of uint8 are in [-1, 1]. Other fields are as they are.
+            key: of this sample.
+        """
+        ...
 
 
 @runtime_checkable
@@ -66,7 +82,10 @@ class Generate(Protocol):
     """The generator of one update, with its variables closed over: what a generator's penalty differentiates."""
 
     def __call__(self, latents: Latents, /, **keywords: PyTree) -> PyTree:
-        """Returns images `[B, *S]`, or what the network's `method` returns. Keywords are those of `Network`."""
+        """Returns what the network, or its `method`, returns: images `[B, *S]`, or `(images, aux)`.
+
+        Keywords are those of `Network`.
+        """
         ...
 
 
@@ -75,8 +94,9 @@ class Network(Protocol):
     """A generator or discriminator: anything with `init` and `apply`, such as a Linen module.
 
     `gan_jax.networks` has adapters: `from_nnx`, `from_equinox`, `from_haiku` and `from_functions`. A generator is
-    called with latents, a discriminator with images. The library offers these keywords, and passes those that the
-    network's signature names:
+    called with latents (or with what `GAN.inputs` makes), a discriminator with images. A generator returns images,
+    or a tuple `(images, aux)`: aux is a pytree of `[B, ...]` that penalties read. The library offers these
+    keywords, and passes those that the network's signature names:
 
     - `label`: `[B, ...]`, such as integers `[B]`, or None;
     - `train`: True in a training step, False in a sampler. A network that names `training` or `is_training` gets
@@ -84,6 +104,7 @@ class Network(Protocol):
     - `axis_name`: the device axis under `pmap`, for statistics over the global batch, else None;
     - `keys`: `[B]` keys, one for each sample, for noise inside the network;
     - `mutable`: the names of the collections that may change. The network then returns `(output, changed)`;
+    - `frozen`: the third argument of the step, variables of networks that are not trained;
     - `truncation`: a float, in a sampler;
     - `method`: "mapping" or "synthesis", another method of a Linen module, where a penalty asks for it.
 

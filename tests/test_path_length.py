@@ -168,7 +168,7 @@ def test_axis_name_is_given_to_a_penalty_that_names_it():
         entries = (gan_jax.Term(1.0, plain, every), gan_jax.Term(1.0, knows, every))
         for axis, expected in (("i", 3.0), (None, 1.0)):
             sum_on = lambda _, axis=axis, entries=entries: weighted_sum(  # noqa: E731
-                entries, ((), ()), (), jnp.asarray(0), jnp.asarray(0.0), axis
+                entries, ((), ()), {gan_jax.Penalty: ()}, jnp.asarray(0), jnp.asarray(0.0), axis
             )[2]
             metrics = jax.vmap(sum_on, axis_name="i", out_axes=None)(jnp.zeros(1))
             assert (metrics["penalty/plain"], metrics["penalty/knows"]) == (2.0, expected)

@@ -231,11 +231,13 @@ def test_weight_as_a_schedule_of_images():
         gan_jax.Term(schedules.linear(0.0, 1.0, 1000.0), constant, 2),
         gan_jax.Term(10.0, constant._replace(name="more")),
     )
-    total, states, metrics = weighted_sum(entries, ((), ()), (), jnp.asarray(4), jnp.asarray(250.0))
+    total, states, metrics = weighted_sum(
+        entries, ((), ()), {gan_jax.Penalty: ()}, jnp.asarray(4), jnp.asarray(250.0)
+    )
     assert total == 0.25 * 2 * 2 + 10 * 2
     assert states == ((), ())
     assert metrics == {"penalty/two": 2.0, "applied/two": 1.0, "penalty/more": 2.0}
-    rested, _, metrics = weighted_sum(entries, ((), ()), (), jnp.asarray(5), jnp.asarray(250.0))
+    rested, _, metrics = weighted_sum(entries, ((), ()), {gan_jax.Penalty: ()}, jnp.asarray(5), jnp.asarray(250.0))
     assert rested == 20
     assert metrics == {"penalty/two": 0.0, "applied/two": 0.0, "penalty/more": 2.0}
 

@@ -19,7 +19,7 @@ LIBRARY = [
     {"checks"},
     {"gan"},
     {"step"},
-    {"parallel", "batch_statistics"},
+    {"parallel", "batch_statistics", "sampling"},
 ]
 APPLICATION = [
     {"files"},

@@ -128,9 +128,14 @@ def _names(network: Network, entry: str, method: str | None) -> tuple[frozenset[
     return named, anything, own
 
 
+def names(network: Network, keyword: str) -> bool:
+    """Returns whether the network names this keyword: `**anything` does not count."""
+    return keyword in _names(network, "apply", None)[0]
+
+
 def names_axis(network: Network) -> bool:
     """Returns whether the network names the keyword `axis_name`: `**anything` does not count."""
-    return "axis_name" in _names(network, "apply", None)[0]
+    return names(network, "axis_name")
 
 
 def name_of(network: Network) -> str:

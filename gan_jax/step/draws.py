@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..gan import GAN
-from ..types import AxisName, Key, Labels, Latents
+from ..gan import GAN, make_inputs
+from ..types import AxisName, Batch, Key, Labels, Latents
 
 
 class Purpose(IntEnum):
@@ -27,7 +27,7 @@ class Draws(NamedTuple):
     """The random draws of one update. Every leaf has a leading [B].
 
     Attributes:
-        latents: as `GAN.latent` returns them.
+        latents: as `GAN.latent` returns them, or `GAN.inputs`.
         label: labels of the generated samples, or None.
         real, fake: keys of the augmentation.
         generator: keys of noise inside the generator.
@@ -59,7 +59,7 @@ def sample_keys(key: Key, step: jax.Array, purpose: int, index: jax.Array) -> Ke
     return jax.vmap(lambda i: jax.random.fold_in(base, i))(index)
 
 
-def draw(gan: GAN, key: Key, step: jax.Array, update: int, label: Labels | None, index: jax.Array) -> Draws:
+def draw(gan: GAN, key: Key, step: jax.Array, update: int, rows: Batch, index: jax.Array) -> Draws:
     """Returns the draws of one update of a step. Each update has purposes of its own, and so keys of its own.
 
     Args:
@@ -67,7 +67,7 @@ def draw(gan: GAN, key: Key, step: jax.Array, update: int, label: Labels | None,
         key: the run's key.
         step: number of the step.
         update: number of the update within the step.
-        label: labels of the real images, which the generated samples get if the GAN has no `fake_labels`.
+        rows: of the batch. Generated samples get their labels if the GAN has no `fake_labels`.
         index: global indices of the samples, `[B]`.
     """
 
@@ -75,8 +75,8 @@ def draw(gan: GAN, key: Key, step: jax.Array, update: int, label: Labels | None,
         return sample_keys(key, step, purpose + len(Purpose) * update, index)
 
     return Draws(
-        latents=jax.vmap(gan.latent)(keys(Purpose.LATENT)),
-        label=label if gan.fake_labels is None else jax.vmap(gan.fake_labels)(keys(Purpose.LABEL)),
+        latents=make_inputs(gan, rows, keys(Purpose.LATENT)),
+        label=rows.get("label") if gan.fake_labels is None else jax.vmap(gan.fake_labels)(keys(Purpose.LABEL)),
         real=keys(Purpose.REAL),
         fake=keys(Purpose.FAKE),
         generator=keys(Purpose.GENERATOR),

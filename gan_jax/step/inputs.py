@@ -1,7 +1,7 @@
 """What each update of a step reads: real images, their labels and the random draws."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,24 @@ class UpdateInputs(NamedTuple):
         label: their labels, or None.
         draws: the update's random draws.
         fake: generated images, if they exist before the update; else None.
+        fields: the other fields of the batch.
     """
 
     image: Images
     label: Labels | None
     draws: Draws
     fake: Images | None = None
+    fields: dict[str, Any] | None = None
+
+    @property
+    def batch(self) -> dict[str, Any]:
+        """All fields of the batch, with the images in [-1, 1]."""
+        return {**(self.fields or {}), "image": self.image} | ({} if self.label is None else {"label": self.label})
+
+    @property
+    def size(self) -> int:
+        """The number of samples, of this device."""
+        return self.draws.real.shape[0]
 
 
 def update_inputs(gan: GAN, state: GANState, batch: Batch, axis_name: AxisName | None) -> list[UpdateInputs]:
@@ -40,11 +52,14 @@ def update_inputs(gan: GAN, state: GANState, batch: Batch, axis_name: AxisName |
     batches = [batch] if count == 1 else [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(count)]
     images = [to_float(one["image"]) for one in batches]
     labels = [one.get("label") for one in batches]
-    index = global_index(images[0].shape[0], axis_name)
+    fields = [{name: x for name, x in one.items() if name not in ("image", "label")} for one in batches]
+    index = global_index(jax.tree.leaves(images)[0].shape[0], axis_name)
 
     def inputs(update: int, number: int) -> UpdateInputs:
-        draws = draw(gan, state.key, state.step, update, labels[number], index)
-        return UpdateInputs(images[number], labels[number], draws)
+        rows = {**fields[number], "image": images[number]}
+        rows |= {} if labels[number] is None else {"label": labels[number]}
+        draws = draw(gan, state.key, state.step, update, rows, index)
+        return UpdateInputs(images[number], labels[number], draws, fields=fields[number])
 
     for_discriminator = [inputs(i, i) for i in range(gan.disc_steps)]
     for_generator = inputs(gan.disc_steps, -1)

@@ -13,6 +13,13 @@ from ..state import GANState
 from ..types import Metrics, PyTree
 from .step import Step
 
+# Metrics that a step does not compute while the weight of an adversarial loss is 0, and the player of that loss.
+_PART = {
+    name: "discriminator"
+    for name in ("loss/discriminator", "logits/real", "logits/fake", "grad_norm/discriminator")
+}
+_PART["loss/generator"] = "generator"
+
 Means = dict[str, float]
 FirstBad = tuple[int, str]  # the first step whose metrics were not all finite, and one metric that was not
 Reading = Callable[[], tuple[Means, FirstBad | None]]
@@ -22,7 +29,8 @@ class Meter(struct.PyTreeNode):
     """Sums of metrics since the last reset.
 
     Attributes:
-        sums, counts: of each metric. A lazy penalty counts on the steps on which it is computed.
+        sums, counts: of each metric. A lazy penalty, and what belongs to an adversarial loss whose weight is 0 at
+            first, count on the steps on which they are computed.
         first_bad: int32, the first step whose metrics were not all finite, or -1.
         bad: for each metric, whether it was not finite at that step.
     """
@@ -59,8 +67,12 @@ def reset(meter: Meter) -> Meter:
 
 def add(meter: Meter, metrics: Metrics, step: jax.Array) -> Meter:
     """Returns the meter after one more step, number `step`."""
-    weight = {name: metrics.get(f"applied/{name.split('/')[-1]}", jnp.ones(())) for name in meter.sums}
-    weight = {n: w if n.startswith("penalty/") else jnp.ones(()) for n, w in weight.items()}
+    weight = {name: metrics.get(f"applied/{_PART.get(name, name)}", jnp.ones(())) for name in meter.sums}
+    weight |= {
+        name: metrics.get(f"applied/{name.removeprefix('penalty/')}", jnp.ones(()))
+        for name in meter.sums
+        if name.startswith("penalty/")
+    }
     now = (metrics["nonfinite"] > 0) & (meter.first_bad < 0)
     return Meter(
         sums={n: s + weight[n] * metrics[n].astype(jnp.float32) for n, s in meter.sums.items()},
@@ -123,10 +135,10 @@ def metered(step: Step, gather: tuple[int, ...] | None = None) -> Step:
     def run(carry: Carry, batch: PyTree, /, *shared: PyTree) -> tuple[Carry, jax.Array]:
         state, meter = carry
         if gather is not None:
-            index = batch["index"]
-            batch = {name: jnp.take(rows, index, axis=0) for name, rows in shared[0].items()}
+            index, resident, shared = batch["index"], shared[0], shared[1:]
+            batch = {name: jnp.take(rows, index, axis=0) for name, rows in resident.items()}
             batch["image"] = batch["image"].reshape(*index.shape, *gather)
-        state, metrics = step(state, batch)
+        state, metrics = step(state, batch, *shared)
         return Carry(state, add(meter, metrics, state.step)), state.step
 
     over = step.over

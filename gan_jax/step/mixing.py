@@ -58,7 +58,7 @@ def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
                 found.append(f"the state of the penalty {term.penalty.name}")
         if takes(loss, "axis_name") or is_separable(loss, jnp.zeros(2), jnp.zeros(2)) is False:
             found.append(f"the {name}'s loss")
-    return found
+    return found + ([] if gan.adaptive_weight is None else ["the adaptive weight"])
 
 
 def is_separable(function: LossFunction, real: Logits, fake: Logits) -> bool | None:

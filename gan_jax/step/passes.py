@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Self
 
 import jax
 
-from ..checks import check_images, check_logit
+from ..checks import check_aux, check_images, check_logit
 from ..gan import GAN
-from ..networks import call_network
+from ..networks import call_network, split_output
+from ..penalties import Penalty
 from ..pytree import alike, interleaved, separated, widened
 from ..types import AxisName, Latents, Logits, PyTree, Samples
 from .devices import vary
@@ -33,20 +35,36 @@ class Passes:
 
     gan: GAN
     axis_name: AxisName | None
+    frozen: PyTree = dataclasses.field(default=None, kw_only=True)
+    """The third argument of the step."""
     mixing: dict[PyTree, str | None] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     """Results of `mixing_operation`, by the types of its arguments."""
 
+    def reading(self, frozen: PyTree) -> Self:
+        """Returns these passes with another third argument of the step. What was found of mixing is kept."""
+        if frozen is None:
+            return self
+        passes = dataclasses.replace(self, frozen=frozen)
+        object.__setattr__(passes, "mixing", self.mixing)
+        return passes
+
     def generate(
         self, params: PyTree, model_state: dict, latents: Latents, draws: Draws, **keywords: PyTree
     ) -> tuple[PyTree, dict[str, PyTree]]:
-        """Runs the generator in training mode: `(images [B, *S], model_state)`, or what its `method` returns."""
+        """Runs the generator in training mode: `(output, model_state)`.
+
+        The output is images `[B, *S]`, `(images, aux)`, or what the network's `method` returns.
+        """
         extra = {"label": draws.label, "axis_name": self.axis_name, "keys": draws.generator, **keywords}
+        extra = {"frozen": self.frozen, **extra}
         params = vary(params, self.axis_name)
         output, new_state = call_network(self.gan.generator, params, model_state, latents, **extra)
         if "method" not in keywords:
-            check_images(output, draws.generator.shape[0])
+            images, aux = split_output(output)
+            check_images(images, draws.generator.shape[0])
+            check_aux(aux, draws.generator.shape[0])
         return output, new_state
 
     def discriminate(
@@ -61,7 +79,7 @@ class Passes:
         output, model_state = call_network(
             self.gan.discriminator,
             vary(params, self.axis_name), model_state, image,
-            label=samples.label, axis_name=self.axis_name, keys=keys,
+            label=samples.label, axis_name=self.axis_name, keys=keys, frozen=self.frozen,
         )  # fmt: skip
         return widened(output), model_state
 
@@ -95,7 +113,7 @@ class Passes:
         if self.axis_name is not None:
             check_logit_apart(self.gan.loss, output)
         logit = self.gan.loss.logit(output)
-        check_logit(logit, samples.image.shape[0])
+        check_logit(logit, samples.key.shape[0])
         return logit
 
     def is_joint(self, params: PyTree, model_state: dict, augment: PyTree, real: Samples, fake: Samples) -> bool:
@@ -103,8 +121,9 @@ class Passes:
         gan = self.gan
         if not gan.joint_pass or not alike(real, fake):
             return False
-        if not all(term.penalty.joint or term.every > 1 for term in gan.discriminator_terms):
-            return False
+        for term in gan.discriminator_terms:
+            if isinstance(term.penalty, Penalty) and not term.penalty.joint and term.every == 1:
+                return False
         return self.mixing_operation(params, model_state, augment, interleaved(real, fake)) is None
 
     def mixing_operation(self, params: PyTree, model_state: dict, augment: PyTree, samples: Samples) -> str | None:

@@ -4,6 +4,7 @@ A network, augmentation or penalty that names the keyword `axis_name` is trusted
 ones of this package. Of any other one it is shown that it keeps samples apart, or else the step is refused.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..gan import GAN
 from ..losses import Loss
 from ..networks import call_network, sample_network
 from ..networks.keywords import Adapter, name_of, names_axis, read_signature
-from ..penalties import Penalty
+from ..penalties import OutputPenalty, Penalty
 from ..state import GANState, PlayerState
 from ..types import Network, PyTree
 from .independence import mixing_primitive
@@ -29,7 +30,9 @@ _PACKAGE = __name__.partition(".")[0]
 _SAMPLES = 16  # of the test of a penalty
 
 
-def check_samples_apart(gan: GAN, state: GANState, inputs: UpdateInputs, devices: int) -> None:
+def check_samples_apart(
+    gan: GAN, state: GANState, inputs: UpdateInputs, devices: int, frozen: PyTree = None
+) -> None:
     """Checks the networks and the augmentation of a GAN; its loss and penalties are checked where they are called.
 
     Args:
@@ -37,13 +40,15 @@ def check_samples_apart(gan: GAN, state: GANState, inputs: UpdateInputs, devices
         state: its state.
         inputs: of one update, for one device.
         devices: their number. A network sees the global batch here: what it does may depend on the size.
+        frozen: the third argument of the step.
 
     Raises:
         NeedsWholeBatch: one of them does not name `axis_name`, and is not shown to keep samples apart.
     """
     draws, image, label = _enlarged((inputs.draws, inputs.image, inputs.label), max(devices, 2))
-    _check_network("generator", gan.generator, state.generator, draws.latents, draws.label, draws.generator)
-    _check_network("discriminator", gan.discriminator, state.discriminator, image, label, draws.real)
+    of_generator = (draws.latents, draws.label, draws.generator)
+    _check_network("generator", gan.generator, state.generator, frozen, *of_generator)
+    _check_network("discriminator", gan.discriminator, state.discriminator, frozen, image, label, draws.real)
     if not _is_of_the_package(gan.augment.apply):
         _check_augment(gan.augment, state.augment, image, draws.real)
 
@@ -53,7 +58,13 @@ def _is_of_the_package(thing: Any) -> bool:
 
 
 def _check_network(
-    player: str, network: Network, state: PlayerState, inputs: PyTree, label: PyTree, keys: jax.Array
+    player: str,
+    network: Network,
+    state: PlayerState,
+    frozen: PyTree,
+    inputs: PyTree,
+    label: PyTree,
+    keys: jax.Array,
 ) -> None:
     adapted = isinstance(network, Adapter)
     if names_axis(network) or (_is_of_the_package(type(network)) and not adapted and not _is_wrapper(network)):
@@ -61,13 +72,15 @@ def _check_network(
     # The adapter gives the axis to its batch norms. So it is looked at as it samples: with running statistics.
     sampling = adapted and bool(state.model_state)
 
-    def apply(params: PyTree, model_state: PyTree, inputs: PyTree, label: PyTree, keys: jax.Array) -> PyTree:
-        extra = {"label": label, "axis_name": None, "keys": keys}
+    def apply(
+        params: PyTree, model_state: PyTree, frozen: PyTree, inputs: PyTree, label: PyTree, keys: jax.Array
+    ) -> PyTree:
+        extra = {"label": label, "axis_name": None, "keys": keys, "frozen": frozen}
         if sampling:
             return sample_network(network, {"params": params, **model_state}, inputs, **extra)
         return call_network(network, params, model_state, inputs, **extra)[0]
 
-    found = _mixing(apply, (state.params, state.model_state), (inputs, label, keys))
+    found = _mixing(apply, (state.params, state.model_state, frozen), (inputs, label, keys))
     if found is not None:
         raise NeedsWholeBatch(
             f"the {player}, {name_of(network)}, is not shown to keep samples apart ({found}): " + _ADVICE
@@ -118,52 +131,64 @@ def _enlarged(tree: PyTree, times: int) -> PyTree:
 # -- penalties
 
 
-def check_penalty(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]) -> None:
+def check_penalty(
+    penalty: Penalty | OutputPenalty, state: PyTree, arguments: tuple[PyTree, ...], keywords: dict[str, PyTree]
+) -> None:
     """Checks that a penalty is a mean over samples, or that it names `axis_name`.
 
     Args:
         penalty: of either player.
         state: its state.
-        arguments: what its `apply` gets after the state: a function of samples, then `[B, ...]`.
+        arguments: what its `apply` gets after the state: a function of samples, if it is no `OutputPenalty`, then
+            `[B, ...]`.
+        keywords: what it gets besides: `batch` and `frozen`, if it names them.
 
     Raises:
         NeedsWholeBatch: it is not known to be such a mean.
     """
     if _is_of_the_package(penalty.apply) or "axis_name" in read_signature(penalty.apply)[0]:
         return
-    if arguments and not _is_mean(penalty, state, arguments):
+    if arguments and not _is_mean(penalty, state, arguments, keywords):
         raise NeedsWholeBatch(
             f"the penalty {penalty.name} is not known to be a mean over samples, so it might be that of one "
             f"device only: {_ADVICE}"
         )
 
 
-def _is_mean(penalty: Penalty, state: PyTree, arguments: tuple[PyTree, ...]) -> bool:
+def _is_mean(
+    penalty: Penalty | OutputPenalty, state: PyTree, arguments: tuple[PyTree, ...], keywords: dict[str, PyTree]
+) -> bool:
     """Returns whether the penalty of 16 random samples is the mean of those of their halves, at several scales.
 
     The critic (or the generator) is a random function of each sample here, with outputs of the right shapes: the
     question is what the penalty does with them.
     """
-    function, *samples = arguments
+    function, samples = (arguments[0], arguments[1:]) if callable(arguments[0]) else (None, arguments)
+    shared, split = ({name: keywords[name] for name in [one] if name in keywords} for one in ("frozen", "batch"))
+    apply: Callable[..., Any] = penalty.apply
     shapes: list[PyTree] = []
 
-    def recorded(*inputs: PyTree, **keywords: PyTree) -> PyTree:
-        output = function(*inputs, **keywords)
+    def recorded(*inputs: PyTree, **options: PyTree) -> PyTree:
+        assert function is not None
+        output = function(*inputs, **options)
         shapes.append(jax.eval_shape(lambda: output))
         return output
 
-    jax.eval_shape(lambda samples: penalty.apply(state, recorded, *samples)[0], samples)
-    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda: (state, samples, shapes)))
+    first = () if function is None else (recorded,)
+    jax.eval_shape(lambda samples: apply(state, *first, *samples, **keywords)[0], samples)
+    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda: (state, shared, (samples, split), shapes)))
     types = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-    return remembered(penalty.apply, (structure, types), lambda: _is_mean_of(penalty.apply, structure, types))
+    whether = functools.partial(_is_mean_of, apply, structure, types, function is not None)
+    return remembered(apply, (structure, types), whether)
 
 
-def _is_mean_of(apply: Callable, structure: Any, types: tuple[tuple, ...]) -> bool:
+def _is_mean_of(apply: Callable[..., Any], structure: Any, types: tuple[tuple, ...], calls_function: bool) -> bool:
     """Computes `_is_mean` from shapes and types: of the state, of the samples, and of what each call returns."""
     like: PyTree
-    state, like, shapes = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*one) for one in types])
+    state, shared, like, shapes = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*one) for one in types])
     random = np.random.default_rng(0)
     state = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), state)
+    shared = jax.tree.map(lambda leaf: _random_array(random, leaf, leaf.shape), shared)
 
     def value(whole: PyTree, part: slice, scale: float) -> jax.Array:
         calls = iter(shapes)
@@ -172,7 +197,9 @@ def _is_mean_of(apply: Callable, structure: Any, types: tuple[tuple, ...]) -> bo
             output = _random_function(next(calls), (inputs, keywords))
             return jax.tree.map(lambda x: (scale * x).astype(x.dtype), output)
 
-        return apply(state, stand_in, *jax.tree.map(lambda x: x[part], whole))[0]
+        first = (stand_in,) if calls_function else ()
+        samples, split = jax.tree.map(lambda x: x[part], whole)
+        return apply(state, *first, *samples, **split, **shared)[0]
 
     def values() -> jax.Array:
         whole = jax.tree.map(lambda leaf: _random_samples(random, leaf), like)
@@ -191,7 +218,11 @@ def _random_samples(random: np.random.Generator, like: jax.ShapeDtypeStruct) -> 
     """Returns random samples `[16, ...]`, each of the shape and type of those of `like`."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.split(jax.random.key(0, impl=like.dtype._impl.name), (_SAMPLES, *like.shape[1:]))  # pyright: ignore
-    values = random.normal(size=(_SAMPLES, *like.shape[1:]))
+    return _random_array(random, like, (_SAMPLES, *like.shape[1:]))
+
+
+def _random_array(random: np.random.Generator, like: jax.ShapeDtypeStruct, shape: tuple[int, ...]) -> jax.Array:
+    values = random.normal(size=shape)
     return jnp.asarray(values if jnp.issubdtype(like.dtype, jnp.inexact) else values > 0, like.dtype)
 
 

@@ -22,13 +22,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..networks import refresh
+from ..penalties import OutputPenalty, Penalty
 from ..state import GANState, PlayerState
-from ..types import Images, Logits, Metrics, PyTree, Samples, Scalar
+from ..types import Images, Logits, Metrics, PyTree, Samples
 from .devices import gather, vary
 from .independence import RULES
 from .inputs import UpdateInputs
 from .mixing import mixing_operations
-from .terms import weighted_sum
+from .objectives import Adversarial
+from .terms import weight_at
 from .updates import GeneratorPass, Updates
 
 
@@ -52,13 +54,13 @@ def update_simultaneously(
             analysis does not know (see `independence`) are let through: if they mix samples, gradients are wrong.
     """
     gan, player, draws = updates.gan, state.discriminator, inputs.draws
-    one_stage = gan.update == "one_stage"
     model_state = refresh(gan.discriminator, player.params, player.model_state)
     fake = Samples(generated.image, draws.label, draws.fake)
-    if one_stage:
+    if gan.update == "one_stage":
         _check_samples_are_apart(updates, player.params, model_state, state.augment, fake)
     real = Samples(inputs.image, inputs.label, draws.real)
     seen = updates.images_seen(state, inputs)
+    penalties = updates.penalties(state, seen, inputs)
 
     # Two passes, whatever `gan.joint_pass` says: the gradient by images is needed for the generated ones alone,
     # and one pass would compute it for both.
@@ -69,33 +71,44 @@ def update_simultaneously(
         on_real, on_fake, after = updates.discriminate_both(*discriminator, real, fake, joint=False)
         # The generator gets no gradient from the discriminator's penalties.
         constant = fake._replace(image=lax.stop_gradient(image))
-        penalty, states, metrics = weighted_sum(
-            gan.discriminator_terms, player.penalties,
-            (critic, real, constant, draws.penalty), state.step, seen, updates.axis_name,
-        )  # fmt: skip
+        penalty, states, metrics = penalties(
+            gan.discriminator_terms, player.penalties, {Penalty: (critic, real, constant, draws.penalty)}
+        )
         return (on_real, on_fake, penalty), (after, states, metrics)
 
     params = vary(player.params, updates.axis_name)
     outputs, pullback, (after, states, metrics) = jax.vjp(passes, params, generated.image, has_aux=True)
     on_real, on_fake, on_penalty = outputs
 
-    def loss_d(real: Logits, fake: Logits) -> Scalar:
-        return updates.loss(gan.loss.discriminator, real, fake)
+    def loss_d(on_real: Logits, on_fake: Logits) -> tuple:
+        loss = updates.loss(gan.loss.discriminator, on_real, on_fake)
+        outputs = updates.outputs(on_real, real), updates.outputs(on_fake, fake), draws.penalty
+        more, after, further = penalties(gan.discriminator_terms, states, {OutputPenalty: outputs})
+        return weight_d * loss + more, (loss, after, further)
 
-    def loss_g(real: Logits, fake: Logits) -> Scalar:
-        return updates.loss(gan.loss.generator, real, fake)
+    def loss_g(on_fake: Logits) -> tuple:
+        loss = updates.loss(gan.loss.generator, on_real, on_fake)
+        outputs = updates.outputs(on_real, real), updates.outputs(on_fake, fake), draws.penalty
+        more, after, further = penalties(gan.generator_terms, generated.penalty_states, {OutputPenalty: outputs})
+        return vary((loss, more), updates.axis_name), (after, further)
 
-    value_d, by_logits = jax.value_and_grad(loss_d, argnums=(0, 1))(on_real, on_fake)
-    value_g, for_generator = jax.value_and_grad(loss_g, argnums=1)(on_real, on_fake)
+    weight_d = weight_at(gan.discriminator_weight, seen)
+    by_outputs = jax.value_and_grad(loss_d, argnums=(0, 1), has_aux=True)
+    (value_d, (loss, states, further)), by_logits = by_outputs(on_real, on_fake)
+    (loss_of_g, on_outputs), for_generator, (states_g, further_g) = jax.vjp(loss_g, on_fake, has_aux=True)
     grads, by_image = pullback((*by_logits, jnp.ones_like(on_penalty)))
-    if one_stage:
-        by_image = _rescaled(by_image, for_generator, by_logits[1])
-    else:
-        zeros = jax.tree.map(jnp.zeros_like, (on_real, on_penalty))
-        by_image = pullback((zeros[0], for_generator, zeros[1]))[1]
-    (by_params,) = generated.pullback((by_image, jnp.ones_like(generated.penalty)))
+    zeros = jax.tree.map(jnp.zeros_like, (on_real, on_penalty))
 
-    metrics = {**metrics, **generated.metrics, "loss/discriminator": value_d, "loss/generator": value_g}
+    def by_images(by: tuple[jax.Array, jax.Array]) -> Images:
+        (by_fake,) = for_generator(vary(by, updates.axis_name))
+        if gan.update == "one_stage":
+            return _rescaled(by_image, by_fake, by_logits[1])
+        return pullback((zeros[0], by_fake, zeros[1]))[1]
+
+    weight_g = weight_at(gan.generator_weight, seen)
+    adversarial = Adversarial(loss_of_g, weight_g, on_outputs, by_images, states_g, further_g)
+    by_params, value_g, of_generator = updates.generator_gradient(generated, adversarial)
+    metrics = {**metrics, **further, **of_generator, "loss/discriminator": loss}
     logit = updates.logit(on_real, real)
     logit_fake = updates.logit(on_fake, fake)
     metrics |= {"logits/real": jnp.mean(logit), "logits/fake": jnp.mean(logit_fake)}
@@ -103,9 +116,13 @@ def update_simultaneously(
         gan.discriminator_tx, player, grads, value_d + on_penalty, (after, states), metrics,
         "grad_norm/discriminator",
     )  # fmt: skip
+    if callable(gan.discriminator_weight):
+        rest = updates.unchanged(player)
+        discriminator = jax.tree.map(lambda new, old: jnp.where(weight_d > 0, new, old), discriminator, rest)
+        metrics["weight/discriminator"] = weight_d
     generator, more = updates.apply_gradients(
-        gan.generator_tx, state.generator, by_params, value_g + generated.penalty,
-        (generated.model_state, generated.penalty_states), {}, "grad_norm/generator",
+        gan.generator_tx, state.generator, by_params, value_g,
+        (generated.model_state, states_g), {}, "grad_norm/generator",
     )  # fmt: skip
     return discriminator, generator, gather(logit, updates.axis_name), {**metrics, **more}
 
@@ -132,7 +149,7 @@ def _rescaled(by_image: Images, wanted: Logits, given: Logits) -> Images:
         wanted: the derivative of the second loss by the logits.
         given: the derivative of the first loss by the logits.
     """
-    size = by_image.shape[0]
+    size = jax.tree.leaves(by_image)[0].shape[0]
     if not isinstance(wanted, jax.Array) or wanted.size != size:
         raise ValueError(
             "update=one_stage needs one logit for each sample: use update=simultaneous for this discriminator"
@@ -141,4 +158,4 @@ def _rescaled(by_image: Images, wanted: Logits, given: Logits) -> Images:
     ratio = jnp.where(flat, 0.0, wanted / jnp.where(flat, 1.0, given)).reshape(size)
     # For a fake that the discriminator is sure of, the ratio overflows while the gradient vanishes: it is clipped.
     ratio = jnp.clip(ratio, jnp.finfo(ratio.dtype).min, jnp.finfo(ratio.dtype).max)
-    return by_image * ratio.reshape((size,) + (1,) * (by_image.ndim - 1))
+    return jax.tree.map(lambda g: g * ratio.reshape((size,) + (1,) * (g.ndim - 1)), by_image)

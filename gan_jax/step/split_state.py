@@ -57,6 +57,14 @@ class SplitUpdates(Updates):
         """Returns the discriminator after an update, with whole parameters."""
         return player.replace(params=self._gather(player.params, self.axes.discriminator.params))
 
+    def whole_generator(self, player: PlayerState) -> PlayerState:
+        """Returns the generator after an update, with whole parameters."""
+        return player.replace(params=self._gather(player.params, self.axes.generator.params))
+
+    def unchanged(self, discriminator: PlayerState) -> PlayerState:
+        """As `Updates` does: an update returns this device's share of the parameters."""
+        return discriminator.replace(params=self._cut(discriminator.params, self.axes.discriminator.params))
+
     def share(self, player: PlayerState, name: str) -> PlayerState:
         """Returns this device's share of a player after its update; `name` is "generator" or "discriminator"."""
         axes = getattr(self.axes, name)

@@ -1,28 +1,30 @@
 """The weighted sum of a player's penalties."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..checks import axis_keyword
-from ..penalties import Penalty, Term
-from ..types import AxisName, Metrics, PyTree, Scalar, Schedule
+from ..checks import takes
+from ..gan import GANTerm, Weight
+from ..penalties import OutputPenalty, Penalty
+from ..types import AxisName, Metrics, PyTree, Scalar
 from .devices import vary
 from .samples_apart import check_penalty
 
 
 def weighted_sum(
-    terms: Sequence[Term[float | jax.Array | Schedule, Penalty]],
+    terms: Sequence[GANTerm],
     states: tuple[PyTree, ...],
-    arguments: tuple[PyTree, ...],
+    arguments: Mapping[type, tuple[PyTree, ...]],
     step: jax.Array,
     images: jax.Array,
     axis_name: AxisName | None = None,
+    **offered: PyTree,
 ) -> tuple[Scalar, tuple[PyTree, ...], Metrics]:
-    """Returns the weighted sum of the penalties, their new states and their metrics.
+    """Returns the weighted sum of penalties, the new states of all terms, and the metrics.
 
     `penalty/<name>` is the value without its weight; it is 0 on a step on which a lazy penalty is not computed.
     `applied/<name>`, which only lazy penalties have, is 1 on a step on which it is computed and 0 on the others,
@@ -31,17 +33,24 @@ def weighted_sum(
     Args:
         terms: of one player.
         states: one for each term.
-        arguments: what `Penalty.apply` gets after its state.
+        arguments: what `apply` gets after its state, for `Penalty`, `OutputPenalty` or both. The penalties of a
+            class that is not there are left out, and their states stay as they are.
         step: number of this step.
         images: images seen, for schedules.
         axis_name: the device axis under `pmap`, else None.
+        offered: keywords for the functions that name them.
     """
     total, new_states, metrics = jnp.zeros(()), [], {}
     for term, state in zip(terms, states, strict=True):
         penalty, every = term.penalty, term.every
+        if type(penalty) not in arguments:
+            new_states.append(state)
+            continue
+        keywords = {"axis_name": axis_name, **offered}
+        keywords = {name: value for name, value in keywords.items() if takes(penalty.apply, name)}
         if axis_name is not None:
-            check_penalty(penalty, state, arguments)
-        apply = functools.partial(_apply, penalty, arguments, axis_name)
+            check_penalty(penalty, state, arguments[type(penalty)], keywords)
+        apply = functools.partial(_apply, penalty, arguments[type(penalty)], axis_name, keywords)
         if every == 1:
             value, state = apply(state)
         else:
@@ -51,14 +60,24 @@ def weighted_sum(
             value, state = lax.cond(due, apply, rest, state)
             metrics[f"applied/{penalty.name}"] = due.astype(jnp.float32)
         metrics[f"penalty/{penalty.name}"] = value
-        weight = term.weight(images) if callable(term.weight) else term.weight
-        total = total + jnp.asarray(weight) * every * value
+        total = total + weight_at(term.weight, images) * every * value
         new_states.append(state)
     return total, tuple(new_states), metrics
 
 
-def _apply(penalty: Penalty, arguments: tuple, axis_name: AxisName | None, state: PyTree) -> tuple[Scalar, PyTree]:
-    value, state = penalty.apply(state, *arguments, **axis_keyword(penalty.apply, axis_name))
+def weight_at(weight: Weight, images: jax.Array) -> jax.Array:
+    """Returns a weight after so many images."""
+    return jnp.asarray(weight(images) if callable(weight) else weight)
+
+
+def _apply(
+    penalty: Penalty | OutputPenalty,
+    arguments: tuple,
+    axis_name: AxisName | None,
+    keywords: dict[str, PyTree],
+    state: PyTree,
+) -> tuple[Scalar, PyTree]:
+    value, state = penalty.apply(state, *arguments, **keywords)
     return vary(value, axis_name), state
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..checks import check_batch, check_state
+from ..checks import check_batch, check_frozen, check_state
 from ..errors import NeedsWholeBatch
 from ..gan import GAN
 from ..networks import statistics_names
@@ -31,16 +31,24 @@ Outcome = tuple[PlayerState, PlayerState, Logits, Metrics]
 def make_train_step(gan: GAN, *, axis_name: AxisName | None = None) -> Step:
     """Builds one step of training, a pure function `(state, batch) -> (state, metrics)`.
 
-    `batch["image"]` is `[B, *S]`, uint8 (read as [-1, 1]) or floating. `batch["label"]` is a pytree of `[B, ...]`,
-    if the GAN has labels. If `gan.batches_per_step` is above 1, both have that many batches in front: update i of
+    `batch["image"]` is `[B, *S]`, uint8 (read as [-1, 1]) or floating, or a pytree of such arrays.
+    `batch["label"]` is a pytree of `[B, ...]`, if the GAN has labels. `GAN.inputs` and penalties may read other
+    fields.
+
+    If `gan.batches_per_step` is above 1, both have that many batches in front: update i of
     the discriminator reads batch i, the generator's update the last one.
 
     Metrics are scalars, means over the global batch: `loss/generator`, `loss/discriminator`, `logits/real`,
     `logits/fake`, `penalty/<name>` (and `applied/<name>`, 1 or 0, of a lazy one), `grad_norm/generator`,
-    `grad_norm/discriminator`, those of the augmentation after the step (`augment/p` of ADA), and `nonfinite`, the
+    `grad_norm/discriminator`, `weight/generator` and `weight/discriminator` (of adversarial losses whose weight
+    changes), those of the augmentation after the step (`augment/p` of ADA), and `nonfinite`, the
     number of these that are not finite. The discriminator's metrics are those of its last update. If a network
     says how many `classes` it has, `labels/out_of_range` is the number of labels that are none of them, and
     `nonfinite` counts these too.
+
+    The step takes a third argument, `step(state, batch, frozen)`, for what is read and not trained: the variables
+    of a feature network or a teacher. It is any pytree. Networks and penalties get it as the keyword `frozen`, if
+    they name it. It is no part of the state, and no constant of the program.
 
     Args:
         gan: what is trained; closed over.
@@ -58,33 +66,38 @@ def _make(gan: GAN, axis_name: AxisName | None, axes: Axes | None) -> Step:
     """Builds the step; `axes` says along which axis each leaf of the state is split over the devices, if it is."""
     if axes is not None and {name: axes.generator.variables[name] for name in axes.ema} != dict(axes.ema):
         raise NeedsWholeBatch("the moving average is split over the devices otherwise than the generator")
-    updates = Updates(gan, axis_name) if axes is None else SplitUpdates(gan, axis_name, axes)
-    update_players = _alternating if gan.update == "alternating" else _simultaneous
+    without_frozen = Updates(gan, axis_name) if axes is None else SplitUpdates(gan, axis_name, axes)
+    update_players = {"alternating": _alternating, "generator_first": _generator_first}.get(
+        gan.update, _simultaneous
+    )
     # Both players use one pass of the generator if they see the same latents, and the whole batch at once.
-    shares_pass = gan.share_latents and gan.microbatches == 1
+    shares_pass = gan.share_latents and gan.microbatches == 1 and gan.update != "generator_first"
 
-    def step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
+    def step(state: GANState, batch: Batch, frozen: PyTree = None) -> tuple[GANState, Metrics]:
+        updates = without_frozen.reading(frozen)
         check_batch(batch, gan.batches_per_step)
+        check_frozen(gan, frozen)
         check_state(gan, state)
         check_axis_types((state, batch))
         before, state = state, updates.whole(state)
-        *earlier, last, for_generator = update_inputs(gan, state, batch, axis_name)
-        batch_size = global_batch(last.image.shape[0], axis_name)
+        *for_discriminator, for_generator = update_inputs(gan, state, batch, axis_name)
+        batch_size = global_batch(for_generator.size, axis_name)
         if axis_name is not None:
-            check_samples_apart(gan, state, last, lax.axis_size(axis_name))
+            check_samples_apart(gan, state, for_discriminator[-1], lax.axis_size(axis_name), frozen)
         state = updates.refresh_generator(state)
         generated = updates.generator_pass(state, for_generator) if shares_pass else None
-        wrong_labels = labels_out_of_range(gan, [*earlier, last, for_generator])
+        wrong_labels = labels_out_of_range(gan, [*for_discriminator, for_generator])
 
-        new = state
-        for inputs in earlier:
-            discriminator, *_ = updates.discriminator(new, inputs, None)
-            new = new.replace(discriminator=updates.whole_discriminator(discriminator))
-        discriminator, generator, logit, metrics = update_players(updates, new, last, for_generator, generated)
+        discriminator, generator, logit, metrics = update_players(
+            updates, state, for_discriminator, for_generator, generated
+        )
 
         generator = updates.share(generator, "generator")
         augment = gan.augment.update(state.augment, lax.stop_gradient(logit), batch_size)
-        keep = decay(gan.ema(updates.images_seen(state, last)), batch_size)
+        if "weight/discriminator" in metrics:  # the logits of a discriminator that has not begun say nothing
+            begun = metrics["weight/discriminator"] > 0
+            augment = jax.tree.map(lambda new, old: jnp.where(begun, new, old), augment, state.augment)
+        keep = decay(gan.ema(updates.images_seen(state, for_generator)), batch_size)
         metrics = {**metrics, **gan.augment.metrics(augment)}
         nonfinite = jnp.stack([jnp.sum(~jnp.isfinite(value)) for value in metrics.values()]).sum()
         if wrong_labels is not None:
@@ -105,15 +118,41 @@ def _make(gan: GAN, axis_name: AxisName | None, axes: Axes | None) -> Step:
     return built.with_over(lambda axis_name, axes: _make(gan, axis_name, axes))
 
 
-def _alternating(
+def _earlier(updates: Updates, state: GANState, earlier: list[UpdateInputs]) -> GANState:
+    """Returns the state after all updates of the discriminator but the last."""
+    for inputs in earlier:
+        discriminator, *_ = updates.discriminator(state, inputs, None)
+        state = state.replace(discriminator=updates.whole_discriminator(discriminator))
+    return state
+
+
+def _generator_first(
     updates: Updates,
     state: GANState,
-    for_discriminator: UpdateInputs,
+    for_discriminator: list[UpdateInputs],
     for_generator: UpdateInputs,
     generated: GeneratorPass | None,
 ) -> Outcome:
-    """The discriminator's last update, then the generator's against the new discriminator."""
-    discriminator, logit, metrics, grads = updates.discriminator(state, for_discriminator, generated)
+    """The generator's update, then those of the discriminator on samples of the new generator."""
+    generator, metrics = updates.generator(state, for_generator, None)
+    state = state.replace(generator=updates.whole_generator(generator))
+    *earlier, last = for_discriminator
+    state = _earlier(updates, state, earlier)
+    discriminator, logit, more, _ = updates.discriminator(state, last, None)
+    return discriminator, generator, logit, {**more, **metrics}
+
+
+def _alternating(
+    updates: Updates,
+    state: GANState,
+    for_discriminator: list[UpdateInputs],
+    for_generator: UpdateInputs,
+    generated: GeneratorPass | None,
+) -> Outcome:
+    """The discriminator's updates, then the generator's against the new discriminator."""
+    *earlier, last = for_discriminator
+    state = _earlier(updates, state, earlier)
+    discriminator, logit, metrics, grads = updates.discriminator(state, last, generated)
     opponent = state.replace(discriminator=updates.whole_discriminator(discriminator))
     if generated is None:
         for_generator = _after(grads, for_generator)
@@ -135,13 +174,14 @@ def _after(grads: PyTree, inputs: UpdateInputs) -> UpdateInputs:
 def _simultaneous(
     updates: Updates,
     state: GANState,
-    for_discriminator: UpdateInputs,
+    for_discriminator: list[UpdateInputs],
     for_generator: UpdateInputs,
     generated: GeneratorPass | None,
 ) -> Outcome:
     """Both players' last update at once, against the old opponents."""
     assert generated is not None, "`GAN` refuses simultaneous updates without a shared pass"
-    return update_simultaneously(updates, state, for_discriminator, generated)
+    *earlier, last = for_discriminator
+    return update_simultaneously(updates, _earlier(updates, state, earlier), last, generated)
 
 
 def update_ema(

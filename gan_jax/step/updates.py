@@ -6,52 +6,29 @@ the other player's update reads it.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
 
-from ..checks import axis_keyword, takes
-from ..losses import LossFunction
-from ..networks import refresh
+from ..checks import takes
+from ..networks import refresh, split_output
+from ..penalties import OutputPenalty, Penalty
 from ..pytree import widened
 from ..state import GANState, PlayerState
-from ..types import Images, Key, Labels, Latents, Logits, Metrics, PyTree, Samples, Scalar
+from ..types import Logits, Metrics, PyTree, Samples, Scalar
 from .devices import gather, pmean, vary
-from .draws import global_batch
+from .generator_pass import GeneratorPass
 from .gradients import global_norm
 from .inputs import UpdateInputs
 from .microbatches import over_microbatches
-from .mixing import check_separable
-from .passes import Passes
-from .terms import weighted_sum
-
-
-class GeneratorPass(NamedTuple):
-    """One pass of the generator, which both players' updates can use.
-
-    Attributes:
-        image: the generated images, `[B, *S]`.
-        penalty: the weighted sum of the generator's penalties.
-        pullback: `(d image, d penalty) -> (d params,)`.
-        model_state: the generator's model state after the pass.
-        penalty_states: the states of its penalties after the pass.
-        metrics: of its penalties.
-    """
-
-    image: Images
-    penalty: Scalar
-    pullback: Callable[[tuple[Images, Scalar]], tuple[PyTree]]
-    model_state: dict[str, PyTree]
-    penalty_states: tuple[PyTree, ...]
-    metrics: Metrics
+from .objectives import Objectives
+from .terms import weight_at
 
 
 @dataclasses.dataclass(frozen=True)
-class Updates(Passes):
+class Updates(Objectives):
     """The updates of a `GAN`, on the device axis `axis_name` (under `pmap`) or on none."""
 
     # -- the two updates
@@ -59,7 +36,7 @@ class Updates(Passes):
     def discriminator(
         self, state: GANState, inputs: UpdateInputs, generated: GeneratorPass | None
     ) -> tuple[PlayerState, Logits, Metrics, PyTree]:
-        """Updates the discriminator once.
+        """Updates the discriminator once, or leaves it as it is while its weight is 0.
 
         Args:
             state: of the GAN.
@@ -68,8 +45,27 @@ class Updates(Passes):
 
         Returns:
             The discriminator, the logit of the real images of the global batch, the metrics, and the gradient
-            before the mean over devices.
+            before the mean over devices (None, if the weight is a schedule).
         """
+        weight = weight_at(self.gan.discriminator_weight, self.images_seen(state, inputs))
+        if not callable(self.gan.discriminator_weight):
+            return self._discriminator(state, inputs, generated, weight)
+
+        def update() -> tuple[PlayerState, Logits, Metrics]:
+            player, logit, metrics, _ = self._discriminator(state, inputs, generated, weight)
+            applied = ["discriminator", *(term.penalty.name for term in self.gan.discriminator_terms)]
+            return player, logit, {f"applied/{name}": jnp.ones(()) for name in applied} | metrics
+
+        def rest() -> tuple[PlayerState, Logits, Metrics]:
+            zeros = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(update)[1:])
+            return self.unchanged(state.discriminator), *zeros
+
+        player, logit, metrics = lax.cond(weight > 0, update, rest)
+        return player, logit, {**metrics, "weight/discriminator": weight}, None
+
+    def _discriminator(
+        self, state: GANState, inputs: UpdateInputs, generated: GeneratorPass | None, weight: jax.Array
+    ) -> tuple[PlayerState, Logits, Metrics, PyTree]:
         gan, player, generator = self.gan, state.discriminator, state.generator
         seen = self.images_seen(state, inputs)
 
@@ -77,7 +73,8 @@ class Updates(Passes):
             model_state, penalty_states = carry
             draws, image = inputs.draws, inputs.fake
             if image is None:
-                image, _ = self.generate(generator.params, generator.model_state, draws.latents, draws)
+                output, _ = self.generate(generator.params, generator.model_state, draws.latents, draws)
+                image, _ = split_output(output)
             real = Samples(inputs.image, inputs.label, draws.real)
             fake = Samples(lax.stop_gradient(image), draws.label, draws.fake)
             joint = self.is_joint(player.params, model_state, state.augment, real, fake)
@@ -87,14 +84,17 @@ class Updates(Passes):
                 critic = self.critic(*discriminator, joint)
                 on_real, on_fake, after = self.discriminate_both(*discriminator, real, fake, joint)
                 loss = self.loss(gan.loss.discriminator, on_real, on_fake)
-                penalty, states, metrics = weighted_sum(
+                of_real, of_fake = self.outputs(on_real, real), self.outputs(on_fake, fake)
+                penalty, states, metrics = self.penalties(state, seen, inputs)(
                     gan.discriminator_terms, penalty_states,
-                    (critic, real, fake, draws.penalty), state.step, seen, self.axis_name,
+                    {
+                        Penalty: (critic, real, fake, draws.penalty),
+                        OutputPenalty: (of_real, of_fake, draws.penalty),
+                    },
                 )  # fmt: skip
-                logit = self.logit(on_real, real)
-                metrics |= {"loss/discriminator": loss, "logits/real": jnp.mean(logit)}
-                metrics |= {"logits/fake": jnp.mean(self.logit(on_fake, fake))}
-                return loss + penalty, ((after, states), logit, metrics)
+                metrics |= {"loss/discriminator": loss, "logits/real": jnp.mean(of_real.logit)}
+                metrics |= {"logits/fake": jnp.mean(of_fake.logit)}
+                return weight.astype(loss.dtype) * loss + penalty, ((after, states), of_real.logit, metrics)
 
             by_params = jax.value_and_grad(objective, has_aux=True)
             (value, (carry, logit, metrics)), grads = by_params(vary(player.params, self.axis_name))
@@ -124,26 +124,14 @@ class Updates(Passes):
         Returns:
             The generator and the metrics.
         """
-        gan, player, opponent = self.gan, state.generator, state.discriminator
+        gan, player = self.gan, state.generator
         seen = self.images_seen(state, inputs)
 
         def gradients(carry: tuple, inputs: UpdateInputs) -> tuple:
-            draws = inputs.draws
-            own = generated or self._generator_pass(state, seen, carry, inputs)
-
-            def loss(image: Images) -> jax.Array:
-                def logits(image: Images, label: Labels | None, key: Key) -> Logits:
-                    samples = Samples(image, label, key)
-                    return self.discriminate(opponent.params, opponent.model_state, state.augment, samples)[0]
-
-                # If the loss does not read the logits of the real images, the compiler drops their pass.
-                on_real = logits(inputs.image, inputs.label, draws.real)
-                return self.loss(gan.loss.generator, on_real, logits(image, draws.label, draws.fake))
-
-            value, by_image = jax.value_and_grad(loss)(own.image)
-            (grads,) = own.pullback((by_image, jnp.ones_like(own.penalty)))
-            carry = (own.model_state, own.penalty_states)
-            return grads, carry, None, (value + own.penalty, {"loss/generator": value, **own.metrics})
+            own = generated or self.generator_pass(state, inputs, seen, carry)
+            adversarial = self.adversarial(state, inputs, own, seen)
+            grads, value, metrics = self.generator_gradient(own, adversarial)
+            return grads, (own.model_state, adversarial.penalty_states), None, (value, metrics)
 
         carry = (player.model_state, player.penalties)
         grads, carry, _, (value, metrics) = over_microbatches(
@@ -153,53 +141,11 @@ class Updates(Passes):
 
     # -- what they are made of
 
-    def images_seen(self, state: GANState, inputs: UpdateInputs) -> jax.Array:
-        """Returns the images seen before this step: what schedules are functions of."""
-        return state.step.astype(float) * global_batch(inputs.image.shape[0], self.axis_name)
-
-    def loss(self, function: LossFunction, real: Logits, fake: Logits) -> Scalar:
-        if self.axis_name is not None:
-            check_separable(function, real, fake)
-        value = function(real, fake, **axis_keyword(function, self.axis_name))
-        if jnp.shape(value) != ():
-            raise ValueError(f"a loss must be a scalar, a mean over the batch, not an array {jnp.shape(value)}")
-        return value
-
     def refresh_generator(self, state: GANState) -> GANState:
         """Returns the state at the start of the generator's update (see `Network.refresh`)."""
         player = state.generator
         model_state = refresh(self.gan.generator, player.params, player.model_state)
         return state.replace(generator=player.replace(model_state=model_state))
-
-    def generator_pass(self, state: GANState, inputs: UpdateInputs) -> GeneratorPass:
-        """Makes the pass of the generator that both players' updates use."""
-        carry = (state.generator.model_state, state.generator.penalties)
-        return self._generator_pass(state, self.images_seen(state, inputs), carry, inputs)
-
-    def _generator_pass(
-        self, state: GANState, seen: jax.Array, carry: tuple, inputs: UpdateInputs
-    ) -> GeneratorPass:
-        model_state, penalty_states = carry
-        draws = inputs.draws
-        real = Samples(inputs.image, inputs.label, draws.real)
-
-        def run(params: PyTree) -> tuple:
-            image, new_state = self.generate(params, model_state, draws.latents, draws)
-
-            def generate(latents: Latents, /, **keywords: PyTree) -> PyTree:
-                if latents is draws.latents and not keywords:
-                    return image  # the pass that was just made
-                return self.generate(params, model_state, latents, draws, **keywords)[0]
-
-            penalty, states, metrics = weighted_sum(
-                self.gan.generator_terms, penalty_states,
-                (generate, draws.latents, real, draws.penalty), state.step, seen, self.axis_name,
-            )  # fmt: skip
-            return (image, penalty), (new_state, states, metrics)
-
-        params = vary(state.generator.params, self.axis_name)
-        (image, penalty), pullback, (new_state, states, metrics) = jax.vjp(run, params, has_aux=True)
-        return GeneratorPass(image, penalty, pullback, new_state, states, metrics)
 
     def apply_gradients(
         self,
@@ -252,6 +198,14 @@ class Updates(Passes):
     def whole_discriminator(self, player: PlayerState) -> PlayerState:
         """Returns the discriminator after an update, with whole parameters."""
         return player
+
+    def whole_generator(self, player: PlayerState) -> PlayerState:
+        """Returns the generator after an update, with whole parameters."""
+        return player
+
+    def unchanged(self, discriminator: PlayerState) -> PlayerState:
+        """Returns the discriminator as an update returns it that changes nothing."""
+        return discriminator
 
     def share(self, player: PlayerState, name: str) -> PlayerState:
         """Returns this device's share of the player `name` after its update."""

@@ -108,7 +108,7 @@ def test_what_cannot_be_one_pass_is_refused():
     for keywords in ({"share_latents": False}, {"microbatches": 2}):
         with pytest.raises(ValueError, match="update=simultaneous is one pass"):
             small_gan.make(update="simultaneous", **keywords)
-    with pytest.raises(ValueError, match="alternating, simultaneous or one_stage"):
+    with pytest.raises(ValueError, match="one of alternating, generator_first, simultaneous, one_stage"):
         small_gan.make(update="both")
 
 
