@@ -2,14 +2,20 @@
 
 Each function takes `(real_logits, fake_logits)` and returns a scalar to be minimised, a mean over the batch.
 Below, `r` and `f` are the discriminator's logits of real and generated samples, and `s` is the logistic sigmoid.
+`over_members` turns each of them into the loss of several discriminators, with features or without.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jax.nn import relu, softplus
 
+from .outputs import Output as Output
+from .outputs import features_of as features_of
+from .outputs import logits_of as logits_of
 from .types import Logits, PyTree, Scalar
 
 
@@ -131,3 +137,57 @@ def relativistic() -> Loss:
         generator=lambda real, fake: jnp.mean(softplus(real - fake)),
         discriminator=lambda real, fake: jnp.mean(softplus(fake - real)),
     )
+
+
+def over_members(loss: Loss, mean: bool = False) -> Loss:
+    """Returns the loss of a discriminator that returns several logits, or features beside its logits.
+
+        discriminator = networks.ensemble({"full": d1, "half": networks.after(downsample, d2)})
+        loss = losses.over_members(losses.least_squares())
+
+    The discriminator returns an array of logits, an `Output`, or a tuple, list or dict of these (see
+    `networks.ensemble`): each array or `Output` is a member. `loss` is computed on the logits of each member, a
+    mean over its own elements, and each player minimises the sum over the members. Features are not read here: a
+    term such as `penalties.feature_matching` reads them.
+
+    The critic's logit is that of all members together, `[B, n, 1]` with every element of every map. So gradient
+    penalties differentiate the sum over all of them, and the metrics `logits/*` are means over all of them.
+
+    Args:
+        loss: a loss of one array of logits.
+        mean: each player minimises the mean over the members instead of the sum.
+
+    Raises:
+        ValueError: `loss` takes its own logit out of what the discriminator returns (`Loss.logit`).
+
+    The sum is that of Kumar et al., "High-fidelity audio compression with improved RVQGAN" (DAC), 2023, and of
+    Kong et al., "HiFi-GAN", 2020, both with `least_squares` (up to a factor of 2).
+    """
+    if loss.logit is not _whole_output:
+        raise ValueError(
+            "over_members takes a loss of one array of logits, but this one has a function `logit` of its own: "
+            "let the discriminator return arrays of logits, or gan_jax.losses.Output(logits, features)"
+        )
+    return Loss(_summed(loss.generator, mean), _summed(loss.discriminator, mean), _all_logits)
+
+
+def _summed(function: LossFunction, mean: bool) -> LossFunction:
+    # `wraps` keeps the signature and the module: they say if the loss takes `axis_name`, and whose loss it is.
+    @functools.wraps(function)
+    def summed(real: PyTree, fake: PyTree, **keywords: PyTree) -> Scalar:
+        pairs = list(zip(logits_of(real), logits_of(fake), strict=True))
+        total = sum((function(r, f, **keywords) for r, f in pairs[1:]), function(*pairs[0], **keywords))
+        return total / len(pairs) if mean else total
+
+    return summed
+
+
+def _all_logits(output: PyTree) -> jax.Array:
+    """Returns the logits of all members as one map, `[B, n, 1]`."""
+    logits = logits_of(output)
+    if not logits or any(not jnp.ndim(one) for one in logits):
+        raise ValueError(
+            f"the discriminator's members return logits of the shapes {[jnp.shape(one) for one in logits]}: there "
+            "must be one member or more, and the first axis of each must be the batch"
+        )
+    return jnp.concatenate([one.reshape(one.shape[0], -1) for one in logits], axis=1)[..., None]

@@ -65,6 +65,11 @@ CLOSED = {
         lambda r, f: -np.mean([np.log(s(a - b)) for a, b in zip(r, f)]),
         lambda r, f: -np.mean([np.log(s(b - a)) for a, b in zip(r, f)]),
     ),
+    "over_members, of one": (
+        losses.over_members(losses.least_squares()),
+        lambda r, f: 0.5 * np.mean((r - 1) ** 2) + 0.5 * np.mean(f**2),
+        lambda r, f: 0.5 * np.mean((f - 1) ** 2),
+    ),
 }
 ALL = pytest.mark.parametrize("name", CLOSED)
 
@@ -190,3 +195,41 @@ def test_relativistic_reads_logits_in_pairs():
     loss = losses.relativistic()
     assert loss.discriminator(jnp.asarray([0.0, 5.0]), jnp.asarray([-5.0, 0.0])) < 0.01
     assert loss.discriminator(jnp.asarray([0.0, 5.0]), jnp.asarray([0.0, -5.0])) > 0.3
+
+
+# Several discriminators, with features or without.
+
+
+def members(logits):
+    """Returns outputs of five samples: a dict of logits `[B]`, a map `[B, 2, 3]` with features, and `[B, 1]`."""
+    scales = jnp.arange(1.0, 7.0).reshape(2, 3) / 6
+    tall = losses.Output(jnp.multiply.outer(logits, scales), [logits[:, None], {"deep": logits}])
+    return {"b": jnp.asarray(logits), "a": (tall, [2 * logits[:, None]])}
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("name", ["non_saturating", "hinge", "relativistic"])
+def test_over_members_is_the_sum_of_the_losses_of_the_members(name, mean):
+    loss, on_discriminator, on_generator = CLOSED[name]
+    both = losses.over_members(loss, mean)
+    with jax.enable_x64(True):
+        real, fake = members(jnp.asarray(REAL)), members(jnp.asarray(FAKE))
+        scales = [np.arange(1, 7) / 6, np.array([2.0]), np.array([1.0])]
+        pairs = [(np.outer(REAL, scale).ravel(), np.outer(FAKE, scale).ravel()) for scale in scales]
+        for ours, closed in ((both.discriminator, on_discriminator), (both.generator, on_generator)):
+            total = sum(closed(r, f) for r, f in pairs)
+            np.testing.assert_allclose(ours(real, fake), total / 3 if mean else total, rtol=1e-12)
+
+
+def test_parts_of_an_output():
+    output = members(jnp.asarray(REAL))
+    assert [x.shape for x in losses.logits_of(output)] == [(5, 2, 3), (5, 1), (5,)]
+    assert [x.shape for x in losses.features_of(output)] == [(5, 1), (5,)]
+    assert losses.features_of(REAL) == []
+    logit = losses.over_members(losses.hinge()).logit(output)
+    assert logit.shape == (5, 8, 1)
+    np.testing.assert_allclose(logit[:, -1, 0], REAL, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"members return logits of the shapes \[\(\), \(5,\)\]"):
+        losses.over_members(losses.hinge()).logit([jnp.zeros(()), jnp.zeros(5)])
+    with pytest.raises(ValueError, match="has a function `logit` of its own"):
+        losses.over_members(losses.hinge()._replace(logit=lambda output: output["adv"]))

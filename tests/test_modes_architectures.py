@@ -18,12 +18,12 @@ import architectures
 import gan_jax.step.inputs
 import gan_jax.step.updates
 from devices import run_json
-from gan_jax import penalties
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.checkpoint.digest import leaf_digests
 from gan_jax.models import stylegan2
 from gan_jax.models.layers import base as layers
 from gan_jax.parallel import wrappers
+from gan_jax.penalties import generator
 from gan_jax.pytree import named_leaves
 from modes import FIRST_GRADIENT, MODES, TOLERANCE, difference, make_step, on_host, place, play, relative
 
@@ -66,7 +66,7 @@ def broken(hows, refused=False):
             lambda x, group, axis, *how: deviation(x, group, None, *how),
         ),
         "mean w of a device": (stylegan2, "lax", lax),
-        "path length of a device": (penalties, "lax", lax),
+        "path length of a device": (generator, "lax", lax),
         "signs of a device": (gan_jax.step.updates, "gather", lambda logit, axis: logit),
     }
     stack = contextlib.ExitStack()

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "gan_jax"
 # The one order. A folder (or a file of the library) imports from the lines above its own, and from nothing else.
 LIBRARY = [
     {"types", "errors", "terms"},
-    {"pytree"},
+    {"pytree", "outputs"},
     {"pixels", "ops", "losses", "penalties", "latents", "schedules", "optimizers", "networks", "state"},
     {"augment", "models"},
     {"checks"},

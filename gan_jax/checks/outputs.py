@@ -71,7 +71,8 @@ def check_logit(logit: PyTree, size: int) -> None:
     if not hasattr(logit, "shape"):
         raise ValueError(
             f"the discriminator returns {_structure(logit)}: say which part is the logit, as with "
-            'Loss(generator, discriminator, logit=lambda output: output["adv"])'
+            'Loss(generator, discriminator, logit=lambda output: output["adv"]), or make the loss that of several '
+            "members, with features or without (gan_jax.losses.over_members)"
         )
     shape = tuple(logit.shape)
     if not shape or shape[0] != size or (len(shape) == 2 and shape[1] != 1):

@@ -35,6 +35,25 @@ class Adapter:
         raise NotImplementedError
 
 
+class Composite:
+    """A network made of other networks, `parts`. It gets what `needs` says and what one of the parts names.
+
+    Attributes:
+        parts: the networks; each gets the keywords that it names itself.
+        needs: the keywords that the composite takes itself.
+    """
+
+    parts: tuple[Network, ...]
+    needs: frozenset[str] = frozenset({"train", "axis_name", "keys", "mutable"})
+
+
+def parts_of(network: Network) -> list[Network]:
+    """Returns the networks that a composite is made of, at any depth; of another network the network itself."""
+    if not isinstance(network, Composite):
+        return [network]
+    return [inner for part in network.parts for inner in parts_of(part)]
+
+
 def signature(function: Callable) -> tuple[frozenset[str], bool]:
     """Returns the names of the parameters, and whether the function takes any other keyword too.
 
@@ -112,6 +131,10 @@ def accepted(network: Network, entry: str, keywords: Mapping[str, PyTree]) -> di
 def _names(network: Network, entry: str, method: str | None) -> tuple[frozenset[str], bool, frozenset[str]]:
     """Returns the keywords that a network names, whether it takes any other, and those of `apply` itself."""
     own: frozenset[str] = frozenset()
+    if isinstance(network, Composite):  # another method of it would have to be one of each part
+        parts = [_names(part, entry, None) for part in network.parts]
+        named = frozenset().union(*(names | also for names, _, also in parts)) - {"method", *TRAIN}
+        return named, any(anything for _, anything, _ in parts), network.needs
     if isinstance(network, nn.Module):  # apply and init pass their keywords on to the method
         function = _linen_function(network, method)
         own = frozenset({"mutable", "method"} if entry == "apply" and function is not None else ())

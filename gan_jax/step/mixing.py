@@ -13,6 +13,7 @@ from ..checks import takes
 from ..errors import NeedsWholeBatch
 from ..gan import GAN
 from ..losses import LossFunction
+from ..networks.keywords import parts_of
 from ..state import GANState
 from ..types import Logits, Network, PyTree
 
@@ -26,9 +27,10 @@ def mixing_operations(network: Network, model_state: dict[str, PyTree]) -> list[
     minibatch deviation (an attribute `group`). What else a network of your own mixes cannot be seen here.
     """
     found = sorted(set(model_state) - {"spectral", "noise_buffers"})
-    group = getattr(network, "group", 1)
-    if isinstance(group, int) and group > 1:
-        found.append(f"minibatch deviation (group={group})")
+    for part in parts_of(network):
+        group = getattr(part, "group", 1)
+        if isinstance(group, int) and group > 1:
+            found.append(f"minibatch deviation (group={group})")
     return found
 
 

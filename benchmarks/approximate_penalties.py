@@ -1,0 +1,141 @@
+"""Measures what R1 and R2 cost, by derivatives and by differences: `python -m benchmarks.approximate_penalties`.
+
+Each row is the whole training step of a case with one choice of penalties: milliseconds (the variants of a case
+alternate), FLOPs of the matrix products and convolutions in its trace, the compiler's count of all FLOPs, and
+memory. A second table compares the values: `r1`, which is exact, beside the mean of `r1_approx` over 64 draws,
+with the discriminator in float32 and in bfloat16.
+
+It writes results/approximate_penalties.jsonl and the tables in docs/performance_notes.md.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import gan_jax
+from gan_jax import penalties
+from gan_jax.networks import call_network
+from gan_jax.targets import traced_flops
+from gan_jax.types import Samples
+
+from . import machine, table
+from .cases import CASES, Case, init
+from .runners import make_step, needed_memory, repeat
+from .timing import interleaved
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "approximate_penalties.jsonl"
+PAGE = ROOT / "docs" / "performance_notes.md"
+BATCHES = {"dcgan32": 32, "r3gan64_quarter": 4}
+TERMS = {
+    "none": (),
+    "r1": (penalties.r1(),),
+    "r1_approx": (penalties.r1_approx(),),
+    "r1_approx, a quarter": (penalties.r1_approx(share=1 / 4),),
+    "r1 and r2": (penalties.r1_r2(),),
+    "r1_approx and r2_approx": (penalties.r1_approx(), penalties.r2_approx()),
+}
+DRAWS = 64
+
+
+def sized(name: str) -> Case:
+    return dataclasses.replace(CASES[name], batch=BATCHES[name], gamma=0.0)
+
+
+def costs(name: str, rounds: int) -> list[dict[str, Any]]:
+    """Returns a record for each choice of penalties: the cost of one training step."""
+    case, records, runs = sized(name), [], {}
+    for variant, chosen in TERMS.items():
+        gan = case.gan(discriminator_terms=tuple(gan_jax.Term(0.1, penalty) for penalty in chosen))
+        step, _ = make_step(gan, "jit")
+        state, batch = init(case, gan), jax.device_put({"image": case.images(case.batch)})
+        traced = step.trace(state, batch)
+        compiled = traced.lower().compile()
+        analysis = compiled.cost_analysis() or {}
+        records.append({
+            "table": "cost", "case": name, "batch": case.batch, "variant": variant,
+            "flops": traced_flops(traced.jaxpr), "compiled_flops": analysis.get("flops"),
+            "memory_bytes": needed_memory(compiled),
+        })  # fmt: skip
+        step = lambda state, batch, compiled=compiled: compiled(state, batch, ())  # noqa: E731
+        runs[variant] = repeat(step, state, lambda batch=batch: batch)
+        print(f"{name}, {variant}: compiled", flush=True)
+    for record, sample in zip(records, interleaved(runs, rounds).values(), strict=True):
+        record |= {"ms": sample.median, "ms_least": sample.least, "ms_most": sample.most, "rounds": sample.count}
+    return records
+
+
+def values(name: str) -> list[dict[str, Any]]:
+    """Returns a record for each type and scale: `r1`, and the mean of `r1_approx` over `DRAWS` draws."""
+    case, records = sized(name), []
+    image = jnp.asarray(case.images(case.batch), jnp.float32) / 127.5 - 1
+    for dtype in ("float32", "bfloat16"):
+        gan = case.gan(dtype)
+        network, player = gan.discriminator, init(case, gan).discriminator
+
+        def value(penalty: Any, key: jax.Array, player: Any, network: Any = network) -> jax.Array:
+            def critic(samples: Samples) -> jax.Array:
+                extra = {"axis_name": None, "keys": samples.key}
+                output, _ = call_network(network, player.params, player.model_state, samples.image, **extra)
+                return output.astype(jnp.float32)
+
+            keys = jax.random.split(key, case.batch)
+            real = Samples(image, None, keys)
+            return penalty.apply((), critic, real, real, keys)[0]
+
+        exact = jax.jit(functools.partial(value, penalties.r1()))(jax.random.key(0), player)
+        for scale in (0.01, 0.1):
+            one = jax.jit(functools.partial(value, penalties.r1_approx(scale)))
+            found = jnp.stack([one(key, player) for key in jax.random.split(jax.random.key(2), DRAWS)])
+            error = float(jnp.std(found)) / DRAWS**0.5
+            records.append({
+                "table": "value", "case": name, "dtype": dtype, "scale": scale,
+                "r1": float(exact), "r1_approx": float(jnp.mean(found)), "standard_error": error,
+            })  # fmt: skip
+    return records
+
+
+def tables(records: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Returns the two tables in Markdown, by name."""
+    records = list(records)
+    cost = ["| case | batch | penalties | ms [min, max] | GFLOPs | compiler's count | MB |", "|---" * 7 + "|"]
+    for one in (record for record in records if record["table"] == "cost"):
+        time = f"{one['ms']:.0f} [{one['ms_least']:.0f}, {one['ms_most']:.0f}]"
+        flops = " | ".join(f"{one[name] / 1e9:.2f}" for name in ("flops", "compiled_flops"))
+        memory = f"{one['memory_bytes'] / 1e6:.0f}"
+        cost.append(f"| {one['case']} | {one['batch']} | {one['variant']} | {time} | {flops} | {memory} |")
+    value = ["| case | type | s | r1 | r1_approx |", "|---" * 5 + "|"]
+    for one in (record for record in records if record["table"] == "value"):
+        approx = f"{one['r1_approx']:.3g} ± {one['standard_error']:.1g}"
+        value.append(f"| {one['case']} | {one['dtype']} | {one['scale']} | {one['r1']:.3g} | {approx} |")
+    return {"approximate_penalties": "\n".join(cost), "approximate_values": "\n".join(value)}
+
+
+def read() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
+
+
+def write_page() -> None:
+    for name, text in tables(read()).items():
+        table.update(PAGE, name, text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    about = machine.described()
+    records = [one for name in BATCHES for one in (*costs(name, arguments.rounds), *values(name))]
+    RESULTS.write_text("".join(json.dumps(one | about) + "\n" for one in records))
+    write_page()
+
+
+if __name__ == "__main__":
+    main()

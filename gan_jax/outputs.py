@@ -1,0 +1,41 @@
+"""What a discriminator returns: logits, features beside them, and several of both from several discriminators."""
+
+from typing import NamedTuple
+
+import jax
+
+from .types import PyTree
+
+
+class Output(NamedTuple):
+    """What a discriminator with features returns.
+
+    Attributes:
+        logits: `[B]`, `[B, 1]` or a map `[B, h, w]`.
+        features: a pytree of maps `[B, ...]`, such as a list of the activations of its layers.
+    """
+
+    logits: jax.Array
+    features: PyTree = ()
+
+
+def members_of(output: PyTree) -> list[Output | jax.Array]:
+    """Returns what each member of an ensemble returned, in the order of `jax.tree.leaves`.
+
+    Args:
+        output: of a discriminator: an array of logits, an `Output`, or a tuple, list or dict of members.
+    """
+    return jax.tree.leaves(output, is_leaf=lambda one: isinstance(one, Output))
+
+
+def logits_of(output: PyTree) -> list[jax.Array]:
+    """Returns the logits of each member (`members_of`): `[B, ...]` each."""
+    return [one.logits if isinstance(one, Output) else one for one in members_of(output)]
+
+
+def features_of(output: PyTree) -> list[jax.Array]:
+    """Returns the features of all members (`members_of`) in one list: `[B, ...]` each.
+
+    A member that returns logits alone has none.
+    """
+    return [x for one in members_of(output) if isinstance(one, Output) for x in jax.tree.leaves(one.features)]

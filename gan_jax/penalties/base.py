@@ -1,0 +1,115 @@
+"""What a penalty is, and what several penalties compute with."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from ..types import Critic, Generate, Images, Key, Latents, Logits, PyTree, Samples, Scalar
+
+
+@runtime_checkable
+class DiscriminatorPenalty(Protocol):
+    """The function of a penalty on the discriminator."""
+
+    def __call__(
+        self, state: PyTree, critic: Critic, real: Samples, fake: Samples, key: Key, /
+    ) -> tuple[Scalar, PyTree]:
+        """Returns the value, a mean over the batch, and the new state. `key` is `[B]`, one key for each sample."""
+        ...
+
+
+@runtime_checkable
+class GeneratorPenalty(Protocol):
+    """The function of a penalty on the generator."""
+
+    def __call__(
+        self, state: PyTree, generate: Generate, latents: Latents, real: Samples, key: Key, /
+    ) -> tuple[Scalar, PyTree]:
+        """Returns the value, a mean over the batch, and the new state. `key` is `[B]`, one key for each sample."""
+        ...
+
+
+class Penalty(NamedTuple):
+    """A penalty on one player.
+
+    Attributes:
+        name: its metric is `penalty/<name>`.
+        init: returns the state that it starts with; `()` if it keeps none.
+        apply: computes the penalty. If its signature names `axis_name`, it gets the device axis under `pmap`, else
+            None: a penalty that mixes samples, or keeps state, needs it. Its state must be the same on every
+            device. If it names `frozen`, it gets the third argument of the step; if it names `batch`, all fields
+            of the batch, with images in [-1, 1].
+        joint: the penalty shares no pass over the real or the generated samples alone with the loss, so a
+            discriminator may read both as one batch (`GAN.joint_pass`). False: each is a batch of its own, unless
+            the penalty is lazy, since the penalty would repeat a pass otherwise.
+    """
+
+    name: str
+    init: Callable[[], PyTree]
+    apply: DiscriminatorPenalty | GeneratorPenalty
+    joint: bool = False
+
+
+class Outputs(NamedTuple):
+    """What the discriminator returned for a batch.
+
+    Attributes:
+        output: all of it, at least float32: logits, or a pytree with logits and features.
+        logit: the critic's logit, which `Loss.logit` takes out of it.
+    """
+
+    output: PyTree
+    logit: Logits
+
+
+@runtime_checkable
+class OutputFunction(Protocol):
+    """The function of a penalty on what the discriminator returns."""
+
+    def __call__(self, state: PyTree, real: Outputs, fake: Outputs, key: Key, /) -> tuple[Scalar, PyTree]:
+        """Returns the value, a mean over the batch, and the new state. `key` is `[B]`, one key for each sample."""
+        ...
+
+
+class OutputPenalty(NamedTuple):
+    """A penalty on one player that reads what the discriminator returned, and makes no pass of its own.
+
+    In the discriminator's update these are the outputs that its loss reads. In the generator's update they are
+    those of the new discriminator on the batch's real samples and on the generated ones.
+
+    Attributes:
+        name, init, apply: as in `Penalty`.
+    """
+
+    name: str
+    init: Callable[[], PyTree]
+    apply: OutputFunction
+
+
+def stateless(name: str, value: Callable[..., Scalar], joint: bool = False) -> Penalty:
+    """Returns a penalty without a state; `value` gets what `Penalty.apply` gets after its state."""
+    return Penalty(name, lambda: (), lambda state, *arguments: (value(*arguments), state), joint)
+
+
+def image_gradient(critic: Critic, samples: Samples) -> Images:
+    """Returns the gradient of each sample's logit (for patches: of their sum) by its image, `[B, *S]`.
+
+    The pullback of ones is the gradient of the *sum* of logits. Row i is the gradient of logit i if the critic
+    treats samples apart. If it mixes them (batch statistics), row i is the gradient of all logits by image i.
+    """
+    logits, pullback = jax.vjp(lambda image: critic(samples._replace(image=image)), samples.image)
+    return pullback(jnp.ones_like(logits))[0]
+
+
+def squared_norm(gradient: Images) -> jax.Array:
+    """Returns the squared Euclidean norm of each sample, `[B]`, in float32 at least."""
+    gradient = gradient.astype(jnp.promote_types(gradient.dtype, jnp.float32))
+    return jnp.sum(gradient**2, axis=tuple(range(1, gradient.ndim)))
+
+
+def safe_norm(square: jax.Array) -> jax.Array:
+    """`sqrt`, with derivative 0 instead of infinity at 0."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)

@@ -1,0 +1,82 @@
+"""Penalties on the generator."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..errors import NeedsWholeBatch
+from ..types import Generate, Key, Latents, PyTree, Samples, Scalar
+from .base import Penalty, safe_norm, squared_norm, stateless
+
+
+def reconstruction() -> Penalty:
+    """Returns `E |x - G(z)|`, a mean over the batch and over the elements. A penalty on the generator.
+
+    It is meant for GANs whose latents are paired with their real samples. Where they are not paired, the best
+    generator makes the *median* of the data in each pixel, whatever z is: a weight above 0 then gives a quick,
+    blurred start and costs variety (`docs/first_gan.md` shows it).
+    """
+
+    def value(generate: Generate, latents: Latents, real: Samples, keys: Key) -> Scalar:
+        return jnp.mean(jnp.abs(real.image - generate(latents)))
+
+    return stateless("reconstruction", value)
+
+
+def path_length(decay: float = 0.01, shrink: int = 2, through_mean: bool = False) -> Penalty:
+    """Returns `E (|J^T y| - a)^2`, with J = d image / d w and y ~ N(0, I) / sqrt(H W). A penalty on the generator.
+
+    It makes a step of one size in w change the image equally much everywhere. Karras et al., "Analyzing and
+    improving the image quality of StyleGAN", 2020, section 3.2. a is the moving average of the mean length over
+    the global batch. It moves before the comparison, and no gradient goes through it unless `through_mean`. The
+    papers' weight is 2, every 4 steps.
+
+    The generator needs two methods. "mapping" turns latents into w: `[B, W]`, or `[B, L, W]` with one w for each
+    of L layers. "synthesis" turns w into images; it gets new `keys` for noise, and no labels. The length is the
+    root of the squared norm over W and the *mean* over L, as in the authors' code. (With the paper's equation,
+    where all layers move together, it would be the norm of the sum over L.)
+
+    Args:
+        decay: the share of the way to the new mean that a moves in each update.
+        shrink: the penalty is computed on one of every `shrink` samples; 1 means all.
+        through_mean: the gradient goes through the new mean too, as in the authors' code. It becomes smaller by
+            `decay` times the product of the mean of l - a and the mean of l's gradient.
+
+    Raises:
+        ValueError: `decay` is not in (0, 1], or `shrink` is below 1. Under `pmap`, when it is applied: `shrink`
+            does not divide a device's share of the batch, so other samples would be used than on one device.
+    """
+    if not 0 < decay <= 1 or shrink < 1:
+        raise ValueError(
+            f"path_length needs a decay in (0, 1] and a shrink of at least 1, got {decay} and {shrink}"
+        )
+
+    def apply(
+        state: PyTree,
+        generate: Generate,
+        latents: Latents,
+        real: Samples,
+        keys: Key,
+        *,
+        axis_name: str | None = None,
+    ) -> tuple[Scalar, PyTree]:
+        if axis_name is not None and keys.shape[0] % shrink:
+            raise NeedsWholeBatch(
+                f"path_length uses one of every {shrink} samples, but {shrink} does not divide the "
+                f"{keys.shape[0]} samples of a device: change shrink, the batch or the number of devices"
+            )
+        keys = keys[::shrink]
+        ws = generate(latents, method="mapping")[::shrink]
+        noise = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+        images, pullback = jax.vjp(lambda ws: generate(ws, method="synthesis", keys=noise, label=None), ws)
+        directions = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:], images.dtype))(keys)
+        (by_ws,) = pullback(directions / math.sqrt(math.prod(images.shape[1:-1])))
+        lengths = safe_norm(squared_norm(by_ws) / math.prod(ws.shape[1:-1]))
+        mean = jnp.mean(lengths) if through_mean else lax.stop_gradient(jnp.mean(lengths))
+        mean = mean if axis_name is None else lax.pmean(mean, axis_name)
+        state = state + decay * (mean.astype(state.dtype) - state)
+        return jnp.mean((lengths - state) ** 2), lax.stop_gradient(state)
+
+    return Penalty("path_length", lambda: jnp.zeros(()), apply)
