@@ -17,7 +17,8 @@ from .augment import Augment, identity
 from .checks import check_aux, check_batch, check_gan, check_images, check_logit, check_optimizer
 from .latents import Latent
 from .losses import Loss
-from .networks import call_network, init_network, split_output
+from .networks import call_network, init_network
+from .outputs import split_output
 from .penalties import OutputPenalty, Penalty, Term
 from .pixels import to_float
 from .pytree import widened

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import relu, softplus
 
-from .outputs import Output as Output
+from .outputs import LogitsAndFeatures as LogitsAndFeatures
 from .outputs import features_of as features_of
 from .outputs import logits_of as logits_of
 from .types import Logits, PyTree, Scalar
@@ -145,9 +145,9 @@ def over_members(loss: Loss, mean: bool = False) -> Loss:
         discriminator = networks.ensemble({"full": d1, "half": networks.after(downsample, d2)})
         loss = losses.over_members(losses.least_squares())
 
-    The discriminator returns an array of logits, an `Output`, or a tuple, list or dict of these (see
-    `networks.ensemble`): each array or `Output` is a member. `loss` is computed on the logits of each member, a
-    mean over its own elements, and each player minimises the sum over the members. Features are not read here: a
+    The discriminator returns an array of logits, `LogitsAndFeatures`, or a tuple, list or dict of these (see
+    `networks.ensemble`): each of them is a member. `loss` is computed on the logits of each member, a mean over
+    its own elements, and each player minimises the sum over the members. Features are not read here: a
     term such as `penalties.feature_matching` reads them.
 
     The critic's logit is that of all members together, `[B, n, 1]` with every element of every map. So gradient
@@ -166,7 +166,7 @@ def over_members(loss: Loss, mean: bool = False) -> Loss:
     if loss.logit is not _whole_output:
         raise ValueError(
             "over_members takes a loss of one array of logits, but this one has a function `logit` of its own: "
-            "let the discriminator return arrays of logits, or gan_jax.losses.Output(logits, features)"
+            "let the discriminator return arrays of logits, or gan_jax.losses.LogitsAndFeatures(logits, features)"
         )
     return Loss(_summed(loss.generator, mean), _summed(loss.discriminator, mean), _all_logits)
 

@@ -1,4 +1,4 @@
-"""What a discriminator returns: logits, features beside them, and several of both from several discriminators."""
+"""What networks return: images and aux of a generator; logits and features of one or several discriminators."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,12 @@ import jax
 from .types import PyTree
 
 
-class Output(NamedTuple):
+def split_output(output: PyTree) -> tuple[PyTree, PyTree]:
+    """Returns `(images, aux)` of what a generator returned; aux is None if it returned images alone."""
+    return output if type(output) is tuple and len(output) == 2 else (output, None)
+
+
+class LogitsAndFeatures(NamedTuple):
     """What a discriminator with features returns.
 
     Attributes:
@@ -19,18 +24,18 @@ class Output(NamedTuple):
     features: PyTree = ()
 
 
-def members_of(output: PyTree) -> list[Output | jax.Array]:
+def members_of(output: PyTree) -> list[LogitsAndFeatures | jax.Array]:
     """Returns what each member of an ensemble returned, in the order of `jax.tree.leaves`.
 
     Args:
-        output: of a discriminator: an array of logits, an `Output`, or a tuple, list or dict of members.
+        output: of a discriminator: an array of logits, `LogitsAndFeatures`, or a tuple, list or dict of members.
     """
-    return jax.tree.leaves(output, is_leaf=lambda one: isinstance(one, Output))
+    return jax.tree.leaves(output, is_leaf=lambda one: isinstance(one, LogitsAndFeatures))
 
 
 def logits_of(output: PyTree) -> list[jax.Array]:
     """Returns the logits of each member (`members_of`): `[B, ...]` each."""
-    return [one.logits if isinstance(one, Output) else one for one in members_of(output)]
+    return [one.logits if isinstance(one, LogitsAndFeatures) else one for one in members_of(output)]
 
 
 def features_of(output: PyTree) -> list[jax.Array]:
@@ -38,4 +43,9 @@ def features_of(output: PyTree) -> list[jax.Array]:
 
     A member that returns logits alone has none.
     """
-    return [x for one in members_of(output) if isinstance(one, Output) for x in jax.tree.leaves(one.features)]
+    return [
+        x
+        for one in members_of(output)
+        if isinstance(one, LogitsAndFeatures)
+        for x in jax.tree.leaves(one.features)
+    ]

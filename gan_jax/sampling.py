@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from .gan import GAN
-from .networks import accepted, sample_network, split_output, typed_as_initialised
+from .networks import accepted, sample_network, typed_as_initialised
+from .outputs import split_output
 from .types import Images, Key, Labels, Latents, PyTree, Variables
 
 

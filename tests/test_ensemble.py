@@ -40,7 +40,7 @@ def apply_half(variables, image, keys):
     """Returns a map of logits with features, and draws noise."""
     noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
     hidden = image.reshape(len(image), -1) @ variables["params"]["kernel"]
-    return losses.Output((jnp.tanh(hidden) + 0.1 * noise)[..., None], [hidden])
+    return losses.LogitsAndFeatures((jnp.tanh(hidden) + 0.1 * noise)[..., None], [hidden])
 
 
 def make(**keywords):

@@ -203,7 +203,7 @@ def test_relativistic_reads_logits_in_pairs():
 def members(logits):
     """Returns outputs of five samples: a dict of logits `[B]`, a map `[B, 2, 3]` with features, and `[B, 1]`."""
     scales = jnp.arange(1.0, 7.0).reshape(2, 3) / 6
-    tall = losses.Output(jnp.multiply.outer(logits, scales), [logits[:, None], {"deep": logits}])
+    tall = losses.LogitsAndFeatures(jnp.multiply.outer(logits, scales), [logits[:, None], {"deep": logits}])
     return {"b": jnp.asarray(logits), "a": (tall, [2 * logits[:, None]])}
 
 

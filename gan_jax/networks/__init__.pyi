@@ -3,7 +3,6 @@ from .call import init_network as init_network
 from .call import join_variables as join_variables
 from .call import refresh as refresh
 from .call import sample_network as sample_network
-from .call import split_output as split_output
 from .call import split_variables as split_variables
 from .call import statistics_names as statistics_names
 from .call import typed_as_initialised as typed_as_initialised

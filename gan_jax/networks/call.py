@@ -123,11 +123,6 @@ def typed_as_initialised(network: Network, variables: Variables, *args: PyTree, 
     return jax.tree.map(typed, dict(variables), like, jax.eval_shape(widened, like))
 
 
-def split_output(output: PyTree) -> tuple[PyTree, PyTree]:
-    """Returns `(images, aux)` of what a generator returned: aux is None where it returned images alone."""
-    return output if type(output) is tuple and len(output) == 2 else (output, None)
-
-
 def sample_network(network: Network, variables: Variables, *args: PyTree, **keywords: PyTree) -> PyTree:
     """Runs `network` with `train=False`, and returns its output."""
     return _apply(network, variables, args, {"train": False, **keywords})

@@ -14,16 +14,26 @@ from .base import OutputPenalty as OutputPenalty
 from .base import Outputs as Outputs
 from .base import Penalty as Penalty
 from .generator import path_length as path_length
-from .generator import reconstruction as reconstruction
 from .gradient import dragan as dragan
 from .gradient import r1 as r1
 from .gradient import r1_r2 as r1_r2
 from .gradient import r2 as r2
 from .gradient import wgan_gp as wgan_gp
+from .on_outputs import feature_matching as feature_matching
+from .on_outputs import lecam as lecam
+from .on_outputs import logit_centering as logit_centering
+from .pairs import commitment as commitment
+from .pairs import perceptual as perceptual
+from .pairs import reconstruction as reconstruction
 
 __all__ = [  # the names that a config may use
+    "commitment",
     "dragan",
+    "feature_matching",
+    "lecam",
+    "logit_centering",
     "path_length",
+    "perceptual",
     "r1",
     "r1_approx",
     "r1_r2",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ..errors import NeedsWholeBatch
 from ..pytree import interleaved, separated
-from ..types import AxisName, Critic, Key, PyTree, Samples, Scalar
+from ..types import AxisName, Critic, Images, Key, PyTree, Samples, Scalar
 from .base import Penalty
 
 
@@ -82,9 +82,11 @@ def _approximate(
             )
         samples, keys = jax.tree.map(lambda x: x[::every], (chosen(real, fake), keys))
 
-        def moved(key: Key, image: jax.Array) -> jax.Array:
-            noise = jax.random.normal(jax.random.fold_in(key, purpose), image.shape, image.dtype)
-            return image + scale * noise
+        def moved(key: Key, image: Images) -> Images:
+            leaves, structure = jax.tree.flatten(image)
+            own = [jax.random.fold_in(key, purpose + 2 * i) for i in range(len(leaves))]  # purpose is 1 or 2
+            noise = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(own, leaves, strict=True)]
+            return jax.tree.unflatten(structure, [x + scale * e for x, e in zip(leaves, noise, strict=True)])
 
         near = samples._replace(image=jax.vmap(moved)(keys, samples.image))
         if getattr(critic, "joint", False):

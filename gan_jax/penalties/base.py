@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from ..pytree import widened
 from ..types import Critic, Generate, Images, Key, Latents, Logits, PyTree, Samples, Scalar
 
 
@@ -104,9 +105,9 @@ def image_gradient(critic: Critic, samples: Samples) -> Images:
 
 
 def squared_norm(gradient: Images) -> jax.Array:
-    """Returns the squared Euclidean norm of each sample, `[B]`, in float32 at least."""
-    gradient = gradient.astype(jnp.promote_types(gradient.dtype, jnp.float32))
-    return jnp.sum(gradient**2, axis=tuple(range(1, gradient.ndim)))
+    """Returns the squared Euclidean norm of each sample, over all leaves, `[B]`, in float32 at least."""
+    squares = [jnp.sum(leaf**2, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(widened(gradient))]
+    return sum(squares[1:], squares[0])
 
 
 def safe_norm(square: jax.Array) -> jax.Array:

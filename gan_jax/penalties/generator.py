@@ -8,21 +8,7 @@ from jax import lax
 
 from ..errors import NeedsWholeBatch
 from ..types import Generate, Key, Latents, PyTree, Samples, Scalar
-from .base import Penalty, safe_norm, squared_norm, stateless
-
-
-def reconstruction() -> Penalty:
-    """Returns `E |x - G(z)|`, a mean over the batch and over the elements. A penalty on the generator.
-
-    It is meant for GANs whose latents are paired with their real samples. Where they are not paired, the best
-    generator makes the *median* of the data in each pixel, whatever z is: a weight above 0 then gives a quick,
-    blurred start and costs variety (`docs/first_gan.md` shows it).
-    """
-
-    def value(generate: Generate, latents: Latents, real: Samples, keys: Key) -> Scalar:
-        return jnp.mean(jnp.abs(real.image - generate(latents)))
-
-    return stateless("reconstruction", value)
+from .base import Penalty, safe_norm, squared_norm
 
 
 def path_length(decay: float = 0.01, shrink: int = 2, through_mean: bool = False) -> Penalty:

@@ -53,7 +53,7 @@ def r1_r2() -> Penalty:
     return stateless("r1_r2", value, joint=True)
 
 
-def _per_sample(values: jax.Array, like: Images) -> jax.Array:
+def _per_sample(values: jax.Array, like: jax.Array) -> jax.Array:
     """Reshapes `[B]` values so that they broadcast against images."""
     return values.reshape(values.shape + (1,) * (like.ndim - 1))
 
@@ -66,8 +66,9 @@ def wgan_gp(target: float = 1.0) -> Penalty:
     """
 
     def value(critic: Critic, real: Samples, fake: Samples, keys: Key) -> Scalar:
-        mix = jax.vmap(lambda key: jax.random.uniform(key, (), real.image.dtype))(keys)
-        between = real.image + _per_sample(mix, real.image) * (fake.image - real.image)
+        dtype = jax.tree.leaves(real.image)[0].dtype
+        mix = jax.vmap(lambda key: jax.random.uniform(key, (), dtype))(keys)
+        between = jax.tree.map(lambda r, f: r + _per_sample(mix, r) * (f - r), real.image, fake.image)
         square = squared_norm(image_gradient(critic, real._replace(image=between)))
         return jnp.mean((safe_norm(square) - target) ** 2)
 
@@ -82,7 +83,12 @@ def dragan(scale: float = 0.5, target: float = 1.0) -> Penalty:
     samples.) The usual weight is 10. Kodali et al., "On convergence and stability of GANs", 2017.
     """
 
-    def noisy(key: Key, image: jax.Array) -> jax.Array:
+    def noisy(key: Key, image: Images) -> Images:
+        leaves, structure = jax.tree.flatten(image)
+        keys = [key, *(jax.random.fold_in(key, i) for i in range(1, len(leaves)))]
+        return jax.tree.unflatten(structure, map(noisy_array, keys, leaves))
+
+    def noisy_array(key: Key, image: jax.Array) -> jax.Array:
         elements, one = jax.random.split(key)
         noise = jax.random.uniform(elements, image.shape, image.dtype)
         return image + jax.random.uniform(one, (), image.dtype) * scale * jnp.std(image) * noise

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 
-from ..networks import split_output
+from ..outputs import split_output
 from ..penalties import Penalty
 from ..state import GANState
 from ..types import Images, Latents, Metrics, PyTree, Samples, Scalar

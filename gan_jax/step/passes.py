@@ -8,7 +8,8 @@ import jax
 
 from ..checks import check_aux, check_images, check_logit
 from ..gan import GAN
-from ..networks import call_network, split_output
+from ..networks import call_network
+from ..outputs import split_output
 from ..penalties import Penalty
 from ..pytree import alike, interleaved, separated, widened
 from ..types import AxisName, Latents, Logits, PyTree, Samples

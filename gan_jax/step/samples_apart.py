@@ -70,13 +70,13 @@ def _check_network(
     if isinstance(network, Ensemble):
         for name, member in network.members.items():
             own = state.replace(params=state.params[name], model_state=member_state(state.model_state, name))
-            _check_network(f"{player}'s member {name}", member, own, inputs, label, keys)
+            _check_network(f"{player}'s member {name}", member, own, frozen, inputs, label, keys)
         return
     if isinstance(network, After):
         if (found := _mixing(network.function, (), (inputs,))) is not None:
             raise NeedsWholeBatch(f"the function before the {player} is not shown to keep samples apart ({found})")
         return _check_network(
-            player, network.network, state, jax.eval_shape(network.function, inputs), label, keys
+            player, network.network, state, frozen, jax.eval_shape(network.function, inputs), label, keys
         )
     adapted = isinstance(network, Adapter)
     if names_axis(network) or (_is_of_the_package(type(network)) and not adapted and not _is_wrapper(network)):

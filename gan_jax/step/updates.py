@@ -13,7 +13,8 @@ import optax
 from jax import lax
 
 from ..checks import takes
-from ..networks import refresh, split_output
+from ..networks import refresh
+from ..outputs import split_output
 from ..penalties import OutputPenalty, Penalty
 from ..pytree import widened
 from ..state import GANState, PlayerState
