@@ -31,7 +31,7 @@ def test_reconstruction_of_images():
 
 
 def test_reconstruction_of_any_pair():
-    """A cycle: what the second generator makes of the first one's image, against the input; the leaves are summed."""
+    """A cycle: what the second generator makes of the first one's image, against the input."""
     inputs, back = {"a": draw(3, 5), "b": draw(4)}, {"a": draw(5, 5), "b": draw(6)}
     cycle = penalties.reconstruction(pair=lambda image, aux, inputs, real: (inputs, aux["back"]), name="cycle")
     value = on_generator(cycle, (draw(2, 3, 2), {"back": back}), inputs)

@@ -1,6 +1,8 @@
 """What a penalty is, and what several penalties compute with."""
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -107,7 +109,12 @@ def image_gradient(critic: Critic, samples: Samples) -> Images:
 def squared_norm(gradient: Images) -> jax.Array:
     """Returns the squared Euclidean norm of each sample, over all leaves, `[B]`, in float32 at least."""
     squares = [jnp.sum(leaf**2, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(widened(gradient))]
-    return sum(squares[1:], squares[0])
+    return total(squares)
+
+
+def total(values: Sequence[jax.Array]) -> jax.Array:
+    """Returns the sum of one array or more, in their order."""
+    return functools.reduce(operator.add, values)
 
 
 def safe_norm(square: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ from jax import lax
 
 from ..outputs import features_of
 from ..types import AxisName, Key, Logits, PyTree, Scalar
-from .base import OutputPenalty, Outputs
+from .base import OutputPenalty, Outputs, total
 
 
 def feature_matching() -> OutputPenalty:
@@ -28,7 +28,7 @@ def feature_matching() -> OutputPenalty:
                 "feature_matching needs a discriminator that returns losses.LogitsAndFeatures(logits, features), "
                 "and this one returns logits alone"
             )
-        return sum(jnp.mean(jnp.abs(lax.stop_gradient(r) - f)) for r, f in pairs), state
+        return total([jnp.mean(jnp.abs(lax.stop_gradient(r) - f)) for r, f in pairs]), state
 
     return OutputPenalty("feature_matching", lambda: (), apply)
 

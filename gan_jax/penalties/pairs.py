@@ -9,7 +9,7 @@ from jax import lax
 
 from ..outputs import split_output
 from ..types import Generate, Images, Key, Latents, PyTree, Samples, Scalar
-from .base import Penalty, stateless
+from .base import Penalty, stateless, total
 
 
 @runtime_checkable
@@ -58,7 +58,7 @@ def reconstruction(norm: str = "l1", pair: Pair | None = None, name: str = "reco
         one, other = choose(image, aux, inputs, real)
         _check_alike(name, one, other)
         parts = jax.tree.leaves(jax.tree.map(lambda a, b: jnp.mean(distance(a - b)), one, other))
-        return sum(parts[1:], parts[0])
+        return total(parts)
 
     return stateless(name, value)
 
@@ -144,7 +144,7 @@ def perceptual(
         if len(scales) != len(maps[0]):
             raise ValueError(f"perceptual has {len(scales)} weights, but the network has {len(maps[0])} layers")
         layers = zip(scales, *maps, strict=True)
-        return sum(w * jnp.mean(jnp.sum((_unit(a) - _unit(b)) ** 2, axis=-1)) for w, a, b in layers), state
+        return total([w * jnp.mean(jnp.sum((_unit(a) - _unit(b)) ** 2, axis=-1)) for w, a, b in layers]), state
 
     return Penalty("perceptual", lambda: (), apply)
 
