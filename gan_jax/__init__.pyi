@@ -1,4 +1,5 @@
 from . import augment as augment
+from . import inputs as inputs
 from . import latents as latents
 from . import losses as losses
 from . import models as models

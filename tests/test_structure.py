@@ -15,7 +15,7 @@ LIBRARY = [
     {"types", "errors", "terms"},
     {"pytree", "outputs"},
     {"pixels", "ops", "losses", "penalties", "latents", "schedules", "optimizers", "networks", "state"},
-    {"augment", "models"},
+    {"augment", "models", "inputs"},
     {"checks"},
     {"gan"},
     {"step"},

@@ -13,11 +13,11 @@ from jax.typing import DTypeLike
 from ..augment import Augment
 from ..data.source import Source, class_names
 from ..errors import UserError, one_line, quoted
-from ..gan import GAN, GANTerm
+from ..gan import GAN, AdaptiveWeight, GANTerm
 from ..optimizers import freeze_first
 from ..penalties import Term
 from ..schedules import half_life, per_update
-from ..types import Schedule
+from ..types import PyTree, Schedule
 from .overrides import home_of
 from .resolve import Call, keywords, resolve
 from .schema import HOMES, Config, ConfigTerm
@@ -159,7 +159,11 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
             loss=build(config.loss, "loss", allow),
             generator_tx=_optimizer(config.generator_optimizer, "generator_optimizer", config.batch, allow),
             discriminator_tx=discriminator_tx,
-            latent=build(config.latent, "latent", allow),
+            latent=None if config.inputs else build(config.latent, "latent", allow),
+            inputs=build(config.inputs, "inputs", allow) if config.inputs else None,
+            generator_weight=_schedule(config.generator_weight, allow),
+            discriminator_weight=_schedule(config.discriminator_weight, allow),
+            adaptive_weight=_adaptive(config.adaptive_weight),
             generator_terms=_terms(config.generator_terms, "generator_terms.penalty", allow),
             discriminator_terms=_terms(config.discriminator_terms, "discriminator_terms.penalty", allow),
             augment=augment,
@@ -172,6 +176,24 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
         )  # fmt: skip
     except ValueError as error:
         raise UserError(f"{config.name}: {error}") from error
+
+
+def _adaptive(path: str) -> AdaptiveWeight | None:
+    """Returns the adaptive weight that reads the parameter at this path, such as `out/kernel`."""
+    if not path:
+        return None
+
+    def last_layer(params: PyTree) -> PyTree:
+        for name in path.split("/"):
+            if not isinstance(params, dict) or name not in params:
+                raise UserError(
+                    f"adaptive_weight={path}: the generator has no parameter {name} there; it has "
+                    + (", ".join(map(str, params)) if isinstance(params, dict) else "an array")
+                )
+            params = params[name]
+        return params
+
+    return AdaptiveWeight(last_layer)
 
 
 def _check_remat(config: Config, allow: Allow) -> None:

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 
 from .. import terms
-from . import schema
+from . import groups, schema
 from .resolve import Call, field_types
 from .serialize import value_text
 
@@ -20,7 +20,7 @@ def field_docs() -> dict[str, str]:
 
     The first line is a summary; the last line is the default, where the field has one that is a plain value.
     """
-    nodes = [node for module in (terms, schema) for node in ast.parse(inspect.getsource(module)).body]
+    nodes = [node for module in (terms, groups, schema) for node in ast.parse(inspect.getsource(module)).body]
     texts = {node.name: dict(_texts(node)) for node in nodes if isinstance(node, ast.ClassDef)}
     return dict(_fields(schema.Config, "", texts))
 

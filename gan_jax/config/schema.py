@@ -5,9 +5,10 @@ run's identity. The text under a field documents it; `field_docs` reads it.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from ..terms import Term as Term
+from .groups import Checkpoint, Data, Ema, Health, Log, Metrics, Parallel, Sample, setting
 from .resolve import Call, Home
 
 HOMES: dict[str, Home] = {
@@ -15,6 +16,9 @@ HOMES: dict[str, Home] = {
     "generator": Home("gan_jax.models", "Generator"),
     "discriminator": Home("gan_jax.models", "Discriminator"),
     "latent": Home("gan_jax.latents"),
+    "inputs": Home("gan_jax.inputs"),
+    "generator_weight": Home("gan_jax.schedules"),
+    "discriminator_weight": Home("gan_jax.schedules"),
     "loss": Home("gan_jax.losses"),
     "generator_terms.penalty": Home("gan_jax.penalties"),
     "discriminator_terms.penalty": Home("gan_jax.penalties"),
@@ -27,130 +31,8 @@ HOMES: dict[str, Home] = {
 """Where the short names in each field are looked up, by the path of the field without indices."""
 
 
-def setting(default: Any, *, free: bool = False, least: float | None = None) -> Any:
-    """A field with its default, whether it may change on resume (`free`), and its least value."""
-    return field(default=default, metadata={"free": free, "least": least})
-
-
 ConfigTerm = Term[float | Call, Call]
 """A term whose penalty is a name in `gan_jax.penalties`, and whose weight may be a name in `gan_jax.schedules`."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """Where the real images come from."""
-
-    source: Call = field(default=Call("digits"))
-    """The data set, a name in `gan_jax.data`."""
-    resident: bool | Literal["auto"] = setting("auto", free=True)
-    """Keep the whole set in device memory; "auto": where it fits.
-
-    The batches are the same either way.
-    """
-    workers: int = setting(2, free=True, least=1)
-    """Threads that decode images."""
-    prefetch: int = setting(2, free=True, least=1)
-    """Batches that are prepared ahead."""
-
-
-@dataclass(frozen=True)
-class Ema:
-    """The exponential moving average (EMA) of the generator."""
-
-    half_life: float | Call = field(default=10_000.0, metadata={"free": False, "least": 0})
-    """Half-life of the average, in images; a Call: a schedule over the images seen."""
-    ramp_up: float | None = setting(0.05, least=0)
-    """Limit of the half-life, as a share of the images seen; none: no limit."""
-
-
-@dataclass(frozen=True)
-class Parallel:
-    """How a step is spread over devices. Another layout gives the same numbers up to rounding."""
-
-    mode: Literal["auto", "jit", "shard", "pmap"] = setting("auto", free=True)
-    """One device ("jit"), or several ("shard" or "pmap"); "auto": by the number of devices.
-
-    "shard" is a jit whose arrays are spread over the devices.
-    """
-    devices: int = setting(0, free=True, least=0)
-    """Number of devices; 0: all."""
-    fuse: int = setting(1, least=1)
-    """Steps in one dispatch. It is part of the run's identity."""
-    params: Literal["replicated", "sharded"] = setting("replicated", free=True)
-    """Whether each device holds all parameters, or a part of them ("sharded").
-
-    "sharded" also cuts the optimizer state and the moving average, for models too large for one device.
-    """
-
-
-@dataclass(frozen=True)
-class Log:
-    """The log of the run."""
-
-    every: int = setting(50, free=True, least=1)
-    """Steps from one line of metrics to the next."""
-    tensorboard: bool = setting(True, free=True)
-    """Write TensorBoard events too."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Grids of samples during the run."""
-
-    every: int = setting(500, free=True, least=1)
-    """Steps from one sample grid to the next."""
-    count: int = setting(64, free=True, least=1)
-    """Images in a sample grid."""
-    truncation: float = setting(1.0, free=True, least=0)
-    """Truncation of the latents; 1.0: none."""
-    gif: bool = setting(True, free=True)
-    """Write a GIF of all grids at the end."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The checkpoints of the run."""
-
-    every: int = setting(1000, free=True, least=1)
-    """Steps from one checkpoint to the next."""
-    keep: int = setting(2, free=True, least=1)
-    """Number of the newest checkpoints that are kept."""
-    archive_every: int = setting(0, free=True, least=0)
-    """Steps from one checkpoint that is kept for good to the next; 0: none.
-
-    It need not be a multiple of `every`: such a step saves a checkpoint of its own.
-    """
-    best: str = setting("", free=True)
-    """Metric by which the best checkpoint is kept too, such as frechet; empty: none."""
-
-
-@dataclass(frozen=True)
-class Health:
-    """What a run does when it goes wrong."""
-
-    returns: int = setting(0, free=True, least=0)
-    """How often the run may return to a checkpoint when a number is not finite.
-
-    It goes on from the last checkpoint with new latents. After the last return, or at once with 0, it stops.
-    """
-    warn: bool = setting(True, free=True)
-    """Warn when the discriminator has won, or when all samples look alike."""
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Measurements of the quality of the samples during the run. Each one keeps a checkpoint as well."""
-
-    every: int = setting(0, free=True, least=0)
-    """Steps from one measurement to the next; 0: no measurements."""
-    names: tuple[str, ...] = setting(("frechet",), free=True)
-    """The metrics, as `gan-jax evaluate --metrics` takes them."""
-    features: Call = field(default=Call("classifier"), metadata={"free": True})
-    """The features of images, a name in `gan_jax.metrics.features`."""
-    count: int = setting(5000, free=True, least=2)
-    """Number of generated samples."""
-    reference: int = setting(0, free=True, least=0)
-    """Number of real images to compare with; 0: all."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +47,7 @@ class Config:
     """Length of the training, in steps; it may grow on resume."""
     batch: int = setting(64, least=1)
     """Real images in a step, over all devices."""
-    data: Data = Data()
+    data: Data = field(default=Data())
     """The real images."""
     generator: Call = field(default=Call("dcgan"))
     """The generator, a name in `gan_jax.models`."""
@@ -189,8 +71,29 @@ class Config:
     """Give the labels of the data to both players."""
     latent: Call = field(default=Call("normal", size=100))
     """The distribution of the latents, a name in `gan_jax.latents`."""
+    inputs: Call | None = None
+    """What the generator is called with in place of latents, a name in `gan_jax.inputs`.
+
+    It is made from each row of the data, such as `downsampled`; none: latents.
+    """
     loss: Call = field(default=Call("non_saturating"))
     """The loss, a name in `gan_jax.losses`."""
+    generator_weight: float | Call = 1.0
+    """Weight of the generator's adversarial loss; a Call: a schedule over the images seen.
+
+    While it is 0 the generator learns from its terms alone.
+    """
+    discriminator_weight: float | Call = 1.0
+    """Weight of the discriminator's loss; a Call: a schedule over the images seen.
+
+    While it is 0 the discriminator does not change.
+    """
+    adaptive_weight: str = ""
+    """Parameter of the generator that balances its adversarial loss and its terms.
+
+    Both then have gradients of the same norm there. It is the path of the last layer that all its losses pass
+    through, such as out/kernel; empty: off. See `gan_jax.AdaptiveWeight`.
+    """
     generator_terms: tuple[ConfigTerm, ...] = ()
     """Terms of the generator's loss: penalties, each with its weight."""
     discriminator_terms: tuple[ConfigTerm, ...] = ()
@@ -201,14 +104,16 @@ class Config:
     """The discriminator's optimizer, a name in `gan_jax.optimizers`."""
     augment: Call = field(default=Call("identity"))
     """Augmentation of what the discriminator sees, a name in `gan_jax.augment`."""
-    ema: Ema = Ema()
+    ema: Ema = field(default=Ema())
     """The moving average of the generator."""
     disc_steps: int = setting(1, least=1)
     """Updates of the discriminator in a step."""
     share_latents: bool = True
     """Use the latents and reals of the discriminator's last update for the generator too."""
-    update: Literal["alternating", "simultaneous", "one_stage"] = "alternating"
-    """The discriminator is updated first ("alternating"), or both players in one pass.
+    update: Literal["alternating", "generator_first", "simultaneous", "one_stage"] = "alternating"
+    """Which player is updated first: the discriminator ("alternating") or the generator.
+
+    Or both are updated in one pass.
 
     "simultaneous" and "one_stage" do less work, and train differently.
     """
@@ -237,15 +142,15 @@ class Config:
     """
     deterministic: bool = False
     """Give the same bits on every run on a GPU too, at a cost in speed."""
-    parallel: Parallel = Parallel()
+    parallel: Parallel = field(default=Parallel())
     """How a step is spread over devices."""
-    log: Log = Log()
+    log: Log = field(default=Log())
     """The log of the run."""
-    sample: Sample = Sample()
+    sample: Sample = field(default=Sample())
     """Grids of samples during the run."""
-    checkpoint: Checkpoint = Checkpoint()
+    checkpoint: Checkpoint = field(default=Checkpoint())
     """The checkpoints of the run."""
-    health: Health = Health()
+    health: Health = field(default=Health())
     """What the run does when it goes wrong."""
-    metrics: Metrics = Metrics()
+    metrics: Metrics = field(default=Metrics())
     """Measurements of the quality of the samples during the run."""

@@ -26,7 +26,7 @@ from .layers import (
 
 
 class Generator(SpectralNormed):
-    """Maps latents `[B, Z]` to samples `[B, *shape]`.
+    """Maps latents `[B, Z]` to samples `[B, *shape]`; latents of more axes, such as images, are flattened.
 
     Attributes:
         shape: shape of one sample.
@@ -52,8 +52,8 @@ class Generator(SpectralNormed):
     @recomputable
     def __call__(self, latents: jax.Array, label: Labels | None = None) -> Images:
         check_counts(width=self.width)
-        x = latents
-        embedded = embed_label(label, self.classes, latents.shape[-1], "embed")
+        x = latents.reshape(latents.shape[0], -1)
+        embedded = embed_label(label, self.classes, x.shape[-1], "embed")
         if embedded is not None:
             x = jnp.concatenate([x, embedded], axis=-1)
         for i in range(self.layers):

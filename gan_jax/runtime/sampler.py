@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..data.source import Source
 from ..errors import UserError
-from ..gan import GAN
+from ..gan import GAN, make_inputs
 from ..networks import accepted, sample_network
 from ..ops import compiler_options
+from ..outputs import split_output
 from ..step.draws import Purpose, sample_keys
-from ..types import Latents, PyTree, Variables
+from ..types import Batch, Latents, PyTree, Variables
 from .background_compiler import BackgroundCompiler
 from .precision import traced_with
 
@@ -25,6 +27,8 @@ class Sampler:
     In a conditional GAN, sample i has label `labels[i mod len(labels)]`, by default i mod `classes`. A call
     can give other labels.
 
+    If the GAN has `inputs` from rows of a batch, sample i is made from row i of `source`, and has its label.
+
     Args:
         gan: the GAN.
         seed: of the latents.
@@ -32,6 +36,7 @@ class Sampler:
         truncation: of the latents; 1.0 for none.
         labels: the labels to cycle through; None for all of them.
         precision: of float32 products, see `precision.matmul_precision`; None for the platform's default.
+        source: the rows for a GAN with `inputs`.
         fast_compile: compile in a fraction of the time, to a program that is somewhat slower.
 
     Attributes:
@@ -50,6 +55,7 @@ class Sampler:
         *,
         labels: Sequence[int] | None = None,
         precision: str | None = None,
+        source: Source | None = None,
         fast_compile: bool = False,
     ):
         if truncation != 1.0 and not accepted(gan.generator, "apply", {"truncation": truncation}):
@@ -57,25 +63,40 @@ class Sampler:
                 f"truncation={truncation}, but {type(gan.generator).__name__} of "
                 f"{type(gan.generator).__module__} has no truncation: leave it at 1.0"
             )
+        if labels is not None and gan.inputs is not None:
+            raise UserError("labels are given, but this run's samples have those of the data: leave them out")
         if labels is not None and classes is None:
             raise UserError("labels are given, but this run is not conditional: leave them out")
         if labels is not None and not (labels and all(0 <= label < (classes or 0) for label in labels)):
             raise UserError(f"labels must be from 0 to {(classes or 0) - 1}, got {', '.join(map(str, labels))}")
-        self._gan, self._key, self._classes = gan, jax.random.key(seed), classes
+        self._gan, self._key = gan, jax.random.key(seed)
+        self._source, self._conditional = source, classes is not None
+        if gan.inputs is not None:
+            classes = None  # labels are those of the rows
         chosen = labels if classes is None or labels is not None else range(classes)
         self.cycle = None if chosen is None else np.asarray(chosen, np.int32)
         self._options = {} if truncation == 1.0 else {"truncation": truncation}
 
-        def block(variables: Variables, index: jax.Array, label: jax.Array | None) -> jax.Array:
-            return self._generate(variables, self._latents(index), index, label)
+        def block(variables: Variables, index: jax.Array, label: jax.Array | None, rows: Batch) -> jax.Array:
+            label = rows.get("label", label)  # that of a GAN with inputs
+            return self._generate(variables, self._latents(index, rows), index, label)
 
         options = compiler_options(once=True) if fast_compile else None
         self._precision = precision
         self._block = jax.jit(traced_with(precision, block), compiler_options=options)
         self._compiled: dict[int, Callable[..., jax.Array]] = {}
 
-    def _latents(self, index: jax.Array) -> Latents:
-        return jax.vmap(self._gan.latent)(sample_keys(self._key, jnp.int32(0), Purpose.LATENT, index))
+    def _latents(self, index: jax.Array, rows: Batch) -> Latents:
+        return make_inputs(self._gan, rows, sample_keys(self._key, jnp.int32(0), Purpose.LATENT, index))
+
+    def _rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the rows of the data that the samples `index` are made from; empty for a GAN with latents."""
+        if self._gan.inputs is None:
+            return {}
+        if self._source is None:
+            raise UserError("the generator's inputs are made from rows of the data, and there are no data here")
+        rows = self._source.read(index % len(self._source))
+        return {name: row for name, row in rows.items() if name != "label" or self._conditional}
 
     def _generate(
         self, variables: Variables, latents: Latents, index: jax.Array, label: jax.Array | None
@@ -83,7 +104,7 @@ class Sampler:
         """Generates images from latents and labels; noise inside the generator is that of samples `index`."""
         keys = sample_keys(self._key, jnp.int32(0), Purpose.GENERATOR, index)
         extra = {"label": label, "axis_name": None, "keys": keys, **self._options}
-        return sample_network(self._gan.generator, variables, latents, **extra)
+        return split_output(sample_network(self._gan.generator, variables, latents, **extra))[0]
 
     def labels(self, index: np.ndarray) -> np.ndarray | None:
         """Returns the labels of samples `index`, int32 of the same shape; None for a GAN without labels."""
@@ -98,8 +119,14 @@ class Sampler:
         """Compiles for calls of `count` samples, with variables of these shapes on one device."""
         size, device = min(count, BLOCK), jax.tree.leaves(variables)[0].sharding
         index = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=device)
-        label = None if self._classes is None else index
-        self._compiled[size] = compiler("grid", self._block.lower(variables, index, label))
+        label = None if self.cycle is None else index
+        if self._gan.inputs is not None and self._source is None:
+            return
+        rows = {
+            name: jax.ShapeDtypeStruct((size, *row.shape[1:]), row.dtype, sharding=device)
+            for name, row in self._rows(np.zeros(1, np.int64)).items()
+        }
+        self._compiled[size] = compiler("grid", self._block.lower(variables, index, label, rows))
 
     def __call__(
         self, variables: Variables, count: int, first: int = 0, labels: np.ndarray | None = None
@@ -123,7 +150,8 @@ class Sampler:
             if label is not None and labels is not None:
                 given = labels[start : start + size]
                 label[: len(given)] = given
-            blocks.append(np.asarray(block(variables, *jax.device_put((index, label))))[: count - start])
+            made = block(variables, *jax.device_put((index, label, self._rows(index))))
+            blocks.append(np.asarray(made)[: count - start])
         return np.concatenate(blocks)
 
     def between(self, variables: Variables, chain: Sequence[int], steps: int) -> np.ndarray:
@@ -131,10 +159,15 @@ class Sampler:
 
         Row i begins with sample `chain[i]` and ends one step before `chain[i + 1]`. Latents are interpolated on
         the sphere (`slerp`); the label and the noise are those of `chain[i]`.
+
+        Raises:
+            UserError: the GAN has no latents.
         """
+        if self._gan.inputs is not None:
+            raise UserError("there is no walk between samples: this generator gets data, and no latents")
 
         def between(variables: Variables, ends: jax.Array, t: jax.Array, label: jax.Array | None) -> jax.Array:
-            first, second = (self._latents(ends[:, i]) for i in range(2))
+            first, second = (self._latents(ends[:, i], {}) for i in range(2))
             return self._generate(variables, jax.vmap(slerp)(first, second, t), ends[:, 0], label)
 
         walk = jax.jit(traced_with(self._precision, between))

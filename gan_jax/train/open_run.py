@@ -10,7 +10,7 @@ import jax
 from ..checkpoint import Checkpoints
 from ..checkpoint.catalogue import Catalogue
 from ..config import Config
-from ..config.build import Allow, SampleSpec, make_gan
+from ..config.build import Allow, SampleSpec, make_gan, make_source
 from ..data.classes import find_classes
 from ..errors import UserError
 from ..gan import GAN
@@ -33,6 +33,7 @@ class OpenedRun(NamedTuple):
         step: of the checkpoint.
         state: at that step.
         data: the fingerprint of its data.
+        allow: top-level packages that names in its files may come from besides gan_jax.
     """
 
     config: Config
@@ -41,6 +42,7 @@ class OpenedRun(NamedTuple):
     step: int
     state: GANState
     data: str
+    allow: Allow
 
     def sampler(self, seed: int, truncation: float = 1.0, labels: Sequence[int | str] | None = None) -> Sampler:
         """Returns a sampler in the run's own precision.
@@ -56,7 +58,8 @@ class OpenedRun(NamedTuple):
             raise UserError("labels are given, but this run is not conditional: leave them out")
         numbers = None if labels is None or names is None else find_classes(labels, names)
         classes = None if names is None else len(names)
-        return Sampler(self.gan, seed, classes, truncation, labels=numbers, precision=chosen)
+        source = None if self.gan.inputs is None else make_source(self.config, self.allow)
+        return Sampler(self.gan, seed, classes, truncation, labels=numbers, precision=chosen, source=source)
 
 
 def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> OpenedRun:
@@ -92,7 +95,7 @@ def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened
     check_fields(restored.record)
     for passed, reason in restored.passed_over:
         print(f"checkpoint {passed} is passed over, so this is step {restored.step}: {reason}", file=sys.stderr)
-    return OpenedRun(config, spec, gan, restored.step, restored.state.state, restored.record["data"])
+    return OpenedRun(config, spec, gan, restored.step, restored.state.state, restored.record["data"], allow)
 
 
 def _named_step(name: str, checkpoints: Catalogue, config: Config) -> int:

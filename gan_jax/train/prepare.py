@@ -70,7 +70,7 @@ def prepare(
     check_run(config, source)
     memory = placement.memory_bytes()
     resident: bool = hosts.from_first(lambda: choose_resident(config.data.resident, source, memory))
-    programs = Programs(config, gan, spec, placement, resident)
+    programs = Programs(config, gan, spec, placement, resident, source)
     record: dict[str, object] = {
         "config": configs.to_json(config),
         "sample": spec._asdict(),

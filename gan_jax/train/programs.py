@@ -7,6 +7,7 @@ from jax.sharding import Sharding, SingleDeviceSharding
 
 from ..config import Config
 from ..config.build import SampleSpec, batch_spec
+from ..data.source import Source
 from ..gan import GAN, init
 from ..ops import compiler_options
 from ..runtime.background_compiler import BackgroundCompiler
@@ -23,6 +24,8 @@ from .shapes import state_shapes, traced_shapes
 class Programs:
     """The programs of a run. They are traced here; `compile` compiles them, or else their first call does.
 
+    `source` are the data, from which a GAN with `inputs` makes samples; None: it makes none.
+
     Attributes:
         shapes: of the carry.
         make_state: makes the state at step 0 from the run's key.
@@ -36,7 +39,15 @@ class Programs:
         UserError: the GAN cannot be trained on such data; or it has no truncation, and the config asks for some.
     """
 
-    def __init__(self, config: Config, gan: GAN, spec: SampleSpec, placement: Placement, resident: bool):
+    def __init__(
+        self,
+        config: Config,
+        gan: GAN,
+        spec: SampleSpec,
+        placement: Placement,
+        resident: bool,
+        source: Source | None = None,
+    ):
         self._config, self._placement = config, placement
         self.key, batch = jax.random.key(config.seed), batch_spec(config, gan, spec)
 
@@ -60,9 +71,10 @@ class Programs:
         self.step: Callable[..., tuple[Carry, jax.Array]] = self.placed_step
         classes, precision = (spec.classes if config.conditional else None), placement.precision
         self.sampler = Sampler(
-            gan, config.seed, classes, config.sample.truncation, precision=precision, fast_compile=True
-        )
-        self.metrics_sampler = Sampler(gan, config.seed, classes, precision=precision)
+            gan, config.seed, classes, config.sample.truncation, precision=precision, source=source,
+            fast_compile=True,
+        )  # fmt: skip
+        self.metrics_sampler = Sampler(gan, config.seed, classes, precision=precision, source=source)
         self.empty_meter = jax.jit(lambda: reset(self.shapes.meter), out_shardings=placement.replicated)
 
     def compile(

@@ -80,7 +80,7 @@ def test_the_shape_of_a_batch(disc_steps, shared, lead):
         ({"generator": Call("dcgan", widht=3)}, ["dcgan takes no keyword 'widht'", "width"]),
         ({"loss": Call("hing")}, ["'hing'", "'hinge'"]),
         ({"generator_optimizer": Call("adam", learning=1.0)}, ["generator_optimizer=adam", "learning"]),
-        ({"discriminator_terms": (Term(1.0, Call("r3")),)}, ["'r3'", "dragan, path_length, r1,"]),
+        ({"discriminator_terms": (Term(1.0, Call("r3")),)}, ["'r3'", "path_length, perceptual, r1,"]),
         ({"discriminator_terms": (Term(1.0, Call("r1")), Term(1.0, Call("r1")))}, ["different names"]),
         ({"latent": Call("normal", length=3)}, ["normal takes no keyword 'length'"]),
         ({"discriminator_terms": (Term(Call("linier", start=1.0), Call("r1")),)}, ["'linier'", "'linear'"]),

@@ -44,7 +44,7 @@ def texts(config: Config, platform: str) -> list[str]:
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((fuse, *x.shape), x.dtype), batch)
     step = programs.step.trace(programs.shapes, batch)
     index = jax.ShapeDtypeStruct((4,), jnp.int32)
-    samples = programs.sampler._block.trace(programs.shapes.state.ema, index, index)
+    samples = programs.sampler._block.trace(programs.shapes.state.ema, index, index, {})
     return [traced.lower(lowering_platforms=(platform,)).as_text() for traced in (step, samples)]
 
 
