@@ -111,11 +111,10 @@ class Config:
     share_latents: bool = True
     """Use the latents and reals of the discriminator's last update for the generator too."""
     update: Literal["alternating", "generator_first", "simultaneous", "one_stage"] = "alternating"
-    """Which player is updated first: the discriminator ("alternating") or the generator.
+    """Which player is updated first, or both at once.
 
-    Or both are updated in one pass.
-
-    "simultaneous" and "one_stage" do less work, and train differently.
+    "alternating": the discriminator; "generator_first": the generator. "simultaneous" and "one_stage" update both
+    in one pass: less work, and another algorithm.
     """
     microbatches: int = setting(1, least=1)
     """Parts that an update cuts its batch into, to save memory."""

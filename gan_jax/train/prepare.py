@@ -14,6 +14,7 @@ from ..runtime.placement import Placement
 from ..runtime.startup_timings import Timings
 from ..step import mixes_samples
 from .layout import Known
+from .late_start import late_starts
 from .programs import Programs
 from .validate import check_run, notes
 
@@ -77,7 +78,7 @@ def prepare(
         "data": fingerprint,
         "environment": placement.environment(),
     }
-    lines = notes(config, Declared.of(source))
+    lines = notes(config, Declared.of(source)) + late_starts(config, gan)
     mixed = mixes_samples(gan, programs.shapes.state) if config.microbatches > 1 else []
     if mixed:
         seen = ", ".join(mixed)
