@@ -21,6 +21,11 @@ def linear(start: float, end: float, images: float, delay: float = 0.0) -> Sched
     return lambda seen: start + (end - start) * jnp.clip((seen - delay) / images, 0.0, 1.0)
 
 
+def after(images: float, value: float = 1.0) -> Schedule:
+    """Is 0 until `images` images were seen, and `value` from then on: for a loss that starts late."""
+    return lambda seen: jnp.where(seen >= images, jnp.float32(value), 0.0)
+
+
 def cosine(start: float, end: float, images: float) -> Schedule:
     """Goes from `start` to `end` along half a cosine over `images` images, then stays (R3GAN's schedules)."""
     return lambda seen: end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(seen / images, 0.0, 1.0)))

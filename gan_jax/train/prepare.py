@@ -13,8 +13,8 @@ from ..runtime.hosts import Hosts
 from ..runtime.placement import Placement
 from ..runtime.startup_timings import Timings
 from ..step import mixes_samples
-from .layout import Known
 from .late_start import late_starts
+from .layout import Known
 from .programs import Programs
 from .validate import check_run, notes
 
