@@ -34,7 +34,7 @@ from .timing import interleaved
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "approximate_penalties.jsonl"
 PAGE = ROOT / "docs" / "performance_notes.md"
-SIZES: dict[str, Any] = {"widths": (64, 64, 64), "cardinality": (4, 4, 4), "blocks": 1}
+SIZES: dict[str, Any] = {"widths": (64, 64, 64, 64), "cardinality": 4, "blocks": 1}
 CASES = {
     "dcgan32": dataclasses.replace(cases.CASES["dcgan32"], batch=32),
     "r3gan32": dataclasses.replace(
