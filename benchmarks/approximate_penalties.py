@@ -21,19 +21,29 @@ import jax.numpy as jnp
 
 import gan_jax
 from gan_jax import penalties
+from gan_jax.models import r3gan
 from gan_jax.networks import call_network
 from gan_jax.targets import traced_flops
 from gan_jax.types import Samples
 
-from . import machine, table
-from .cases import CASES, Case, init
+from . import cases, machine, table
+from .cases import init
 from .runners import make_step, needed_memory, repeat
 from .timing import interleaved
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "approximate_penalties.jsonl"
 PAGE = ROOT / "docs" / "performance_notes.md"
-BATCHES = {"dcgan32": 32, "r3gan64_quarter": 4}
+SIZES: dict[str, Any] = {"widths": (64, 64, 64, 64), "cardinality": 4, "blocks": 1}
+CASES = {
+    "dcgan32": dataclasses.replace(cases.CASES["dcgan32"], batch=32),
+    "r3gan32": dataclasses.replace(
+        cases.CASES["r3gan64_quarter"], name="r3gan32", batch=16, shape=(32, 32, 3), gamma=0.0,
+        networks=lambda dtype: (
+            r3gan.Generator(shape=(32, 32, 3), dtype=dtype, **SIZES), r3gan.Discriminator(dtype=dtype, **SIZES)
+        ),
+    ),
+}  # fmt: skip
 TERMS = {
     "none": (),
     "r1": (penalties.r1(),),
@@ -45,13 +55,9 @@ TERMS = {
 DRAWS = 64
 
 
-def sized(name: str) -> Case:
-    return dataclasses.replace(CASES[name], batch=BATCHES[name], gamma=0.0)
-
-
 def costs(name: str, rounds: int) -> list[dict[str, Any]]:
     """Returns a record for each choice of penalties: the cost of one training step."""
-    case, records, runs = sized(name), [], {}
+    case, records, runs = CASES[name], [], {}
     for variant, chosen in TERMS.items():
         gan = case.gan(discriminator_terms=tuple(gan_jax.Term(0.1, penalty) for penalty in chosen))
         step, _ = make_step(gan, "jit")
@@ -74,7 +80,7 @@ def costs(name: str, rounds: int) -> list[dict[str, Any]]:
 
 def values(name: str) -> list[dict[str, Any]]:
     """Returns a record for each type and scale: `r1`, and the mean of `r1_approx` over `DRAWS` draws."""
-    case, records = sized(name), []
+    case, records = CASES[name], []
     image = jnp.asarray(case.images(case.batch), jnp.float32) / 127.5 - 1
     for dtype in ("float32", "bfloat16"):
         gan = case.gan(dtype)
@@ -119,7 +125,7 @@ def tables(records: Iterable[dict[str, Any]]) -> dict[str, str]:
 
 
 def read() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
 def write_page() -> None:
@@ -129,12 +135,15 @@ def write_page() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("cases", nargs="*", default=list(CASES), help="default: all")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    about = machine.described()
-    records = [one for name in BATCHES for one in (*costs(name, arguments.rounds), *values(name))]
-    RESULTS.write_text("".join(json.dumps(one | about) + "\n" for one in records))
-    write_page()
+    for name in arguments.cases:
+        about = machine.described()
+        found = [one | about for one in (*costs(name, arguments.rounds), *values(name))]
+        records = [one for one in read() if one["case"] != name] + found
+        RESULTS.write_text("".join(json.dumps(one) + "\n" for one in records))
+        write_page()
 
 
 if __name__ == "__main__":
