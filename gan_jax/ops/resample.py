@@ -102,8 +102,8 @@ def downsample(x: jax.Array, taps: Taps, factor: int | Sequence[int] = 2, *, gai
     """Applies the filter, then keeps every `factor`-th pixel.
 
     Args:
-        x: `[N, *S, C]`, floating, with one to three spatial axes S that `factor` divides; 16-bit images are summed in
-            float32.
+        x: `[N, *S, C]`, floating, with one to three spatial axes S that `factor` divides; 16-bit images are summed
+            in float32.
         taps: `[t]`, constants, at least `factor` of them.
         factor: the factor along every axis, or one for each axis; a 1 among several leaves its axis as it is.
         gain: the factor of a constant image.
