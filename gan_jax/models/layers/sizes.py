@@ -113,7 +113,8 @@ def resize(size: Size, fits: Callable[[Size], bool], most: int = 1024) -> str:
 
 def near_sizes(size: Size, fits: Callable[[Size], bool], most: int = 1024) -> str:
     """Returns ", as with data.source.size=..." with the `(H, W)` of `near_lengths`."""
-    options = [in_words(other).replace(" ", "") for other in near_lengths(size, fits, most)]
+    square = len(set(size)) == 1
+    options = [str(h) if square else f"{h}x{w}" for h, w in near_lengths(size, fits, most)]
     return f", as with data.source.size={' or '.join(options)}" if options else ""
 
 
