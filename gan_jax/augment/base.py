@@ -114,7 +114,11 @@ def check_color(images: jax.Array, name: str, ranks: tuple[int, ...] = (4,), ins
         instead: advice for video and volumes where it takes none.
     """
     advice = instead if images.ndim == 5 else ": leave it out" if images.ndim < 4 else ""
-    if images.ndim not in ranks or images.shape[-1] not in (1, 3) or not jnp.issubdtype(images.dtype, jnp.floating):
+    if (
+        images.ndim not in ranks
+        or images.shape[-1] not in (1, 3)
+        or not jnp.issubdtype(images.dtype, jnp.floating)
+    ):
         kinds = "images [B, H, W, C]" + (", or video or volumes [B, D, H, W, C]," if 5 in ranks else "")
         raise ValueError(
             f"{name} needs floating {kinds} with 1 or 3 channels, not {images.dtype} {images.shape}{advice}"

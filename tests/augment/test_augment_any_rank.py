@@ -43,9 +43,7 @@ def test_a_clip_of_equal_frames_has_the_colours_of_its_image():
 def test_contrast_is_one_map_of_all_frames():
     """About the mean of each frame, a flash of light would lose its brightness."""
     x = np.asarray(CLIPS[0], np.float64)
-    np.testing.assert_allclose(
-        differentiable.contrast(CLIPS[0], 0.6), x.mean() + 0.6 * (x - x.mean()), atol=1e-6
-    )
+    np.testing.assert_allclose(differentiable.contrast(CLIPS[0], 0.6), x.mean() + 0.6 * (x - x.mean()), atol=1e-6)
 
 
 @pytest.mark.parametrize(

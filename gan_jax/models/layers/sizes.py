@@ -108,7 +108,7 @@ def resize(size: Size, fits: Callable[[Size], bool], most: int = 1024) -> str:
     if len(size) > 1:
         return f"resize the data{near_sizes(size[-2:], fits, most)}"
     near = near_lengths(size, fits, most)
-    return "cut the data" + (f", as to {' or '.join(str(length) for length, in near)} samples" if near else "")
+    return "cut the data" + (f", as to {' or '.join(str(length) for (length,) in near)} samples" if near else "")
 
 
 def near_sizes(size: Size, fits: Callable[[Size], bool], most: int = 1024) -> str:
