@@ -83,7 +83,8 @@ def ada(
     speed_kimg), 0)`; p has no upper limit. With `target=None`, p is fixed or follows a schedule of images seen.
     The step's metric `augment/p` is the p that the next step uses.
 
-    Images are `[B, H, W, C]` with C 1 or 3; `diff_augment` takes video and volumes too. They are computed in float32 at least, and cast back.
+    Images are `[B, H, W, C]` with C 1 or 3 (`diff_augment` takes video and volumes too). They are computed in
+    float32 at least, and cast back.
 
     Args:
         policy: the operations: "bgc" (blits, geometry and colour), ADA's default; "blit", "geom", "color",

@@ -84,7 +84,7 @@ def identity() -> Augment:
 
 
 def mirror(probability: float = 0.5) -> Augment:
-    """Flips each image `[H, W, C]`, or each whole video or volume `[D, H, W, C]`, left to right with `probability`.
+    """Flips each image `[H, W, C]`, video or volume `[D, H, W, C]` left to right with `probability`.
 
     Raises:
         ValueError: `probability` is not in [0, 1], or the samples have no width, as audio.

@@ -1,7 +1,7 @@
 """DiffAugment: Zhao et al., "Differentiable augmentation for data-efficient GAN training", 2020.
 
-The operations act on one image `[H, W, C]`, or on all frames of one video `[D, H, W, C]` alike, and take their random
-parameters as arguments.
+The operations act on one image `[H, W, C]`, or in the same way on all frames of one video `[D, H, W, C]`, and take
+their random parameters as arguments.
 """
 
 from collections.abc import Callable
@@ -86,8 +86,8 @@ def diff_augment(policy: str | tuple[str, ...] = "color,translation,cutout") -> 
 
     "color" is brightness U(-0.5, 0.5), saturation U(0, 2) and contrast U(0.5, 1.5); "translation" moves by up to
     1/8 of each side; "cutout" sets a box of half of each side to zero. Images are `[B, H, W, C]` with C 1 or 3, of
-    any floating type; 16-bit images are computed in float32 and cast back. Video and volumes `[B, D, H, W, C]` get the
-    same colour, translation and box in every frame, so what moves keeps its motion.
+    any floating type; 16-bit images are computed in float32 and cast back. Video and volumes `[B, D, H, W, C]` get
+    the same colour, translation and box in every frame, so what moves keeps its motion.
 
     Raises:
         ValueError: a part of the policy is unknown, or the images have another shape.

@@ -5,9 +5,9 @@ Radford et al., "Unsupervised representation learning with deep convolutional ge
 norm on the discriminator's first layer. With 64 pixels, 100 latents and width 64, the generator has 3,576,704
 parameters and the discriminator 2,765,568, as there.
 
-Audio `[T, C]` has kernels of size 4, video and volumes `[D, H, W, C]` of 4 x 4 x 4, or 3 x 4 x 4 at the stages that do
-not double D (`layers.sizes` says which). Their weights are N(0, 0.02 sqrt(16 / k)) for a kernel of k numbers, so
-a sum over the kernel varies as much as with 4 x 4.
+Audio `[T, C]` has kernels of size 4, video and volumes `[D, H, W, C]` of 4 x 4 x 4, or 3 x 4 x 4 at the stages
+that do not double D (`layers.sizes` says which). A kernel of k numbers has N(0, 0.02 sqrt(16 / k)) weights, so a
+sum over it varies as much as with 4 x 4.
 """
 
 import functools

@@ -9,7 +9,6 @@ penalty `penalties.r1_r2`.
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,72 +21,26 @@ from ..types import Images, Labels
 from .layers import (
     Conv,
     Dense,
-    Factor,
     GroupedConv,
     Remat,
     Size,
     blocks_in_order,
     check_counts,
-    doublings,
     need_label,
     recomputable,
     sample_size,
-    stage_factors,
-    stage_sizes,
 )
+from .layers.stages import PRESETS as PRESETS
+from .layers.stages import Sizes, make_stages
+from .layers.stages import Stage as Stage
 
 TAPS = (1, 3, 3, 1)  # of the filter between two resolutions
 SLOPE = 0.2  # of the leaky ReLU
-MOST = 1024  # the largest smaller side of an image, in pixels
-_LEAST_WIDTH = {1: 96}  # of the default widths, by the number of axes: audio has many more stages than images
-
-Sizes = tuple[int, ...]
-
-
-class Preset(NamedTuple):
-    """The sizes of a published network, see `Generator`; the recipes in `configs/` have its training settings."""
-
-    widths: Sizes
-    cardinality: Sizes
-    full_precision_up_to: int
-
-
-PRESETS = {
-    "cifar10": Preset((768,) * 4, (96,) * 4, 4),
-    "ffhq64": Preset((768,) * 4 + (384,), (96,) * 4 + (48,), 4),
-    "ffhq256": Preset((768,) * 4 + (384, 192, 96), (96,) * 4 + (48, 24, 12), 16),
-    "imagenet32": Preset((1536,) * 4, (96,) * 4, 4),
-    "imagenet64": Preset((1536,) * 5, (96,) * 5, 4),
-}
-
-
-class Stage(NamedTuple):
-    """One resolution.
-
-    Attributes:
-        side: the smaller of height and width in pixels, or the length of audio.
-        size: the lengths of all axes.
-        factor: of the upsampling from the stage below.
-        width, groups: channels and groups of its blocks.
-        dtype: the type that it computes in.
-    """
-
-    side: int
-    size: Size
-    factor: Factor
-    width: int
-    groups: int
-    dtype: DTypeLike
 
 
 def _normal(gain: float = 1.0) -> Initializer:
     """Draws from N(0, gain^2 / fan-in)."""
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
-
-
-def _groups(hidden: int) -> int:
-    """Returns the largest number of groups that divides `hidden` and leaves each at least 16 channels."""
-    return max(n for n in range(1, max(1, hidden // 16) + 1) if hidden % n == 0)
 
 
 class Block(nn.Module):
@@ -165,43 +118,10 @@ class _R3GAN(nn.Module, kw_only=True):
             ValueError: an attribute is invalid, or does not fit the size.
         """
         check_counts(blocks=self.blocks, expansion=self.expansion)
-        _, times = doublings(size, self.base, "r3gan", most=MOST)
-        factors = [2, *stage_factors(size, times)]  # the lowest resolution has no stage below
-        sizes = stage_sizes(size, times)
-        sides = [min(one[-2:]) for one in sizes]
-        widths, cardinality, exact = self._sizes(sides, _LEAST_WIDTH.get(len(size), 12))
-        for name, values in (("widths", widths), ("cardinality", cardinality)):
-            if len(values) != len(sides):
-                unit = "pixels" if len(size) > 1 else "samples"
-                raise ValueError(
-                    f"r3gan needs one number in {name} for each resolution ({', '.join(map(str, sides))} {unit}), "
-                    f"so {len(sides)} numbers, not {values}"
-                )
-            check_counts(**{name: min(values)})
-        for width, groups in zip(widths, cardinality):
-            if width * self.expansion % groups:
-                raise ValueError(f"r3gan: cardinality {groups} does not divide {width * self.expansion} channels")
-        dtypes = [jnp.promote_types(self.dtype, jnp.float32) if s <= exact else self.dtype for s in sides]
-        return [Stage(*stage) for stage in zip(sides, sizes, factors, widths, cardinality, dtypes)]
-
-    @nn.nowrap
-    def _sizes(self, sides: list[int], least: int) -> tuple[Sizes, Sizes, int]:
-        """Returns widths, cardinality and the highest float32 resolution: as given, the preset's, or default."""
-        if self.preset is not None and self.preset not in PRESETS:
-            raise ValueError(f"r3gan has no preset {self.preset!r}: use one of {', '.join(PRESETS)}")
-        preset = PRESETS[self.preset] if self.preset is not None else None
-        widths, cardinality, exact = self.widths, self.cardinality, self.full_precision_up_to
-        if isinstance(cardinality, int):
-            cardinality = (cardinality,) * len(sides)
-        if widths is None and preset is not None:
-            widths, cardinality = preset.widths, cardinality or preset.cardinality
-        if widths is None:
-            widths = tuple(max(least, 768 // 2 ** max(0, i - 3)) for i in range(len(sides)))
-        if cardinality is None:
-            cardinality = tuple(_groups(width * self.expansion) for width in widths)
-        if exact is None:
-            exact = max(sides[0], sides[-1] // 16) if preset is None else preset.full_precision_up_to
-        return widths, cardinality, exact
+        return make_stages(
+            size, self.base, self.preset, self.widths, self.cardinality, self.expansion,
+            self.full_precision_up_to, self.dtype,
+        )  # fmt: skip
 
     @nn.nowrap
     def residual(self, x: jax.Array, stage: Stage, stages: int) -> jax.Array:
@@ -222,23 +142,23 @@ class _R3GAN(nn.Module, kw_only=True):
 class Generator(_R3GAN):
     """Maps latents `[B, Z]` to samples `[B, *S, C]`, meant in [-1, 1] but not bounded. The paper has Z = 64.
 
-    Samples are images, audio, video or volumes. A sample is computed at the precision of the highest resolution and returned as float32. The original code
-    leaves it, and with it the gradient of R2, in bfloat16.
+    Samples are images, audio, video or volumes. A sample is computed at the precision of the highest resolution
+    and returned as float32. The original code leaves it, and with it the gradient of R2, in bfloat16.
 
     Attributes:
-        shape: shape of one sample, `(H, W, C)`, `(T, C)` or `(D, H, W, C)`; the smaller of H and W, or T, is `base`
-            times a power of two, and the other one a multiple of that power; see `layers.sizes`.
+        shape: shape of one sample, `(H, W, C)`, `(T, C)` or `(D, H, W, C)`; the smaller of H and W, or T, is
+            `base` times a power of two, and the other one a multiple of that power; see `layers.sizes`.
         preset: a name in `PRESETS`, which gives widths, cardinality and precision.
         widths: channels at each resolution from the lowest up; None: those of the preset, or without one, 768 at
             the first four and then half as many at each next, at least 12 (audio: 96).
-        cardinality: groups of the 3 x 3 convolutions (3 in audio, 3 x 3 x 3 in video and volumes), one number or one for each resolution; None: those of the
-            preset with its widths, or without one, groups of 16 channels.
+        cardinality: groups of the 3 x 3 convolutions (audio: 3; video and volumes: 3 x 3 x 3), one number or one
+            for each resolution; None: those of the preset with its widths, or without one, groups of 16 channels.
         blocks: number of residual blocks at a resolution.
         expansion: width of the 3 x 3 convolution, as a multiple of the block's.
         base: smaller of H and W at the lowest resolution, or its T; None: see `layers.doublings`.
-        full_precision_up_to: the highest resolution, in pixels of the smaller side (or the length of audio), that is
-            computed in float32 whatever `dtype` is; None: that of the preset, or without one, the lowest and all but
-            the four highest are.
+        full_precision_up_to: the highest resolution, in pixels of the smaller side or in samples of audio, that is
+            computed in float32 whatever `dtype` is; None: that of the preset, or without one, the lowest and all
+            but the four highest are.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; parameters are float32.
         remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.

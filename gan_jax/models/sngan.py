@@ -45,8 +45,8 @@ class Generator(nn.Module):
 
     Attributes:
         shape: shape of one sample, `(H, W, C)`, `(T, C)` or `(D, H, W, C)`.
-        widths: channels of the first map and of each block (each block doubles the sides, see `layers.sizes`); None:
-            as published.
+        widths: channels of the first map and of each block (each block doubles the sides, see `layers.sizes`);
+            None: as published.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; samples are float32.
         remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
@@ -71,8 +71,8 @@ class Generator(nn.Module):
         x = first_map(latents, first, widths[0], spectral=False, dtype=self.dtype)
         return blocks_to_image(
             x, [condition] * (len(widths) - 1), widths[1:], self.shape[-1],
-            factors=stage_factors(size, len(widths) - 1), running_variance=self.running_variance, dtype=self.dtype, remat=self.remat,
-            train=train, axis_name=axis_name,
+            factors=stage_factors(size, len(widths) - 1), running_variance=self.running_variance,
+            dtype=self.dtype, remat=self.remat, train=train, axis_name=axis_name,
         )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def test_dcgan_refuses_samples_of_other_ranks():
     with pytest.raises(ValueError, match="base=3"):
         dcgan.doublings((64, 64), 3)
     for shape in ((64,), (8, 8, 8, 8, 1)):
-        with pytest.raises(ValueError, match="dcgan needs images .* audio .* video and volumes .* use mlp"):
+        with pytest.raises(ValueError, match=r"dcgan needs images .* audio .* video and volumes .* use mlp"):
             shapes(dcgan.Generator(shape), jnp.zeros((2, 10)), **KEYWORDS)
 
 

@@ -115,7 +115,7 @@ def test_both_networks_build(name, kind):
 def inflated(params, like, outer):
     """Returns the parameters of a network for images as those of one for clips of one frame.
 
-    A kernel for clips has the kernel for images in its middle, and normal numbers times `outer` before and after it.
+    A kernel for clips has the kernel for images in its middle, and normal numbers times `outer` around it.
     """
 
     def leaf(x, whole):

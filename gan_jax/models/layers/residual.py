@@ -65,8 +65,9 @@ class ConditionalBatchNorm(nn.Module):
 class GeneratorBlock(nn.Module):
     """Residual block: maps `[B, H, W, I]` to `[B, 2H, 2W, features]`; likewise audio, video and volumes.
 
-    The branch is norm, ReLU, nearest-neighbour upsampling by `factor`, 3 x 3, norm, ReLU, 3 x 3; the skip connection
-    is upsampling and 1 x 1. Repeating pixels commutes with 1 x 1, so 1 x 1 comes first, at a quarter of the cost.
+    The branch is norm, ReLU, nearest-neighbour upsampling by `factor`, 3 x 3, norm, ReLU, 3 x 3; the skip
+    connection is upsampling and 1 x 1. Repeating pixels commutes with 1 x 1, so 1 x 1 comes first, at a quarter of
+    the cost.
     """
 
     features: int

@@ -1,10 +1,10 @@
 """The sizes of samples that a network can make: the axes of a small first map are doubled, stage by stage.
 
-All axes of audio `[T, C]` and of images `[H, W, C]` are doubled at every stage; images need not be square. In video
-and volumes `[D, H, W, C]` this holds for H and W. D, the time axis of a video, is halved from its full length while
-it is even and longer than 7, at most once for each stage. What is left is its length in the first map, and it is
-doubled at the last stages only: 16 frames of 64 x 64 come from 4 x 4 x 4, 4 x 8 x 8, 4 x 16 x 16 and 8 x 32 x 32.
-So D can have any length.
+Every stage doubles all axes of audio `[T, C]` and of images `[H, W, C]`, which need not be square. In video and
+volumes `[D, H, W, C]` it doubles H and W. D, the time axis of a video, can have any length and needs fewer
+doublings: halve it while it is even and longer than 7, at most once for each stage. The result is its length in
+the first map, and only the last stages double it. So the maps of 16 frames of 64 x 64 pixels are 4 x 4 x 4,
+4 x 8 x 8, 4 x 16 x 16, 8 x 32 x 32 and 16 x 64 x 64.
 """
 
 import itertools
@@ -21,7 +21,7 @@ _KINDS = {1: "audio", 2: "images", 3: "video or volumes"}
 
 
 def sample_size(shape: tuple[int, ...], model: str = "dcgan") -> Size:
-    """Returns the axes of `[T, C]`, `[H, W, C]` or `[D, H, W, C]` without C; raises ValueError for other shapes."""
+    """Returns `(T,)`, `(H, W)` or `(D, H, W)` of a sample of this shape; raises ValueError for another rank."""
     if len(shape) - 1 not in _KINDS:
         raise ValueError(
             f"{model} needs images [H, W, C], audio [T, C], or video and volumes [D, H, W, C], not samples of "
@@ -43,10 +43,10 @@ def doublings(
 ) -> tuple[Size, int]:
     """Returns `(first, times)`: the size of the first map, and the number of stages that double it.
 
-    In audio and images `size == first * 2 ** times` for every axis; the module says which rule D has. The smaller of
+    In audio and images `size == first * 2 ** times` for every axis; the module explains the axis D. The smaller of
     H and W (or T) in the first map is `base`. Without `base` it is the largest number from `least` to 7 that gives
-    that side by doubling, or else 9. So 128 x 128 pixels come from 4 x 4, 192 x 128 from 6 x 4, 36 x 64 from 9 x 16,
-    and 16384 samples of audio from 4.
+    that side by doubling, or else 9. So 128 x 128 pixels come from 4 x 4, 192 x 128 from 6 x 4, 36 x 64 from
+    9 x 16, and 16384 samples of audio from 4.
 
     Raises:
         ValueError: there is no such map; the smaller of H and W is not in 8..`most`, or T is not in 8..`LONGEST`.

@@ -1,9 +1,9 @@
 """The widths (channels) of the blocks of the SNGAN family: published layouts by image size, or given ones.
 
-The smaller side of an image, or of H and W in video and volumes, chooses the layout. A side that is not in the table
-takes the layout of a smaller one, on a first map of up to 7 pixels, or 9: 96 x 128 pixels have the widths of 64, on a
-first map of 6 x 8. Audio has as many blocks as doublings, with 64 channels at its full length, and twice as many
-at each half of it, at most 1024.
+The smaller side of an image, or of H and W in video and volumes, chooses the layout. A side that is not in the
+table takes the layout of a smaller one, on a first map of up to 7 pixels, or 9: 96 x 128 pixels have the widths of
+64, on a first map of 6 x 8. Audio has 64 channels at its full length, twice as many at each half of it, up to
+1024, and a first map of 4 to 7, or 9.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Layout(NamedTuple):
 def generator_widths(
     table: dict[int, Layout], size: Size, widths: Sequence[int] | None, model: str
 ) -> tuple[Size, tuple[int, ...]]:
-    """Returns `(size of the first map, channels of that map and of each block)`; see `sizes` on what a block doubles.
+    """Returns `(size of the first map, channels of that map and of each block)`; a block doubles as in `sizes`.
 
     Raises:
         ValueError: no widths are given and the table has no layout for this size, or doubling does not give it.
