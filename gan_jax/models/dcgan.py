@@ -44,7 +44,7 @@ from .layers import (
 )
 
 _WEIGHTS = nn.initializers.normal(0.02)
-_MOST = {1: 16}  # largest multiple of `width` by the number of axes: audio has many more stages than images
+_MOST = 16  # the largest multiple of `width` for audio, which has many more stages than images
 
 
 def _near_one(key: Key, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
@@ -61,7 +61,7 @@ def _stage(factor: Factor, axes: int) -> dict[str, Any]:
 
 def _features(width: int, doublings: int, axes: int) -> int:
     """Returns the channels of the map that is `doublings` from that with `width` channels."""
-    return min(width * 2**doublings, width * _MOST.get(axes, 2**doublings))
+    return width * (min(2**doublings, _MOST) if axes == 1 else 2**doublings)
 
 
 class _Normed(nn.Module):

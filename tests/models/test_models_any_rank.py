@@ -174,7 +174,7 @@ def test_dcgan_of_audio_is_its_formula():
         x = x + layer["bias"]
         x = jnp.where(x > 0, x, 0.2 * x)
     expected = x.reshape(2, -1) @ params["logit"]["kernel"][:, 0] + params["logit"]["bias"]
-    np.testing.assert_allclose(network.apply(variables, wave, train=False), expected, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(network.apply(variables, wave, train=False)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 8), (16, 8), (8, 16, 16, 8)])
