@@ -55,8 +55,11 @@ def _game(generator: Any, discriminator: Any, rate: float = 0.005, **keywords: A
     return gan_jax.GAN(generator, discriminator, **{**defaults, **keywords})
 
 
-def _players(model: Any, shared: dict[str, Any], of_generator: Any = None, of_discriminator: Any = None) -> tuple:
-    generator = model.Generator(GREY, classes=CLASSES, **shared, **(of_generator or {}))
+def _players(
+    model: Any, shared: dict[str, Any], of_generator: Any = None, of_discriminator: Any = None,
+    shape: tuple[int, ...] = GREY,
+) -> tuple:  # fmt: skip
+    generator = model.Generator(shape, classes=CLASSES, **shared, **(of_generator or {}))
     return generator, model.Discriminator(classes=CLASSES, **shared, **(of_discriminator or {}))
 
 
@@ -105,6 +108,16 @@ ARCHITECTURES = {
         discriminator_terms=(gan_jax.Term(0.1, penalties.r1_r2()),),
     ),
 }
+RANKS = {
+    "audio": lambda: _game(
+        *_players(r3gan, {"widths": (4, 4, 4), "cardinality": 2, "blocks": 1}, {"embedding": 3}, shape=(16, 1)),
+        loss=losses.relativistic(),
+        rate=0.02,
+        discriminator_terms=(gan_jax.Term(0.1, penalties.r1_r2()),),
+    ),
+    # One stage leaves the time axis alone, and one doubles it.
+    "video": lambda: _game(*_players(dcgan, {"width": 2}, shape=(8, 16, 16, 1)), augment=augment.diff_augment()),
+}
 AUGMENTATIONS = {
     "mirror": lambda: _augmented(augment.mirror()),
     "diff_augment": lambda: _augmented(augment.diff_augment()),
@@ -113,14 +126,14 @@ AUGMENTATIONS = {
         augment.ada("r3gan", p=schedules.cosine(0.8, 0.3, images=100.0), target=None)
     ),
 }
-GAMES = ARCHITECTURES | AUGMENTATIONS
+GAMES = ARCHITECTURES | RANKS | AUGMENTATIONS
 
 
 def batches(gan: gan_jax.GAN, steps: int) -> dict[str, np.ndarray]:
-    """Returns noisy bars, `image` `[steps, B, 8, 8, C]`, and `label` `[steps, B]` where the GAN has classes."""
+    """Returns noisy bars, `image` `[steps, B, *S, C]`, and `label` `[steps, B]` where the GAN has classes."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(steps, B, *gan.generator.shape))
-    found = {"image": np.tanh(noise + np.linspace(-2, 2, 8)[:, None]).astype(np.float32)}
+    found = {"image": np.tanh(noise + np.linspace(-2, 2, noise.shape[-2])[:, None]).astype(np.float32)}
     if gan.generator.classes is not None:
         found["label"] = rng.integers(0, CLASSES, (steps, B)).astype(np.int32)
     return found

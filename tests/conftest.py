@@ -63,6 +63,7 @@ _CHECKED += [
     "models.r3gan",
     "models.sagan",
     "models.sngan",
+    "models.layers.stages",
     "models.layers.widths",
     "batch_statistics",
 ]

@@ -83,7 +83,8 @@ def ada(
     speed_kimg), 0)`; p has no upper limit. With `target=None`, p is fixed or follows a schedule of images seen.
     The step's metric `augment/p` is the p that the next step uses.
 
-    Images are `[B, H, W, C]` with C 1 or 3. They are computed in float32 at least, and cast back.
+    Images are `[B, H, W, C]` with C 1 or 3 (`diff_augment` takes video and volumes too). They are computed in
+    float32 at least, and cast back.
 
     Args:
         policy: the operations: "bgc" (blits, geometry and colour), ADA's default; "blit", "geom", "color",
@@ -113,7 +114,7 @@ def ada(
         return AdaState(jnp.asarray(start, jnp.float32), signs, logits, images, jnp.zeros((), jnp.int32))
 
     def apply(state: AdaState, images: Images, keys: Key) -> Images:
-        check_color(images, "ada")
+        check_color(images, "ada", instead=": use diff_augment or mirror for video and volumes")
         if min(images.shape[1:3]) < 2:
             raise ValueError(f"ada needs images with sides of 2 pixels or more, not {images.shape[1:3]}")
         x = images.astype(jnp.promote_types(images.dtype, jnp.float32))

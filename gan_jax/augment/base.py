@@ -84,26 +84,42 @@ def identity() -> Augment:
 
 
 def mirror(probability: float = 0.5) -> Augment:
-    """Flips each image `[H, W, C]` left to right with `probability`.
+    """Flips each image `[H, W, C]`, video or volume `[D, H, W, C]` left to right with `probability`.
 
     Raises:
-        ValueError: `probability` is not in [0, 1], or the samples are not images.
+        ValueError: `probability` is not in [0, 1], or the samples have no width, as audio.
     """
     if not 0 <= probability <= 1:
         raise ValueError(f"mirror's probability must be from 0 to 1, got {probability}")
 
     def apply(state: PyTree, images: Images, keys: Key) -> Images:
-        if images.ndim != 4:
-            raise ValueError(f"mirror needs images [B, H, W, C], not samples of shape {images.shape[1:]}")
+        if images.ndim not in (4, 5):
+            raise ValueError(
+                f"mirror needs images [H, W, C], or video or volumes [D, H, W, C], not samples of shape "
+                f"{images.shape[1:]}, which have no left and right: leave it out"
+            )
         flip = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
-        return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
+        return jnp.where(jnp.expand_dims(flip, tuple(range(1, images.ndim))), images[..., ::-1, :], images)
 
     return Augment(init=lambda: (), apply=apply, update=keep_state)
 
 
-def check_color(images: jax.Array, name: str) -> None:
-    """Raises ValueError unless images are floating-point `[B, H, W, C]` with 1 or 3 channels."""
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or not jnp.issubdtype(images.dtype, jnp.floating):
+def check_color(images: jax.Array, name: str, ranks: tuple[int, ...] = (4,), instead: str = "") -> None:
+    """Raises ValueError unless images are floating-point `[B, H, W, C]` with 1 or 3 channels.
+
+    Args:
+        images: what is checked.
+        name: of the augmentation.
+        ranks: numbers of axes that it takes; 5 stands for video and volumes `[B, D, H, W, C]`.
+        instead: advice for video and volumes where it takes none.
+    """
+    advice = instead if images.ndim == 5 else ": leave it out" if images.ndim < 4 else ""
+    if (
+        images.ndim not in ranks
+        or images.shape[-1] not in (1, 3)
+        or not jnp.issubdtype(images.dtype, jnp.floating)
+    ):
+        kinds = "images [B, H, W, C]" + (", or video or volumes [B, D, H, W, C]," if 5 in ranks else "")
         raise ValueError(
-            f"{name} needs floating images [B, H, W, C] with 1 or 3 channels, not {images.dtype} {images.shape}"
+            f"{name} needs floating {kinds} with 1 or 3 channels, not {images.dtype} {images.shape}{advice}"
         )

@@ -9,7 +9,6 @@ penalty `penalties.r1_r2`.
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,47 +26,16 @@ from .layers import (
     Size,
     blocks_in_order,
     check_counts,
-    doublings,
-    image_size,
     need_label,
     recomputable,
+    sample_size,
 )
+from .layers.stages import PRESETS as PRESETS
+from .layers.stages import Sizes, make_stages
+from .layers.stages import Stage as Stage
 
 TAPS = (1, 3, 3, 1)  # of the filter between two resolutions
 SLOPE = 0.2  # of the leaky ReLU
-MOST = 1024  # the largest side of an image, in pixels
-
-Sizes = tuple[int, ...]
-
-
-class Preset(NamedTuple):
-    """The sizes of a published network, see `Generator`; the recipes in `configs/` have its training settings."""
-
-    widths: Sizes
-    cardinality: Sizes
-    full_precision_up_to: int
-
-
-PRESETS = {
-    "cifar10": Preset((768,) * 4, (96,) * 4, 4),
-    "ffhq64": Preset((768,) * 4 + (384,), (96,) * 4 + (48,), 4),
-    "ffhq256": Preset((768,) * 4 + (384, 192, 96), (96,) * 4 + (48, 24, 12), 16),
-    "imagenet32": Preset((1536,) * 4, (96,) * 4, 4),
-    "imagenet64": Preset((1536,) * 5, (96,) * 5, 4),
-}
-
-
-class Stage(NamedTuple):
-    """One resolution: pixels on the smaller side, channels, groups, and the type that it computes in.
-
-    size: height and width in pixels.
-    """
-
-    side: int
-    size: Size
-    width: int
-    groups: int
-    dtype: DTypeLike
 
 
 def _normal(gain: float = 1.0) -> Initializer:
@@ -75,18 +43,13 @@ def _normal(gain: float = 1.0) -> Initializer:
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
 
 
-def _groups(hidden: int) -> int:
-    """Returns the largest number of groups that divides `hidden` and leaves each at least 16 channels."""
-    return max(n for n in range(1, max(1, hidden // 16) + 1) if hidden % n == 0)
-
-
 class Block(nn.Module):
-    """Residual block `x + conv_3(f(conv_2(f(conv_1(x)))))` on `[B, H, W, C]`, with f(x) = max(x, 0.2 x).
+    """Residual block `x + conv_3(f(conv_2(f(conv_1(x)))))` on `[B, *S, C]`, with f(x) = max(x, 0.2 x).
 
     The first two convolutions have biases, which start at zero.
 
     Attributes:
-        groups: the groups of conv_2, the 3 x 3 convolution.
+        groups: the groups of conv_2, the 3 x 3 convolution (audio: 3; video and volumes: 3 x 3 x 3).
         expansion: the channels of conv_2, as a multiple of C.
         gain: scales the initial values of conv_1 and conv_2; conv_3 starts at zero.
         dtype: the type that it computes in.
@@ -113,19 +76,18 @@ class Block(nn.Module):
 
 @in_float32
 def _pool(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns the sum over the map `[B, H, W, C]`, weighted by the kernel `[H, W, C]`."""
+    """Returns the sum over the map `[B, *S, C]`, weighted by the kernel `[*S, C]`."""
     # Flat: with a sum over two axes of the map, or a vector spread over them, XLA on a GPU orders the whole
     # network's maps [H, W, C, B], and transposes them around each convolution.
     flat = x.reshape(x.shape[0], -1) * kernel.reshape(-1)
-    return jnp.sum(flat.reshape(x.shape[0], -1, x.shape[3]), axis=1)
+    return jnp.sum(flat.reshape(x.shape[0], -1, x.shape[-1]), axis=1)
 
 
 @in_float32
 def _scale(style: jax.Array, basis: jax.Array) -> jax.Array:
-    """Returns the map `[B, H, W, C]` of style `[B, C]` times basis `[H, W, C]`."""
-    height, width, _ = basis.shape
+    """Returns the map `[B, *S, C]` of style `[B, C]` times basis `[*S, C]`."""
     # Flat, as in `_pool`.
-    flat = jnp.tile(style, (1, height * width)) * basis.reshape(-1)
+    flat = jnp.tile(style, (1, math.prod(basis.shape[:-1]))) * basis.reshape(-1)
     return flat.reshape(style.shape[0], *basis.shape)
 
 
@@ -150,47 +112,16 @@ class _R3GAN(nn.Module, kw_only=True):
 
     @nn.nowrap
     def stages(self, size: Size) -> list[Stage]:
-        """Returns the stages from the lowest resolution up to images of `size`, `(H, W)`.
+        """Returns the stages from the lowest resolution up to samples of `size`: `(H, W)`, `(T,)` or `(D, H, W)`.
 
         Raises:
             ValueError: an attribute is invalid, or does not fit the size.
         """
         check_counts(blocks=self.blocks, expansion=self.expansion)
-        (height, width), times = doublings(size, self.base, "r3gan", most=MOST)
-        sizes = [(height << i, width << i) for i in range(times + 1)]
-        sides = [min(size) for size in sizes]
-        widths, cardinality, exact = self._sizes(sides)
-        for name, values in (("widths", widths), ("cardinality", cardinality)):
-            if len(values) != len(sides):
-                raise ValueError(
-                    f"r3gan needs one number in {name} for each resolution ({', '.join(map(str, sides))} pixels), "
-                    f"so {len(sides)} numbers, not {values}"
-                )
-            check_counts(**{name: min(values)})
-        for width, groups in zip(widths, cardinality):
-            if width * self.expansion % groups:
-                raise ValueError(f"r3gan: cardinality {groups} does not divide {width * self.expansion} channels")
-        dtypes = [jnp.promote_types(self.dtype, jnp.float32) if s <= exact else self.dtype for s in sides]
-        return [Stage(*stage) for stage in zip(sides, sizes, widths, cardinality, dtypes)]
-
-    @nn.nowrap
-    def _sizes(self, sides: list[int]) -> tuple[Sizes, Sizes, int]:
-        """Returns widths, cardinality and the highest float32 resolution: as given, the preset's, or default."""
-        if self.preset is not None and self.preset not in PRESETS:
-            raise ValueError(f"r3gan has no preset {self.preset!r}: use one of {', '.join(PRESETS)}")
-        preset = PRESETS[self.preset] if self.preset is not None else None
-        widths, cardinality, exact = self.widths, self.cardinality, self.full_precision_up_to
-        if isinstance(cardinality, int):
-            cardinality = (cardinality,) * len(sides)
-        if widths is None and preset is not None:
-            widths, cardinality = preset.widths, cardinality or preset.cardinality
-        if widths is None:
-            widths = tuple(768 // 2 ** max(0, i - 3) for i in range(len(sides)))
-        if cardinality is None:
-            cardinality = tuple(_groups(width * self.expansion) for width in widths)
-        if exact is None:
-            exact = max(sides[0], sides[-1] // 16) if preset is None else preset.full_precision_up_to
-        return widths, cardinality, exact
+        return make_stages(
+            size, self.base, self.preset, self.widths, self.cardinality, self.expansion,
+            self.full_precision_up_to, self.dtype,
+        )  # fmt: skip
 
     @nn.nowrap
     def residual(self, x: jax.Array, stage: Stage, stages: int) -> jax.Array:
@@ -209,26 +140,25 @@ class _R3GAN(nn.Module, kw_only=True):
 
 
 class Generator(_R3GAN):
-    """Maps latents `[B, Z]` to images `[B, H, W, C]`, meant in [-1, 1] but not bounded. The paper has Z = 64.
+    """Maps latents `[B, Z]` to samples `[B, *S, C]`, meant in [-1, 1] but not bounded. The paper has Z = 64.
 
-    The image is computed at the precision of the highest resolution and returned as float32. The original code
-    leaves the image, and with it the gradient of R2, in bfloat16.
+    Samples are images, audio, video or volumes. A sample is computed at the precision of the highest resolution
+    and returned as float32. The original code leaves it, and with it the gradient of R2, in bfloat16.
 
     Attributes:
-        shape: shape of one image, `(H, W, C)`; the smaller of H and W is `base` times a power of two,
-            and the other one a multiple of that power.
+        shape: shape of one sample, `(H, W, C)`, `(T, C)` or `(D, H, W, C)`; the smaller of H and W, or T, is
+            `base` times a power of two, and the other one a multiple of that power; see `layers.sizes`.
         preset: a name in `PRESETS`, which gives widths, cardinality and precision.
         widths: channels at each resolution from the lowest up; None: those of the preset, or without one, 768 at
-            the first four and then half as many at each next.
-        cardinality: groups of the 3 x 3 convolutions, one number or one for each resolution; None: those of the
-            preset with its widths, or without one, groups of 16 channels.
+            the first four and then half as many at each next, at least 12 (audio: 96).
+        cardinality: groups of the 3 x 3 convolutions (audio: 3; video and volumes: 3 x 3 x 3), one number or one
+            for each resolution; None: those of the preset with its widths, or without one, groups of 16 channels.
         blocks: number of residual blocks at a resolution.
         expansion: width of the 3 x 3 convolution, as a multiple of the block's.
-        base: smaller side of the lowest resolution; None: the largest up to 7 that gives the smaller of H and W by
-            doubling.
-        full_precision_up_to: the highest resolution, in pixels of the smaller side, that is computed in float32
-            whatever `dtype` is; None: that of the preset, or without one, the lowest and all but the four highest
-            are.
+        base: smaller of H and W at the lowest resolution, or its T; None: see `layers.doublings`.
+        full_precision_up_to: the highest resolution, in pixels of the smaller side or in samples of audio, that is
+            computed in float32 whatever `dtype` is; None: that of the preset, or without one, the lowest and all
+            but the four highest are.
         classes: number of labels; None: unconditional.
         dtype: the type that it computes in; parameters are float32.
         remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
@@ -241,7 +171,7 @@ class Generator(_R3GAN):
     @nn.compact
     @recomputable
     def __call__(self, latents: jax.Array, label: Labels | None = None) -> Images:
-        stages = self.stages(image_size(self.shape, "r3gan"))
+        stages = self.stages(sample_size(self.shape, "r3gan"))
         first, last = stages[0], stages[-1]
         z = latents
         if self.classes is not None:
@@ -249,18 +179,18 @@ class Generator(_R3GAN):
         style = Dense(first.width, use_bias=False, kernel_init=_normal(), dtype=first.dtype, name="style")(z)
         shape = (*first.size, first.width)
         basis = self.param("basis", nn.initializers.normal(1.0), shape, jnp.float32)
-        x = _scale(style, basis)  # [B, h, w, C]
+        x = _scale(style, basis)  # [B, *s, C]
         x = self.residual(x, first, len(stages))
         for stage in stages[1:]:
             if stage.width != x.shape[-1]:
                 x = _pointwise(stage.width, stage.dtype, f"to_{stage.side}")(x)
-            x = upsample(x.astype(stage.dtype), TAPS)
+            x = upsample(x.astype(stage.dtype), TAPS, stage.factor)
             x = self.residual(x, stage, len(stages))
         return widen(_pointwise(self.shape[-1], last.dtype, "image")(x))
 
 
 class Discriminator(_R3GAN):
-    """Maps images `[B, H, W, C]` to logits `[B]`, float32.
+    """Maps samples `[B, *S, C]`, as the generator makes them, to logits `[B]`, float32.
 
     With `classes`, the logit is the inner product of the features and the label's vector. Miyato and Koyama,
     "cGANs with projection discriminator", 2018, without the term that does not depend on the label.
@@ -278,11 +208,11 @@ class Discriminator(_R3GAN):
     @nn.compact
     @recomputable
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
-        stages = self.stages(image_size(image.shape[1:], "r3gan"))
+        stages = self.stages(sample_size(image.shape[1:], "r3gan"))
         first, last = stages[0], stages[-1]
         x = _pointwise(last.width, last.dtype, "image")(image)
         for stage, below in zip(stages[:0:-1], stages[-2::-1]):
-            x = downsample(self.residual(x, stage, len(stages)), TAPS)
+            x = downsample(self.residual(x, stage, len(stages)), TAPS, stage.factor)
             if below.width != x.shape[-1]:
                 x = _pointwise(below.width, stage.dtype, f"to_{below.side}")(x)
         x = self.residual(x, first, len(stages))

@@ -6,7 +6,8 @@ Koyama, "cGANs with projection discriminator", 2018. With 32 pixels, 128 latents
 
 The discriminator's skip connection is that of the published code (see `residual.DiscriminatorBlock`);
 `skip="plain"` is the papers'. The layers for 32, 48 and 128 pixels are from the paper. 28 has one block less than
-32, on a first map of 7 x 7, and 64 one stage less than 128.
+32, on a first map of 7 x 7, and 64 one stage less than 128. Video, volumes and audio have the same blocks, with
+convolutions of 3 x 3 x 3 and 3; `layers.widths` says which widths.
 """
 
 from collections.abc import Iterable
@@ -23,8 +24,9 @@ from .layers import (
     SpectralNormed,
     SpectralVectors,
     blocks_in_order,
-    image_size,
     recomputable,
+    sample_size,
+    stage_factors,
 )
 from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, one_hot
 from .layers.widths import Layout, discriminator_widths, generator_widths
@@ -39,13 +41,14 @@ LAYOUTS = {
 
 
 class Generator(nn.Module):
-    """Maps latents `[B, Z]` to images `[B, H, W, C]` in [-1, 1].
+    """Maps latents `[B, Z]` to samples `[B, *S, C]` in [-1, 1]: images, audio, video or volumes.
 
     Attributes:
-        shape: shape of one image, `(H, W, C)`.
-        widths: channels of the first map and of each block (each block doubles the side); None: as published.
+        shape: shape of one sample, `(H, W, C)`, `(T, C)` or `(D, H, W, C)`.
+        widths: channels of the first map and of each block (each block doubles the sides, see `layers.sizes`);
+            None: as published.
         classes: number of labels; None: unconditional.
-        dtype: the type that it computes in; images are float32.
+        dtype: the type that it computes in; samples are float32.
         remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
         running_variance: "biased" or "unbiased"; see `layers.BatchNorm`.
     """
@@ -62,18 +65,19 @@ class Generator(nn.Module):
     def __call__(
         self, latents: jax.Array, label: Labels | None = None, *, train: bool, axis_name: str | None = None
     ) -> Images:
-        first, widths = generator_widths(LAYOUTS, image_size(self.shape, "sngan"), self.widths, "sngan")
+        size = sample_size(self.shape, "sngan")
+        first, widths = generator_widths(LAYOUTS, size, self.widths, "sngan")
         condition = one_hot(label, self.classes, self.dtype)
         x = first_map(latents, first, widths[0], spectral=False, dtype=self.dtype)
         return blocks_to_image(
             x, [condition] * (len(widths) - 1), widths[1:], self.shape[-1],
-            running_variance=self.running_variance, dtype=self.dtype, remat=self.remat,
-            train=train, axis_name=axis_name,
+            factors=stage_factors(size, len(widths) - 1), running_variance=self.running_variance,
+            dtype=self.dtype, remat=self.remat, train=train, axis_name=axis_name,
         )  # fmt: skip
 
 
 class Discriminator(SpectralNormed):
-    """Maps images `[B, H, W, C]` to logits `[B]`.
+    """Maps samples `[B, *S, C]`, as the generator makes them, to logits `[B]`.
 
     Attributes:
         widths: channels of each block; None: as published.
@@ -99,9 +103,9 @@ class Discriminator(SpectralNormed):
     @nn.compact
     @recomputable
     def __call__(self, image: Images, label: Labels | None = None) -> jax.Array:
-        size = image_size(image.shape[1:], "sngan")
+        size = sample_size(image.shape[1:], "sngan")
         widths, halvings = discriminator_widths(LAYOUTS, size, self.widths, self.halvings, "sngan")
         return image_to_logits(
-            image, label, self.classes, widths, halvings,
+            image, label, self.classes, widths, stage_factors(size, halvings)[::-1],
             skip=self.skip, spectral_vectors=self.spectral_vectors, dtype=self.dtype, remat=self.remat,
         )  # fmt: skip

@@ -15,4 +15,5 @@ from .grouped import grouped_conv as grouped_conv
 from .modulated import modulated_conv as modulated_conv
 from .resample import downsample as downsample
 from .resample import filter2d as filter2d
+from .resample import fir_filter as fir_filter
 from .resample import upsample as upsample

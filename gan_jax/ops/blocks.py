@@ -20,7 +20,7 @@ _CHANNELS = 16
 
 
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
-    """Maps x `[N, H, W, I]` and the kernel `[kh, kw, I / groups, O]` to y `[N, h, w, O]`."""
+    """Maps x `[N, *S, I]` and the kernel `[*k, I / groups, O]` to y `[N, *s, O]`."""
     kernels = _block_diagonal(kernel, g, _groups_per_block(kernel, g))
     one = g._replace(groups=1)
     return _joined(lax.map(lambda pair: dense(pair[0], pair[1], one), (_split(x, kernels.shape[0]), kernels)))
@@ -33,7 +33,7 @@ def transpose(dense: Dense, y: jax.Array, kernel: jax.Array, g: Geometry) -> jax
 
 def kernel(dense: Dense, x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     """Maps x and y to the kernel."""
-    fused = _largest(g.groups, max(x.shape[3], y.shape[3]) // g.groups)
+    fused = _largest(g.groups, max(x.shape[-1], y.shape[-1]) // g.groups)
     blocks = g.groups // fused
     one = g._replace(groups=1)
     kernels = lax.map(lambda pair: dense(pair[0], pair[1], one), (_split(x, blocks), _split(y, blocks)))
@@ -59,17 +59,17 @@ def merged(name: str, function: Dense, a: jax.Array, b: jax.Array, g: Geometry, 
 
 
 def _split(x: jax.Array, blocks: int) -> jax.Array:
-    """Returns `[blocks, N, H, W, C / blocks]`."""
-    return jnp.moveaxis(x.reshape(*x.shape[:3], blocks, -1), 3, 0)
+    """Returns `[blocks, N, *S, C / blocks]`."""
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], blocks, -1), -2, 0)
 
 
 def _joined(x: jax.Array) -> jax.Array:
     """Undoes `_split`."""
-    return jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], -1)
+    return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
 
 
 def _groups_per_block(kernel: jax.Array, g: Geometry) -> int:
-    return _largest(g.groups, max(kernel.shape[2], kernel.shape[3] // g.groups))
+    return _largest(g.groups, max(kernel.shape[-2], kernel.shape[-1] // g.groups))
 
 
 def _largest(groups: int, width: int) -> int:
@@ -78,18 +78,20 @@ def _largest(groups: int, width: int) -> int:
 
 
 def _block_diagonal(kernel: jax.Array, g: Geometry, fused: int) -> jax.Array:
-    """Returns dense kernels `[groups / fused, kh, kw, fused i, fused o]`, which are zero between groups."""
-    kh, kw, i, features = kernel.shape
-    o = features // g.groups
-    split = jnp.transpose(kernel.reshape(kh, kw, i, g.groups // fused, fused, o), (3, 0, 1, 2, 4, 5))
+    """Returns dense kernels `[groups / fused, *k, fused i, fused o]`, which are zero between groups."""
+    *size, i, features = kernel.shape
+    rank, o = g.rank, features // g.groups
+    split = kernel.reshape(*size, i, g.groups // fused, fused, o)
+    split = jnp.transpose(split, (rank + 1, *range(rank + 1), rank + 2, rank + 3))  # [blocks, *k, i, fused, o]
     same = jnp.eye(fused, dtype=bool)[:, None, :, None]  # [fused, 1, fused, 1]
-    dense = jnp.where(same, split[:, :, :, None], 0)  # [blocks, kh, kw, fused, i, fused, o]
-    return dense.reshape(g.groups // fused, kh, kw, fused * i, fused * o)
+    dense = jnp.where(same, split[..., None, :, :, :], 0)  # [blocks, *k, fused, i, fused, o]
+    return dense.reshape(g.groups // fused, *size, fused * i, fused * o)
 
 
 def _diagonal(kernels: jax.Array, g: Geometry, fused: int) -> jax.Array:
-    """Undoes `_block_diagonal`: returns the kernel `[kh, kw, i, groups o]`."""
-    i, o = kernels.shape[3] // fused, kernels.shape[4] // fused
+    """Undoes `_block_diagonal`: returns the kernel `[*k, i, groups o]`."""
+    rank, i, o = g.rank, kernels.shape[-2] // fused, kernels.shape[-1] // fused
     split = kernels.reshape(-1, *g.kernel, fused, i, fused, o)
-    diagonal = jnp.diagonal(split, axis1=3, axis2=5)  # [blocks, kh, kw, i, o, fused]
-    return jnp.transpose(diagonal, (1, 2, 3, 0, 5, 4)).reshape(*g.kernel, i, g.groups * o)
+    diagonal = jnp.diagonal(split, axis1=rank + 1, axis2=rank + 3)  # [blocks, *k, i, o, fused]
+    ordered = jnp.transpose(diagonal, (*range(1, rank + 2), 0, rank + 3, rank + 2))
+    return ordered.reshape(*g.kernel, i, g.groups * o)

@@ -1,6 +1,8 @@
 """The formulations of a separable FIR filter, with zeros inserted before it or pixels left out after it."""
 
 import functools
+import itertools
+import math
 import operator
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,13 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .native import DIMENSIONS
+
 Pads = tuple[int, int]  # before and after the image
 
 
 class Filter(NamedTuple):
     """Inserts up - 1 zeros after every pixel of `[N, *size, C]`, filters, and keeps every `down`-th pixel."""
 
-    size: tuple[int, int]
+    size: tuple[int, ...]
     taps: tuple[float, ...]
     up: int  # one of up and down is 1
     down: int
@@ -29,27 +33,28 @@ class Filter(NamedTuple):
 
 
 def _native(x: jax.Array, filter: Filter) -> jax.Array:
-    f = np.asarray(filter.taps)
-    return _depthwise(x, np.outer(f, f)[::-1, ::-1] * filter.gain, filter.up, filter.down, filter.pads)
+    f, rank = np.asarray(filter.taps), len(filter.size)
+    product = functools.reduce(np.multiply.outer, [f] * rank)
+    return _depthwise(x, np.flip(product) * filter.gain, filter.up, filter.down, filter.pads)
 
 
 def _separable(gather: Callable[..., jax.Array], spread: Callable[..., jax.Array]):
     def form(x: jax.Array, filter: Filter) -> jax.Array:
         f, along = np.asarray(filter.taps), gather if filter.up == 1 else spread
-        for axis, g in ((1, f * filter.gain), (2, f)):
-            x = along(x, axis, g, filter.up * filter.down, filter.pads)
+        for axis in range(1, len(filter.size) + 1):
+            x = along(x, axis, f * filter.gain if axis == 1 else f, filter.up * filter.down, filter.pads)
         return x
 
     return form
 
 
 def _depthwise(x: jax.Array, filter: np.ndarray, up: int, down: int, pads: Pads) -> jax.Array:
-    channels = x.shape[3]
-    kernel = jnp.broadcast_to(jnp.asarray(filter, x.dtype)[:, :, None, None], (*filter.shape, 1, channels))
+    channels, rank = x.shape[-1], filter.ndim
+    kernel = jnp.broadcast_to(jnp.asarray(filter, x.dtype)[..., None, None], (*filter.shape, 1, channels))
     pad = (pads[0], pads[1] + up - 1)  # dilation inserts no zeros after the last pixel
     return lax.conv_general_dilated(
-        x, kernel, (down, down), (pad, pad), lhs_dilation=(up, up),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=channels,
+        x, kernel, (down,) * rank, (pad,) * rank, lhs_dilation=(up,) * rank,
+        dimension_numbers=DIMENSIONS[rank], feature_group_count=channels,
     )  # fmt: skip
 
 
@@ -82,7 +87,7 @@ def _spread(x: jax.Array, axis: int, f: np.ndarray, factor: int, pads: Pads) -> 
 
 
 def _stride(x: jax.Array, axis: int, f: np.ndarray, stride: int, pads: Pads) -> jax.Array:
-    """Computes `_gather` by strided slices. XLA makes one kernel of both axes on a GPU, and of its derivative."""
+    """Computes `_gather` by strided slices. XLA makes one kernel of all axes on a GPU, and of its derivative."""
     out = (x.shape[axis] + sum(pads) - len(f)) // stride + 1
     padded, last = _pad(x, axis, *pads), (out - 1) * stride + 1
     return _sum(float(w) * lax.slice_in_dim(padded, b, b + last, stride, axis) for b, w in enumerate(f[::-1]))
@@ -110,8 +115,8 @@ def _sum(parts) -> jax.Array:
 
 
 def _strides(x: jax.Array, filter: Filter) -> jax.Array:
-    """Sums weighted slices. XLA makes one kernel of it on a GPU, and of its transpose; of two passes often two."""
-    if len(filter.taps) > 4:  # a long sum: two passes are less work
+    """Sums weighted slices. XLA makes one kernel of it on a GPU, and of its transpose; of passes often several."""
+    if len(filter.taps) ** len(filter.size) > 16:  # a long sum: a pass for each axis is less work
         return _separable(_stride, _dilate)(x, filter)
     f, ends = filter.taps[::-1], [(out - 1) * filter.down + 1 for out in filter.output]
     spare = [
@@ -120,11 +125,13 @@ def _strides(x: jax.Array, filter: Filter) -> jax.Array:
     ]
     padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *spare, (0, 0, 0)])
 
-    def part(a: int, b: int) -> jax.Array:
-        start, stop = (0, a, b, 0), (x.shape[0], a + ends[0], b + ends[1], x.shape[3])
-        return filter.gain * f[a] * f[b] * lax.slice(padded, start, stop, (1, filter.down, filter.down, 1))
+    def part(*start: int) -> jax.Array:
+        stop = (a + end for a, end in zip(start, ends))
+        strides = (1, *(filter.down,) * len(start), 1)
+        shifted = lax.slice(padded, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), strides)
+        return math.prod((f[a] for a in start), start=filter.gain) * shifted
 
-    return _sum(part(a, b) for a in range(len(f)) for b in range(len(f)))
+    return _sum(itertools.starmap(part, itertools.product(range(len(f)), repeat=len(filter.size))))
 
 
 FORMS: dict[str, Callable[[jax.Array, Filter], jax.Array]] = {

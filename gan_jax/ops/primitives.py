@@ -1,7 +1,7 @@
 """The three bilinear functions of a convolution as JAX primitives, each the derivative of the others.
 
-Of an input `x [N, H, W, I]`, an output `y [N, h, w, O]` and a kernel `w [kh, kw, I / groups, O]` (without groups;
-s is the stride, p the padding in front):
+Of an input `x [N, *S, I]`, an output `y [N, *s, O]` and a kernel `w [*k, I / groups, O]`, of one to three
+spatial axes (here two, without groups; s is the stride, p the padding in front):
 
     forward    y[n, i, j, o] = sum_abi x[n, s i + a - p, s j + b - p, i] w[a, b, i, o]
     transpose  x             = the same sum, over y and w
@@ -91,9 +91,9 @@ def _jitted(
     return jax.jit(functools.partial(compute, name, platform, geometry=geometry, precision=precision))
 
 
-_forward = _primitive("conv_forward", lambda x, w, g: (x.shape[0], *g.output, w.shape[3]))
-_transpose = _primitive("conv_transpose", lambda y, w, g: (y.shape[0], *g.size, w.shape[2] * g.groups))
-_kernel = _primitive("conv_kernel", lambda x, y, g: (*g.kernel, x.shape[3] // g.groups, y.shape[3]))
+_forward = _primitive("conv_forward", lambda x, w, g: (x.shape[0], *g.output, w.shape[-1]))
+_transpose = _primitive("conv_transpose", lambda y, w, g: (y.shape[0], *g.size, w.shape[-2] * g.groups))
+_kernel = _primitive("conv_kernel", lambda x, y, g: (*g.kernel, x.shape[-1] // g.groups, y.shape[-1]))
 
 
 def _bind(primitive: Primitive, a: jax.Array, b: jax.Array, **static: Any) -> jax.Array:
@@ -165,13 +165,13 @@ def _batched(x: jax.Array, dim: int | None, size: int) -> jax.Array:
 
 
 def _into_channels(x: jax.Array) -> jax.Array:
-    """Maps `[V, a, b, c, C]` to `[a, b, c, V C]`."""
-    return jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], -1)
+    """Maps `[V, ..., C]` to `[..., V C]`."""
+    return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
 
 
 def _out_of_channels(x: jax.Array, size: int) -> jax.Array:
     """Undoes `_into_channels`."""
-    return jnp.moveaxis(x.reshape(*x.shape[:3], size, -1), 3, 0)
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], size, -1), -2, 0)
 
 
 batching.primitive_batchers[_forward] = functools.partial(_batch_map, _forward)

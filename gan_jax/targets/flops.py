@@ -170,11 +170,11 @@ def _bilinear(equation: JaxprEqn) -> float:
     geometry = equation.params["geometry"]
     a, b = map(_shape, equation.invars)
     if equation.primitive.name == "conv_kernel":
-        inputs, outputs = a[3] // geometry.groups, b[3]
+        inputs, outputs = a[-1] // geometry.groups, b[-1]
     else:
-        inputs, outputs = b[2:]
-    axes = zip(geometry.size, geometry.output, geometry.kernel, geometry.padding)
-    sizes = tuple((size, out, Window(kernel, geometry.stride, *pad)) for size, out, kernel, pad in axes)
+        inputs, outputs = b[-2:]
+    axes = zip(geometry.size, geometry.output, geometry.kernel, geometry.stride, geometry.padding)
+    sizes = tuple((size, out, Window(kernel, stride, *pad)) for size, out, kernel, stride, pad in axes)
     return convolution_flops(a[0], inputs, outputs, sizes)
 
 

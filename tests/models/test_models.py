@@ -76,7 +76,7 @@ def test_dcgan_channels(channels):
     assert np.std(image, axis=0).min() > 0  # every pixel depends on the latents
 
 
-@pytest.mark.parametrize("size", [0, 4, 7, 9, 27, 36, 144, 256])
+@pytest.mark.parametrize("size", [0, 4, 7, 9, 27, 44, 144, 256])
 def test_dcgan_refuses_other_sizes(size):
     with pytest.raises(ValueError, match=f"images of {size} pixels: resize the data"):
         dcgan.doublings((size, size))
@@ -91,6 +91,8 @@ def test_dcgan_refuses_other_sizes(size):
         (96, None, (6, 4)),
         (64, 2, (2, 5)),
         (28, 7, (7, 2)),
+        (36, None, (9, 2)),
+        (44, 11, (11, 2)),
     ],
 )
 def test_doublings(size, base, expected):
@@ -99,11 +101,11 @@ def test_doublings(size, base, expected):
     assert first * 2**times == size
 
 
-def test_dcgan_refuses_samples_that_are_no_images():
+def test_dcgan_refuses_samples_of_other_ranks():
     with pytest.raises(ValueError, match="base=3"):
         dcgan.doublings((64, 64), 3)
-    for shape in ((64,), (8, 8)):
-        with pytest.raises(ValueError, match="dcgan needs images"):
+    for shape in ((64,), (8, 8, 8, 8, 1)):
+        with pytest.raises(ValueError, match=r"dcgan needs images .* audio .* video and volumes .* use mlp"):
             shapes(dcgan.Generator(shape), jnp.zeros((2, 10)), **KEYWORDS)
 
 

@@ -80,19 +80,19 @@ def image_of(spec):
 @pytest.mark.parametrize("model", [sngan, sagan, biggan], ids=["sngan", "sagan", "biggan"])
 def test_other_sizes_need_widths(model):
     with pytest.raises(
-        ValueError, match=r"no widths for images of 36 pixels: .*size=32 or 40\. It has.* 28, 32, 48"
+        ValueError, match=r"no widths for images of 44 pixels: .*size=40 or 48\. It has.* 28, 32, 48"
     ):
-        shapes(model.Generator((36, 36, 3)), jnp.ones((2, 12)), train=False)
+        shapes(model.Generator((44, 44, 3)), jnp.ones((2, 12)), train=False)
     _, image = shapes(model.Generator((40, 40, 3), widths=(8, 6, 4)), jnp.ones((2, 12)), train=False)
     assert image.shape == (2, 40, 40, 3)
-    with pytest.raises(ValueError, match="don't make 40 pixels"):
+    with pytest.raises(ValueError, match="don't make images of 40 pixels"):
         shapes(model.Generator((40, 40, 3), widths=(8, 8, 8, 8, 8)), jnp.ones((2, 10)), train=False)
-    with pytest.raises(ValueError, match="of 36 pixels"):
-        shapes(model.Discriminator(), jnp.ones((2, 36, 36, 3)))
-    with pytest.raises(ValueError, match="can't halve 40 pixels"):
+    with pytest.raises(ValueError, match="of 44 pixels"):
+        shapes(model.Discriminator(), jnp.ones((2, 44, 44, 3)))
+    with pytest.raises(ValueError, match="can't halve images of 40 pixels"):
         shapes(model.Discriminator(widths=(8,) * 5), jnp.ones((2, 40, 40, 3)))
     with pytest.raises(ValueError, match="needs images"):
-        shapes(model.Generator((8, 16)), jnp.ones((2, 12)), train=False)
+        shapes(model.Generator((16,)), jnp.ones((2, 12)), train=False)
     with pytest.raises(ValueError, match="a network with 3 classes needs labels"):
         shapes(model.Discriminator(widths=(8, 8), classes=3), jnp.ones((2, 8, 8, 3)))
     if model is not sngan:

@@ -183,7 +183,7 @@ def test_every_step(name: str) -> None:
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("platform", ops.FORMULATIONS)
 def test_no_formulation_sums_in_16_bits(platform: str, groups: int) -> None:
-    g = Geometry(2, ((1, 1), (1, 1)), (4, 4), (4, 4), groups)
+    g = Geometry((2, 2), ((1, 1), (1, 1)), (4, 4), (4, 4), groups)
     shapes = {"x": (2, 4, 4, 8), "y": (2, 2, 2, 8), "w": (4, 4, 8 // groups, 8)}
     x, y, w = (jax.ShapeDtypeStruct(shape, BF16) for shape in shapes.values())
     for name, arguments in (("conv_forward", (x, w)), ("conv_transpose", (y, w)), ("conv_kernel", (x, y))):

@@ -19,9 +19,13 @@ from .image_blocks import blocks_in_order as blocks_in_order
 from .remat import Remat as Remat
 from .remat import recomputable as recomputable
 from .remat import recomputed as recomputed
+from .sizes import Factor as Factor
 from .sizes import Size as Size
 from .sizes import doublings as doublings
 from .sizes import image_size as image_size
+from .sizes import sample_size as sample_size
+from .sizes import stage_factors as stage_factors
+from .sizes import stage_sizes as stage_sizes
 from .spectral import SpectralNormed as SpectralNormed
 from .spectral import SpectralVectors as SpectralVectors
 from .spectral import spectral_refresh as spectral_refresh

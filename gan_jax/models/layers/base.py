@@ -20,6 +20,8 @@ from .spectral import Spectral, SpectralVectors, singular_value
 Norm = Literal["batch", "spectral", "none"]
 RunningVariance = Literal["biased", "unbiased"]
 
+PerAxis = int | tuple[int, ...]  # one number for all spatial axes, or one for each
+
 _MOMENTUM = 0.9  # of running statistics: PyTorch's momentum of 0.1
 
 
@@ -60,47 +62,55 @@ class Dense(_Layer):
 
 
 class Conv(_Layer):
-    """Convolution: maps `[N, H, W, I]` to `[N, H', W', features]`; see `ops.conv`."""
+    """Convolution: maps `[N, *S, I]` to `[N, *S', features]`, with one to three spatial axes S; see `ops.conv`.
 
-    size: int = 3
-    stride: int = 1
+    `size` and `stride` are one number for all axes, or one for each axis.
+    """
+
+    size: PerAxis = 3
+    stride: PerAxis = 1
     padding: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self._kernel((self.size, self.size, x.shape[-1], self.features))
+        kernel = self._kernel((*_window(self.size, x), x.shape[-1], self.features))
         x = conv(x.astype(self.dtype), kernel, stride=self.stride, padding=self.padding)
         return self._add_bias(x, self.features)
 
 
 class GroupedConv(_Layer):
-    """Convolution in groups, which keeps the size: maps `[N, H, W, I]` to `[N, H, W, features]`."""
+    """Convolution in groups, which keeps the size: maps `[N, *S, I]` to `[N, *S, features]`."""
 
     groups: int = 1
     size: int = 3
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self._kernel((self.size, self.size, x.shape[-1] // self.groups, self.features))
+        kernel = self._kernel((*_window(self.size, x), x.shape[-1] // self.groups, self.features))
         x = grouped_conv(x.astype(self.dtype), kernel, groups=self.groups, padding=self.size // 2)
         return self._add_bias(x, self.features)
 
 
 class ConvTranspose(_Layer):
-    """Transposed convolution: maps `[N, h, w, I]` to `[N, H, W, features]`; see `ops.conv_transpose`.
+    """Transposed convolution: maps `[N, *s, I]` to `[N, *S, features]`; see `ops.conv_transpose`.
 
-    The kernel is `[k, k, I, features]`.
+    The kernel is `[*size, I, features]`. `size` and `stride` are as in `Conv`.
     """
 
-    size: int = 4
-    stride: int = 2
+    size: PerAxis = 4
+    stride: PerAxis = 2
     padding: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = jnp.swapaxes(self._kernel((self.size, self.size, x.shape[-1], self.features)), 2, 3)
+        kernel = jnp.swapaxes(self._kernel((*_window(self.size, x), x.shape[-1], self.features)), -2, -1)
         x = conv_transpose(x.astype(self.dtype), kernel, stride=self.stride, padding=self.padding)
         return self._add_bias(x, self.features)
+
+
+def _window(size: PerAxis, x: jax.Array) -> tuple[int, ...]:
+    """Returns the size of a kernel for each spatial axis of x `[N, *S, C]`."""
+    return (size,) * (x.ndim - 2) if isinstance(size, int) else tuple(size)
 
 
 class Embed(_Layer):

@@ -6,6 +6,7 @@ Every parameter is float32; `dtype` is the type that a block computes in. Module
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from ...types import Images, Labels
 from .attention import SelfAttention, conv1x1
 from .base import BatchNorm, Conv, Dense, Embed, RunningVariance, check_label
 from .remat import Remat, recomputable
-from .sizes import Size
+from .sizes import Factor, Size
 from .spectral import Spectral, SpectralVectors
 
 Skip = Literal["rectified", "plain"]
@@ -57,14 +58,16 @@ class ConditionalBatchNorm(nn.Module):
             Dense, x.shape[-1], use_bias=False, spectral=self.spectral, kernel_init=_ORTHOGONAL, dtype=self.dtype
         )
         gain, bias = 1.0 + linear(name="gain")(condition), linear(name="bias")(condition)  # [B, C]
-        return _affine(x, gain[:, None, None, :], bias[:, None, None, :])
+        axes = tuple(range(1, x.ndim - 1))
+        return _affine(x, jnp.expand_dims(gain, axes), jnp.expand_dims(bias, axes))
 
 
 class GeneratorBlock(nn.Module):
-    """Residual block: maps `[B, H, W, I]` to `[B, 2H, 2W, features]`.
+    """Residual block: maps `[B, H, W, I]` to `[B, 2H, 2W, features]`; likewise audio, video and volumes.
 
-    The branch is norm, ReLU, nearest-neighbour upsampling, 3 x 3, norm, ReLU, 3 x 3; the skip connection is
-    upsampling and 1 x 1. Repeating pixels commutes with 1 x 1, so 1 x 1 comes first, at a quarter of the cost.
+    The branch is norm, ReLU, nearest-neighbour upsampling by `factor`, 3 x 3, norm, ReLU, 3 x 3; the skip
+    connection is upsampling and 1 x 1. Repeating pixels commutes with 1 x 1, so 1 x 1 comes first, at a quarter of
+    the cost.
     """
 
     features: int
@@ -72,6 +75,7 @@ class GeneratorBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
     running_variance: RunningVariance = "biased"
     remat: bool = False
+    factor: Factor = 2
 
     @nn.compact
     @recomputable
@@ -84,16 +88,17 @@ class GeneratorBlock(nn.Module):
             layer = ConditionalBatchNorm(self.spectral, self.dtype, self.running_variance, name=name)
             return relu(layer(h, condition, train=train, axis_name=axis_name))
 
-        h = conv3x3(name="conv_0")(upsample(norm(x, "norm_0"), _BOX))
+        h = conv3x3(name="conv_0")(upsample(norm(x, "norm_0"), _BOX, self.factor))
         h = conv3x3(name="conv_1")(norm(h, "norm_1"))
         skip = conv1x1(self.features, spectral=self.spectral, dtype=self.dtype, name="skip")(x)
-        return h + upsample(skip, _BOX)
+        return h + upsample(skip, _BOX, self.factor)
 
 
 class DiscriminatorBlock(nn.Module):
     """Residual block with spectral norm: maps `[B, H, W, I]` to `[B, H, W, features]`, or half of H and W.
 
-    The branch h is ReLU, 3 x 3, ReLU, 3 x 3, and average pooling if `halve`. The skip connection s is 1 x 1 and
+    It maps audio, video and volumes likewise. The branch h is ReLU, 3 x 3, ReLU, 3 x 3, and average pooling by
+    `factor` if `halve`. The skip connection s is 1 x 1 and
     pooling, or the identity where the shape stays the same. Pooling commutes with 1 x 1, so it comes first. The
     `first` block of a network starts without a ReLU.
 
@@ -108,6 +113,7 @@ class DiscriminatorBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
     remat: bool = False
+    factor: Factor = 2
 
     @nn.compact
     @recomputable
@@ -119,7 +125,7 @@ class DiscriminatorBlock(nn.Module):
         h = conv3x3(name="conv_1")(relu(conv3x3(name="conv_0")(rectified)))
         skip = rectified if self.skip == "rectified" else x
         if self.halve:
-            h, skip = downsample(h, _BOX), downsample(skip, _BOX)
+            h, skip = downsample(h, _BOX, self.factor), downsample(skip, _BOX, self.factor)
         if self.halve or x.shape[-1] != self.features:
             skip = conv1x1(self.features, spectral=self.spectral_vectors, dtype=self.dtype, name="skip")(skip)
         return h + skip
@@ -131,6 +137,7 @@ def blocks_to_image(
     widths: Sequence[int],
     channels: int,
     *,
+    factors: Sequence[Factor] | None = None,
     attention: Sequence[int] = (),
     spectral: Spectral = False,
     running_variance: RunningVariance = "biased",
@@ -142,10 +149,11 @@ def blocks_to_image(
     """Maps the generator's first map to images: blocks, norm, ReLU, 3 x 3, tanh. Call it in a compact module.
 
     Args:
-        x: the first map, `[B, h, w, C]`.
+        x: the first map, `[B, *s, C]`.
         conditions: the condition of each block, `[B, K]` or None.
         widths: the output channels of each block.
         channels: the channels of the image.
+        factors: of the upsampling of each block; None: 2.
         attention: the blocks that self-attention follows, counted from 1.
         remat: of the network; the blocks are recomputed unless it is "none".
 
@@ -155,7 +163,8 @@ def blocks_to_image(
     _check_attention(attention, len(widths))
     inside = remat != "none"
     for i, (width, condition) in enumerate(zip(widths, conditions, strict=True), 1):
-        block = GeneratorBlock(width, spectral, dtype, running_variance, inside, name=f"block_{i}")
+        factor = 2 if factors is None else factors[i - 1]
+        block = GeneratorBlock(width, spectral, dtype, running_variance, inside, factor, name=f"block_{i}")
         x = block(x, condition, train=train, axis_name=axis_name)
         if i in attention:
             x = SelfAttention(spectral, dtype, inside, name=f"attention_{i}")(x)
@@ -170,7 +179,7 @@ def image_to_logits(
     label: Labels | None,
     classes: int | None,
     widths: Sequence[int],
-    halvings: int,
+    halvings: int | Sequence[Factor],
     *,
     attention: Sequence[int] = (),
     skip: Skip = "rectified",
@@ -183,19 +192,26 @@ def image_to_logits(
     With labels the logit is `w . f + b + e_y . f`, where e_y is the label's row of a table with spectral norm.
     Both products are float32. Miyato and Koyama, "cGANs with projection discriminator", 2018, equation 4.
 
+    Args:
+        halvings: the number of first blocks that halve the map, or the factor of each of them.
+
     Raises:
         ValueError: `attention` names a block that does not exist, or a network with classes gets no labels.
     """
+    factors = (2,) * halvings if isinstance(halvings, int) else halvings
     label = check_label(label, classes)
     _check_attention(attention, len(widths))
     inside = remat != "none"
     for i, width in enumerate(widths, 1):
-        first, halve = i == 1, i <= halvings
-        block = DiscriminatorBlock(width, halve, first, skip, dtype, spectral_vectors, inside, name=f"block_{i}")
+        halve = i <= len(factors)
+        block = DiscriminatorBlock(
+            width, halve, i == 1, skip, dtype, spectral_vectors, inside, factors[i - 1] if halve else 2,
+            name=f"block_{i}",
+        )  # fmt: skip
         x = block(x)
         if i in attention:
             x = SelfAttention(spectral_vectors, dtype, inside, name=f"attention_{i}")(x)
-    features = jnp.sum(widen(relu(x)), axis=(1, 2))  # [B, C]
+    features = jnp.sum(widen(relu(x)), axis=tuple(range(1, x.ndim - 1)))  # [B, C]
     normed = {"spectral": spectral_vectors, "kernel_init": _ORTHOGONAL, "dtype": features.dtype}
     logits = Dense(1, **normed, name="logit")(features)[:, 0]
     if classes is None or label is None:
@@ -206,11 +222,10 @@ def image_to_logits(
 
 def first_map(latents: jax.Array, size: Size, features: int, *, spectral: Spectral, dtype: DTypeLike) -> jax.Array:
     """Maps latents `[B, Z]` to the first map `[B, *size, features]`. Call it in a compact module."""
-    height, width = size
     project = Dense(
-        height * width * features, spectral=spectral, kernel_init=_ORTHOGONAL, dtype=dtype, name="project"
+        math.prod(size) * features, spectral=spectral, kernel_init=_ORTHOGONAL, dtype=dtype, name="project"
     )
-    return project(latents).reshape(-1, height, width, features)
+    return project(latents).reshape(-1, *size, features)
 
 
 def one_hot(label: Labels | None, classes: int | None, dtype: DTypeLike) -> jax.Array | None:
