@@ -113,8 +113,6 @@ def _enlarged(side: int) -> np.ndarray:
 
 def _bilinear(before: int, after: int) -> np.ndarray:
     """Returns int64 [after, before], the weights of linear interpolation times `2 * after`; outside is black."""
-    centers = (
-        2 * np.arange(after) + 1
-    ) * before - after  # of the new pixels, in parts of an old one: 1 / (2 after)
+    centers = (2 * np.arange(after) + 1) * before - after  # of the new pixels; an old one is 2 * after wide
     distance = np.abs(centers[:, None] - 2 * after * np.arange(before))
     return np.maximum(2 * after - distance, 0)

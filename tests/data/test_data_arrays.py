@@ -160,7 +160,8 @@ def test_npz_refusals_are_one_sentence(tmp_path):
         "one integer for each": dict(image=image, label=np.zeros(4)),
         "integer for each": dict(image=image, label=np.array([0, 2**40, 0, 0])),
         "is empty": dict(image=image[:0]),
-        "neither images": dict(image=image[..., None]),
+        "neither images": dict(image=image.ravel()),
+        "holds 0 to 0, but floats": dict(image=image[..., None].astype(np.float32)),
     }
     for number, (message, arrays) in enumerate(cases.items()):
         file = tmp_path / f"{number}.npz"
