@@ -53,8 +53,7 @@ def map_to_floats(name: str, samples: np.ndarray, range: Range | None, scale: Sc
     if samples.dtype.kind != "f" or not -1 <= low < 0 or high > 1:
         raise UserError(
             f"{name} holds {low:g} to {high:g}, but floats must lie in [-1, 1], with some of them negative: pass "
-            "data.source.range=LOW,HIGH for the values that become -1 and 1, or data.source.scale=FACTOR, where std "
-            "is 1 / the standard deviation"
+            "data.source.range=LOW,HIGH for the values that become -1 and 1, or data.source.scale=FACTOR (or std)"
         )
     return Mapped(samples.astype(np.float32), f"note: {held}, and is used as it is")
 

@@ -40,10 +40,12 @@ def npz(
       are multiplied by `scale` (a number, or "std": 1 / the standard deviation of all), or `range` says which
       values become -1 and 1. Floats in [-1, 1] need neither.
 
-    `scale` makes floats of images too. A note says what the array holds and how it is mapped. The image options are
-    for images only. Labels are the array `label_key` of integers, if the file has it; "" ignores it. If they are
-    not 0 to K - 1, the K different ones become these. The array `names` of text, if there is one, names the
-    classes 0 to K - 1; names of the samples are not used. Raises UserError if the file cannot be used.
+    `scale` makes floats of images too. A note says what the array holds and how it is mapped. The image options
+    are for images only.
+
+    Labels are the array `label_key` of integers, if the file has it; "" ignores it. If they are not 0 to K - 1, the
+    K different ones become these. The array `names` of text, if there is one, names the classes 0 to K - 1; names
+    of the samples are not used. Raises UserError if the file cannot be used.
     """
     file = expand_path(path)
     arrays = load_arrays(file, image_key, label_key)
@@ -52,6 +54,8 @@ def npz(
         raise UserError("data.source.range and data.source.scale both map the numbers: give one of them")
     key, samples = arrays["image"]
     image, notes = _checked_samples(_describe(file, key, samples), samples, transform, scale), list[str]()
+    if image is not None and image.ndim == 4 and image.shape[-1] == 4 and image.dtype.kind == "f":
+        notes = ["note: the fourth channel is read as transparency; data.source.scale keeps it, as latents want"]
     if image is None:
         image, note = map_to_floats(_describe(file, key, samples), samples, range, scale)
         notes, transform = [note], dataclasses.replace(transform, range=None)
