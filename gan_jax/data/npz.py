@@ -43,9 +43,9 @@ def npz(
     `scale` makes floats of images too. A note says what the array holds and how it is mapped. The image options
     are for images only.
 
-    Labels are the array `label_key` of integers, if the file has it; "" ignores it. If they are not 0 to K - 1, the
-    K different ones become these. The array `names` of text, if there is one, names the classes 0 to K - 1; names
-    of the samples are not used. Raises UserError if the file cannot be used.
+    Labels are the array `label_key` of integers, if the file has it; "" ignores it. If they are not 0 to K - 1,
+    the K different ones become these. The array `names` of text, if there is one, names the classes 0 to K - 1;
+    names of the samples are not used. Raises UserError if the file cannot be used.
     """
     file = expand_path(path)
     arrays = load_arrays(file, image_key, label_key)
