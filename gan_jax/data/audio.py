@@ -204,8 +204,8 @@ def _alike(
             alone = f"data.source.rate={usual} to read the files of that rate alone"
             mixed = "data.source.channels=1 to take the mean of the channels, or 2 to read stereo files alone"
             raise UserError(
-                f"the audio files under '{shown}' differ ({found}), and nothing is resampled here: convert them, or "
-                f"pass {alone if what == 'rate' else mixed}"
+                f"the audio files under '{shown}' differ ({found}), and nothing is resampled here: convert them, "
+                f"or pass {alone if what == 'rate' else mixed}"
             )
     return kept, notes
 

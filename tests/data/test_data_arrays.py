@@ -201,7 +201,8 @@ def test_importing_the_package_is_light():
     code = (
         "import sys, gan_jax.data, gan_jax.data.tfds, gan_jax.data.folder, gan_jax.data.prepare,"
         "gan_jax.data.audio;"
-        "print([m for m in ('tensorflow', 'tensorflow_datasets', 'PIL', 'sklearn', 'soundfile') if m in sys.modules])"
+        "names = 'tensorflow', 'tensorflow_datasets', 'PIL', 'sklearn', 'soundfile';"
+        "print([name for name in names if name in sys.modules])"
     )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
