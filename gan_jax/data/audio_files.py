@@ -2,7 +2,6 @@
 
 import dataclasses
 import stat
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from ..errors import UserError, one_line
+from ..errors import UserError
 from .containers import Container, Name
-from .facts import Memory, is_settled
+from .facts import Memory, read_once
 from .source import reason
 from .unchanged import hash_opened
-from .waiting import check_stop, each
+from .waiting import check_stop
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -43,7 +42,7 @@ class AudioFacts:
         error: why it cannot be read; empty: it can.
     """
 
-    digest: str
+    digest: str = ""
     rate: int = 0
     channels: int = 0
     samples: int = 0
@@ -82,41 +81,12 @@ def read_facts(container: Container, names: Sequence[Name], window: int, *, deco
     """
     package = soundfile()
     versions = f"{package.__version__} {package.__libsndfile_version__}"
-    kind = f"audio {versions} " + (f"window={window}" if decode else "header")
-    memory, stamps = Memory(kind, AudioFacts), dict[Name, str]()
-    broken: dict[Name, AudioFacts] = {}
-    for name in names:
-        try:
-            stamps[name] = container.stamp(name)[0]
-        except OSError as error:  # a link that leads nowhere
-            broken[name] = AudioFacts("", error=reason(error))
-    known = memory.recall(stamps.values())
-    unknown = [name for name, stamp in stamps.items() if stamp not in known]
-
-    def read(name: Name) -> tuple[AudioFacts, bool]:
-        began = time.time()
-        facts = _examine(container, name, window, decode)
-        try:
-            stamp, changed = container.stamp(name)
-        except OSError as error:
-            return AudioFacts("", error=reason(error)), False
-        return facts, stamp == stamps[name] and is_settled(changed, began) and not facts.error
-
-    new: dict[Name, AudioFacts] = {}
-    lasting: dict[str, AudioFacts] = {}
-    try:
-        doing = f"reading {one_line(container.path.name, 30)}"
-        for name, (facts, lasts) in zip(unknown, each(read, unknown, len(unknown), doing)):
-            new[name] = facts
-            if lasts:
-                lasting[stamps[name]] = facts
-    finally:
-        memory.remember(lasting)
-    return [broken.get(name) or new.get(name) or known[stamps[name]] for name in names]
+    memory = Memory(f"audio {versions} " + (f"window={window}" if decode else "header"), AudioFacts)
+    return read_once(container, names, memory, lambda name: _examine(container, name, window, decode))
 
 
 def _examine(container: Container, name: Name, window: int, decode: bool) -> AudioFacts:
-    known = AudioFacts("")
+    known = AudioFacts()
     try:
         known = AudioFacts(hash_opened(container.open(name)))
         with open_audio(container.open(name)) as file:

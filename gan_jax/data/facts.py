@@ -18,8 +18,9 @@ from typing import IO, Any, Generic, TypeVar
 
 import numpy as np
 
+from ..errors import one_line
 from ..files import user_cache
-from .containers import file_stamp
+from .containers import Container, Name, file_stamp
 from .decode import ORIENTATION, Values, is_grey, open_image, values_of
 from .images import Transform
 from .source import reason
@@ -47,7 +48,7 @@ class Facts:
         error: why it cannot be decoded; empty: it can.
     """
 
-    digest: str
+    digest: str = ""
     format: str = ""
     mode: str = ""
     width: int = 0
@@ -121,6 +122,45 @@ def hash_files(paths: Sequence[Path]) -> list[str]:
     return [digests[stamp].digest for stamp in stamps]
 
 
+def read_once(
+    container: Container, names: Sequence[Name], memory: "Memory[Known]", examine: Callable[[Name], Known]
+) -> list[Known]:
+    """Returns the facts of each file, which `examine` reads on all cores unless they are remembered.
+
+    Facts have `error`, a text that is empty if the file can be read; those with an error are not remembered.
+    """
+    stamps: dict[Name, str] = {}
+    found: dict[Name, Known] = {}
+    for name in names:
+        try:
+            stamps[name] = container.stamp(name)[0]
+        except OSError as error:  # a link that leads nowhere
+            found[name] = memory.make(error=reason(error))
+    known = memory.recall(stamps.values())
+    found |= {name: known[stamp] for name, stamp in stamps.items() if stamp in known}
+    unknown = [name for name in stamps if name not in found]
+
+    def read(name: Name) -> tuple[Known, bool]:
+        began = time.time()
+        facts = examine(name)
+        try:
+            stamp, changed = container.stamp(name)
+        except OSError as error:
+            return memory.make(error=reason(error)), False
+        return facts, stamp == stamps[name] and is_settled(changed, began) and not facts.error
+
+    lasting: dict[str, Known] = {}
+    try:
+        doing = f"reading {one_line(container.path.name, 30)}"
+        for name, (facts, lasts) in zip(unknown, each(read, unknown, len(unknown), doing)):
+            found[name] = facts
+            if lasts:
+                lasting[stamps[name]] = facts
+    finally:
+        memory.remember(lasting)
+    return [found[name] for name in names]
+
+
 def database() -> Path:
     """Returns the file in which facts are remembered."""
     return user_cache.home() / "facts.sqlite"
@@ -143,7 +183,7 @@ class Memory(Generic[Known]):
     """
 
     def __init__(self, kind: str, make: Callable[..., Known]):
-        self._make, self._kind = make, f"{_FORMAT} {kind} "
+        self.make, self._kind = make, f"{_FORMAT} {kind} "
         self._path = database() if user_cache.wanted() else None
 
     def recall(self, stamps: Iterable[str]) -> dict[str, Known]:
@@ -156,7 +196,7 @@ class Memory(Generic[Known]):
                 row = database.execute("SELECT facts FROM facts WHERE stamp = ?", (self._kind + stamp,)).fetchone()
                 if row is not None:
                     with contextlib.suppress(ValueError, TypeError):  # damaged, so as if it were unknown
-                        found[stamp] = self._make(**json.loads(row[0]))
+                        found[stamp] = self.make(**json.loads(row[0]))
         return found
 
     def remember(self, facts: Mapping[str, Known]) -> None:
