@@ -68,8 +68,8 @@ def test_clips_are_cut_one_after_another(tmp_path, kind, channels, room):
     np.testing.assert_array_equal(source.read(np.array([2, 0, 2]))["image"], expected[[2, 0, 2]])
     name = "c.gif" if kind == "GIFs" else "c"
     assert source.notes()[-1] == (
-        "note: 2 videos of 3, 18 frames in all, give clips of 4 frames, one after another; 33.3% of the frames are "
-        f"left out; videos shorter than a clip are left out ({name})"
+        "note: 2 videos of 3, 18 frames in all, give clips of 4 frames, one after another; 33.3% of the frames "
+        f"are left out; videos shorter than a clip are left out ({name})"
     )
     assert any("no room" in note for note in source.notes()) == (room == "no room")
     again = video(str(tmp_path / "set"), frames=4)
