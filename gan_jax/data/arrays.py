@@ -14,8 +14,8 @@ class Arrays:
     """A source whose samples are in memory; images are resized when they are read.
 
     Args:
-        image: uint8 [N, H, W, C] with C = 1, 3 or 4 (RGBA, composed on white), or float32 [N, D]. With a range in
-            `transform` images may be of any numbers.
+        image: uint8 [N, H, W, C] with C = 1, 3 or 4 (RGBA, composed on white), float32 [N, ...], or uint8 of any
+            other rank. With a range in `transform` images may be of any numbers.
         label: int32 [N] in [0, classes), or None.
         class_names: a name for each class; None: they are numbers.
     """
@@ -36,7 +36,8 @@ class Arrays:
         self.dtype, self.shape = image.dtype, image.shape[1:]
         self._transform = transform or Transform()
         self._unchanged = True
-        if image.ndim == 4:
+        self._is_image = is_image(image, self._transform)
+        if self._is_image:
             height, width, channels = image.shape[1:]
             self.shape = self._transform.shape(height, width, 1 if channels == 1 else 3)
             self._unchanged = self.shape == image.shape[1:] and self._transform.range is None
@@ -58,7 +59,7 @@ class Arrays:
 
     def notes(self) -> list[str]:
         """Returns a note if images use a small part of their range."""
-        if self.image.ndim != 4:
+        if not self._is_image:
             return []
         full = float(np.iinfo(self.image.dtype).max) if self.image.dtype.kind in "iu" else 1.0
         colours = self.image[..., :3]
@@ -74,3 +75,8 @@ class Arrays:
         if not self._unchanged:
             words.append(self._transform.describe())
         return " ".join([*words, f"#{self._content_hash}"])
+
+
+def is_image(samples: np.ndarray, transform: Transform) -> bool:
+    """Returns whether the samples [N, ...] are images of bytes, or become such images by the range."""
+    return samples.ndim == 4 and (samples.dtype == np.uint8 or transform.range is not None)

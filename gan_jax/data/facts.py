@@ -11,14 +11,16 @@ import io
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, Generic, TypeVar
 
 import numpy as np
 
+from ..errors import one_line
 from ..files import user_cache
-from .containers import file_stamp
+from .containers import Container, Name, file_stamp
 from .decode import ORIENTATION, Values, is_grey, open_image, values_of
 from .images import Transform
 from .source import reason
@@ -28,6 +30,8 @@ _BLOCK = 2**24
 _FORMAT = 1  # raised by every change of what is remembered
 _LIMIT_ROWS = 4_000_000  # about 1 GiB
 _SETTLED = 2.0  # seconds. A file that was just written may change again within the precision of its times
+
+Known = TypeVar("Known", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Facts:
         error: why it cannot be decoded; empty: it can.
     """
 
-    digest: str
+    digest: str = ""
     format: str = ""
     mode: str = ""
     width: int = 0
@@ -86,25 +90,75 @@ def hash_content(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
+def hash_stream(file: IO[bytes]) -> str:
+    """Returns what `hash_content` gives for all that the file holds, which need not fit in memory.
+
+    Raises:
+        StopAskedError: the process was asked to stop.
+    """
+    total = hashlib.blake2b(digest_size=16)
+    while block := file.read(_BLOCK):
+        check_stop()
+        total.update(block)
+    return total.hexdigest()
+
+
 def hash_files(paths: Sequence[Path]) -> list[str]:
     """Returns the hash of the content of each file. A file that was hashed before is not read again."""
-    memory, stamps = Memory("content"), [file_stamp(path)[0] for path in paths]
+    memory, stamps = Memory("content", Facts), [file_stamp(path)[0] for path in paths]
     known = memory.recall(stamps)
     unknown = [(path, stamp) for path, stamp in zip(paths, stamps) if stamp not in known]
 
     def digest(item: tuple[Path, str]) -> tuple[Facts, bool]:
-        total, began = hashlib.blake2b(digest_size=16), time.time()
+        began = time.time()
         with open(item[0], "rb") as file:
-            while block := file.read(_BLOCK):
-                check_stop()
-                total.update(block)
+            content_hash = hash_stream(file)
         stamp, changed = file_stamp(item[0])
-        return Facts(total.hexdigest()), stamp == item[1] and is_settled(changed, began)
+        return Facts(content_hash), stamp == item[1] and is_settled(changed, began)
 
     new = dict(zip((stamp for _, stamp in unknown), each(digest, unknown, len(unknown), "hashing the data")))
     memory.remember({stamp: facts for stamp, (facts, lasts) in new.items() if lasts})
     digests = known | {stamp: facts for stamp, (facts, _) in new.items()}
     return [digests[stamp].digest for stamp in stamps]
+
+
+def read_once(
+    container: Container, names: Sequence[Name], memory: "Memory[Known]", examine: Callable[[Name], Known]
+) -> list[Known]:
+    """Returns the facts of each file, which `examine` reads on all cores unless they are remembered.
+
+    Facts have `error`, a text that is empty if the file can be read; those with an error are not remembered.
+    """
+    stamps: dict[Name, str] = {}
+    found: dict[Name, Known] = {}
+    for name in names:
+        try:
+            stamps[name] = container.stamp(name)[0]
+        except OSError as error:  # a link that leads nowhere
+            found[name] = memory.make(error=reason(error))
+    known = memory.recall(stamps.values())
+    found |= {name: known[stamp] for name, stamp in stamps.items() if stamp in known}
+    unknown = [name for name in stamps if name not in found]
+
+    def read(name: Name) -> tuple[Known, bool]:
+        began = time.time()
+        facts = examine(name)
+        try:
+            stamp, changed = container.stamp(name)
+        except OSError as error:
+            return memory.make(error=reason(error)), False
+        return facts, stamp == stamps[name] and is_settled(changed, began) and not facts.error
+
+    lasting: dict[str, Known] = {}
+    try:
+        doing = f"reading {one_line(container.path.name, 30)}"
+        for name, (facts, lasts) in zip(unknown, each(read, unknown, len(unknown), doing)):
+            found[name] = facts
+            if lasts:
+                lasting[stamps[name]] = facts
+    finally:
+        memory.remember(lasting)
+    return [found[name] for name in names]
 
 
 def database() -> Path:
@@ -120,17 +174,21 @@ def is_settled(changed: float, read: float) -> bool:
     return changed < read - _SETTLED
 
 
-class Memory:
-    """Remembers facts from run to run. Where the cache folder cannot be used, or is off, it knows nothing."""
+class Memory(Generic[Known]):
+    """Remembers facts from run to run. Where the cache folder cannot be used, or is off, it knows nothing.
 
-    def __init__(self, kind: str):
-        """`kind`: what the facts depend on besides the file, such as the version of Pillow."""
-        self._kind = f"{_FORMAT} {kind} "
+    Args:
+        kind: what the facts depend on besides the file, such as the version of Pillow.
+        make: the dataclass of the facts, such as `Facts`; its fields are numbers and text.
+    """
+
+    def __init__(self, kind: str, make: Callable[..., Known]):
+        self.make, self._kind = make, f"{_FORMAT} {kind} "
         self._path = database() if user_cache.wanted() else None
 
-    def recall(self, stamps: Iterable[str]) -> dict[str, Facts]:
+    def recall(self, stamps: Iterable[str]) -> dict[str, Known]:
         """Returns the facts of those files that are known, by their stamps."""
-        found: dict[str, Facts] = {}
+        found: dict[str, Known] = {}
         with self._database() as database:
             if database is None:
                 return {}
@@ -138,10 +196,10 @@ class Memory:
                 row = database.execute("SELECT facts FROM facts WHERE stamp = ?", (self._kind + stamp,)).fetchone()
                 if row is not None:
                     with contextlib.suppress(ValueError, TypeError):  # damaged, so as if it were unknown
-                        found[stamp] = Facts(**json.loads(row[0]))
+                        found[stamp] = self.make(**json.loads(row[0]))
         return found
 
-    def remember(self, facts: Mapping[str, Facts]) -> None:
+    def remember(self, facts: Mapping[str, Known]) -> None:
         """Keeps facts by their stamps."""
         now = time.time()
         rows = [(self._kind + stamp, json.dumps(dataclasses.asdict(known)), now) for stamp, known in facts.items()]

@@ -32,14 +32,14 @@ def sort_out(names: Sequence[Name]) -> tuple[list[Name], list[Name]]:
     return [name for name in names if name not in left_out], unfinished
 
 
-def describe_left_out(others: Sequence[tuple[Name, str]]) -> list[str]:
+def describe_left_out(others: Sequence[tuple[Name, str]], kind: str = "images") -> list[str]:
     """Returns a note that counts the files that are not read, and names some with their reasons."""
     if not others:
         return []
     shown = [one_line("/".join(name)) + (f" ({why})" if why else "") for name, why in others[:5]]
     more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
     files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
-    return [f"note: {files} not read as images: {', '.join(shown)}{more}"]
+    return [f"note: {files} not read as {kind}: {', '.join(shown)}{more}"]
 
 
 def may_be_image(head: bytes) -> bool:
@@ -58,6 +58,8 @@ def guess(content: bytes) -> str:
         return "JPEG XL: convert it to PNG"
     if content[4:8] == b"ftyp" or content[:4] == b"\x1aE\xdf\xa3":
         return "a video"
+    if (content[:4] == b"RIFF" and content[8:12] == b"WAVE") or content[:4] in (b"fLaC", b"OggS"):
+        return "audio: data.source=audio reads it"
     if content[:4] == _PARQUET:
         return "parquet: data.source=parquet reads it"
     return ""

@@ -8,13 +8,14 @@ import numpy as np
 from ..errors import UserError, one_line
 from .containers import Container, FolderContainer, open_container
 from .decode import Range, open_image, quiet_pillow
-from .facts import Facts, hash_content
+from .facts import Facts
 from .file_kinds import DATASET_JSON, EARLIER_SUFFIXES, describe_left_out, sort_out
 from .image_set import Layout, choose_split, classes_by_folder, classes_by_json
 from .images import Channels, Crop, Filter, Size, Transform
 from .ranges import range_notes
 from .read_images import Images, check_images, common_shape, read_images, room_note
 from .source import Mirrored, Source, checked_indices, describe_shape, expand_path, hash_parts, reason
+from .unchanged import Unchanged
 
 
 def folder(
@@ -111,9 +112,9 @@ class Folder:
         self.classes = None if layout.class_names is None else len(layout.class_names)
         self.shape, self.dtype = shape, np.dtype(np.uint8)
         self._pixels = pixels
-        self._stamps: list[str] | None = None
+        self._unchanged: Unchanged | None = None
         if pixels is None:  # files are read again during the run
-            self._stamps = [container.stamp(name)[0] for name in layout.names]
+            self._unchanged = Unchanged(container, layout.names, [known.digest for known in facts])
         label = [] if self.label is None else [np.ascontiguousarray(self.label).data.cast("B"), str(self.classes)]
         self._content_hash = hash_parts([*(known.digest for known in facts), *label])
 
@@ -137,13 +138,10 @@ class Folder:
         return rows
 
     def _decode(self, row: int) -> np.ndarray:
-        name, is_same = self._layout.names[row], True
+        name = self._layout.names[row]
         shown = one_line(self._container.path.joinpath(*name))
         try:
-            stamp = self._container.stamp(name)[0]
-            if self._stamps is not None and stamp != self._stamps[row]:  # also if a link to it was made
-                is_same = hash_content(self._container.read(name)) == self._facts[row].digest
-                self._stamps[row] = stamp if is_same else self._stamps[row]
+            is_same = self._unchanged is None or self._unchanged.is_same(row)
             with open_image(self._container.open(name)) as image:
                 pixels = self._transform.apply(image, self.shape[-1])
         except Exception as error:  # Pillow's decoders may raise any exception

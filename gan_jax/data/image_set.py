@@ -1,7 +1,7 @@
 """Which images a folder or zip file has, and what their classes are: sub-folders, or NVIDIA's `dataset.json`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,20 +62,20 @@ def natural(text: str) -> tuple[tuple[tuple[int, str], ...], str]:
     return tuple(map(key, re.split(r"(\d+)", text, flags=re.ASCII))), text
 
 
-def splits_of(names: Sequence[Name]) -> list[str]:
+def splits_of(names: Sequence[Name], is_sample: Callable[[Name], bool] = is_named_image) -> list[str]:
     """Returns the folders at the top if all of them are splits, and no image lies beside them; else none."""
-    tops, beside, _ = _tops(names)
+    tops, beside, _ = _tops(names, is_sample)
     all_are = len(tops) > 1 and not beside and all(map(_split_of, tops))
     return sorted(tops, key=natural) if all_are else []
 
 
-def _tops(names: Sequence[Name]) -> tuple[set[str], bool, int]:
+def _tops(names: Sequence[Name], is_sample: Callable[[Name], bool]) -> tuple[set[str], bool, int]:
     """Returns the folders at the top that have images, whether images lie beside them, and how deep the top is.
 
     A folder that alone holds folders is not at the top: those that it holds are. If no file has the ending of an
     image, those without any ending count.
     """
-    likely = [name for name in names if is_named_image(name)]
+    likely = [name for name in names if is_sample(name)]
     likely = likely or [name for name in names if "." not in name[-1]]
     depth = _common_depth(likely)
     tops = {name[depth] for name in likely if len(name) > depth + 1}
@@ -94,7 +94,12 @@ def _split_of(top: str) -> str | None:
     return SPLITS.get(re.sub(r"[ _.-]?\d*$", "", top.lower(), flags=re.ASCII))
 
 
-def choose_split(container: Container, names: Sequence[Name], split: str | None) -> Layout:
+def choose_split(
+    container: Container,
+    names: Sequence[Name],
+    split: str | None,
+    is_sample: Callable[[Name], bool] = is_named_image,
+) -> Layout:
     """Returns the names of one split, below its folder.
 
     Args:
@@ -102,11 +107,12 @@ def choose_split(container: Container, names: Sequence[Name], split: str | None)
         names: of all files that may be images.
         split: a folder at the top; "all" joins the splits; "" takes each folder as a class;
             None: train, if all folders at the top are splits.
+        is_sample: whether a name is certainly that of a sample; the others are asked only if there is none.
 
     Raises:
         UserError: there is no such split, or some folders are splits and some are not.
     """
-    (tops, beside, depth), splits = _tops(names), splits_of(names)
+    (tops, beside, depth), splits = _tops(names, is_sample), splits_of(names, is_sample)
     if split is None and not splits:
         found = sorted(filter(_split_of, tops), key=natural)
         if len(found) > 1 and not beside:
@@ -141,10 +147,11 @@ def _below(names: Sequence[Name], depth: int, top: str) -> list[Name]:
     return [name for name in names if len(name) > depth + 1 and name[depth] == top]
 
 
-def classes_by_folder(container: Container, layout: Layout) -> Layout:
+def classes_by_folder(container: Container, layout: Layout, kind: str = "images") -> Layout:
     """Adds the classes: the topmost folder of each file, below that of its split.
 
     A folder that alone holds folders is no class. A folder of files is, also if it is the only one.
+    `kind`: what the files are, for messages.
 
     Raises:
         UserError: some files are in no folder.
@@ -157,8 +164,8 @@ def classes_by_folder(container: Container, layout: Layout) -> Layout:
     if None in tops:
         root_file = one_line("/".join(names[tops.index(None)]))
         raise MixedFoldersError(
-            f"'{one_line(container.path)}' holds images itself ('{root_file}') and in sub-folders "
-            f"('{one_line(min(found, key=natural))}'): put all images into sub-folders, one for each class, or "
+            f"'{one_line(container.path)}' holds {kind} itself ('{root_file}') and in sub-folders "
+            f"('{one_line(min(found, key=natural))}'): put all {kind} into sub-folders, one for each class, or "
             "pass data.source.labels=false"
         )
     classes = sorted(found, key=natural)

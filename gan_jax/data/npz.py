@@ -1,22 +1,19 @@
-"""A source of images or vectors from a NumPy .npz file."""
+"""A source of images, vectors or samples of any rank from a NumPy .npz file."""
 
-import math
-import warnings
-import zipfile
+import dataclasses
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from ..errors import UserError, one_line
-from .arrays import Arrays
-from .containers import npy_advice
+from .arrays import Arrays, is_image
 from .decode import Range
+from .floats import Scale, map_to_floats
 from .image_set import used_labels
 from .images import Channels, Crop, Filter, Size, Transform
-from .memory import MOST_UNPACKED, available_memory_bytes, is_bomb
-from .source import DataMissingError, Mirrored, Source, expand_path, reason
-
-_NAMES = "names"  # the array of the names of the classes
+from .npz_file import load_arrays
+from .source import Mirrored, Source, describe_shape, expand_path
 
 
 def npz(
@@ -28,27 +25,47 @@ def npz(
     filter: Filter = "lanczos",
     channels: Channels | None = None,
     range: Range | None = None,
+    scale: Scale | None = None,
     mirror: bool = False,
 ) -> Source:
     """Returns a source of the samples in a .npz file, which are held in memory.
 
-    Samples are images [N, H, W] or [N, H, W, C] with C = 1, 3 or 4, or float32 vectors [N, D]. They are the array
-    `image_key`, or the only array of the file. Images are uint8, or any numbers if `range` says which values
-    become 0 and 255. Labels are the array `label_key` of integers, if the file has it; "" ignores it. If they are
-    not 0 to K - 1, the K different ones become these. The array `names` of text, if there is one, names the
-    classes 0 to K - 1; names of the samples are not used. The image options do not apply to vectors. Raises
-    UserError if the file cannot be used.
+    Samples are the array `image_key`, or the only array of the file:
+
+    - images [N, H, W] or [N, H, W, C] with C = 1, 3 or 4: uint8, or any numbers if `range` says which values
+      become 0 and 255;
+    - float32 vectors [N, D], used as they are;
+    - any other samples [N, ...], such as audio [N, T, C], video [N, T, H, W, C], volumes [N, D, H, W, C] or
+      latents of an autoencoder [N, H, W, C]. Video and volumes of uint8 stay so. Other numbers become floats: they
+      are multiplied by `scale` (a number, or "std": 1 / the standard deviation of all), or `range` says which
+      values become -1 and 1. Floats in [-1, 1] need neither.
+
+    `scale` makes floats of images too. A note says what the array holds and how it is mapped. The image options
+    are for images only.
+
+    Labels are the array `label_key` of integers, if the file has it; "" ignores it. If they are not 0 to K - 1,
+    the K different ones become these. The array `names` of text, if there is one, names the classes 0 to K - 1;
+    names of the samples are not used. Raises UserError if the file cannot be used.
     """
     file = expand_path(path)
-    arrays = _load(file, image_key, label_key)
+    arrays = load_arrays(file, image_key, label_key)
     transform = Transform(size, crop, filter, channels, range)
-    image = _checked_samples(file, *arrays["image"], transform)
+    if range is not None and scale is not None:
+        raise UserError("data.source.range and data.source.scale both map the numbers: give one of them")
+    key, samples = arrays["image"]
+    image, notes = _checked_samples(_describe(file, key, samples), samples, transform, scale), list[str]()
+    if image is not None and image.ndim == 4 and image.shape[-1] == 4 and image.dtype.kind == "f":
+        notes = ["note: the fourth channel is read as transparency; data.source.scale keeps it, as latents want"]
+    if image is None:
+        image, note = map_to_floats(_describe(file, key, samples), samples, range, scale)
+        notes, transform = [note], dataclasses.replace(transform, range=None)
     label = _checked_labels(file, *arrays["label"], len(image)) if "label" in arrays else None
-    if image.ndim == 2 and (transform != Transform() or mirror):
+    if not is_image(image, transform) and (transform != Transform() or (mirror and (image.ndim < 4 or scale))):
+        kind = "vectors" if image.ndim == 2 else f"samples of {describe_shape(image.shape[1:])} {image.dtype}"
         raise UserError(
-            f"'{one_line(file)}' holds vectors: size, crop, filter, channels, range and mirror are only for images"
+            f"'{one_line(file)}' holds {kind}: size, crop, filter, channels, range and mirror are only for images"
         )
-    source = Npz(file, image, label, transform, arrays.get("names"))
+    source = Npz(file, image, label, transform, arrays.get("names"), notes)
     return Mirrored(source) if mirror else source
 
 
@@ -57,6 +74,7 @@ class Npz(Arrays):
 
     label: int64 [N] as in the file, or None.
     names: the name of the array of names in the file, and that array; None: there is none.
+    value_notes: how the numbers were mapped.
     """
 
     def __init__(
@@ -66,8 +84,10 @@ class Npz(Arrays):
         label: np.ndarray | None,
         transform: Transform,
         names: tuple[str, np.ndarray] | None,
+        value_notes: list[str],
     ):
         self._raw, self._label_notes = (image, label, transform), list[str]()
+        self._value_notes = value_notes
         if label is None:
             super().__init__("npz", image, transform=transform)
             return
@@ -78,7 +98,7 @@ class Npz(Arrays):
         super().__init__("npz", image, label.astype(np.int32), len(class_names), transform, class_names)
 
     def notes(self) -> list[str]:
-        return [*self._label_notes, *super().notes()]
+        return [*self._value_notes, *self._label_notes, *super().notes()]
 
     def fingerprint(self) -> str:
         earlier = self._earlier_classes()
@@ -101,112 +121,54 @@ class Npz(Arrays):
         return None if label is None or label.min() < 0 else int(label.max()) + 1
 
 
-def _load(file: Path, image_key: str, label_key: str) -> dict[str, tuple[str, np.ndarray]]:
-    """Returns {"image": (name in the file, array)}, and the same for "label" if the file has labels."""
-    shown = one_line(file)
-    if not file.is_file():
-        raise DataMissingError(f"there is no file '{shown}'")
-    if file.suffix.lower() == ".npy":
-        raise UserError(f"'{shown}' is one array: {npy_advice(file)}")
-    if not zipfile.is_zipfile(file):
-        raise UserError(f"'{shown}' is not a whole .npz file: save one with np.savez(path, image=...)")
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            keys = _choose_arrays(shown, list(members), image_key, label_key)
-            check_size(file.stat().st_size, [archive.getinfo(members[key]) for key in keys.values()])
-            return {role: (key, _read(archive, members[key])) for role, key in keys.items()}
-    except UserError:
-        raise
-    except Exception as error:  # zipfile and NumPy may raise any exception for damaged bytes
-        raise UserError(f"'{shown}' cannot be read as an .npz file: {reason(error)}") from error
+def _describe(file: Path, key: str, array: np.ndarray) -> str:
+    return f"array '{one_line(key)}' of '{one_line(file)}' ({array.dtype} {list(array.shape)})"
 
 
-def _choose_arrays(shown: str, names: list[str], image_key: str, label_key: str) -> dict[str, str]:
-    """Returns the names of the arrays to read as "image" and as "label"."""
-    keys = {"label": label_key} if label_key in names else {}
-    if keys and _NAMES in names:
-        keys["names"] = _NAMES
-    samples = [name for name in names if name not in (label_key, _NAMES)]
-    has = one_line(", ".join(names)) or "none"
-    if image_key in names:
-        keys["image"] = image_key
-    elif len(samples) == 1 and image_key == "image":
-        keys["image"] = samples[0]
-    else:
-        raise UserError(f"'{shown}' has no array '{one_line(image_key)}': it has {has}")
-    if "label" not in keys and label_key not in ("", "label"):
-        raise UserError(f"'{shown}' has no array '{one_line(label_key)}': it has {has}")
-    return keys
-
-
-def check_size(packed: int, members: list[zipfile.ZipInfo]) -> None:
-    """Raises ValueError for members of a zip file that do not fit in memory, or that no real data unpack to.
-
-    `packed` is the size of the file in bytes. `zipfile` unpacks no more than the directory of the file says, but
-    not with bz2 and LZMA. NumPy uses neither.
-    """
-    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
-        raise ValueError("it is packed with another method than zip's own: save it uncompressed")
-    needed = sum(member.file_size for member in members)
-    if is_bomb(packed, needed):
-        raise ValueError(
-            f"its {packed:,} bytes unpack to {needed:,}, more than {MOST_UNPACKED} times as many: save it "
-            "uncompressed"
-        )
-    if needed > (available := available_memory_bytes()):
-        raise ValueError(f"it needs {needed:,} bytes of memory, but this host has {available:,} available now")
-
-
-def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """Reads one array, after a check of its size. Damaged bytes may raise any exception."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    with archive.open(name) as member, warnings.catch_warnings():
-        warnings.simplefilter("error")  # NumPy warns about headers that Python 2 wrote
-        version = np.lib.format.read_magic(member)
-        if version not in readers:
-            raise ValueError(f"its {name} is neither images nor vectors")
-        shape, _, dtype = readers[version](member)
-        if dtype.hasobject:
-            raise ValueError(f"its {name} holds pickled Python objects, which are never loaded")
-        claimed = math.prod(shape) * dtype.itemsize
-        held = archive.getinfo(name).file_size - member.tell()
-        if claimed != held:
-            raise ValueError(f"its {name} claims {claimed:,} bytes of numbers but holds {held:,}")
-        member.seek(0)
-        return np.lib.format.read_array(member, allow_pickle=False)
-
-
-def _checked_samples(file: Path, key: str, samples: np.ndarray, transform: Transform) -> np.ndarray:
-    name = f"array '{one_line(key)}' of '{one_line(file)}' ({samples.dtype} {list(samples.shape)})"
+def _checked_samples(
+    name: str, samples: np.ndarray, transform: Transform, scale: Scale | None
+) -> np.ndarray | None:
+    """Returns images, vectors, or samples of uint8 as they are used; None: they have to become floats first."""
     if samples.ndim == 0 or samples.size == 0:
         raise UserError(f"{name} is empty")
+    if samples.ndim == 1 or samples.dtype.kind not in "iuf":
+        raise UserError(
+            f"{name} is neither images [N, H, W], [N, H, W, C], vectors [N, D] nor other numbers [N, ...]: images "
+            "must be uint8"
+        )
+    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        raise UserError(f"{name} holds values that are not finite")
+    if scale is not None:
+        return None
     if samples.ndim == 2:
         if samples.dtype != np.float32:
             raise UserError(f"{name} must be float32 to be used as vectors: convert it with .astype('float32')")
-        if not np.isfinite(samples).all():
-            raise UserError(f"{name} holds values that are not finite")
         return samples
-    if samples.ndim not in (3, 4):
-        raise UserError(f"{name} is neither images [N, H, W], [N, H, W, C] nor vectors [N, D]")
-    if samples.dtype.kind not in "iuf":
-        raise UserError(f"{name} must be uint8 to be used as images: convert it to uint8 values from 0 to 255")
-    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
-        raise UserError(f"{name} holds values that are not finite")
+    if samples.ndim > 4:
+        return samples if samples.dtype == np.uint8 and transform.range is None else None
+    has_colours = samples.ndim == 3 or samples.shape[-1] in (1, 3, 4)
+    if samples.dtype.kind == "f" and (transform.range is None or not has_colours):
+        if transform.range is None and (samples.min() >= 0 or samples.min() < -1 or samples.max() > 1):
+            _refuse_values(name, samples)
+        return None
     if samples.dtype != np.uint8 and transform.range is None:
-        raise UserError(
-            f"{name} must be uint8 to be used as images: convert it, or pass data.source.range=LOW,HIGH for the "
-            f"values that become 0 and 255 (it has {samples.min():g} to {samples.max():g})"
-        )
-    samples = samples[..., None] if samples.ndim == 3 else samples
-    if samples.shape[-1] not in (1, 3, 4):
+        _refuse_values(name, samples)
+    if not has_colours:
         hint = " (channels come last: transpose it)" if samples.shape[1] in (1, 3, 4) else ""
         raise UserError(f"{name} must have 1, 3 or 4 channels in its last axis{hint}")
-    return samples
+    return samples[..., None] if samples.ndim == 3 else samples
+
+
+def _refuse_values(name: str, samples: np.ndarray) -> NoReturn:
+    raise UserError(
+        f"{name} must be uint8 to be used as images: convert it, or pass data.source.range=LOW,HIGH for the "
+        f"values that become 0 and 255 (it has {samples.min():g} to {samples.max():g}); data.source.scale=FACTOR "
+        "keeps floats, such as latents"
+    )
 
 
 def _checked_labels(file: Path, key: str, label: np.ndarray, count: int) -> np.ndarray:
-    name = f"array '{one_line(key)}' of '{one_line(file)}' ({label.dtype} {list(label.shape)})"
+    name = _describe(file, key, label)
     if label.shape != (count,):
         raise UserError(f"{name} must hold one label for each of the {count} samples")
     if label.dtype.kind not in "iu" or label.min() < -(2**31) or label.max() >= 2**31 - 1:

@@ -170,7 +170,7 @@ class _Reader:
         """Returns the facts of each file. If none is known, the pixels are kept as well."""
         from PIL import __version__ as pillow
 
-        memory = Memory(f"Pillow {pillow} {'decoded' if self._decode else 'header'}")
+        memory = Memory(f"Pillow {pillow} {'decoded' if self._decode else 'header'}", Facts)
         stamps: dict[Name, tuple[str, float]] = {}
         broken: dict[Name, Facts] = {}
         for name in self._names:

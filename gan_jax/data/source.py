@@ -100,12 +100,14 @@ def fingerprint_before(source: Source) -> str | None:
 class Mirrored:
     """A source of N images followed by their mirror images: row N + i is row i flipped left to right, same label.
 
+    Images [H, W, C] may have more axes before these, as video has.
     StyleGAN's `mirror` option doubles the set in this way (Karras et al., 2019, arXiv:1812.04948).
     """
 
     def __init__(self, source: Source):
-        if len(source.shape) != 3:
-            raise UserError(f"mirror needs images, but the samples of '{source.fingerprint()}' are vectors")
+        if len(source.shape) < 3:
+            kind = "vectors" if len(source.shape) == 1 else f"of shape {describe_shape(source.shape)}"
+            raise UserError(f"mirror needs images, but the samples of '{source.fingerprint()}' are {kind}")
         self.source = source
         self.shape, self.dtype, self.classes = source.shape, source.dtype, source.classes
         self.class_names = class_names(source)
@@ -121,7 +123,7 @@ class Mirrored:
         flipped = indices >= len(self.source)
         rows = self.source.read(np.where(flipped, indices - len(self.source), indices))
         image = rows["image"].copy()
-        image[flipped] = image[flipped, :, ::-1]
+        image[flipped] = image[flipped, ..., ::-1, :]
         return {**rows, "image": image}
 
     def fingerprint(self) -> str:

@@ -160,7 +160,8 @@ def test_npz_refusals_are_one_sentence(tmp_path):
         "one integer for each": dict(image=image, label=np.zeros(4)),
         "integer for each": dict(image=image, label=np.array([0, 2**40, 0, 0])),
         "is empty": dict(image=image[:0]),
-        "neither images": dict(image=image[..., None]),
+        "neither images": dict(image=image.ravel()),
+        "holds 0 to 0, but floats": dict(image=image[..., None].astype(np.float32)),
     }
     for number, (message, arrays) in enumerate(cases.items()):
         file = tmp_path / f"{number}.npz"
@@ -198,8 +199,10 @@ def test_a_set_too_large_for_the_memory(tmp_path):
 
 def test_importing_the_package_is_light():
     code = (
-        "import sys, gan_jax.data, gan_jax.data.tfds, gan_jax.data.folder, gan_jax.data.prepare;"
-        "print([m for m in ('tensorflow', 'tensorflow_datasets', 'PIL', 'sklearn') if m in sys.modules])"
+        "import sys, gan_jax.data, gan_jax.data.tfds, gan_jax.data.folder, gan_jax.data.prepare,"
+        "gan_jax.data.audio;"
+        "names = 'tensorflow', 'tensorflow_datasets', 'PIL', 'sklearn', 'soundfile';"
+        "print([name for name in names if name in sys.modules])"
     )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

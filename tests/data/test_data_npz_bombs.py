@@ -80,7 +80,7 @@ def test_what_unpacks_a_thousandfold(path, monkeypatch):
 
 def test_what_does_not_fit_in_the_memory_of_now(path, monkeypatch):
     zipped(path, image=npy(np.zeros((100, 100, 100), np.uint8)))
-    monkeypatch.setattr("gan_jax.data.npz.available_memory_bytes", lambda: 999_999)
+    monkeypatch.setattr("gan_jax.data.npz_file.available_memory_bytes", lambda: 999_999)
     assert "it needs 1,000,128 bytes of memory, but this host has 999,999 available now" in refused(path)
     assert 2**20 < available_memory_bytes() <= host_memory_bytes()
 

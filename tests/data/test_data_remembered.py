@@ -115,7 +115,7 @@ def test_a_file_of_this_very_moment_is_not_remembered(tmp_path, monkeypatch):
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
     write(tmp_path / "set" / "a.png", noise())
     folder(str(tmp_path / "set"))
-    assert facts.Memory("").recall([]) == {}
+    assert facts.Memory("", facts.Facts).recall([]) == {}
     with contextlib.closing(sqlite3.connect(facts.database())) as database:
         [row] = database.execute("SELECT count(*) FROM facts").fetchone()
     assert row == 0

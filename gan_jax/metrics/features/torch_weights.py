@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ...data.npz import check_size
+from ...data.npz_file import check_size
 from ...errors import UserError
 from .torch_pickle import Refused, Storage, Unpickler, read_arrays
 

@@ -1,0 +1,71 @@
+"""Maps an array of any numbers to float32 samples of any rank, such as audio, volumes or latents."""
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ..errors import UserError
+from .decode import Range
+
+Scale = float | Literal["std"]
+"""A factor, or "std": 1 / the standard deviation of all numbers."""
+
+
+class Mapped(NamedTuple):
+    """Samples as float32 `[N, ...]`, and a line that says how they were made of the array."""
+
+    samples: np.ndarray
+    note: str
+
+
+def map_to_floats(name: str, samples: np.ndarray, range: Range | None, scale: Scale | None) -> Mapped:
+    """Returns float32 samples: those of `range` become -1 to 1, or all are multiplied by `scale`.
+
+    Without both, floats are used as they are. Then they must lie in [-1, 1], and some must be negative: floats
+    from 0 to 1 are nearly always images that want a range.
+
+    name: of the array, for messages.
+
+    Raises:
+        UserError: the numbers do not suit.
+    """
+    low, high = float(samples.min()), float(samples.max())
+    if not math.isfinite(low + high):
+        raise UserError(f"{name} holds values that are not finite")
+    held = f"the array is {samples.dtype} from {low:.4g} to {high:.4g}"
+    if range is not None:
+        first, last = range
+        outside = int(np.count_nonzero((samples < first) | (samples > last)))
+        mapped = np.clip((samples - np.float64(first)) * (2 / (last - first)) - 1, -1, 1).astype(np.float32)
+        clipped = f", and {outside:,} of {samples.size:,} numbers beyond them are clipped" if outside else ""
+        return Mapped(mapped, f"note: {held}; {first:g} to {last:g} become -1 to 1{clipped}")
+    if scale is not None:
+        factor, how = _factor(name, samples, scale)
+        with np.errstate(over="ignore"):
+            mapped = (samples * np.float64(factor)).astype(np.float32)
+        low, high = float(mapped.min()), float(mapped.max())
+        if not math.isfinite(low + high):
+            raise UserError(f"{name} times {factor:g} lies beyond float32: give a smaller data.source.scale")
+        beyond = max(-low, high) > 1
+        reach = ", and a generator whose last layer is tanh reaches -1 to 1 only" if beyond else ""
+        return Mapped(mapped, f"note: {held}; times {factor:g}{how} it is {low:.4g} to {high:.4g}{reach}")
+    if samples.dtype.kind != "f" or not -1 <= low < 0 or high > 1:
+        raise UserError(
+            f"{name} holds {low:g} to {high:g}, but floats must lie in [-1, 1], with some of them negative: pass "
+            "data.source.range=LOW,HIGH for the values that become -1 and 1, or data.source.scale=FACTOR (or std)"
+        )
+    return Mapped(samples.astype(np.float32), f"note: {held}, and is used as it is")
+
+
+def _factor(name: str, samples: np.ndarray, scale: Scale) -> tuple[float, str]:
+    """Returns the factor, and a text that says where it comes from."""
+    if scale != "std":
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < abs(scale) < math.inf:
+            raise UserError(f"scale must be a factor other than 0, or std, not {scale}")
+        return float(scale), ""
+    deviation = float(np.std(samples, dtype=np.float64))
+    if deviation == 0:
+        raise UserError(f"{name} has one value only, so data.source.scale=std has no meaning: give a number")
+    # Four digits are the same on every machine, and can be typed.
+    return float(f"{1 / deviation:.4g}"), f" (1 / the standard deviation, {deviation:.4g})"

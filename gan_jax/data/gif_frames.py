@@ -1,0 +1,143 @@
+"""The frames of animated GIFs, one after another."""
+
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import UserError, one_line
+from . import decoded
+from .containers import Container, Name
+from .decode import open_image
+from .facts import Facts, Memory, hash_content, read_once
+from .images import Transform
+from .memory import available_memory_bytes
+from .read_images import Images, check_images, common_shape
+from .source import checked_indices, hash_parts, reason
+from .unchanged import Unchanged
+from .waiting import check_stop, each
+
+_DECODED_FORMAT = 1  # raised by every change of how frames are decoded
+_MOST_BYTES = 2**31  # of the frames of one file, as they are used
+
+
+@dataclass(frozen=True)
+class GifFacts(Facts):
+    """What is known of a GIF; `grey` is whether no frame has colours.
+
+    Attributes:
+        frames: their number.
+    """
+
+    frames: int = 0
+
+
+def read_gifs(container: Container, names: Sequence[Name], transform: Transform) -> Images:
+    """Reads each GIF once. The facts are `GifFacts`, and there are no pixels."""
+    from PIL import __version__ as pillow
+
+    memory = Memory(f"Pillow {pillow} GIF", GifFacts)
+    facts = read_once(container, names, memory, lambda name: _examine(container, name))
+    broken: list[tuple[Name, Facts]] = [(name, known) for name, known in zip(names, facts) if known.error]
+    whole = [(name, known) for name, known in zip(names, facts) if not known.error]
+    images = Images([name for name, _ in whole], [known for _, known in whole], None, [], broken)
+    check_images(container, images)
+    return images
+
+
+def _examine(container: Container, name: Name) -> GifFacts:
+    known = GifFacts()
+    try:
+        content = container.read(name)
+        known, grey, count = GifFacts(hash_content(content)), True, 0
+        for frame in _frames(io.BytesIO(content), Transform(), 3):
+            check_stop()
+            known = dataclasses.replace(known, height=frame.shape[0], width=frame.shape[1])
+            grey, count = grey and bool((frame == frame[..., :1]).all()), count + 1
+        return dataclasses.replace(known, format="GIF", mode="RGB", grey=grey, frames=count)
+    except Exception as error:  # Pillow's decoders may raise any exception
+        return dataclasses.replace(known, error=reason(error) or type(error).__name__)
+
+
+def _frames(file: Path | BinaryIO, transform: Transform, channels: int) -> Iterator[np.ndarray]:
+    """Yields each frame as it is seen, uint8 [H, W, channels]."""
+    with open_image(file) as image:
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            yield transform.apply(image, channels, upright=False)
+
+
+class GifFrames:
+    """The frames of all GIFs of a set, in order.
+
+    Attributes:
+        counts: the number of frames of each file.
+        shape: of a frame, (H, W, C).
+    """
+
+    def __init__(self, container: Container, images: Images, transform: Transform):
+        self._container, self._names, self._transform = container, images.names, transform
+        self._digests = [known.digest for known in images.facts]
+        self.counts = [known.frames for known in images.facts if isinstance(known, GifFacts)]
+        self.shape = common_shape(container, images, transform)
+        largest = int(np.argmax(self.counts))
+        if self.counts[largest] * int(np.prod(self.shape)) > _MOST_BYTES:
+            raise UserError(
+                f"the {self.counts[largest]:,} frames of '{one_line('/'.join(self._names[largest]))}' do not fit "
+                f"in {_MOST_BYTES:,} bytes: pass a smaller data.source.size, or cut it into shorter files"
+            )
+        self._first = np.concatenate([[0], np.cumsum(self.counts)])
+        self._unchanged = Unchanged(container, self._names, self._digests)
+        self.pixels = self._keep()
+
+    def _keep(self) -> np.ndarray | None:
+        """Returns all frames, uint8 [F, H, W, C], from the cache if they are there; None: there is no room."""
+        from PIL import __version__ as pillow
+
+        key = f"GIF {_DECODED_FORMAT} Pillow {pillow} {self._transform.describe()} {self.shape}"
+        digest, shape = hash_parts([key, *self._digests], size=16), (int(self._first[-1]), *self.shape)
+        if (ready := decoded.load(digest, shape)) is not None:
+            return ready
+        store, row = decoded.Store(shape, available_memory_bytes() // 8), 0
+        try:
+            doing = f"decoding {one_line(self._container.path.name, 30)}"
+            for frames in each(self._decode, range(len(self._names)), len(self._names), doing):
+                for frame in frames:
+                    if not store.put(row, frame):
+                        return None
+                    row += 1
+            return store.close(digest, grey=False)
+        finally:
+            store.discard()
+
+    def _decode(self, index: int) -> np.ndarray:
+        """Returns the frames of one file. Raises UserError if it cannot be read, or has changed."""
+        name = self._names[index]
+        shown = one_line(self._container.path.joinpath(*name))
+        try:
+            is_same = self._unchanged.is_same(index)
+            frames = list(_frames(self._container.open(name), self._transform, self.shape[-1]))
+        except Exception as error:  # Pillow's decoders may raise any exception
+            raise UserError(f"'{shown}' cannot be read: {reason(error)}") from error
+        if not is_same or len(frames) != self.counts[index]:
+            raise UserError(f"'{shown}' has changed since the run began: do not change files during a run")
+        return np.stack(frames)
+
+    def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns {"image": uint8 [n, H, W, C]}, the frames at `indices`, counted through all files."""
+        indices = checked_indices(indices, int(self._first[-1]))
+        if self.pixels is not None:
+            return {"image": self.pixels[indices]}
+        image = np.empty((len(indices), *self.shape), np.uint8)
+        files = np.searchsorted(self._first, indices, side="right") - 1
+        for file in np.unique(files):  # each is decoded once
+            chosen = files == file
+            image[chosen] = self._decode(int(file))[indices[chosen] - self._first[file]]
+        return {"image": image}
+
+    def fingerprint(self) -> str:
+        return hash_parts([*self._digests, str(self.shape), self._transform.describe()])
