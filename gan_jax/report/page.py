@@ -200,19 +200,18 @@ def make_legends(source: Source, conditional: bool, count: int) -> dict[str, str
         conditional: whether the samples of the run have classes.
         count: the samples in a sample grid.
     """
-    shape, names = tuple(source.shape), class_names(source)
-    view = choose_view(shape)
-    sizes = {"": view.size} | ({".gif": shape[1:3]} if view.kind == "clips" else {})
-    count = min(count, view.most or count)
-    legends = {}
-    for ending, size in sizes.items():
-        cell = [view.legend] if view.legend and not ending else []
-        classes = [] if names is None or size is None else [reals_legend(source, size)]
-        legends[f"reals{ending}"] = [*cell, *classes]
-        layout = choose_layout(count, *size, len(names)) if size is not None and names is not None else None
-        classes = [] if names is None or not conditional else [grid_legend(names[:count], layout)]
-        legends[f"samples{ending}"] = [*cell, *classes]
-    return {kind: "; ".join(texts) for kind, texts in legends.items() if texts}
+    view, names = choose_view(tuple(source.shape)), class_names(source)
+    shown = min(count, view.most or count)
+
+    def of_samples(size: tuple[int, int] | None) -> str | None:
+        if names is None or not conditional:
+            return None
+        return grid_legend(names[:shown], size and choose_layout(shown, *size, len(names)))
+
+    legends = {"reals": [view.legend, reals_legend(source)], "samples": [view.legend, of_samples(view.size)]}
+    if view.frame is not None:
+        legends |= {"reals.gif": [reals_legend(source, view.frame)], "samples.gif": [of_samples(view.frame)]}
+    return {kind: text for kind, texts in legends.items() if (text := "; ".join(filter(None, texts)))}
 
 
 def page(workdir: str | Path, legends: Mapping[str, str] = MappingProxyType({})) -> Path:

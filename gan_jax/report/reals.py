@@ -28,12 +28,14 @@ def write_reals(workdir: Path, source: Source) -> None:
         Folder(workdir).write(name, content, sync=False)
 
 
-def reals_legend(source: Source, size: tuple[int, int]) -> str:
-    """Says which class is where in the grid of `write_reals`, whose cells have this height and width.
+def reals_legend(source: Source, size: tuple[int, int] | None = None) -> str | None:
+    """Says which class is where in the grid of `write_reals`; None where it is not ordered by class.
 
-    The source has labels.
+    `size`: height and width of the cells; None: those of `View.size`.
     """
-    names = class_names(source) or ()
+    names, size = class_names(source), size or choose_view(tuple(source.shape)).size
+    if names is None or size is None:
+        return None
     classes, each = _shown(source)
     layout = choose_layout(each * len(classes), *size, len(classes))
     return grid_legend([names[number] for number in classes], layout)

@@ -6,12 +6,13 @@ import re
 import numpy as np
 
 from .gif import clip_gif
-from .images import grid
+from .images import grid, png_bytes
 from .view import FRAME_RATE, RATE, choose_view
 from .wav import wav_bytes
 
 SAMPLES = "samples"
 REALS = f"{SAMPLES}/reals.png"
+SIDE = 256  # pixels, the least length of the longer side of a single clip
 SOUNDS = 4  # the samples of a grid that are written as WAV files
 _NAME = re.compile(r"(?:step_(\d{1,18})|reals)(?:_\d+\.wav|\.png|\.gif)", re.ASCII)
 _CLAIMED = re.compile(r"(?:step_.*|reals)(?:_\d+\.wav|\.png|\.gif)", re.ASCII | re.DOTALL)
@@ -55,6 +56,23 @@ def files_beside(grid_name: str, samples: np.ndarray, rate: float | None, groups
     if kind == "audio":
         return {f"{stem}_{i}.wav": wav_bytes(audio, rate or RATE) for i, audio in enumerate(samples[:SOUNDS])}
     return {}
+
+
+def file_of(sample: np.ndarray, rate: float | None) -> bytes:
+    """Returns the content of the file of one sample, a PNG, GIF or WAV file by `View.suffix`; `rate`: of the data.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    view = choose_view(sample.shape)
+    if view.kind == "audio":
+        return wav_bytes(sample, rate or RATE)
+    if view.kind == "clips":
+        return clips(sample[None], rate, pad=0, min_side=SIDE)
+    if view.kind != "images":
+        raise ValueError(f"a sample of shape {sample.shape} has no file of its own")
+    image = view.cells(sample[None])[0]
+    return png_bytes(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def clips(samples: np.ndarray, rate: float | None, groups: int | None = None, **options: int) -> bytes:

@@ -25,11 +25,13 @@ class View(NamedTuple):
         kind: "points" are a scatter plot, and "vectors" a heat map. "images", "clips" and "audio" are grids, in
             which each sample is one cell: an image, a film strip of a video or a volume, or a spectrogram.
         size: height and width of a cell in pixels; None: there are no cells.
+        frame: height and width of a clip as it plays; None for what does not play.
         most: the largest number of samples in the grids of a run; None: any.
     """
 
     kind: Kind
     size: tuple[int, int] | None = None
+    frame: tuple[int, int] | None = None
     most: int | None = None
 
     @property
@@ -65,12 +67,12 @@ def choose_view(shape: tuple[int, ...]) -> View:
     """
     if len(shape) == 2 and shape[1] <= 2:
         size = spectrogram.cell_size(shape[1])
-        return View("audio", size, _most(size))
+        return View("audio", size, most=_most(size))
     if len(shape) in (2, 3):
-        return View("images", shape[:2])
+        return View("images", (shape[0], shape[1]))
     if len(shape) == 4:
         size = strip.cell_size(shape)
-        return View("clips", size, _most(size))
+        return View("clips", size, (shape[1], shape[2]), _most(size))
     return View("points" if np.prod(shape) == 2 else "vectors")
 
 

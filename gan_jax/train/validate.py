@@ -35,7 +35,7 @@ def notes(config: Config, data: Declared) -> list[str]:
     if data.source is not None:
         lines += data_notes(data.source)
         lines += odd_classes(data.spec.names(), class_counts(data.source)) if config.conditional else []
-    lines += view_notes(data.shape, data.source and rate(data.source), config.sample.count)
+    lines += view_notes(data.shape, None if data.source is None else rate(data.source), config.sample.count)
     if data.count is not None and config.batch > data.count:
         times = f"{config.batch / data.count:.3g}"
         lines.append(
