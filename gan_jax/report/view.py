@@ -10,10 +10,10 @@ from . import spectrogram, strip
 Kind = Literal["points", "vectors", "images", "clips", "audio"]
 RATE = 16_000  # samples a second of audio whose data have no `rate`
 FRAME_RATE = 10  # frames a second of clips whose data have no `rate`
-_SIDE, _LEAST = 2048, 4  # pixels of a grid of strips or spectrograms, and the fewest samples in it
+_AREA, _LEAST = 2048**2, 4  # pixels of a grid of strips or spectrograms, and the fewest samples in it
 _SUFFIXES = {"images": ".png", "clips": ".gif", "audio": ".wav"}
 _LEGENDS = {
-    "clips": "each row of frames, or of slices, is one sample",
+    "clips": "each strip of frames, or of slices, is one sample",
     "audio": f"each sample is a spectrogram, of {-spectrogram.FLOOR} dB, above its waveform",
 }
 
@@ -77,8 +77,7 @@ def choose_view(shape: tuple[int, ...]) -> View:
 
 
 def _most(size: tuple[int, int]) -> int:
-    height, width = size
-    return max(_LEAST, (_SIDE // height) * (_SIDE // width))
+    return max(_LEAST, _AREA // (size[0] * size[1]))
 
 
 def view_notes(shape: tuple[int, ...], rate: float | None, count: int) -> list[str]:
