@@ -66,8 +66,8 @@ def _fit(values: np.ndarray, length: int, axis: int) -> np.ndarray:
 
 
 def _colour(values: np.ndarray) -> np.ndarray:
-    """Returns the colours of decibels, uint8 `[..., 3]`."""
-    at = np.clip(1 - values / FLOOR, 0, 1) * (len(_COLOURS) - 1)
+    """Returns the colours of decibels, uint8 `[..., 3]`, in steps of 2 dB, so that PNG files are small."""
+    at = np.clip(1 - 2 * np.round(values / 2) / FLOOR, 0, 1) * (len(_COLOURS) - 1)
     channels = [np.interp(at, range(len(_COLOURS)), channel) for channel in _COLOURS.T]
     return np.rint(np.stack(channels, -1)).astype(np.uint8)
 
@@ -88,5 +88,5 @@ def _numbered(cell: np.ndarray, number: int) -> np.ndarray:
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(cell)
-    ImageDraw.Draw(image).text((4, 2), str(number), fill=(255, 255, 255))
+    ImageDraw.Draw(image).text((5, 3), str(number), fill=(255, 255, 255), font_size=20)
     return np.asarray(image)

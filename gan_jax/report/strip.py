@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .colours import INK, three_channels
+from .colours import BACKGROUND, INK, three_channels
 
 FRAMES = 8  # in a strip, at most
 _GAP = 1  # pixels between two frames
@@ -26,6 +26,7 @@ def cells(clips: np.ndarray) -> np.ndarray:
     count, length, _, width, _ = frames.shape
     strips = np.empty((count, *cell_size(frames.shape[1:]), 3), np.uint8)
     strips[:] = INK
+    strips[(frames == BACKGROUND).all((1, 2, 3, 4))] = BACKGROUND  # a place without a sample
     for place in range(length):
         left = place * (width + _GAP)
         strips[:, :, left : left + width] = frames[:, place]

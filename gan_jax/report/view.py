@@ -10,11 +10,12 @@ from . import spectrogram, strip
 Kind = Literal["points", "vectors", "images", "clips", "audio"]
 RATE = 16_000  # samples a second of audio whose data have no `rate`
 FRAME_RATE = 10  # frames a second of clips whose data have no `rate`
-_AREA, _LEAST = 2048**2, 4  # pixels of a grid of strips or spectrograms, and the fewest samples in it
+_SOUNDS, _CLIPS = 16, 32  # the samples in a grid of a run, small enough to be seen at once
+_AREA, _LEAST = 1500**2, 4  # pixels of a grid of strips, which may have fewer, but not below 4
 _SUFFIXES = {"images": ".png", "clips": ".gif", "audio": ".wav"}
 _LEGENDS = {
     "clips": "each strip of frames, or of slices, is one sample",
-    "audio": f"each sample is a spectrogram, of {-spectrogram.FLOOR} dB, above its waveform",
+    "audio": f"each sample is a spectrogram, {spectrogram.FLOOR} to 0 dB, 0 Hz to half the rate, above its waveform",
 }
 
 
@@ -66,18 +67,14 @@ def choose_view(shape: tuple[int, ...]) -> View:
     `[T, H, W, C]` is a video or a volume. All others are vectors.
     """
     if len(shape) == 2 and shape[1] <= 2:
-        size = spectrogram.cell_size(shape[1])
-        return View("audio", size, most=_most(size))
+        return View("audio", spectrogram.cell_size(shape[1]), most=_SOUNDS)
     if len(shape) in (2, 3):
         return View("images", (shape[0], shape[1]))
     if len(shape) == 4:
         size = strip.cell_size(shape)
-        return View("clips", size, (shape[1], shape[2]), _most(size))
+        most = max(_LEAST, min(_CLIPS, _AREA // (size[0] * size[1])))
+        return View("clips", size, (shape[1], shape[2]), most)
     return View("points" if np.prod(shape) == 2 else "vectors")
-
-
-def _most(size: tuple[int, int]) -> int:
-    return max(_LEAST, _AREA // (size[0] * size[1]))
 
 
 def view_notes(shape: tuple[int, ...], rate: float | None, count: int) -> list[str]:

@@ -56,6 +56,8 @@ def test_a_strip_has_eight_frames_at_even_distances_with_the_first_and_the_last(
         assert (cells[0, :, 5 * place : 5 * place + 4] == frame).all()
         assert (cells[1, :, 5 * place : 5 * place + 4] == 100 + frame).all()
     assert (cells[:, :, 4::5] == INK).all()
+    missing = np.full((1, 15, 3, 4, 1), 255, np.uint8)
+    assert (strip.cells(missing) == 255).all()
 
 
 def frames_of(content):
@@ -98,7 +100,7 @@ def test_the_grids_of_clips_are_of_a_sensible_size():
         count = min(64, view.most)
         layout = choose_layout(count, *view.size)
         height, width = layout.rows * view.size[0], layout.columns * view.size[1]
-        assert height * width < 2048**2 * 1.3
+        assert height * width < 1500**2 * 1.3
         assert max(height, width) / min(height, width) < 2.5
 
 
@@ -163,10 +165,10 @@ def test_a_wav_file_is_read_back():
 
 def test_what_may_surprise_is_said():
     assert view_notes((64, 64, 3), None, 1000) == []
-    assert view_notes((16_000, 1), 8000.0, 64) == []
-    assert view_notes((16_000, 1), None, 64) == [
+    assert view_notes((16_000, 1), 8000.0, 16) == []
+    assert view_notes((16_000, 1), None, 16) == [
         "note: the data do not say their rate: WAV files get 16,000 samples a second"
     ]
     assert view_notes((16, 256, 256, 3), None, 64) == [
-        "note: sample.count=64, and a grid of such samples shows the first 7"
+        "note: sample.count=64, and a grid of such samples shows the first 4"
     ]
