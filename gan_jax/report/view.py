@@ -15,7 +15,7 @@ _AREA, _LEAST = 1500**2, 4  # pixels of a grid of strips, which may have fewer, 
 _SUFFIXES = {"images": ".png", "clips": ".gif", "audio": ".wav"}
 _LEGENDS = {
     "clips": "each strip of frames, or of slices, is one sample",
-    "audio": f"each sample is a spectrogram, {spectrogram.FLOOR} to 0 dB, 0 Hz to half the rate, above its waveform",
+    "audio": f"each sample is a spectrogram above its waveform: {spectrogram.FLOOR} to 0 dB, 0 to half the rate",
 }
 
 

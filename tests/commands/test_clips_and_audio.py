@@ -73,8 +73,8 @@ def test_a_run_of_audio(audio):
     page = (workdir / "report.html").read_text()
     sounds = re.findall('<audio controls preload="metadata" src="(.*?)"', page)
     assert sounds == [f"samples/{grid}_{index}.wav" for grid in ("reals", "step_00000004") for index in range(4)]
-    assert "samples/step_00000004.png (each sample is a spectrogram, -80 to 0 dB, " in err
-    assert "rate" not in err
+    assert "samples/step_00000004.png (each sample is a spectrogram above its waveform: -80 to 0 dB, " in err
+    assert "note: " not in err
     with Image.open(workdir / "samples.gif") as gif:
         assert gif.n_frames == 3
 

@@ -147,7 +147,7 @@ def test_a_cell_of_audio_has_the_sine_at_its_height_above_the_waveform():
             ink = np.flatnonzero((cell[128:] != 255).any(axis=(1, 2)))
             assert (ink[0], ink[-1]) == (8, 23)  # +-0.5 of 32 rows
     silent = spectrogram.cells(np.full((1, 3, 1), np.nan))  # shorter than a window, and not finite
-    assert (silent[0, 20:128] == 0).all()
+    assert (silent[0, 30:128] == 0).all()
 
 
 def test_a_wav_file_is_read_back():
