@@ -201,7 +201,7 @@ def make_legends(source: Source, conditional: bool, count: int) -> dict[str, str
         count: the samples in a sample grid.
     """
     view, names = choose_view(tuple(source.shape)), class_names(source)
-    shown = min(count, view.most or count)
+    shown = view.shown(count, len(names) if names is not None and conditional else None)
 
     def of_samples(size: tuple[int, int] | None) -> str | None:
         if names is None or not conditional:

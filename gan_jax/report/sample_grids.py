@@ -52,7 +52,8 @@ class SampleGrids:
         """
         samples = self._sampler(variables, self._count)
         centers = getattr(self._source, "centers", None)
-        shown, groups = samples[: choose_view(samples.shape[1:]).most], self._sampler.groups
+        groups = self._sampler.groups
+        shown = samples[: choose_view(samples.shape[1:]).shown(len(samples), groups)]
         grid = report.picture(shown, centers=centers, groups=groups)
         files = files_beside(grid_name(step), shown, rate(self._source), groups)
         for name, content in {**files, grid_name(step): report.png_bytes(grid)}.items():

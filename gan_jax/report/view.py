@@ -50,6 +50,12 @@ class View(NamedTuple):
         """The pixels between cells."""
         return 2 if self.kind == "images" else 6
 
+    def shown(self, count: int, classes: int | None = None) -> int:
+        """Returns how many of `count` samples a grid of a run shows; where they do not fit, as many of each class."""
+        if self.most is None or count <= self.most:
+            return count
+        return self.most - self.most % classes if classes and classes <= self.most else self.most
+
     def cells(self, samples: np.ndarray) -> np.ndarray:
         """Returns an image of each sample, uint8 `[N, *size, C]`, of samples `[N, *S]`."""
         if self.kind == "audio":
@@ -77,17 +83,18 @@ def choose_view(shape: tuple[int, ...]) -> View:
     return View("points" if np.prod(shape) == 2 else "vectors")
 
 
-def view_notes(shape: tuple[int, ...], rate: float | None, count: int) -> list[str]:
+def view_notes(shape: tuple[int, ...], rate: float | None, count: int, classes: int | None = None) -> list[str]:
     """Returns lines on what may surprise in the sample grids of a run.
 
     Args:
         shape: of a sample.
         rate: of the data, see `data.source.rate`.
         count: `sample.count` of the config.
+        classes: of the samples; None: they have none.
     """
     view, lines = choose_view(shape), []
-    if view.most is not None and count > view.most:
-        lines.append(f"note: sample.count={count}, and a grid of such samples shows the first {view.most}")
+    if (shown := view.shown(count, classes)) < count:
+        lines.append(f"note: sample.count={count}, and a grid of such samples shows the first {shown}")
     if view.kind == "audio" and rate is None:
         lines.append(f"note: the data do not say their rate: WAV files get {RATE:,} samples a second")
     return lines

@@ -35,7 +35,10 @@ def notes(config: Config, data: Declared) -> list[str]:
     if data.source is not None:
         lines += data_notes(data.source)
         lines += odd_classes(data.spec.names(), class_counts(data.source)) if config.conditional else []
-    lines += view_notes(data.shape, None if data.source is None else rate(data.source), config.sample.count)
+    classes = data.classes if config.conditional else None
+    lines += view_notes(
+        data.shape, None if data.source is None else rate(data.source), config.sample.count, classes
+    )
     if data.count is not None and config.batch > data.count:
         times = f"{config.batch / data.count:.3g}"
         lines.append(

@@ -1,5 +1,6 @@
 """Runs of clips and of audio: what lies in `samples/`, what the page shows, and what `gan-jax sample` writes."""
 
+import io
 import re
 import shutil
 import wave
@@ -9,7 +10,12 @@ import pytest
 from PIL import Image
 
 import runs
+import small_sets
+from gan_jax import config as configs
+from gan_jax.config.declared import Declared
+from gan_jax.report.sample_files import files_beside
 from gan_jax.report.writer import rewind
+from gan_jax.train.validate import notes
 from runs import call, sentence
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
@@ -79,10 +85,13 @@ def test_a_run_of_audio(audio):
         assert gif.n_frames == 3
 
 
-def test_audio_without_a_rate(tmp_path):
-    _, err = train(tmp_path, "tones", "steps=1")
-    assert "note: the data do not say their rate: WAV files get 16,000 samples a second\n" in err
-    with wave.open(str(tmp_path / "run/samples/step_00000001_0.wav")) as file:
+def test_audio_without_a_rate_is_said_before_training():
+    config = configs.Config(data=configs.Data(configs.Call("small_sets:tones")))
+    said = "note: the data do not say their rate: WAV files get 16,000 samples a second"
+    assert said in notes(config, Declared.of(small_sets.tones()))
+    assert said not in notes(config, Declared.of(small_sets.tones(rate=8000)))
+    content = files_beside("a.png", small_sets.tones().image, None, None)["a_3.wav"]
+    with wave.open(io.BytesIO(content)) as file:
         assert file.getframerate() == 16_000
 
 

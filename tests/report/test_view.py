@@ -172,3 +172,5 @@ def test_what_may_surprise_is_said():
     assert view_notes((16, 256, 256, 3), None, 64) == [
         "note: sample.count=64, and a grid of such samples shows the first 4"
     ]
+    clips = choose_view((16, 32, 32, 1))
+    assert [clips.shown(*counts) for counts in ((8, 10), (64, None), (64, 10), (64, 1000))] == [8, 32, 30, 32]
