@@ -51,7 +51,7 @@ class View(NamedTuple):
         return 2 if self.kind == "images" else 6
 
     def shown(self, count: int, classes: int | None = None) -> int:
-        """Returns how many of `count` samples a grid of a run shows; where they do not fit, as many of each class."""
+        """Returns how many of `count` samples a grid of a run shows; where they do not fit, as many of each."""
         if self.most is None or count <= self.most:
             return count
         return self.most - self.most % classes if classes and classes <= self.most else self.most

@@ -86,7 +86,7 @@ def test_a_run_of_audio(audio):
 
 
 def test_audio_without_a_rate_is_said_before_training():
-    config = configs.Config(data=configs.Data(configs.Call("small_sets:tones")))
+    config = configs.Config("tones", data=configs.Data(configs.Call("small_sets:tones")))
     said = "note: the data do not say their rate: WAV files get 16,000 samples a second"
     assert said in notes(config, Declared.of(small_sets.tones()))
     assert said not in notes(config, Declared.of(small_sets.tones(rate=8000)))
