@@ -78,8 +78,10 @@ def sample(
         with _as_user_error(path):
             return _write_each(path, run, sampler, count, view)
     if path.suffix in (".gif", ".wav") and path.suffix != view.suffix:
+        folder = ", or a folder" if view.suffix else ""
         raise UserError(
-            f"samples of shape {run.spec.shape} are not written as {path.suffix}: give --out a .png or .npz file"
+            f"samples of shape {run.spec.shape} are not written as {path.suffix}: give --out a .png or .npz "
+            f"file{folder}"
         )
     values = sampler(run.state.ema, count)
     groups = sampler.groups

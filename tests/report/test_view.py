@@ -174,3 +174,20 @@ def test_what_may_surprise_is_said():
     ]
     clips = choose_view((16, 32, 32, 1))
     assert [clips.shown(*counts) for counts in ((8, 10), (64, None), (64, 10), (64, 1000))] == [8, 32, 30, 32]
+
+
+def test_the_names_of_files_in_samples():
+    assert sample_files.step_of("samples/step_00000300_3.wav") == 300
+    assert sample_files.step_of("samples/step_123456789.gif") == 123_456_789
+    for name in ("step_mine.png", "reals_0.wav", "step_00000300.txt", "step_00000300_3.png", "my_step_1.png"):
+        assert sample_files.step_of(name) is None
+    claimed = [
+        "reals.png",
+        "reals.gif",
+        "reals_0.wav",
+        "step_00000300.png",
+        "step_00000300_0.wav",
+        "step_mine.png",
+    ]
+    assert all(map(sample_files.is_claimed, claimed))
+    assert not any(map(sample_files.is_claimed, ["mine.png", "reals.wav", "reals_0.png.bak", "steps.gif"]))
