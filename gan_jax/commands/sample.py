@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument(
         "--out", type=path,
-        help="a .png for a grid, a .npz for arrays, a .gif of an interpolation, or a folder for single images, "
-        "which lie in a sub-folder for each class",
+        help="a .png for a grid, a .npz for arrays, a .gif of videos or of an interpolation, a .wav of audio, or "
+        "a folder for single samples, which lie in a sub-folder for each class",
     )  # fmt: skip
 
 
@@ -58,8 +58,9 @@ def run(arguments: argparse.Namespace) -> None:
         )
     else:
         paths = sample_run.sample(arguments.workdir, **common)
-    if len(paths) > 1:  # only single images are several files, and all lie in the folder
+    if len(paths) > 1:  # only single samples are several files, and all lie in the folder
+        kind = {".gif": "clips", ".wav": "sounds"}.get(paths[0].suffix, "images")
         by_class = "" if paths[0].parent == arguments.out else ", in a folder for each class"
-        print(f"{len(paths):,} images in {arguments.out}{by_class}")
+        print(f"{len(paths):,} {kind} in {arguments.out}{by_class}")
     else:
         print(*paths, sep="\n")

@@ -17,10 +17,14 @@ from ..config.build import Allow, make_source
 from ..config.location import located
 from ..data.classes import folder_names, rows_legend
 from ..errors import UserError
-from ..metrics.evaluator import Evaluator, generate_images
+from ..files.folder import write_atomically
+from ..metrics.evaluator import Evaluator, generate
 from ..metrics.features.choose import choose_extractor
 from ..report.layout import choose_layout, grid_legend
-from ..runtime.sampler import Sampler
+from ..report.sample_files import SIDE, clips, file_of
+from ..report.view import RATE, View, choose_view
+from ..report.wav import wav_bytes
+from ..runtime.sampler import BLOCK, Sampler
 from ..train.open_run import OpenedRun, open_run
 from .arguments import data_option
 
@@ -48,10 +52,11 @@ def sample(
         truncation: the truncation of the latents, 1.0 for none; only for generators that define it.
         labels: the classes of a conditional run, by number or name, used in turn; None: all.
         out: what is written. A path that ends in .png: a grid (default: `<workdir>/samples_<step>.png`). A path
-            that ends in .npz: an array `image` (uint8 images, or float32 vectors), and for a conditional run
-            `label` (int32) and `names`, the names of the classes. A path without an ending, or an existing folder:
-            single images `00000.png`, `00001.png`, ... in that folder, or for a conditional run in a sub-folder
-            for each class: `circle/00000.png`.
+            that ends in .gif: a grid of clips that play. A path that ends in .wav: audio, one sample after the
+            other. A path that ends in .npz: an array `image` (uint8 or float32, as the data), and for a
+            conditional run `label` (int32) and `names`, the names of the classes. A path without an ending, or an
+            existing folder: single samples `00000.png`, `00001.png`, ... in that folder, or for a conditional run
+            in a sub-folder for each class: `circle/00000.png`. Videos and volumes are .gif files, audio is .wav.
 
     Raises:
         UserError: there is no run, no such checkpoint or label; `out` has another ending; or the generator defines
@@ -59,30 +64,40 @@ def sample(
     """
     workdir = Path(workdir)
     _check_count(count, 1)
-    if out is not None and Path(out).suffix not in ("", ".png", ".npz") and not Path(out).is_dir():
-        raise UserError(
-            f"samples are not written as {Path(out).suffix}: give --out a .png or .npz file, or a folder"
-        )
+    path = None if out is None else Path(out)
+    is_folder = path is not None and (path.is_dir() or not path.suffix)
+    if path is not None and not is_folder and path.suffix not in (".png", ".npz", ".gif", ".wav"):
+        raise UserError(f"samples are not written as {path.suffix}: give --out a .png or .npz file, or a folder")
     run = open_run(workdir, step, allow)
+    view = choose_view(run.spec.shape)
     sampler = run.sampler(seed, truncation, labels)
-    path = Path(out) if out is not None else workdir / f"samples_{run.step:08d}.png"
-    if path.suffix not in (".png", ".npz"):
-        if len(run.spec.shape) != 3:
+    path = path or workdir / f"samples_{run.step:08d}.png"
+    if is_folder:
+        if view.suffix is None:
             raise UserError(f"samples of shape {run.spec.shape} are no images: give --out a .png or .npz file")
         with _as_user_error(path):
-            return _write_each(path, run, sampler, count)
+            return _write_each(path, run, sampler, count, view)
+    if path.suffix in (".gif", ".wav") and path.suffix != view.suffix:
+        folder = ", or a folder" if view.suffix else ""
+        raise UserError(
+            f"samples of shape {run.spec.shape} are not written as {path.suffix}: give --out a .png or .npz "
+            f"file{folder}"
+        )
     values = sampler(run.state.ema, count)
+    groups = sampler.groups
     with _as_user_error(path):
         if path.suffix == ".npz":
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, **_arrays(run, sampler, values))
+        elif path.suffix == ".wav":
+            write_atomically(path, wav_bytes(np.concatenate(values), run.rate or RATE), sync=False)
         else:
-            report.save_png(path, report.picture(values, groups=sampler.groups))
-            layout = (
-                choose_layout(count, values.shape[1], values.shape[2], sampler.groups)
-                if values.ndim in (3, 4)
-                else None
-            )
+            size = view.frame if path.suffix == ".gif" else view.size
+            if path.suffix == ".gif":
+                write_atomically(path, clips(values, run.rate, groups), sync=False)
+            else:
+                report.save_png(path, report.picture(values, groups=groups))
+            layout = None if size is None else choose_layout(count, *size, groups)
             _say_legend(run, sampler, count, lambda names: grid_legend(names, layout))
     return [path]
 
@@ -102,10 +117,11 @@ def interpolate(
     """Writes a walk from sample to sample and back to the first, with `steps` images from each to the next.
 
     It is a grid with one row from each sample to the next (default: `<workdir>/interpolation_<step>.png`), or an
-    animation where `out` ends in .gif. Latents move along great circles (`runtime.sampler.slerp`).
+    animation where `out` ends in .gif. Videos are film strips there, and audio spectrograms. Latents
+    move along great circles (`runtime.sampler.slerp`).
 
     Raises:
-        UserError: as `sample`; or the samples are no images.
+        UserError: as `sample`; or the samples are vectors.
     """
     workdir = Path(workdir)
     _check_count(count, 2)
@@ -118,13 +134,15 @@ def interpolate(
     sampler = run.sampler(seed, truncation, labels)
     rows = sampler.between(run.state.ema, [*range(count), 0], steps)
     flat = rows.reshape(-1, *rows.shape[2:])
-    _check_images(flat, run, "there is nothing to show between them")
+    view = choose_view(run.spec.shape)
+    if view.size is None:
+        raise UserError(f"samples of shape {run.spec.shape} are no images: there is nothing to show between them")
     with _as_user_error(path):
         if path.suffix == ".png":
             report.save_png(path, report.picture(flat, columns=steps))
             _say_legend(run, sampler, count, lambda names: rows_legend(names, count))
         else:
-            _write_gif(path, flat)
+            _write_gif(path, view.cells(flat))
     return [path]
 
 
@@ -200,7 +218,7 @@ def _write_gif(path: Path, images: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder:
         frames = [Path(folder) / f"{i:05d}.png" for i in range(len(images))]
         for frame, image in zip(frames, images):
-            report.save_png(frame, report.grid(image[None], pad=0, min_side=256))
+            report.save_png(frame, report.grid(image[None], pad=0, min_side=SIDE))
         report.save_gif(path, frames, seconds_per_frame=0.1, most=len(frames))
 
 
@@ -213,22 +231,22 @@ def _say_legend(run: OpenedRun, sampler: Sampler, count: int, legend: Callable[[
 
 def _arrays(run: OpenedRun, sampler: Sampler, values: np.ndarray) -> dict[str, Any]:
     """Returns what an .npz file contains. The source `npz` reads it."""
-    arrays: dict[str, Any] = {"image": pixels.to_uint8(values) if values.ndim == 4 else values}
+    arrays: dict[str, Any] = {"image": pixels.to_uint8(values) if run.spec.dtype == "uint8" else values}
     label, names = sampler.labels(np.arange(len(values))), run.spec.names()
     if label is not None and names is not None:
         arrays |= {"label": label, "names": np.array(names, np.str_)}
     return arrays
 
 
-def _write_each(folder: Path, run: OpenedRun, sampler: Sampler, count: int) -> list[Path]:
-    """Writes one file for each image. Blocks of images are drawn one after the other, to save memory."""
+def _write_each(folder: Path, run: OpenedRun, sampler: Sampler, count: int, view: View) -> list[Path]:
+    """Writes one file for each sample. Blocks of samples are drawn one after the other, to save memory."""
     label, names = sampler.labels(np.arange(count)), run.spec.names()
     if label is None or names is None:
-        paths = [folder / f"{i:05d}.png" for i in range(count)]
+        paths = [folder / f"{i:05d}{view.suffix}" for i in range(count)]
     else:
         folders, numbers = folder_names(names), [itertools.count() for _ in names]
-        paths = [folder / folders[one] / f"{next(numbers[one]):05d}.png" for one in label]
-    images = itertools.chain.from_iterable(generate_images(sampler, run.state.ema, count))
-    for path, image in zip(paths, images, strict=True):
-        report.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
+        paths = [folder / folders[one] / f"{next(numbers[one]):05d}{view.suffix}" for one in label]
+    samples = itertools.chain.from_iterable(generate(sampler, run.state.ema, count, chunk=BLOCK))
+    for path, sample in zip(paths, samples, strict=True):
+        write_atomically(path, file_of(sample, run.rate), sync=False)
     return paths

@@ -24,8 +24,9 @@ class Described(Protocol):
     `shape` is the shape of one sample: (H, W, C) for images, (D,) for vectors. `dtype` is uint8 for images and
     float32 for vectors. `classes` is the number of classes, or None if there are no labels.
 
-    A source may also have `class_names`, a tuple of one name for each class, and `notes()`, which returns lines on
-    what may surprise in the data. `class_names` and `notes` below read them.
+    A source may also have `class_names`, a tuple of one name for each class, `rate`, the samples of audio or the
+    frames of video in a second, and `notes()`, which returns lines on what may surprise in the data.
+    `class_names`, `rate` and `notes` below read them.
     """
 
     shape: tuple[int, ...]
@@ -57,6 +58,12 @@ def class_names(source: Described) -> tuple[str, ...] | None:
         return None
     names = getattr(source, "class_names", None)
     return tuple(map(str, range(source.classes))) if names is None else tuple(names)
+
+
+def rate(source: Described) -> float | None:
+    """Returns the samples of audio, or the frames of video, in a second; None if the source does not say it."""
+    found = getattr(source, "rate", None)
+    return None if found is None else float(found)
 
 
 def notes(source: Described) -> list[str]:

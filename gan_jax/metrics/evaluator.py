@@ -134,11 +134,22 @@ def generate_images(
     Raises:
         UserError: the samples are not finite.
     """
+    return map(pixels.to_uint8, generate(sampler, variables, count, labels))
+
+
+def generate(
+    sampler: Sampler, variables: Variables, count: int, labels: np.ndarray | None = None, chunk: int = CHUNK
+) -> Iterator[np.ndarray]:
+    """Generates `count` float32 samples in chunks of `chunk`, with `labels` `[count]` if the GAN is conditional.
+
+    Raises:
+        UserError: the samples are not finite.
+    """
     # All chunks have one size, so that one program is compiled.
-    size = min(CHUNK, -(-count // BLOCK) * BLOCK if count > BLOCK else count)
+    size = min(chunk, -(-count // BLOCK) * BLOCK if count > BLOCK else count)
     for first in range(0, count, size):
         chunk_labels = None if labels is None else labels[first : first + size]
         samples = sampler(variables, size, first=first, labels=chunk_labels)[: count - first]
         if not np.isfinite(samples).all():
             raise UserError("the generator's samples are not finite: go back to an earlier --step")
-        yield pixels.to_uint8(samples)
+        yield samples

@@ -1,4 +1,4 @@
-"""A GIF of sample grids, of a size that a person can send and a page can show."""
+"""GIFs of sample grids and of clips, of a size that a person can send and a page can show."""
 
 import io
 import math
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 3_000_000
 _FEWEST = 12  # frames, below which images are made smaller instead
+_MOST_OF_CLIP = 120  # frames
 
 
 def save_gif(
@@ -48,20 +49,46 @@ def save_gif(
     if not png_paths:
         raise ValueError("a GIF needs at least one frame")
     frames, left_out = _frames([Path(path) for path in _evenly(png_paths, most)])
-    content = _encode(frames, seconds_per_frame)
-    while len(content) > most_bytes and min(frames[0].size) > 1:
-        share = 0.9 * most_bytes / len(content)  # a little less than what would fit, so that few rounds are needed
-        if len(frames) > _FEWEST:
-            frames = _evenly(frames, max(_FEWEST, int(share * len(frames))))
-        else:
-            width, height = (max(1, int(side * math.sqrt(share))) for side in frames[0].size)
-            frames = [frame.resize((width, height)) for frame in frames]
-        content = _encode(frames, seconds_per_frame)
-    write_atomically(Path(path), content, sync=False)
+    duration = round(1000 * seconds_per_frame)
+    last = max(2000, duration)
+    write_atomically(Path(path), _bounded(frames, duration, last, _FEWEST, most_bytes), sync=False)
     return left_out
 
 
-def _evenly(items: Sequence, most: int) -> list:
+def clip_gif(frames: np.ndarray, rate: float, most_bytes: int = MOST_BYTES) -> bytes:
+    """Returns the content of a GIF that plays frames, uint8 `[T, H, W, 3]`, again and again, at their own speed.
+
+    A GIF that is too large gets smaller frames. Of more than 120 frames, 120 are shown, each for longer.
+
+    Args:
+        rate: frames a second. A GIF shows at most 50.
+        most_bytes: the largest size of the GIF.
+    """
+    from PIL import Image
+
+    images = [Image.fromarray(frame) for frame in _evenly(frames, _MOST_OF_CLIP)]
+    duration = max(20, 10 * round(100 * len(frames) / len(images) / rate))  # a GIF counts in 10 ms
+    return _bounded(images, duration, duration, len(images), most_bytes)
+
+
+def _bounded(frames: list["Image.Image"], duration: int, last: int, fewest: int, most_bytes: int) -> bytes:
+    """Encodes frames, first with fewer of them, but not below `fewest`, and then smaller ones, until they fit.
+
+    `duration`: milliseconds of a frame; `last`: of the last one.
+    """
+    content = _encode(frames, duration, last)
+    while len(content) > most_bytes and min(frames[0].size) > 1:
+        share = 0.9 * most_bytes / len(content)  # a little less than what would fit, so that few rounds are needed
+        if len(frames) > fewest:
+            frames = _evenly(frames, max(fewest, int(share * len(frames))))
+        else:
+            width, height = (max(1, int(side * math.sqrt(share))) for side in frames[0].size)
+            frames = [frame.resize((width, height)) for frame in frames]
+        content = _encode(frames, duration, last)
+    return content
+
+
+def _evenly(items: Sequence | np.ndarray, most: int) -> list:
     """Returns at most `most` of the items at even distances, the last one among them."""
     if most == 1:
         return [items[-1]]
@@ -69,13 +96,12 @@ def _evenly(items: Sequence, most: int) -> list:
     return [items[index] for index in chosen]
 
 
-def _encode(frames: Sequence["Image.Image"], seconds_per_frame: float) -> bytes:
+def _encode(frames: Sequence["Image.Image"], duration: int, last: int) -> bytes:
     from PIL import Image
 
     palette = _palette(frames)
     first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
-    duration = round(1000 * seconds_per_frame)
-    durations = [duration] * len(rest) + [max(2000, duration)]
+    durations = [duration] * len(rest) + [last]
     content = io.BytesIO()
     first.save(content, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
     return content.getvalue()

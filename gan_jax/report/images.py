@@ -8,20 +8,12 @@ import numpy as np
 
 from ..files.folder import write_atomically
 from ..pixels import to_uint8
+from .colours import BACKGROUND, CENTER, INK, POINT, three_channels
 from .layout import choose_layout
+from .view import choose_view
 
 SIDE = 512  # pixels: the side of a scatter plot, and the least that a person can read
 _GAP = 4  # by how many times the line between images the one between classes is wider
-BACKGROUND, INK, POINT, CENTER = 255, (150, 150, 150), (31, 96, 196), (214, 69, 45)
-
-
-def _colour(images: np.ndarray) -> np.ndarray:
-    """Returns images of three channels: one channel is repeated, a missing third is 0, a fourth is dropped."""
-    channels = images.shape[-1]
-    if channels == 1:
-        return np.repeat(images, 3, axis=-1)
-    missing = [(0, 0)] * (images.ndim - 1) + [(0, max(0, 3 - channels))]
-    return np.pad(images[..., :3], missing)
 
 
 def _enlarge(images: np.ndarray, factor: int) -> np.ndarray:
@@ -49,7 +41,7 @@ def grid(
     Raises:
         ValueError: there are no images, or they are not `[N, H, W, C]`.
     """
-    images = _colour(to_uint8(images))
+    images = three_channels(to_uint8(images))
     if images.ndim != 4 or not len(images):
         raise ValueError(f"a sample grid needs images [N, H, W, C] with N > 0, got the shape {images.shape}")
     layout = choose_layout(len(images), images.shape[1], images.shape[2], groups, columns)
@@ -158,17 +150,13 @@ def picture(
     extent: Extent | None = None,
     centers: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns one image of all samples, uint8 `[H', W', 3]`; their shape chooses the kind.
-
-    `[N, H, W]` and `[N, H, W, C]` give a sample grid, `[N, 2]` a scatter plot, other shapes a heat map.
-    """
+    """Returns one image of all samples, uint8 `[H', W', 3]`; `choose_view` says what they are shown as."""
     samples = np.asarray(samples)
-    if samples.ndim == 3:
-        samples = samples[..., None]
-    if samples.ndim == 4:
-        return grid(samples, columns, groups=groups)
+    view = choose_view(samples.shape[1:])
+    if view.size is not None:
+        return grid(view.cells(samples), columns, view.pad, groups=groups)
     samples = samples.reshape(len(samples), -1)
-    return scatter(samples, extent, centers) if samples.shape[1] == 2 else heat_map(samples)
+    return scatter(samples, extent, centers) if view.kind == "points" else heat_map(samples)
 
 
 # ---- files

@@ -70,11 +70,11 @@ def grid_legend(names: Sequence[str], layout: Layout | None) -> str:
     if len(names) == 1:
         return f"all are of the class {listed}"
     if layout is None or layout.groups == 1:
-        return f"classes, in turn from image to image: {listed}"
+        return f"classes, in turn from sample to sample: {listed}"
     if layout.columns == layout.down == 1:
         return f"each column is one class, from the left: {listed}"
     if layout.across == 1:
         rows = "row is" if layout.rows == 1 else f"{layout.rows} rows are"
         return f"each {rows} one class, from the top: {listed}"
-    block = f"block of {layout.columns} x {layout.rows} images"
+    block = f"block of {layout.columns} x {layout.rows} samples"
     return f"each {block} is one class, from the top left, row by row: {listed}"

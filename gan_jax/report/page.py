@@ -18,7 +18,9 @@ from ..metrics.record import Record
 from . import writer
 from .chart import line_chart
 from .layout import choose_layout, grid_legend
-from .reals import REALS, reals_legend
+from .reals import reals_legend
+from .sample_files import SAMPLES, SOUNDS, grid_names, step_of
+from .view import choose_view
 
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --ink: #1d2126; --soft: #667080; --line: #dde1e7;
@@ -32,6 +34,9 @@ h1 { font-size: 1.5rem; font-weight: 600; margin-bottom: 0; }
 h2 { font-size: 1.05rem; font-weight: 600; margin: 2.2rem 0 .6rem; }
 p, figcaption { color: var(--soft); margin: .2rem 0; }
 figure { margin: 0; }
+figure ul { list-style: none; margin: .5rem 0 0; padding: 0; }
+figure li { display: flex; align-items: center; gap: .6rem; margin: .3rem 0; }
+audio { flex: 1; min-width: 0; max-width: 24rem; height: 2.2rem; }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 1.6rem; }
 img { max-width: 100%; height: auto; }
 svg { width: 100%; height: auto; }
@@ -123,22 +128,30 @@ def _table(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def _samples(workdir: Path, legends: Mapping[str, str]) -> list[str]:
-    """Shows the reals, the last sample grid and the GIF of a run."""
+    """Shows the reals, the last sample grid and the GIF of a run; beside a grid, clips that play and sounds."""
     folder = Folder(workdir)
-    grids = folder.names(f"{writer.SAMPLES}/step_*.png")
-    gifs = [*folder.names("*.gif"), *folder.names(f"{writer.SAMPLES}/*.gif")]
-    reals = f"Reals, as the networks see them{_more(legends, 'reals')}"
-    captions = [(name, reals) for name in folder.names(REALS)]
-    if grids:
-        number = Path(grids[-1]).stem.removeprefix("step_")
-        shown = int(number) if number.isdecimal() else number
-        captions.append((grids[-1], f"Samples at step {shown}{_more(legends, 'samples')}"))
-    captions += [(gif, "Samples over the run") for gif in gifs[:1]]
-    return [
+    there = {*folder.names(f"{SAMPLES}/*"), *folder.names("samples.gif")}
+    steps = [step for name in there if name.endswith(".png") and (step := step_of(name)) is not None]
+    last, figures = max(steps, default=0), []
+    captions = {"reals": "Reals, as the networks see them", "samples": f"Samples at step {last}"}
+    for kind, name in grid_names(last).items():
+        what, clips, _ = kind.partition(".gif")
+        sounds = [f"{name.removesuffix('.png')}_{index}.wav" for index in range(SOUNDS)]
+        caption = f"{captions[what]}{', playing' if clips else ''}{_more(legends, kind)}"
+        figures.append((name, caption, [sound for sound in sounds if sound in there]))
+    figures.append(("samples.gif", "Samples over the run", []))
+    return [_figure(*figure) for figure in figures if figure[0] in there]
+
+
+def _figure(name: str, caption: str, sounds: Sequence[str]) -> str:
+    players = "".join(
+        f'<li>{number} <audio controls preload="metadata" src="{escape(quote(sound))}"></audio></li>'
+        for number, sound in enumerate(sounds, 1)
+    )
+    return (
         f'<figure><img src="{escape(quote(name))}" alt="{escape(caption)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for name, caption in captions
-    ]
+        f"<figcaption>{escape(caption)}</figcaption>{players and f'<ul>{players}</ul>'}</figure>"
+    )
 
 
 def _more(legends: Mapping[str, str], kind: str) -> str:
@@ -178,27 +191,35 @@ def _changes(workdir: Path) -> str:
 
 
 def make_legends(source: Source, conditional: bool, count: int) -> dict[str, str]:
-    """Says which class is where in the grid of reals ("reals") and in sample grids ("samples") of a run.
+    """Says what is where in the grids of a run: of reals ("reals"), of samples ("samples"), and of clips.
+
+    "reals.gif" and "samples.gif" are the clips beside these grids.
 
     Args:
         source: the data of the run.
         conditional: whether the samples of the run have classes.
         count: the samples in a sample grid.
     """
-    names = class_names(source)
-    legends = {"reals": reals_legend(source)}
-    if names is not None and conditional:
-        is_image = len(source.shape) in (2, 3)
-        layout = choose_layout(count, source.shape[0], source.shape[1], len(names)) if is_image else None
-        legends["samples"] = grid_legend(names[:count], layout)
-    return {kind: legend for kind, legend in legends.items() if legend}
+    view, names = choose_view(tuple(source.shape)), class_names(source)
+    shown = view.shown(count, len(names) if names is not None and conditional else None)
+
+    def of_samples(size: tuple[int, int] | None) -> str | None:
+        if names is None or not conditional:
+            return None
+        return grid_legend(names[:shown], size and choose_layout(shown, *size, len(names)))
+
+    legends = {"reals": [view.legend, reals_legend(source)], "samples": [view.legend, of_samples(view.size)]}
+    if view.frame is not None:
+        legends |= {"reals.gif": [reals_legend(source, view.frame)], "samples.gif": [of_samples(view.frame)]}
+    return {kind: text for kind, texts in legends.items() if (text := "; ".join(filter(None, texts)))}
 
 
 def page(workdir: str | Path, legends: Mapping[str, str] = MappingProxyType({})) -> Path:
     """Writes `report.html` into a run's workdir and returns its path.
 
     It shows `metrics.jsonl`, `evaluations.jsonl`, `config.json`, `samples/reals.png`, the last
-    `samples/step_*.png` and a GIF, as far as they exist. `legends`: see `make_legends`.
+    `samples/step_*.png`, what lies beside both, and `samples.gif`, as far as they exist. It refers to
+    these files by relative links. `legends`: see `make_legends`.
     """
     workdir = Path(workdir)
     rows, note_of_log = writer.read(workdir)

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.source import Source
+from ..data.source import Source, rate
 from ..files.folder import Folder
 from ..metrics.modes import mode_coverage
 from ..runtime.sampler import Sampler
 from ..types import Variables
 from . import images as report
 from .gif import save_gif
-from .writer import SAMPLES, Writer
+from .sample_files import SAMPLES, files_beside, grid_name, step_of
+from .view import choose_view
+from .writer import Writer
 
 _MODE_SAMPLES = 10_000
 
@@ -32,19 +34,14 @@ class SampleGrids:
         self._workdir, self._folder = workdir, Folder(workdir)
         self._sampler, self._source, self._count = sampler, source, count
 
-    def path(self, step: int) -> Path:
-        """Returns the path of the sample grid after `step` steps."""
-        return self._workdir / self._name(step)
-
-    def _name(self, step: int) -> str:
-        return f"{SAMPLES}/step_{step:08d}.png"
-
     def remove(self, step: int) -> None:
-        """Removes the sample grid after `step` steps, if it is there."""
-        self._folder.remove(self._name(step))
+        """Removes the sample grid after `step` steps, and what lies beside it, if it is there."""
+        for name in self._folder.names(f"{SAMPLES}/step_*"):
+            if step_of(name) == step:
+                self._folder.remove(name)
 
     def draw(self, step: int, variables: Variables, writer: Writer, new: bool = True) -> np.ndarray:
-        """Writes the sample grid after `step` steps and returns its samples, `[count, *S]`.
+        """Writes the sample grid after `step` steps, and what lies beside it; returns the samples, `[count, *S]`.
 
         It waits until the variables are computed.
 
@@ -55,8 +52,12 @@ class SampleGrids:
         """
         samples = self._sampler(variables, self._count)
         centers = getattr(self._source, "centers", None)
-        grid = report.picture(samples, centers=centers, groups=self._sampler.groups)
-        self._folder.write(self._name(step), report.png_bytes(grid), sync=False)
+        groups = self._sampler.groups
+        shown = samples[: choose_view(samples.shape[1:]).shown(len(samples), groups)]
+        grid = report.picture(shown, centers=centers, groups=groups)
+        files = files_beside(grid_name(step), shown, rate(self._source), groups)
+        for name, content in {**files, grid_name(step): report.png_bytes(grid)}.items():
+            self._folder.write(name, content, sync=False)
         if new:
             writer.image(step, "samples", grid)
         if centers is not None and step:
@@ -74,10 +75,9 @@ class SampleGrids:
             step: of the last grid, which was drawn before. Files of later steps are not of this run.
             say: gets one line about files that are left out.
         """
-        paths = [self._workdir / name for name in self._folder.names(f"{SAMPLES}/step_*.png")]
-        numbers = {path: path.stem.removeprefix("step_") for path in paths}
-        steps = {path: int(number) for path, number in numbers.items() if number.isdecimal() and len(number) < 19}
-        frames = sorted((path for path in steps if steps[path] <= step), key=lambda path: steps[path])
+        steps = {name: step_of(name) for name in self._folder.names(f"{SAMPLES}/step_*.png")}
+        found = sorted((at, name) for name, at in steps.items() if at is not None and at <= step)
+        frames = [self._workdir / name for _, name in found]
         if len(frames) < 2:
             return []
         path = self._workdir / "samples.gif"

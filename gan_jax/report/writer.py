@@ -15,12 +15,12 @@ from ..errors import printable
 from ..files import json_lines
 from ..files.folder import Folder
 from ..files.typed_json import LARGEST_INT, check
+from .sample_files import SAMPLES, step_of
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
-SAMPLES = "samples"
 _NUMBERS = (int, float, type(None))
 
 
@@ -199,16 +199,16 @@ def _parse_row(row: dict[str, Any]) -> dict[str, Any]:
 def rewind(workdir: Path, step: int) -> str | None:
     """Removes what a killed process wrote after `step`, so that a resumed run's log has no gap and no repetition.
 
-    These are later lines of `metrics.jsonl`, an incomplete last line, and sample grids of later steps
-    (`samples/step_00000300.png`). TensorBoard hides later events itself, by the `purge_step` that `Writer` sets.
+    These are later lines of `metrics.jsonl`, an incomplete last line, and sample grids of later steps with what
+    lies beside them (`samples/step_00000300.png`, `.gif`, `_0.wav`). TensorBoard
+    hides later events itself, by the `purge_step` that `Writer` sets.
 
     Returns:
         A note about lines of the log that are no row, or None.
     """
     folder = Folder(workdir)
     note = json_lines.rewind(folder, METRICS, _parse_row, lambda row: row["step"] <= step)
-    for name in folder.names(f"{SAMPLES}/step_*.png"):
-        number = Path(name).stem.removeprefix("step_")
-        if number.isdecimal() and int(number) > step:
+    for name in folder.names(f"{SAMPLES}/step_*"):
+        if (step_of(name) or 0) > step:
             folder.remove(name)
     return note

@@ -3,7 +3,6 @@
 `docs/workdir.md` describes them. A workdir may come from elsewhere, so this is checked before anything is read.
 """
 
-import fnmatch
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import TypeAlias
 from ..errors import UserError, one_line, quoted
 from ..files.folder import Folder
 from ..files.typed_json import LARGEST_INT, parse_object
+from ..report.sample_files import is_claimed
 
 FORMAT = 1  # of a workdir. A change that an older gan_jax would misread raises it; checkpoints have their own.
 CONFIG = "config.json"
@@ -66,17 +66,13 @@ def _unusual(workdir: Path) -> Iterator[tuple[str, str]]:
         with os.scandir(workdir / folder) as entries:
             for entry in entries:
                 is_file, is_folder = (test(follow_symlinks=False) for test in (entry.is_file, entry.is_dir))
-                if folder == "samples" and _is_grid(entry.name) and not is_file:
+                if folder == "samples" and is_claimed(entry.name) and not is_file:
                     yield f"{folder}/{entry.name}", "a file"
                 if folder == "checkpoints" and entry.name.isdecimal() and not is_folder:
                     yield f"{folder}/{entry.name}", "a folder"
                 # TensorBoard's writer opens names that can be guessed.
                 if folder == "tensorboard" and not (is_file or is_folder):
                     yield f"{folder}/{entry.name}", "a file"
-
-
-def _is_grid(name: str) -> bool:
-    return name == "reals.png" or fnmatch.fnmatchcase(name, "step_*.png")
 
 
 def _check_kind(folder: Folder, name: str, wanted: str) -> None:

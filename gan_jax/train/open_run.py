@@ -34,6 +34,7 @@ class OpenedRun(NamedTuple):
         state: at that step.
         data: the fingerprint of its data.
         allow: top-level packages that names in its files may come from besides gan_jax.
+        rate: samples of audio, or frames of video, in a second; None: the data do not say it.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class OpenedRun(NamedTuple):
     state: GANState
     data: str
     allow: Allow
+    rate: float | None = None
 
     def sampler(self, seed: int, truncation: float = 1.0, labels: Sequence[int | str] | None = None) -> Sampler:
         """Returns a sampler in the run's own precision.
@@ -95,7 +97,10 @@ def open_run(workdir: Path, step: int | str | None, allow: Allow = ()) -> Opened
     check_fields(restored.record)
     for passed, reason in restored.passed_over:
         print(f"checkpoint {passed} is passed over, so this is step {restored.step}: {reason}", file=sys.stderr)
-    return OpenedRun(config, spec, gan, restored.step, restored.state.state, restored.record["data"], allow)
+    record = restored.record
+    return OpenedRun(
+        config, spec, gan, restored.step, restored.state.state, record["data"], allow, record.get("rate")
+    )
 
 
 def _named_step(name: str, checkpoints: Catalogue, config: Config) -> int:

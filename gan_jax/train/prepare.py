@@ -7,7 +7,7 @@ from ..config import Config
 from ..config.build import Allow, SampleSpec, make_gan, make_source
 from ..config.declared import Declared
 from ..data.loader import choose_resident
-from ..data.source import Source, as_known
+from ..data.source import Source, as_known, rate
 from ..gan import GAN
 from ..runtime.hosts import Hosts
 from ..runtime.placement import Placement
@@ -78,6 +78,8 @@ def prepare(
         "data": fingerprint,
         "environment": placement.environment(),
     }
+    if (at := rate(source)) is not None:
+        record["rate"] = at  # for `gan-jax sample`, which does not open the data
     lines = notes(config, Declared.of(source)) + late_starts(config, gan)
     mixed = mixes_samples(gan, programs.shapes.state) if config.microbatches > 1 else []
     if mixed:

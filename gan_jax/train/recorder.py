@@ -16,7 +16,8 @@ from ..config.build import Allow
 from ..errors import printable
 from ..files.folder import Folder
 from ..report.page import make_legends, page
-from ..report.reals import REALS, write_reals
+from ..report.reals import write_reals
+from ..report.sample_files import grid_names
 from ..report.sample_grids import SampleGrids
 from ..report.writer import Writer, rewind
 from ..runtime.hosts import Hosts
@@ -179,16 +180,16 @@ class Recorder:
         state = self._prepared.placement.fetch(carry.state)
 
         def finish() -> str:
-            paths = [self._grids.path(step)]
-            paths += self._grids.gif(step, self.say) if self._config.sample.gif else []
-            config = self._config
+            config, folder = self._config, Folder(self._workdir)
+            gifs = self._grids.gif(step, self.say) if config.sample.gif else []
             legends = make_legends(self._prepared.source, config.conditional, config.sample.count)
-            paths.append(page(self._workdir, legends))
-            if Folder(self._workdir).kind(REALS) == "a file":
-                paths.insert(0, self._workdir / REALS)
+            lines = "".join(
+                f"  {self._workdir / name}{f' ({legends[kind]})' if kind in legends else ''}\n"
+                for kind, name in grid_names(step).items()
+                if folder.kind(name) == "a file"
+            )
+            lines += "".join(f"  {path}\n" for path in [*gifs, page(self._workdir, legends)])
             digest = state_digest(leaf_digests(state))
-            notes = {self._workdir / REALS: legends.get("reals"), self._grids.path(step): legends.get("samples")}
-            lines = "".join(f"  {path}{f' ({notes[path]})' if notes.get(path) else ''}\n" for path in paths)
             self.say(f"look at:\n{lines}step {step}, state digest {digest}")
             return digest
 

@@ -52,6 +52,9 @@ def check_fields(record: Mapping[str, Any]) -> None:
         raise UserError(f"gan-jax train did not write this checkpoint: its record has no {missing[0]}")
     if type(record.get("returned", 0)) is not int:
         raise UserError("gan-jax train did not write this checkpoint: `returned` in its record is not an integer")
+    rate = record.get("rate", 1.0)
+    if type(rate) is not float or not 0 < rate < 2**31:
+        raise UserError("gan-jax train did not write this checkpoint: `rate` in its record is not a rate")
     sample = record["sample"]
     shape, classes, names = sample.get("shape"), sample.get("classes"), sample.get("class_names")
     whole = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)

@@ -3,10 +3,11 @@
 from ..config import Config
 from ..config.declared import Declared
 from ..data.classes import class_counts, odd_classes
-from ..data.source import Source
+from ..data.source import Source, rate
 from ..data.source import notes as data_notes
 from ..errors import UserError
 from ..metrics.features.choose import check_features
+from ..report.view import view_notes
 from .periodic_evaluation import check_settings
 
 
@@ -34,6 +35,10 @@ def notes(config: Config, data: Declared) -> list[str]:
     if data.source is not None:
         lines += data_notes(data.source)
         lines += odd_classes(data.spec.names(), class_counts(data.source)) if config.conditional else []
+    classes = data.classes if config.conditional else None
+    lines += view_notes(
+        data.shape, None if data.source is None else rate(data.source), config.sample.count, classes
+    )
     if data.count is not None and config.batch > data.count:
         times = f"{config.batch / data.count:.3g}"
         lines.append(

@@ -55,6 +55,7 @@ def test_a_name_from_outside_in_a_workdir_is_not_imported(command, trained, tmp_
         (lambda record: record.pop("sample"), "its record has no sample"),
         (lambda record: record.update(data=3), "its record has no data"),
         (lambda record: record["sample"].update(dtype="evil"), "its record does not describe its samples"),
+        (lambda record: record.update(rate="evil"), "`rate` in its record is not a rate"),
     ],
 )
 def test_a_checkpoint_that_no_run_left(change, words, trained, tmp_path):

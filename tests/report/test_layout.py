@@ -50,12 +50,12 @@ def test_one_class_is_a_plain_grid():
 def test_legends_say_where_a_class_is():
     names = ["cat", "dog"]
     assert grid_legend(["cat"], None) == "all are of the class cat"
-    assert grid_legend(names, None) == "classes, in turn from image to image: cat, dog"
-    assert grid_legend(names, Layout(2, 1)) == "classes, in turn from image to image: cat, dog"
+    assert grid_legend(names, None) == "classes, in turn from sample to sample: cat, dog"
+    assert grid_legend(names, Layout(2, 1)) == "classes, in turn from sample to sample: cat, dog"
     assert grid_legend(names, Layout(1, 4, 2, 1, 2)) == "each column is one class, from the left: cat, dog"
     assert grid_legend(names, Layout(4, 1, 1, 2, 2)) == "each row is one class, from the top: cat, dog"
     assert grid_legend(names, Layout(4, 2, 1, 2, 2)) == "each 2 rows are one class, from the top: cat, dog"
-    block = "each block of 2 x 3 images is one class, from the top left, row by row: cat, dog"
+    block = "each block of 2 x 3 samples is one class, from the top left, row by row: cat, dog"
     assert grid_legend(names, Layout(2, 3, 2, 1, 2)) == block
 
 

@@ -58,7 +58,7 @@ def test_many_classes(tmp_path):
     assert found[-1] == 100
     assert len(set(found)) == 64
     assert (np.diff(found) > 0).all()
-    assert reals_legend(source).startswith("classes, in turn from image to image: 0, 2, 3")
+    assert reals_legend(source).startswith("classes, in turn from sample to sample: 0, 2, 3")
 
 
 def test_without_labels(tmp_path):

@@ -39,7 +39,7 @@ def test_from_python(config, trained, tmp_path):
     look = [line.strip() for line in lines[lines.index("look at:") + 1 : -1]]
     workdir = tmp_path / "run"
     wanted_files = ["samples/reals.png", "samples/step_00000020.png", "samples.gif", "report.html"]
-    where = "each block of 3 x 2 images is one class, from the top left, row by row"
+    where = "each block of 3 x 2 samples is one class, from the top left, row by row"
     legend = f" ({where}: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)"
     assert look == [str(workdir / name) + (legend if "reals" in name else "") for name in wanted_files]
     assert lines[1].startswith("data: 1,797 images of 8x8x1; 10 classes (174 to 183 images each); conditional=fa")

@@ -49,7 +49,8 @@ def check_features(call: Call, source: Source) -> None:
     """
     plain = unmirrored(source)
     if len(plain.shape) != 3:
-        raise UserError(f"metrics need images, but the data have samples of shape {tuple(plain.shape)}")
+        shape = tuple(plain.shape)
+        raise UserError(f"metrics need images, but the data have samples of shape {shape}: set metrics.every=0")
     if call.name == "classifier":
         single = plain.source if isinstance(plain, Stacked) else plain
         check_source(single)
