@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ..outputs import split_output
@@ -108,20 +109,20 @@ class FeatureMaps(Protocol):
 def perceptual(
     features: FeatureMaps,
     key: str = "perceptual",
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float | Sequence[float] | np.ndarray | jax.Array] | None = None,
     pair: Pair | None = None,
 ) -> Penalty:
-    """Returns the distance of images in the features of a network: the sum over layers of `w E sum_c (a - b)^2`.
+    """Returns the distance of images in the features of a network: the sum over layers of `E sum_c w_c (a - b)^2`.
 
     a and b are the maps of the two images, each vector of channels divided by its length; E is the mean over the
     batch and the places of the map. The network's variables are `frozen[key]`, in the third argument of the step.
     Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric" (LPIPS), 2018,
-    equation 1, with one weight for each layer.
+    equation 1, where a channel has the square root of w_c.
 
     Args:
         features: the network, such as `metrics.features.perceptual.efficientnet_lite0().maps`.
         key: the place of its variables in `frozen`.
-        weights: one for each layer; None: 1.
+        weights: for each layer a number, or one for each channel `[C]` as LPIPS has them; None: 1.
         pair: what is compared; by default the real samples and the generated ones.
 
     Raises:
@@ -144,9 +145,19 @@ def perceptual(
         if len(scales) != len(maps[0]):
             raise ValueError(f"perceptual has {len(scales)} weights, but the network has {len(maps[0])} layers")
         layers = zip(scales, *maps, strict=True)
-        return total([w * jnp.mean(jnp.sum((_unit(a) - _unit(b)) ** 2, axis=-1)) for w, a, b in layers]), state
+        return total([_weighted_distance(jnp.asarray(w), a, b) for w, a, b in layers]), state
 
     return Penalty("perceptual", lambda: (), apply)
+
+
+def _weighted_distance(weights: jax.Array, one: jax.Array, other: jax.Array) -> Scalar:
+    if weights.shape not in ((), one.shape[-1:]):
+        raise ValueError(
+            f"perceptual has weights of the shape {weights.shape} for a layer of {one.shape[-1]} channels: give "
+            "one number for the layer, or one for each channel"
+        )
+    square = (_unit(one) - _unit(other)) ** 2
+    return jnp.mean(jnp.sum(weights.astype(square.dtype) * square, axis=-1))
 
 
 def _unit(x: jax.Array) -> jax.Array:
