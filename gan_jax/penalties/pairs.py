@@ -10,7 +10,7 @@ from jax import lax
 
 from ..outputs import split_output
 from ..types import Generate, Images, Key, Latents, PyTree, Samples, Scalar
-from .base import Penalty, stateless, total
+from .base import Penalty, calling, stateless, total
 
 
 @runtime_checkable
@@ -61,7 +61,7 @@ def reconstruction(norm: str = "l1", pair: Pair | None = None, name: str = "reco
         parts = jax.tree.leaves(jax.tree.map(lambda a, b: jnp.mean(distance(a - b)), one, other))
         return total(parts)
 
-    return stateless(name, value)
+    return calling(stateless(name, value), pair)
 
 
 def _check_alike(name: str, one: PyTree, other: PyTree) -> None:
@@ -94,12 +94,12 @@ def commitment(beta: float = 0.25, of: Callable[[PyTree], tuple[PyTree, PyTree]]
         of_codes = jnp.mean((lax.stop_gradient(encoded) - codes) ** 2)
         return of_codes + beta * jnp.mean((encoded - lax.stop_gradient(codes)) ** 2)
 
-    return stateless("commitment", value)
+    return calling(stateless("commitment", value), of)
 
 
 @runtime_checkable
 class FeatureMaps(Protocol):
-    """Computes features of images with a network that is not trained."""
+    """Computes features of images with a network that is not trained. It treats each sample apart."""
 
     def __call__(self, variables: PyTree, image: Images, /) -> Sequence[jax.Array]:
         """Returns maps `[B, ..., C]` of images `[B, *S]` in [-1, 1], one for each chosen layer."""
@@ -147,7 +147,7 @@ def perceptual(
         layers = zip(scales, *maps, strict=True)
         return total([_weighted_distance(jnp.asarray(w), a, b) for w, a, b in layers]), state
 
-    return Penalty("perceptual", lambda: (), apply)
+    return calling(Penalty("perceptual", lambda: (), apply), pair)
 
 
 def _weighted_distance(weights: jax.Array, one: jax.Array, other: jax.Array) -> Scalar:

@@ -3,16 +3,16 @@
 Losses and gradients of both players agree to 1e-5 relative in each step. Where a published step differs from the
 parts that the library has:
 
-- MAGVIT. R1 has the cost 10 on the mean squared norm without 1/2: the weight 20 here. LeCam reads the mean logit of
-  the batch, where `penalties.lecam` reads each logit, as equation 6 of its paper does. The perceptual distance is
+- MAGVIT. R1 has the cost 10 on the mean squared norm without 1/2: the weight 20 here. LeCam reads the mean logit
+  of the batch, where `penalties.lecam` reads each logit, as equation 6 of its paper does. The perceptual distance is
   between outputs of a classifier. Both are penalties of the user here. The entropy of the codes is left out: it
   would be a penalty of the user too, one that names `axis_name`.
 - DAC-JAX. The discriminators' update reads the waves of the generator's own update, made before the generator
   changed. So both players move against the old other: that is "simultaneous". With waves of the new generator it
   is "generator_first". Least squares have no factor of 1/2 there: the weights 2 here.
-- RAE. L1 is between images in [0, 1] there: the weight 1/2 here. The hinge loss of D is half of ours. A step of ours
-  cannot express two details. D reads reconstructions rounded to 8 bits, but in its own update alone. And the batch
-  norm of D uses running statistics in the generator's update.
+- RAE. L1 is between images in [0, 1] there: the weight 1/2 here. The hinge loss of D is half of ours. A step of
+  ours cannot express two details. D reads reconstructions rounded to 8 bits, but in its own update alone. And the
+  batch norm of D uses running statistics in the generator's update.
 """
 
 import functools
