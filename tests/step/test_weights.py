@@ -1,4 +1,4 @@
-"""Weights of the adversarial losses: late starts, schedules, adaptive weights, and the generator's update first."""
+"""Weights of the adversarial losses: late starts, schedules, adaptive weights, the generator first."""
 
 import jax
 import jax.numpy as jnp
