@@ -131,6 +131,8 @@ def test_perceptual():
         a, b = (np.asarray(x, np.float64) / np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
         by_hand += weight * ((a - b) ** 2).sum(-1).mean()
     assert value == pytest.approx(by_hand, rel=1e-5)
+    with pytest.raises(ValueError, match=r"weights of the shape \(5,\) for a layer of 2 channels"):
+        on_generator(penalties.perceptual(features, weights=(1.0, [0.5] * 5)), made, real=real, frozen=frozen)
     with pytest.raises(ValueError, match="frozen\\['perceptual'\\]"):
         on_generator(penalties.perceptual(features), made, real=real)
 

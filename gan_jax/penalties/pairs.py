@@ -5,11 +5,12 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ..outputs import split_output
 from ..types import Generate, Images, Key, Latents, PyTree, Samples, Scalar
-from .base import Penalty, stateless, total
+from .base import Penalty, calling, stateless, total
 
 
 @runtime_checkable
@@ -60,7 +61,7 @@ def reconstruction(norm: str = "l1", pair: Pair | None = None, name: str = "reco
         parts = jax.tree.leaves(jax.tree.map(lambda a, b: jnp.mean(distance(a - b)), one, other))
         return total(parts)
 
-    return stateless(name, value)
+    return calling(stateless(name, value), pair)
 
 
 def _check_alike(name: str, one: PyTree, other: PyTree) -> None:
@@ -93,12 +94,12 @@ def commitment(beta: float = 0.25, of: Callable[[PyTree], tuple[PyTree, PyTree]]
         of_codes = jnp.mean((lax.stop_gradient(encoded) - codes) ** 2)
         return of_codes + beta * jnp.mean((encoded - lax.stop_gradient(codes)) ** 2)
 
-    return stateless("commitment", value)
+    return calling(stateless("commitment", value), of)
 
 
 @runtime_checkable
 class FeatureMaps(Protocol):
-    """Computes features of images with a network that is not trained."""
+    """Computes features of images with a network that is not trained. It treats each sample apart."""
 
     def __call__(self, variables: PyTree, image: Images, /) -> Sequence[jax.Array]:
         """Returns maps `[B, ..., C]` of images `[B, *S]` in [-1, 1], one for each chosen layer."""
@@ -108,20 +109,20 @@ class FeatureMaps(Protocol):
 def perceptual(
     features: FeatureMaps,
     key: str = "perceptual",
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float | Sequence[float] | np.ndarray | jax.Array] | None = None,
     pair: Pair | None = None,
 ) -> Penalty:
-    """Returns the distance of images in the features of a network: the sum over layers of `w E sum_c (a - b)^2`.
+    """Returns the distance of images in the features of a network: the sum over layers of `E sum_c w_c (a - b)^2`.
 
     a and b are the maps of the two images, each vector of channels divided by its length; E is the mean over the
     batch and the places of the map. The network's variables are `frozen[key]`, in the third argument of the step.
     Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric" (LPIPS), 2018,
-    equation 1, with one weight for each layer.
+    equation 1, where a channel has the square root of w_c.
 
     Args:
         features: the network, such as `metrics.features.perceptual.efficientnet_lite0().maps`.
         key: the place of its variables in `frozen`.
-        weights: one for each layer; None: 1.
+        weights: for each layer a number, or one for each channel `[C]` as LPIPS has them; None: 1.
         pair: what is compared; by default the real samples and the generated ones.
 
     Raises:
@@ -144,9 +145,19 @@ def perceptual(
         if len(scales) != len(maps[0]):
             raise ValueError(f"perceptual has {len(scales)} weights, but the network has {len(maps[0])} layers")
         layers = zip(scales, *maps, strict=True)
-        return total([w * jnp.mean(jnp.sum((_unit(a) - _unit(b)) ** 2, axis=-1)) for w, a, b in layers]), state
+        return total([_weighted_distance(jnp.asarray(w), a, b) for w, a, b in layers]), state
 
-    return Penalty("perceptual", lambda: (), apply)
+    return calling(Penalty("perceptual", lambda: (), apply), pair)
+
+
+def _weighted_distance(weights: jax.Array, one: jax.Array, other: jax.Array) -> Scalar:
+    if weights.shape not in ((), one.shape[-1:]):
+        raise ValueError(
+            f"perceptual has weights of the shape {weights.shape} for a layer of {one.shape[-1]} channels: give "
+            "one number for the layer, or one for each channel"
+        )
+    square = (_unit(one) - _unit(other)) ** 2
+    return jnp.mean(jnp.sum(weights.astype(square.dtype) * square, axis=-1))
 
 
 def _unit(x: jax.Array) -> jax.Array:

@@ -199,10 +199,8 @@ def _is_mean_of(apply: Callable[..., Any], structure: Any, types: tuple[tuple, .
     like: PyTree
     state, shared, like, shapes = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*one) for one in types])
     random = np.random.default_rng(0)
-    state = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), state)
-    shared = jax.tree.map(lambda leaf: _random_array(random, leaf, leaf.shape), shared)
 
-    def value(whole: PyTree, part: slice, scale: float) -> jax.Array:
+    def value(state: PyTree, shared: PyTree, whole: PyTree, part: slice, scale: float) -> jax.Array:
         calls = iter(shapes)
 
         def stand_in(*inputs: PyTree, **keywords: PyTree) -> PyTree:
@@ -213,14 +211,16 @@ def _is_mean_of(apply: Callable[..., Any], structure: Any, types: tuple[tuple, .
         samples, split = jax.tree.map(lambda x: x[part], whole)
         return apply(state, *first, *samples, **split, **shared)[0]
 
-    def values() -> jax.Array:
-        whole = jax.tree.map(lambda leaf: _random_samples(random, leaf), like)
+    def values(*arguments: PyTree) -> jax.Array:
         parts = slice(None), slice(_SAMPLES // 2), slice(_SAMPLES // 2, None)
-        return jnp.stack([jnp.stack([value(whole, part, scale) for part in parts]) for scale in SCALES])
+        return jnp.stack([jnp.stack([value(*arguments, part, scale) for part in parts]) for scale in SCALES])
 
     try:
-        with jax.ensure_compile_time_eval():
-            found = np.asarray(jax.jit(values)()).astype(float)
+        with jax.ensure_compile_time_eval():  # all arrays are made in here: outside they would be traced
+            whole = jax.tree.map(lambda leaf: _random_samples(random, leaf), like)
+            shared = jax.tree.map(lambda leaf: _random_array(random, leaf, leaf.shape), shared)
+            state = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), state)
+            found = np.asarray(jax.jit(values)(state, shared, whole)).astype(float)
     except Exception:  # it needs another number of samples, or a part of its own
         return False
     return is_mean_of_halves(found) is True
