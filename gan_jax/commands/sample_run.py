@@ -72,33 +72,15 @@ def sample(
     view = choose_view(run.spec.shape)
     sampler = run.sampler(seed, truncation, labels)
     path = path or workdir / f"samples_{run.step:08d}.png"
-    if is_folder:
-        if view.suffix is None:
-            raise UserError(f"samples of shape {run.spec.shape} are no images: give --out a .png or .npz file")
-        with _as_user_error(path):
-            return _write_each(path, run, sampler, count, view)
-    if path.suffix in (".gif", ".wav") and path.suffix != view.suffix:
-        folder = ", or a folder" if view.suffix else ""
-        raise UserError(
-            f"samples of shape {run.spec.shape} are not written as {path.suffix}: give --out a .png or .npz "
-            f"file{folder}"
-        )
-    values = sampler(run.state.ema, count)
-    groups = sampler.groups
+    if (is_folder or path.suffix in (".gif", ".wav")) and view.suffix is None:
+        raise UserError(f"samples of shape {run.spec.shape} are no images: give --out a .png or .npz file")
+    if not is_folder and path.suffix in (".gif", ".wav") and path.suffix != view.suffix:
+        known = "a .png or .npz file, or a folder"
+        raise UserError(f"samples of shape {run.spec.shape} are not written as {path.suffix}: give --out {known}")
     with _as_user_error(path):
-        if path.suffix == ".npz":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(path, **_arrays(run, sampler, values))
-        elif path.suffix == ".wav":
-            write_atomically(path, wav_bytes(np.concatenate(values), run.rate or RATE), sync=False)
-        else:
-            size = view.frame if path.suffix == ".gif" else view.size
-            if path.suffix == ".gif":
-                write_atomically(path, clips(values, run.rate, groups), sync=False)
-            else:
-                report.save_png(path, report.picture(values, groups=groups))
-            layout = None if size is None else choose_layout(count, *size, groups)
-            _say_legend(run, sampler, count, lambda names: grid_legend(names, layout))
+        if is_folder:
+            return _write_each(path, run, sampler, count, view)
+        _write_together(path, run, sampler, count, view)
     return [path]
 
 
@@ -227,6 +209,25 @@ def _say_legend(run: OpenedRun, sampler: Sampler, count: int, legend: Callable[[
     names, cycle = run.spec.names(), sampler.cycle
     if names is not None and cycle is not None and len(shown := cycle[:count]):
         print(legend([names[label] for label in shown]), file=sys.stderr)
+
+
+def _write_together(path: Path, run: OpenedRun, sampler: Sampler, count: int, view: View) -> None:
+    """Writes all samples to one file, by its ending."""
+    samples, groups = sampler(run.state.ema, count), sampler.groups
+    if path.suffix == ".npz":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **_arrays(run, sampler, samples))
+        return
+    if path.suffix == ".wav":
+        write_atomically(path, wav_bytes(np.concatenate(samples), run.rate or RATE), sync=False)
+        return
+    if path.suffix == ".gif":
+        write_atomically(path, clips(samples, run.rate, groups), sync=False)
+    else:
+        report.save_png(path, report.picture(samples, groups=groups))
+    size = view.frame if path.suffix == ".gif" else view.size
+    layout = None if size is None else choose_layout(count, *size, groups)
+    _say_legend(run, sampler, count, lambda names: grid_legend(names, layout))
 
 
 def _arrays(run: OpenedRun, sampler: Sampler, values: np.ndarray) -> dict[str, Any]:
