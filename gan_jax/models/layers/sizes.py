@@ -104,11 +104,11 @@ def stage_sizes(size: Size, times: int) -> list[Size]:
 
 
 def resize(size: Size, fits: Callable[[Size], bool], most: int = 1024) -> str:
-    """Returns "resize the data, as with data.source.size=...", or for audio "cut the data, as to ... samples"."""
+    """Returns "resize the data, as with data.source.size=...", or for audio "cut the data, ... window=..."."""
     if len(size) > 1:
         return f"resize the data{near_sizes(size[-2:], fits, most)}"
-    near = near_lengths(size, fits, most)
-    return "cut the data" + (f", as to {' or '.join(str(length) for (length,) in near)} samples" if near else "")
+    near = " or ".join(str(length) for (length,) in near_lengths(size, fits, most))
+    return "cut the data" + (f", as with data.source.window={near}" if near else "")
 
 
 def near_sizes(size: Size, fits: Callable[[Size], bool], most: int = 1024) -> str:
