@@ -25,12 +25,15 @@ class Formulations(NamedTuple):
             its transpose, and for the kernel's derivative.
         resample: "native" is a depthwise convolution; "shifts" is a weighted sum of shifted images; "strides" is
             the same, of images with zeros between the pixels, and of every other pixel.
+        volumes: a convolution in three dimensions is what `convolution` says ("native"), or one in two dimensions
+            whose channels are the frames that a kernel covers ("frames").
     """
 
     convolution: Literal["native", "gpu", "explicit"]
     grouped: Literal["native", "blocks"]
     resample: Literal["native", "shifts", "strides"]
     merge: tuple[int, int, int] = (1, 1, 1)
+    volumes: Literal["native", "frames"] = "native"
 
 
 Platform = str  # as JAX names it where a program is lowered for it: "cpu", "cuda", "rocm", "tpu"
@@ -39,8 +42,11 @@ Platform = str  # as JAX names it where a program is lowered for it: "cpu", "cud
 # (docs/accelerators.md), and were not measured. A row may be replaced before a step is lowered.
 # On a B200, the authors of R3GAN saw cuDNN's kernel gradient of groups of 16 channels gain 6.5 and 10.3 times by
 # `merge=(1, 1, 4)`, on maps of 8 and 16 pixels. It stays 1 until `benchmarks/run_gpu.sh` has timed it.
+# One dimension has no choice of its own: on the CPU, images of height 1 took as long (docs/performance_notes.md),
+# and cuDNN gets them from XLA anyway. In three dimensions "frames" was the faster one on the CPU (same page); an
+# H200's compiler finds cuDNN's calls for every derivative of "native" (tests/programs/test_ranks.py).
 FORMULATIONS: dict[Platform, Formulations] = {
-    "cpu": Formulations(convolution="explicit", grouped="blocks", resample="shifts"),
+    "cpu": Formulations(convolution="explicit", grouped="blocks", resample="shifts", volumes="frames"),
     "cuda": Formulations(convolution="gpu", grouped="native", resample="strides"),
     "rocm": Formulations(convolution="gpu", grouped="native", resample="strides"),
     "tpu": Formulations(convolution="native", grouped="native", resample="shifts"),

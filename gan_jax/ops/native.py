@@ -1,14 +1,15 @@
 """The three bilinear functions of a convolution as XLA's own convolutions.
 
 This is what TPUs get. GPUs get it too, except on maps as small as the kernel: there XLA takes a derivative for
-another convolution, and cuDNN computes it with a general kernel that is slow.
+another convolution, and cuDNN computes it with a general kernel that is slow. A volume that is as small along one
+axis may be large along the others, so it becomes images first.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from . import patches
+from . import frames, patches
 from .geometry import Geometry
 
 _AXES = {1: "W", 2: "HW", 3: "DHW"}
@@ -62,19 +63,19 @@ def forward_on_gpu(x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     """As `forward`. Where the kernel is larger than x or y, XLA takes it for a map."""
     smallest = (min(n, out) if s == 1 else n for n, out, s in zip(g.size, g.output, g.stride))
     if any(k > n for k, n in zip(g.kernel, smallest)):
-        return patches.forward(x, kernel, g)
+        return frames.forward(forward_on_gpu, x, kernel, g) if g.rank == 3 else patches.forward(x, kernel, g)
     return forward(x, kernel, g)
 
 
 def transpose_on_gpu(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     """As `transpose`. Where the kernel is as large as y with its gaps, XLA takes it for a map."""
     if any(k >= (out - 1) * s + 1 for k, out, s in zip(g.kernel, g.output, g.stride)):
-        return patches.transpose(y, kernel, g)
+        return frames.transpose(transpose_on_gpu, y, kernel, g) if g.rank == 3 else patches.transpose(y, kernel, g)
     return transpose(y, kernel, g)
 
 
 def kernel_on_gpu(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     """As `kernel`. cuDNN gets it as a backward filter only where y is larger than the kernel."""
     if any(k >= out for k, out in zip(g.kernel, g.output)):
-        return patches.kernel(x, y, g)
+        return frames.kernel(kernel_on_gpu, x, y, g) if g.rank == 3 else patches.kernel(x, y, g)
     return kernel(x, y, g)

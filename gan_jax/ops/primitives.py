@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from . import blocks, explicit, native
+from . import blocks, explicit, frames, native
 from .backend import Formulations, default_platform, formulations, lower_by_platform
 from .geometry import Geometry
 from .vary import vary_alike
@@ -35,12 +35,17 @@ class _Forms(NamedTuple):
     gpu: Bilinear
     explicit: Bilinear
     blocks: Callable[..., jax.Array]
+    frames: Callable[..., jax.Array]
 
 
 _FORMS = {
-    "conv_forward": _Forms(native.forward, native.forward_on_gpu, explicit.forward, blocks.forward),
-    "conv_transpose": _Forms(native.transpose, native.transpose_on_gpu, explicit.transpose, blocks.transpose),
-    "conv_kernel": _Forms(native.kernel, native.kernel_on_gpu, explicit.kernel, blocks.kernel),
+    "conv_forward": _Forms(
+        native.forward, native.forward_on_gpu, explicit.forward, blocks.forward, frames.forward
+    ),
+    "conv_transpose": _Forms(
+        native.transpose, native.transpose_on_gpu, explicit.transpose, blocks.transpose, frames.transpose
+    ),
+    "conv_kernel": _Forms(native.kernel, native.kernel_on_gpu, explicit.kernel, blocks.kernel, frames.kernel),
 }
 
 
@@ -60,6 +65,8 @@ def _compute(
     forms: _Forms, index: int, row: Formulations, a: jax.Array, b: jax.Array, geometry: Geometry
 ) -> jax.Array:
     dense = getattr(forms, row.convolution)
+    if geometry.rank == 3 and row.volumes == "frames":
+        dense = functools.partial(forms.frames, dense)
     if geometry.groups > 1 and row.grouped == "blocks":
         return forms.blocks(dense, a, b, geometry)
     if geometry.groups > 1:
