@@ -57,7 +57,7 @@ _MISSING = "not measured"
 
 
 def costs(name: str, rounds: int) -> list[dict[str, Any]]:
-    """Returns a record for each choice of penalties: the cost of one training step. Without rounds: of its trace."""
+    """Returns a record for each choice of penalties: what a training step costs; without rounds, FLOPs alone."""
     case, records, runs = CASES[name], [], {}
     for variant, chosen in TERMS.items():
         gan = case.gan(discriminator_terms=tuple(gan_jax.Term(0.1, penalty) for penalty in chosen))
@@ -75,7 +75,8 @@ def costs(name: str, rounds: int) -> list[dict[str, Any]]:
             analysis = compiled.cost_analysis() or {}
             records[-1] |= {"compiled_flops": analysis.get("flops"), "memory_bytes": needed_memory(compiled)}
             step = lambda state, batch, compiled=compiled: compiled(state, batch, ())  # noqa: E731
-            runs[variant] = repeat(step, init(case, gan), lambda batch=jax.device_put(batch): batch)
+            batch = jax.device_put(batch)
+            runs[variant] = repeat(step, init(case, gan), lambda batch=batch: batch)
         print(f"{name}, {variant}: {records[-1]}", flush=True)
     for record, sample in zip(records, interleaved(runs, rounds).values()):
         record |= {"ms": sample.median, "ms_least": sample.least, "ms_most": sample.most, "rounds": sample.count}
