@@ -53,27 +53,32 @@ TERMS = {
     "r1_approx and r2_approx": (penalties.r1_approx(), penalties.r2_approx()),
 }
 DRAWS = 64
+_MISSING = "not measured"
 
 
 def costs(name: str, rounds: int) -> list[dict[str, Any]]:
-    """Returns a record for each choice of penalties: the cost of one training step."""
+    """Returns a record for each choice of penalties: what a training step costs; without rounds, FLOPs alone."""
     case, records, runs = CASES[name], [], {}
     for variant, chosen in TERMS.items():
         gan = case.gan(discriminator_terms=tuple(gan_jax.Term(0.1, penalty) for penalty in chosen))
         step, _ = make_step(gan, "jit")
-        state, batch = init(case, gan), jax.device_put({"image": case.images(case.batch)})
-        traced = step.trace(state, batch)
-        compiled = traced.lower().compile()
-        analysis = compiled.cost_analysis() or {}
+        batch = {"image": case.images(case.batch)}
+        traced = step.trace(
+            jax.eval_shape(lambda gan=gan, batch=batch: gan_jax.init(gan, jax.random.key(0), batch)), batch
+        )
         records.append({
             "table": "cost", "case": name, "batch": case.batch, "variant": variant,
-            "flops": traced_flops(traced.jaxpr), "compiled_flops": analysis.get("flops"),
-            "memory_bytes": needed_memory(compiled),
+            "flops": traced_flops(traced.jaxpr),
         })  # fmt: skip
-        step = lambda state, batch, compiled=compiled: compiled(state, batch, ())  # noqa: E731
-        runs[variant] = repeat(step, state, lambda batch=batch: batch)
-        print(f"{name}, {variant}: compiled", flush=True)
-    for record, sample in zip(records, interleaved(runs, rounds).values(), strict=True):
+        if rounds:
+            compiled = traced.lower().compile()
+            analysis = compiled.cost_analysis() or {}
+            records[-1] |= {"compiled_flops": analysis.get("flops"), "memory_bytes": needed_memory(compiled)}
+            step = lambda state, batch, compiled=compiled: compiled(state, batch, ())  # noqa: E731
+            batch = jax.device_put(batch)
+            runs[variant] = repeat(step, init(case, gan), lambda batch=batch: batch)
+        print(f"{name}, {variant}: {records[-1]}", flush=True)
+    for record, sample in zip(records, interleaved(runs, rounds).values()):
         record |= {"ms": sample.median, "ms_least": sample.least, "ms_most": sample.most, "rounds": sample.count}
     return records
 
@@ -113,10 +118,10 @@ def tables(records: Iterable[dict[str, Any]]) -> dict[str, str]:
     records = list(records)
     cost = ["| case | batch | penalties | ms [min, max] | GFLOPs | compiler's count | MB |", "|---" * 7 + "|"]
     for one in (record for record in records if record["table"] == "cost"):
-        time = f"{one['ms']:.0f} [{one['ms_least']:.0f}, {one['ms_most']:.0f}]"
-        flops = " | ".join(f"{one[name] / 1e9:.2f}" for name in ("flops", "compiled_flops"))
-        memory = f"{one['memory_bytes'] / 1e6:.0f}"
-        cost.append(f"| {one['case']} | {one['batch']} | {one['variant']} | {time} | {flops} | {memory} |")
+        time = f"{one['ms']:.0f} [{one['ms_least']:.0f}, {one['ms_most']:.0f}]" if "ms" in one else _MISSING
+        sizes = (("flops", 1e9, 2), ("compiled_flops", 1e9, 2), ("memory_bytes", 1e6, 0))
+        shown = (f"{one[name] / unit:.{digits}f}" if name in one else _MISSING for name, unit, digits in sizes)
+        cost.append(f"| {one['case']} | {one['batch']} | {one['variant']} | {time} | {' | '.join(shown)} |")
     value = ["| case | type | s | r1 | r1_approx |", "|---" * 5 + "|"]
     for one in (record for record in records if record["table"] == "value"):
         approx = f"{one['r1_approx']:.3g} ± {one['standard_error']:.1g}"
@@ -136,7 +141,7 @@ def write_page() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("cases", nargs="*", default=list(CASES), help="default: all")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="0: neither compiles nor times")
     arguments = parser.parse_args()
     for name in arguments.cases:
         about = machine.described()

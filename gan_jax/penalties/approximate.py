@@ -16,8 +16,11 @@ def r1_approx(scale: float = 0.01, share: float = 1.0) -> Penalty:
 
     Its expectation over e is that of `r1` for a linear critic, and differs by terms of the order s^2 for any other
     one: so the weight is the gamma of `r1`. One e is drawn for each sample, so the value of one sample spreads
-    with a standard deviation of sqrt(2) times its mean. It costs one more pass of the discriminator and its
-    gradient, and no second derivative: less time and memory than `r1`.
+    with a standard deviation of sqrt(2) times its mean.
+
+    It takes no second derivative, which some kernels do not have. On the whole batch it is not cheaper than `r1`:
+    it needs as many FLOPs in a discriminator with batch norm, and more in one without. With `share=1/4` it needs
+    a half or less (`docs/performance_notes.md` has the numbers).
 
     Lin et al., "Diffusion adversarial post-training for one-step video generation", 2025 (arXiv:2501.08316),
     section 3.4, which writes `lambda E ||D(x) - D(x + s e)||^2`: that lambda is a weight of `2 lambda s^2` here.
