@@ -97,9 +97,9 @@ def stateless(name: str, value: Callable[..., Scalar], joint: bool = False) -> P
 
 
 def calling(penalty: Penalty, *functions: Callable | None) -> Penalty:
-    """Returns a penalty that calls functions of its user. Under `pmap` it is checked as if the user had written it.
+    """Returns a penalty that calls functions of its user: under `pmap` it is checked like one that the user wrote.
 
-    Those checks trust a penalty whose `apply` is of this package, and look for it by the module's name.
+    The checks trust a penalty whose `apply` is of this package, and look for it by the module's name.
     """
     for function in functions:
         module = getattr(function, "__module__", None)
