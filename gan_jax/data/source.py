@@ -117,7 +117,7 @@ class Mirrored:
             raise UserError(f"mirror needs images, but the samples of '{source.fingerprint()}' are {kind}")
         self.source = source
         self.shape, self.dtype, self.classes = source.shape, source.dtype, source.classes
-        self.class_names = class_names(source)
+        self.class_names, self.rate = class_names(source), rate(source)
 
     def notes(self) -> list[str]:
         return notes(self.source)

@@ -9,6 +9,7 @@ from PIL import Image, ImageSequence
 
 import small_sets
 from gan_jax import report
+from gan_jax.data.source import Mirrored, rate
 from gan_jax.report import sample_files, spectrogram, strip
 from gan_jax.report.colours import INK
 from gan_jax.report.gif import clip_gif
@@ -174,6 +175,14 @@ def test_what_may_surprise_is_said():
     ]
     clips = choose_view((16, 32, 32, 1))
     assert [clips.shown(*counts) for counts in ((8, 10), (64, None), (64, 10), (64, 1000))] == [8, 32, 30, 32]
+
+
+def test_mirrored_clips_keep_their_rate():
+    clips = small_sets.clips(count=2)
+    clips.rate = 25
+    assert rate(Mirrored(clips)) == 25
+    clips.rate = None
+    assert rate(Mirrored(clips)) is None
 
 
 def test_the_names_of_files_in_samples():
