@@ -50,11 +50,10 @@ def make_standing_statistics(
         if count < 1:
             raise ValueError(f"standing statistics: {name} must be at least 1, got {count}")
 
-    if gan.latent is None:
+    if gan.inputs is not None:
         raise ValueError(
             "standing statistics draws latents, but this GAN has `inputs` from rows of a batch: sample it without"
         )
-    latent = gan.latent
 
     @jax.jit
     def run_pass(variables: Variables, start: PyTree, key: Key, repeat: jax.Array) -> PyTree:
@@ -69,7 +68,7 @@ def make_standing_statistics(
             label = jax.vmap(draw)(keys(Purpose.LABEL))
         elif gan.fake_labels is not None:
             label = jax.vmap(gan.fake_labels)(keys(Purpose.LABEL))
-        latents = jax.vmap(latent)(keys(Purpose.LATENT))
+        latents = jax.vmap(gan.latent)(keys(Purpose.LATENT))
         extra = {"label": label, "axis_name": None, "keys": keys(Purpose.GENERATOR)}
         variables = typed_as_initialised(gan.generator, variables, latents, train=False, **extra)
         params, state = split_variables(variables, gan.generator)

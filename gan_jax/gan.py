@@ -15,7 +15,7 @@ import optax
 
 from .augment import Augment, identity
 from .checks import check_aux, check_batch, check_gan, check_images, check_logit, check_optimizer
-from .latents import Latent
+from .latents import Latent, missing
 from .losses import Loss
 from .networks import call_network, init_network
 from .outputs import split_output
@@ -95,7 +95,7 @@ class GAN:
     loss: Loss
     generator_tx: optax.GradientTransformation
     discriminator_tx: optax.GradientTransformation
-    latent: Latent | None = None
+    latent: Latent = missing
     generator_terms: tuple[GANTerm, ...] = ()
     discriminator_terms: tuple[GANTerm, ...] = ()
     augment: Augment = dataclasses.field(default_factory=identity)
@@ -199,7 +199,6 @@ def make_inputs(gan: GAN, rows: Batch, keys: Key) -> Latents:
     With `gan.latent` only the keys are read.
     """
     if gan.inputs is None:
-        assert gan.latent is not None, "`GAN` refuses this"
         return jax.vmap(gan.latent)(keys)
     return jax.vmap(gan.inputs)({**rows, "image": to_float(rows["image"])}, keys)
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from .types import Key, Latents
 
+__all__ = ["normal", "uniform"]  # what a config may name
+
 
 @runtime_checkable
 class Latent(Protocol):
@@ -15,6 +17,15 @@ class Latent(Protocol):
     def __call__(self, key: Key, /) -> Latents:
         """Returns the latents that one `key` gives, without a batch axis; it is called under `jax.vmap`."""
         ...
+
+
+def missing(key: Key) -> Latents:
+    """The latent of a GAN that has `inputs` in its place.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError("this GAN has inputs from rows of the batch in place of latents: call gan.inputs(row, key)")
 
 
 def _check(size: int) -> None:

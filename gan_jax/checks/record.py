@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..augment import Augment
+from ..latents import missing
 from ..losses import Loss
 from ..penalties import OutputPenalty, Penalty, Term
 from ..types import PyTree
@@ -64,15 +65,16 @@ def _check_fields(gan: "GAN") -> None:
 
 
 def _check_inputs(gan: "GAN") -> None:
-    if gan.latent is not None and gan.inputs is not None:
+    if gan.latent is not missing and gan.inputs is not None:
         raise ValueError("a GAN has latent (noise alone) or inputs (from a row of the batch and a key), not both")
     if gan.inputs is not None and not callable(gan.inputs):
         raise ValueError(
             "inputs must be a function of a row of the batch and a key, such as lambda row, key: row['edges'], "
             f"got {_words(gan.inputs)}"
         )
-    if gan.inputs is None and not callable(gan.latent):
-        raise ValueError(f"latent must be a function of a key, such as latents.normal(100), got {gan.latent!r}")
+    if gan.inputs is None and (gan.latent is missing or not callable(gan.latent)):
+        given = "nothing" if gan.latent is missing else repr(gan.latent)
+        raise ValueError(f"latent must be a function of a key, such as latents.normal(100), got {given}")
 
 
 def _check_weights(gan: "GAN") -> None:

@@ -14,6 +14,7 @@ from ..augment import Augment
 from ..data.source import Source, class_names
 from ..errors import UserError, one_line, quoted
 from ..gan import GAN, AdaptiveWeight, GANTerm
+from ..latents import missing
 from ..optimizers import freeze_first
 from ..penalties import Term
 from ..schedules import half_life, per_update
@@ -159,7 +160,7 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
             loss=build(config.loss, "loss", allow),
             generator_tx=_optimizer(config.generator_optimizer, "generator_optimizer", config.batch, allow),
             discriminator_tx=discriminator_tx,
-            latent=None if config.inputs else build(config.latent, "latent", allow),
+            latent=missing if config.inputs else build(config.latent, "latent", allow),
             inputs=build(config.inputs, "inputs", allow) if config.inputs else None,
             generator_weight=_schedule(config.generator_weight, allow),
             discriminator_weight=_schedule(config.discriminator_weight, allow),

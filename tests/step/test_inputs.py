@@ -41,7 +41,7 @@ def test_inputs_are_made_from_all_fields_of_a_row():
         }  # fmt: skip
         return {"image": row["image"], "edges": row["edges"], "z": jax.random.normal(key, (3,))}
 
-    gan = small_gan.make(latent=None, inputs=inputs)
+    gan = small_gan.make(latent=gan_jax.latents.missing, inputs=inputs)
     image = np.random.default_rng(0).integers(0, 256, (B, 2, 2, 1), np.uint8)
     batch = {"image": jnp.asarray(image), "edges": draw(1, B, 5), "name": jnp.arange(B)}
     made = make_inputs(gan, batch, jax.random.split(jax.random.key(0), B))
@@ -58,7 +58,7 @@ def test_rows_of_each_update(count, share):
         return jnp.mean((generate(inputs) - batch["edges"]) ** 2), state
 
     gan = small_gan.make(
-        generator=network(scaled, scale=jnp.full((2, 2, 1), 0.5)), latent=None,
+        generator=network(scaled, scale=jnp.full((2, 2, 1), 0.5)), latent=gan_jax.latents.missing,
         inputs=lambda row, key: row["edges"], disc_steps=2, share_latents=share, microbatches=count,
         generator_terms=(Term(0.7, gan_jax.Penalty("edges", lambda: (), edges_of_its_rows)),),
     )  # fmt: skip
