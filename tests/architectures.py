@@ -115,7 +115,7 @@ RANKS = {
         rate=0.02,
         discriminator_terms=(gan_jax.Term(0.1, penalties.r1_r2()),),
     ),
-    # One stage leaves the time axis alone, and one doubles it. A larger rate ends at 5e-6.
+    # One stage leaves the time axis alone, and one doubles it. With the rate of others, gradients end at 5e-6.
     "video": lambda: _game(
         *_players(dcgan, {"width": 2, "base": 2}, shape=(8, 8, 8, 1)), rate=0.001, augment=augment.diff_augment()
     ),

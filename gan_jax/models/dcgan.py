@@ -59,9 +59,9 @@ def _stage(factor: Factor, axes: int) -> dict[str, Any]:
     return {"size": size, "stride": factor, "padding": 1, "kernel_init": nn.initializers.normal(std)}
 
 
-def _features(width: int, doublings: int, axes: int) -> int:
-    """Returns the channels of the map that is `doublings` from that with `width` channels."""
-    return width * (min(2**doublings, _MOST) if axes == 1 else 2**doublings)
+def _features(width: int, times: int, axes: int) -> int:
+    """Returns the channels of the map that is `times` doublings from the one with `width` channels."""
+    return width * (min(2**times, _MOST) if axes == 1 else 2**times)
 
 
 class _Normed(nn.Module):

@@ -65,6 +65,23 @@ def test_dry_run_counts_floating_point_operations(config):
 
 def test_dry_run_of_what_cannot_run(config):
     sentence(call("train", config, "data.source.size=22", "--dry-run"), "dcgan can't make images")
+    clips = ["data.source=moving_digits", "data.source.size=44"]
+    sentence(
+        call("train", config, *clips, "--dry-run"),
+        "dcgan can't make video or volumes of 16 x 44 x 44: resize the data, as with data.source.size=40 or 48.",
+    )
+
+
+@pytest.mark.slow
+def test_dry_run_of_clips(config):
+    widths = ["generator.width=2", "discriminator.width=2"]
+    source = ["data.source=moving_digits", "data.source.size=16", "data.source.frames=12"]
+    outcome = call("train", config, *widths, *source, "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert "data: 10,000 samples of 12x16x16x1; no classes" in outcome.out
+    # 6 x 4 x 4, 6 x 8 x 8, 12 x 16 x 16: the first stage does not double the frames.
+    for row in (r"project/kernel +8x384 ", r"up_1/kernel +3x4x4x4x2 ", r"image/kernel +4x4x4x2x1 "):
+        assert re.search(row, outcome.out), outcome.out
 
 
 @pytest.mark.parametrize(
