@@ -29,7 +29,7 @@ def place(state: Any, mode: str) -> Any:
 
 
 def play(step: gan_jax.Step, mode: str, state: Any, batches: dict[str, np.ndarray], *shared: Any) -> Any:
-    """Returns the state after training on all `batches` `[steps, ...]`; `shared` is the third argument of the step.
+    """Returns the state after training on all `batches` `[steps, ...]`; `shared` is a step's third argument.
 
     It waits for each step, as several CPU devices need it. It copies `state`, which is not donated.
     """

@@ -211,9 +211,10 @@ def _is_mean_of(apply: Callable[..., Any], structure: Any, types: tuple[tuple, .
         samples, split = jax.tree.map(lambda x: x[part], whole)
         return apply(state, *first, *samples, **split, **shared)[0]
 
-    def values(*arguments: PyTree) -> jax.Array:
+    def values(state: PyTree, shared: PyTree, whole: PyTree) -> jax.Array:
         parts = slice(None), slice(_SAMPLES // 2), slice(_SAMPLES // 2, None)
-        return jnp.stack([jnp.stack([value(*arguments, part, scale) for part in parts]) for scale in SCALES])
+        rows = [[value(state, shared, whole, part, scale) for part in parts] for scale in SCALES]
+        return jnp.stack([jnp.stack(row) for row in rows])
 
     try:
         with jax.ensure_compile_time_eval():  # all arrays are made in here: outside they would be traced

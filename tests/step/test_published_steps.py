@@ -4,8 +4,8 @@ Losses and gradients of both players agree to 1e-5 relative in each step. Where 
 parts that the library has:
 
 - MAGVIT. R1 has the cost 10 on the mean squared norm without 1/2: the weight 20 here. LeCam reads the mean logit
-  of the batch, where `penalties.lecam` reads each logit, as equation 6 of its paper does. The perceptual distance is
-  between outputs of a classifier. Both are penalties of the user here. The entropy of the codes is left out: it
+  of the batch, where `penalties.lecam` reads each logit, as equation 6 of its paper does. The perceptual distance
+  is between outputs of a classifier. Both are penalties of the user here. The entropy of the codes is left out: it
   would be a penalty of the user too, one that names `axis_name`.
 - DAC-JAX. The discriminators' update reads the waves of the generator's own update, made before the generator
   changed. So both players move against the old other: that is "simultaneous". With waves of the new generator it
