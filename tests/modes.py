@@ -28,8 +28,8 @@ def place(state: Any, mode: str) -> Any:
     return gan_jax.place_state(state, gan_jax.make_mesh()) if mode in ("shard", "pmap") else state
 
 
-def play(step: gan_jax.Step, mode: str, state: Any, batches: dict[str, np.ndarray]) -> Any:
-    """Returns the state after training on all `batches` `[steps, ...]`.
+def play(step: gan_jax.Step, mode: str, state: Any, batches: dict[str, np.ndarray], *shared: Any) -> Any:
+    """Returns the state after training on all `batches` `[steps, ...]`; `shared` is a step's third argument.
 
     It waits for each step, as several CPU devices need it. It copies `state`, which is not donated.
     """
@@ -37,7 +37,7 @@ def play(step: gan_jax.Step, mode: str, state: Any, batches: dict[str, np.ndarra
     size = FUSED if mode == "fused" else 1
     for i in range(0, len(batches["image"]), size):
         batch = jax.tree.map(lambda x, i=i: x[i : i + size] if mode == "fused" else x[i], batches)
-        state, metrics = step(state, batch)
+        state, metrics = step(state, batch, *shared)
         jax.block_until_ready((state, metrics))
     return state
 

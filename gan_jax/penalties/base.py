@@ -97,9 +97,9 @@ def stateless(name: str, value: Callable[..., Scalar], joint: bool = False) -> P
 
 
 def calling(penalty: Penalty, *functions: Callable | None) -> Penalty:
-    """Returns a penalty that calls functions of its user: under `pmap` it is checked like one that the user wrote.
+    """Returns a penalty that calls functions of its user, so that it is checked as one of theirs.
 
-    The checks trust a penalty whose `apply` is of this package, and look for it by the module's name.
+    A step over several devices trusts a penalty whose `apply` is of this package, by the name of its module.
     """
     for function in functions:
         module = getattr(function, "__module__", None)

@@ -213,9 +213,8 @@ def _is_mean_of(apply: Callable[..., Any], structure: Any, types: tuple[tuple, .
 
     def values(state: PyTree, shared: PyTree, whole: PyTree) -> jax.Array:
         parts = slice(None), slice(_SAMPLES // 2), slice(_SAMPLES // 2, None)
-        return jnp.stack(
-            [jnp.stack([value(state, shared, whole, part, scale) for part in parts]) for scale in SCALES]
-        )
+        rows = [[value(state, shared, whole, part, scale) for part in parts] for scale in SCALES]
+        return jnp.stack([jnp.stack(row) for row in rows])
 
     try:
         with jax.ensure_compile_time_eval():  # all arrays are made in here: outside they would be traced

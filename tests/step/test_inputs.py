@@ -138,6 +138,28 @@ def test_frozen_variables_are_those_that_could_be_closed_over():
     assert metrics == history[-1]
 
 
+def test_a_large_frozen_network_is_no_part_of_program_or_state():
+    """50 MB, which the step reads: no constant of the program; neither in the state nor in its moving average."""
+
+    def apart(state, generate, inputs, real, keys, *, frozen):
+        maps = [x.reshape(len(x), -1) @ frozen["kernel"] for x in (real.image, generate(inputs))]
+        return jnp.mean((maps[0] - maps[1]) ** 2), state
+
+    def sizes(columns):
+        gan = small_gan.make(generator_terms=(Term(1.0, gan_jax.Penalty("apart", lambda: (), apart)),))
+        kernel = np.random.default_rng(0).standard_normal((4, columns), np.float32)
+        batch, frozen = small_gan.batches(B), {"kernel": kernel}
+        state = gan_jax.init(gan, jax.random.key(0), batch, frozen)
+        text = gan_jax.jit_step(gan_jax.make_train_step(gan)).lower(state, batch, frozen).as_text()
+        return kernel.nbytes, len(text), sum(x.nbytes for x in jax.tree.leaves(state))
+
+    (small, little, state), (large, text, same) = sizes(8), sizes(3_125_000)
+    assert (small, large) == (128, 50_000_000)
+    assert text < little + 1000  # of digits in shapes
+    assert text < 200_000
+    assert same == state < 2000
+
+
 # -- images and aux
 
 
