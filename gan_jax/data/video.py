@@ -50,8 +50,8 @@ def video(
     A video is an animated GIF (`.gif`, at any depth). If there are none, it is a folder of images, its frames, in
     the natural order of their names (2 before 10). All frames count alike, however long they are shown. Clips of
     `frames` frames are cut one after another from the beginning of each video; `stride` is the number of frames
-    from the start of a clip to that of the next. `every=2` takes each second frame. The rest at the end of a video,
-    and videos shorter than a clip, are left out, and counted in a note.
+    from the start of a clip to that of the next. `every=2` takes each second frame. The rest at the end of a
+    video, and videos shorter than a clip, are left out, and counted in a note.
 
     `labels` and `split` are those of `folder`: the topmost sub-folder of a video is its class. All frames must
     have the same size, or `size` must be given; `images.Transform` describes it and the options after it. Every
