@@ -17,7 +17,7 @@ def get_config() -> Config:
     return Config(
         name="moving_digits",
         steps=4000,
-        batch=32,
+        batch=16,
         data=Data(source=Call("moving_digits", frames=16, size=32)),
         generator=Call("dcgan", width=16),
         discriminator=Call("dcgan", width=16, norm="none"),

@@ -68,7 +68,7 @@ def look(text: str, grid: Path | None = None) -> Iterator[str]:
     source = _open(text, size)
     if not is_files:
         yield from _describe(source)
-    yield f"grid: {_write(source, grid or Path(f'data_{_name(path)}.png'))}"
+    yield f"grid: {_write(source, grid or Path(f'data_{_name(text, path)}.png'))}"
 
 
 def _open(text: str, size: object) -> "Source":
@@ -77,7 +77,9 @@ def _open(text: str, size: object) -> "Source":
     return open_set(text, None if size is None else str(size), labels=True)
 
 
-def _name(path: Path) -> str:
+def _name(text: str, path: Path) -> str:
+    if "=" in text and not path.exists():  # a data source with its options
+        return one_line(text.partition(":")[0])
     return one_line(path.resolve().stem).replace(" ", "_") or "set"
 
 

@@ -33,7 +33,7 @@ def map_to_floats(name: str, samples: np.ndarray, range: Range | None, scale: Sc
     low, high = float(samples.min()), float(samples.max())
     if not math.isfinite(low + high):
         raise UserError(f"{name} holds values that are not finite")
-    held = f"the array is {samples.dtype} from {low:.4g} to {high:.4g}"
+    held = f"the array is {samples.dtype} from {low:.4g} to {high:.4g}{_order(samples.shape)}"
     if range is not None:
         first, last = range
         outside = int(np.count_nonzero((samples < first) | (samples > last)))
@@ -56,6 +56,17 @@ def map_to_floats(name: str, samples: np.ndarray, range: Range | None, scale: Sc
             "data.source.range=LOW,HIGH for the values that become -1 and 1, or data.source.scale=FACTOR (or std)"
         )
     return Mapped(samples.astype(np.float32), f"note: {held}, and is used as it is")
+
+
+def _order(shape: tuple[int, ...]) -> str:
+    """Returns a hint if the channels seem to come first, as PyTorch has them: [N, C, H, W] or [N, C, T]."""
+    is_square = len(shape) == 4 and shape[1] < shape[2] == shape[3]
+    is_sound = len(shape) == 3 and shape[1] <= 2 < shape[2]
+    return (
+        f", with {shape[-1]} channels (last axis; if they come first, transpose it)"
+        if is_square or is_sound
+        else ""
+    )
 
 
 def _factor(name: str, samples: np.ndarray, scale: Scale) -> tuple[float, str]:

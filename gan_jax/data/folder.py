@@ -13,7 +13,7 @@ from .file_kinds import DATASET_JSON, EARLIER_SUFFIXES, describe_left_out, sort_
 from .image_set import Layout, choose_split, classes_by_folder, classes_by_json
 from .images import Channels, Crop, Filter, Size, Transform
 from .ranges import range_notes
-from .read_images import Images, check_images, common_shape, read_images, room_note
+from .read_images import Images, animation_note, check_images, common_shape, read_images, room_note
 from .source import Mirrored, Source, checked_indices, describe_shape, expand_path, hash_parts, reason
 from .unchanged import Unchanged
 
@@ -74,7 +74,7 @@ def read_folder(
     images = read_images(container, chosen.names, transform, decode=decode, keep=keep, left_out=unfinished)
     check(container, images)
     no_room = room_note(images) if decode and keep else []
-    notes = [*chosen.notes, *describe_left_out(images.others), *no_room]
+    notes = [*chosen.notes, *describe_left_out(images.others), *animation_note(container, images), *no_room]
     layout = Layout(images.names, notes=notes, depth=chosen.depth)
     if labels:
         from_json = classes_by_json(container, layout) if DATASET_JSON in all_names else None

@@ -31,9 +31,11 @@ class GifFacts(Facts):
 
     Attributes:
         frames: their number.
+        seconds: how long they are shown, all together.
     """
 
     frames: int = 0
+    seconds: float = 0.0
 
 
 def read_gifs(container: Container, names: Sequence[Name], transform: Transform) -> Images:
@@ -54,21 +56,23 @@ def _examine(container: Container, name: Name) -> GifFacts:
     try:
         content = container.read(name)
         known, grey, count = GifFacts(hash_content(content)), True, 0
-        for frame in _frames(io.BytesIO(content), Transform(), 3):
+        seconds = 0.0
+        for frame, duration in _frames(io.BytesIO(content), Transform(), 3):
             check_stop()
+            seconds += duration
             known = dataclasses.replace(known, height=frame.shape[0], width=frame.shape[1])
             grey, count = grey and bool((frame == frame[..., :1]).all()), count + 1
-        return dataclasses.replace(known, format="GIF", mode="RGB", grey=grey, frames=count)
+        return dataclasses.replace(known, format="GIF", mode="RGB", grey=grey, frames=count, seconds=seconds)
     except Exception as error:  # Pillow's decoders may raise any exception
         return dataclasses.replace(known, error=reason(error) or type(error).__name__)
 
 
-def _frames(file: Path | BinaryIO, transform: Transform, channels: int) -> Iterator[np.ndarray]:
-    """Yields each frame as it is seen, uint8 [H, W, channels]."""
+def _frames(file: Path | BinaryIO, transform: Transform, channels: int) -> Iterator[tuple[np.ndarray, float]]:
+    """Yields each frame as it is seen, uint8 [H, W, channels], and how many seconds it is shown."""
     with open_image(file) as image:
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
-            yield transform.apply(image, channels, upright=False)
+            yield transform.apply(image, channels, upright=False), image.info.get("duration", 0) / 1000
 
 
 class GifFrames:
@@ -77,12 +81,15 @@ class GifFrames:
     Attributes:
         counts: the number of frames of each file.
         shape: of a frame, (H, W, C).
+        rate: frames in a second, on average over all files; None if they do not say it.
     """
 
     def __init__(self, container: Container, images: Images, transform: Transform):
         self._container, self._names, self._transform = container, images.names, transform
         self._digests = [known.digest for known in images.facts]
         self.counts = [known.frames for known in images.facts if isinstance(known, GifFacts)]
+        seconds = sum(known.seconds for known in images.facts if isinstance(known, GifFacts))
+        self.rate = round(sum(self.counts) / seconds, 3) if seconds else None
         self.shape = common_shape(container, images, transform)
         largest = int(np.argmax(self.counts))
         if self.counts[largest] * int(np.prod(self.shape)) > _MOST_BYTES:
@@ -120,7 +127,7 @@ class GifFrames:
         shown = one_line(self._container.path.joinpath(*name))
         try:
             is_same = self._unchanged.is_same(index)
-            frames = list(_frames(self._container.open(name), self._transform, self.shape[-1]))
+            frames = [frame for frame, _ in _frames(self._container.open(name), self._transform, self.shape[-1])]
         except Exception as error:  # Pillow's decoders may raise any exception
             raise UserError(f"'{shown}' cannot be read: {reason(error)}") from error
         if not is_same or len(frames) != self.counts[index]:

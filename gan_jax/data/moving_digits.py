@@ -52,6 +52,7 @@ class MovingDigits:
             )
         self.shape, self.dtype = (frames, *size, 1), np.dtype(np.uint8)
         self.classes: int | None = None
+        self.rate = 10.0  # frames in a second, where clips are shown
         self._count, self._digits, self._seed = count, digits, seed
         self._side = max(8, 7 * min(size) // 16)
         self._images = _enlarged(self._side)

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import UserError, one_line
 from . import decoded
 from .containers import Container, Name
+from .decode import open_image
 from .facts import Facts, Memory, examine, is_settled
 from .file_kinds import SUFFIXES, guess, is_named_image, may_be_image
 from .images import Transform
@@ -89,6 +90,21 @@ def room_note(images: Images) -> list[str]:
         "note: there is no room for the decoded images, so each file is decoded whenever it is used: free disk "
         f"space for {decoded.folder()}, or prepare the images at the size of the training (gan-jax prepare)"
     ]
+
+
+def animation_note(container: Container, images: Images) -> list[str]:
+    """Returns a note if the first GIF of the images is animated, because one frame of it is read."""
+    for name, known in zip(images.names, images.facts):
+        if known.format == "GIF":
+            try:
+                with open_image(container.open(name)) as image:
+                    if not getattr(image, "is_animated", False):
+                        return []
+            except Exception:  # Pillow's decoders may raise any exception; reading the set says so
+                return []
+            shown = one_line("/".join(name))
+            return [f"note: '{shown}' is animated: its first frame is read; data.source=video reads all frames"]
+    return []
 
 
 def check_images(container: Container, images: Images) -> None:

@@ -48,10 +48,10 @@ def video(
     """Returns a source of clips [T, H, W, C], uint8, of the videos in a folder or zip file.
 
     A video is an animated GIF (`.gif`, at any depth). If there are none, it is a folder of images, its frames, in
-    the natural order of their names (2 before 10). Durations of frames are not used. Clips of `frames` frames are
-    cut one after another from the beginning of each video; `stride` is the number of frames from the start of a
-    clip to that of the next. `every=2` takes each second frame. The rest at the end of a video, and videos shorter
-    than a clip, are left out, and counted in a note.
+    the natural order of their names (2 before 10). All frames count alike, however long they are shown. Clips of
+    `frames` frames are cut one after another from the beginning of each video; `stride` is the number of frames
+    from the start of a clip to that of the next. `every=2` takes each second frame. The rest at the end of a
+    video, and videos shorter than a clip, are left out, and counted in a note.
 
     `labels` and `split` are those of `folder`: the topmost sub-folder of a video is its class. All frames must
     have the same size, or `size` must be given; `images.Transform` describes it and the options after it. Every
@@ -125,6 +125,7 @@ class Clips:
 
     Attributes:
         label: int32 `[N]`, or None.
+        rate: frames in a second, where GIFs say it; else None. It is for sample grids.
 
     Raises:
         UserError: all videos are too short, or only some are in folders.
@@ -142,6 +143,8 @@ class Clips:
         labels: bool,
     ):
         self._content, self._notes = content, layout.notes
+        content_rate = getattr(content, "rate", None)
+        self.rate = None if content_rate is None else content_rate / every
         self.shape, self.dtype = (frames, *content.shape), np.dtype(np.uint8)
         self._steps = every * np.arange(frames)
         span = int(self._steps[-1]) + 1

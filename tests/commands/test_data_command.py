@@ -49,10 +49,15 @@ def test_other_sets_and_mistakes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = call("data", "digits")
     assert found.out.splitlines()[0] == "1,797 images of 8x8x1; 10 classes (174 to 183 images each)"
+    assert call("data", "moving_digits:count=20").out.splitlines() == [
+        "20 samples of 16x32x32x1; no classes", "grid: data_moving_digits.png"
+    ]  # fmt: skip
     sentence(call("data", "nowhere"), "there is nothing at 'nowhere'")
     sentence(call("data", "digits", "--grid", "x.jpg"), "--grid writes a .png file, not x.jpg")
     (tmp_path / "empty").mkdir()
     sentence(call("data", "empty"), "no images under 'empty'")
+    (tmp_path / "empty" / "a.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
+    sentence(call("data", "empty"), "such as a.wav (audio: data.source=audio reads it)")
 
 
 def test_sizes_that_suit():

@@ -42,6 +42,14 @@ def test_latents_with_their_scale(tmp_path):
     assert len({fixed.fingerprint(), measured.fingerprint(), npz(path, scale=1).fingerprint()}) == 3
 
 
+@pytest.mark.parametrize("shape", [(4, 8, 8), (8, 8, 4), (2, 100), (100, 2), (8, 6, 4)])
+def test_channels_that_seem_to_come_first_are_told(tmp_path, shape):
+    (note,) = npz(saved(tmp_path, RNG.normal(size=(3, *shape))), scale=1).notes()
+    assert (f"with {shape[-1]} channels (last axis; if they come first, transpose it)" in note) == (
+        shape[0] in (2, 4)
+    )
+
+
 def test_a_range_becomes_minus_one_to_one(tmp_path):
     waves = np.array([[[-40.0], [-10], [0], [10], [5], [20]]]).repeat(5, axis=2)[None, None]  # rank 5
     source = npz(saved(tmp_path, waves), range=(-10, 10))

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.data import Mirrored, Source, read_all
+from gan_jax.data import Loader, Mirrored, Source, read_all
+from gan_jax.data.folder import folder
+from gan_jax.data.loader import read_resident
 from gan_jax.data.video import video
 from gan_jax.errors import UserError
 
@@ -112,6 +114,28 @@ def test_classes_splits_zip_files_and_mirror(tmp_path, kind):
     both = video(str(tmp_path / "set"), frames=4, mirror=True)
     assert isinstance(both, Mirrored)
     np.testing.assert_array_equal(read_all(both)["image"][3:], read_all(source)["image"][..., ::-1, :])
+
+
+def test_gifs_say_how_fast_they_are_shown(tmp_path):
+    write_gif(tmp_path / "a.gif", noise(8))
+    assert video(str(tmp_path), frames=4).rate == 20
+    assert video(str(tmp_path), frames=4, every=2, mirror=True).rate == 10
+    (note,) = folder(str(tmp_path)).notes()
+    assert note == "note: 'a.gif' is animated: its first frame is read; data.source=video reads all frames"
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_streamed_and_resident_batches_are_the_same(tmp_path, kind):
+    WRITERS[kind](tmp_path / "a", noise(40))
+    source = video(str(tmp_path), frames=4, stride=3)
+    resident = read_resident(source)["image"]
+    with (
+        Loader(source, seed=1, batch=3, fuse=2, resident=False) as streamed,
+        Loader(source, seed=1, batch=3, fuse=2, resident=True) as indices,
+    ):
+        for _ in range(4):
+            rows = next(streamed)["image"]
+            np.testing.assert_array_equal(rows, resident[next(indices)["index"]].reshape(rows.shape))
 
 
 @pytest.mark.parametrize("kind", WRITERS)
