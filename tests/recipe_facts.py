@@ -35,7 +35,7 @@ DATA = {
     "ffhq256_r3gan": DataFacts((256, 256, 3), None, (23_057_952, 23_009_568), slow=True),
     "gaussians": DataFacts((2,), None),
     "imagenet64_r3gan": DataFacts((64, 64, 3), 1000, (103_570_432, 107_205_120), slow=True),
-    "moving_digits": DataFacts((16, 32, 32, 1), None),
+    "moving_digits": DataFacts((16, 32, 32, 1), None, slow=True),
     "stacked_digits": DataFacts((16, 16, 3), 1000),
     "stacked_mnist_r3gan": DataFacts((32, 32, 3), 1000, slow=True),
 }
