@@ -8,3 +8,4 @@ from .images import picture as picture
 from .images import save_png as save_png
 from .images import scatter as scatter
 from .page import page as page
+from .sample_files import clips as clips
