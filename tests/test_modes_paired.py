@@ -54,7 +54,7 @@ def either():
     return optax.chain(keep, gan_jax.optimizers.sgd(0.02, momentum=0.9))
 
 
-def make(update):
+def make(update="alternating", **keywords):
     params = published.tokenizer_params()
     half = networks.after(lambda image: image[:, ::2, ::2], member(22, 4))
     return gan_jax.GAN(
@@ -72,11 +72,13 @@ def make(update):
             Term(0.5, gan_jax.Penalty("edges", lambda: (), towards_edges)),
         ),
         discriminator_terms=(Term(0.1, penalties.lecam(0.9)), Term(0.1, penalties.r1(), 2)),
+        **keywords,
     )  # fmt: skip
 
 
-def batches(steps=STEPS):
-    noise = np.random.default_rng(0).normal(size=(2, steps, B, *published.IMAGE))
+def batches(gan):
+    rows = () if gan.batches_per_step == 1 else (gan.batches_per_step,)
+    noise = np.random.default_rng(0).normal(size=(2, STEPS, *rows, B, *published.IMAGE))
     return dict(zip(("image", "edges"), np.tanh(noise).astype(np.float32), strict=True))
 
 
@@ -87,10 +89,11 @@ def split_step(gan, state):
     return gan_jax.shard_step(gan_jax.make_train_step(gan), mesh, places), jax.device_put(state, places)
 
 
-def main(update):
+def main(**keywords):
     """Prints how far each mode ends from jit: the states, and the gradients of the last step."""
     warnings.simplefilter("error")  # a mesh that falls back to the compiler's splitting says so
-    gan, data, found = make(update), batches(), {}
+    gan = make(**keywords)
+    data, found = batches(gan), {}
     start = gan_jax.init(gan, jax.random.key(0), jax.tree.map(lambda x: x[0], data), FROZEN)
 
     def end(mode):
@@ -111,22 +114,25 @@ def main(update):
     print(json.dumps(found))
 
 
+SLOW = [
+    ({"update": "generator_first"}, 1),
+    ({"update": "alternating"}, 4),
+    ({"update": "simultaneous"}, 4),
+    ({"disc_steps": 2, "share_latents": False, "microbatches": 2}, 4),
+]
+
+
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize(
-    ("update", "devices"),
-    [
-        ("generator_first", 4),
-        *(
-            pytest.param(update, devices, marks=pytest.mark.slow)
-            for update, devices in (("generator_first", 1), ("alternating", 4), ("simultaneous", 4))
-        ),
-    ],
+    ("keywords", "devices"),
+    [({"update": "generator_first"}, 4), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, dict) else None,
 )
-def test_a_tokenizer_in_every_mode(update, devices):
+def test_a_tokenizer_in_every_mode(keywords, devices):
     source = f"""
 import jax, test_modes_paired
 jax.config.update("jax_disable_most_optimizations", True)
-test_modes_paired.main({update!r})
+test_modes_paired.main(**{keywords!r})
 """
     found = run_json(source, devices=devices, timeout=270)
     assert min(found.pop("moved")) > 1e-2

@@ -1,6 +1,7 @@
 """What the updates differentiate: the adversarial losses, with their weights and the penalties on outputs."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -94,7 +95,8 @@ class Objectives(GeneratorPasses):
         if callable(gan.generator_weight) and not on_outputs:
             # Until the weight is above 0, nothing reads the discriminator: its passes are left out.
             loss_of = jax.value_and_grad(lambda image: values(image)[0][0])
-            loss, by_image = lax.cond(weight != 0, loss_of, self._silent, own.image)
+            silent = functools.partial(self._silent, jax.eval_shape(loss_of, own.image)[0].dtype)
+            loss, by_image = lax.cond(weight != 0, loss_of, silent, own.image)
             scaled = lambda by: jax.tree.map(lambda g: by[0].astype(g.dtype) * g, by_image)  # noqa: E731
             metrics = {"applied/generator": (weight != 0).astype(jnp.float32)}
             return Adversarial(loss, weight, jnp.zeros(()), scaled, own.penalty_states, metrics)
@@ -105,9 +107,9 @@ class Objectives(GeneratorPasses):
 
         return Adversarial(loss, weight, penalty, by_images, states, metrics)
 
-    def _silent(self, image: Images) -> tuple[Scalar, Images]:
+    def _silent(self, dtype: jax.typing.DTypeLike, image: Images) -> tuple[Scalar, Images]:
         """Returns the loss of a discriminator that says nothing, and its gradient."""
-        return vary((jnp.zeros(()), jax.tree.map(jnp.zeros_like, image)), self.axis_name)
+        return vary((jnp.zeros((), dtype), jax.tree.map(jnp.zeros_like, image)), self.axis_name)
 
     def generator_gradient(self, own: GeneratorPass, adversarial: Adversarial) -> tuple[PyTree, Scalar, Metrics]:
         """Returns the gradient of the generator's whole loss by its parameters, the loss, and the metrics.

@@ -185,6 +185,19 @@ def test_the_generator_first(disc_steps):
     close((after.generator.params, after.discriminator.params), (g, d))
 
 
+def test_late_starts_where_floats_have_64_bits():
+    """Losses are float32 as the networks are, beside float64 numbers of JAX's own."""
+    with jax.enable_x64(True):
+        gan = small_gan.make(discriminator_weight=starting(1.0), generator_weight=starting(1.0))
+        batch = {"image": jnp.zeros((B, *small_gan.SHAPE), jnp.float32)}
+        state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
+        types = {jnp.dtype("float64"): jnp.float32}
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, types.get(x.dtype, x.dtype)), state)
+        after, metrics = jax.eval_shape(gan_jax.make_train_step(gan), state, batch)
+        assert metrics["loss/generator"].dtype == jnp.float32
+        assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
+
+
 def test_means_leave_out_the_steps_before_a_late_start():
     """Those of what the discriminator computes, and of the generator's adversarial loss."""
     gan = with_everything(discriminator_weight=starting(1.0), generator_weight=starting(1.0))
