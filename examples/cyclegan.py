@@ -1,11 +1,11 @@
-"""Digits and their negatives, turned and unpaired: CycleGAN, on the imported step.
+"""Digits and their negatives, unpaired: CycleGAN, on the imported step.
 
-Zhu et al., "Unpaired image-to-image translation using cycle-consistent adversarial networks", 2017: two generators,
-two discriminators, least squares, and an L1 loss with weight 10 after a cycle a, b, a. A sample of this GAN is a dict
-of two images. The rest is ours: domain b has the negatives of other digits, moved by one pixel, so the true map is
-known; small networks, no buffer of old images.
+Zhu et al., "Unpaired image-to-image translation using cycle-consistent adversarial networks", 2017: two
+generators, two discriminators, least squares, and an L1 loss with weight 10 after a cycle a, b, a. A sample of
+this GAN is a dict of two images. The rest is ours: domain b has the negatives of other digits, moved down by
+one pixel, so the true map is known; small networks, no buffer of old images.
 
-    python examples/cyclegan.py
+    python examples/cyclegan.py     # CYFIG; writes cyclegan.png
 """
 
 import sys
@@ -37,8 +37,6 @@ class Translator(nn.Module):
 
 
 class Generator(nn.Module):
-    """Returns both translations, and both images after a cycle."""
-
     @nn.compact
     def __call__(self, image):
         to_a, to_b = Translator(), Translator()
@@ -47,9 +45,7 @@ class Generator(nn.Module):
 
 
 def make_gan() -> gan_jax.GAN:
-    def cycle(image, aux, inputs, real):
-        return inputs, aux
-
+    cycle = gan_jax.penalties.reconstruction("l1", lambda image, aux, inputs, real: (inputs, aux), name="cycle")
     of_a = networks.after(lambda image: image["a"], mlp.Discriminator(width=128))
     of_b = networks.after(lambda image: image["b"], mlp.Discriminator(width=128))
     return gan_jax.GAN(
@@ -59,20 +55,20 @@ def make_gan() -> gan_jax.GAN:
         generator_tx=gan_jax.optimizers.adam(1e-3, b1=0.5),
         discriminator_tx=gan_jax.optimizers.adam(1e-3, b1=0.5),
         inputs=lambda row, key: row["image"],
-        generator_terms=(gan_jax.Term(10.0, gan_jax.penalties.reconstruction("l1", cycle, name="cycle")),),
+        generator_terms=(gan_jax.Term(10.0, cycle),),
     )
 
 
 def train(steps: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
-    """Trains for `steps` steps; returns held-out digits, their true and our translations, `[197, 8, 8, 1]` each."""
+    """Trains for `steps` steps; returns held-out digits, their true and our translation, `[197, 8, 8, 1]` each."""
     gan, rng = make_gan(), np.random.default_rng(seed)
     images = digits().read(rng.permutation(1797))["image"] / np.float32(127.5) - 1
     a, b, held_out = images[:800], true_map(images[800:1600]), images[1600:]
     state = gan_jax.init(gan, jax.random.key(seed), {"image": {"a": a[:BATCH], "b": b[:BATCH]}})
     step = gan_jax.jit_step(gan_jax.fuse_steps(gan_jax.make_train_step(gan), FUSED))
-    for done in range(0, steps, FUSED):
+    for _ in range(0, steps, FUSED):
         rows = rng.integers(800, size=(2, FUSED, BATCH))
-        state, metrics = step(state, {"image": {"a": a[rows[0]], "b": b[rows[1]]}})
+        state, _ = step(state, {"image": {"a": a[rows[0]], "b": b[rows[1]]}})
     ours = gan_jax.make_sampler(gan)(state.ema, {"a": held_out, "b": held_out})
     return {"a": held_out, "true": true_map(held_out), "ours": np.asarray(ours["b"])}
 
