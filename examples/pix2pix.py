@@ -57,7 +57,7 @@ def make_gan() -> gan_jax.GAN:
 
 
 def train(steps: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
-    """Trains for `steps` steps; returns held-out edges and digits, ours and the blurred mean, `[297, 8, 8, 1]` each."""
+    """Trains for `steps` steps; returns held-out edges and digits, ours and blurred means, `[297, 8, 8, 1]`."""
     gan, rng = make_gan(), np.random.default_rng(seed)
     images = digits().read(rng.permutation(1797))["image"]
     pairs = {"image": images / np.float32(127.5) - 1, "label": edges(images)}
