@@ -51,7 +51,6 @@ SLOW = (
     "3d whole map",
     "1d k3s4 gaps",
 )
-CASES = [pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case for case in TABLE]
 QUICK = ("1d k4s2", "3d k3s1", "3d k4s2", "video")  # of the formulations of other platforms, those that differ
 
 
@@ -113,8 +112,14 @@ def row(request, monkeypatch):
     monkeypatch.setitem(FORMULATIONS, default_platform(), changed)
 
 
-@PAIRS
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("pair", "case"),
+    [
+        pytest.param(pair, case, marks=[pytest.mark.slow] if case in SLOW or (more and case not in QUICK) else [])
+        for pair, more in ((both, False), (both_transposed, True))
+        for case in TABLE
+    ],
+)
 def test_value_gradient_and_its_gradient(pair, case):
     with jax.enable_x64(True):
         compare(*pair(case))

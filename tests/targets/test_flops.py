@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from gan_jax.ops import grouped_conv
+from gan_jax.ops import conv, grouped_conv
 from gan_jax.targets.flops import UncountedError, function_flops
 
 MATRIX = jax.ShapeDtypeStruct((8, 8), jnp.float32)
@@ -113,3 +113,10 @@ def test_convolutions_of_ops(groups, stride):
     assert of(convolve, *shapes) == one
     for argument in (0, 1):
         assert of(jax.grad(lambda x, w: jnp.sum(jnp.sin(convolve(x, w))), argnums=argument), *shapes) == 2 * one
+
+
+def test_convolutions_of_ops_in_three_dimensions():
+    """A kernel of one frame has the operations of as many images."""
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 5, 8, 8, 4), (1, 4, 4, 4, 6))]
+    images = by_hand((10, 8, 8, 4), (4, 4, 4, 6), (2, 2), [(1, 1), (1, 1)], (1, 1), (1, 1), 1, 1)
+    assert of(lambda x, w: conv(x, w, stride=(1, 2, 2), padding=(0, 1, 1)), *shapes) == images
