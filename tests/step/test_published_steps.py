@@ -154,7 +154,10 @@ def coder(variables, wave):
     return wave, {"encoded": z, "codes": code}
 
 
-@pytest.mark.parametrize(("update", "fresh"), [("simultaneous", False), ("generator_first", True)])
+@pytest.mark.parametrize(
+    ("update", "fresh"),
+    [("simultaneous", False), pytest.param("generator_first", True, marks=pytest.mark.slow)],
+)
 def test_dac(update, fresh):
     """As DAC-JAX trains it, and with waves of the new generator in the discriminators' update."""
     of_periods = published.period_params()
@@ -175,7 +178,7 @@ def test_dac(update, fresh):
     compare(gan, lambda players, wave, i: step(players, wave), batches(published.WAVE, 3), names)
 
 
-@pytest.mark.parametrize("cap", [1e4, 1e-3])
+@pytest.mark.parametrize("cap", [1e4, pytest.param(1e-3, marks=pytest.mark.slow)])
 def test_rae(cap):
     """Steps before, at and after the start of the discriminator and of its loss in the decoder's update."""
     starts_d, starts_g = 1, 3  # steps

@@ -49,7 +49,9 @@ def bits(player):
     return [np.asarray(x) for name in FIELDS for x in jax.tree.leaves(getattr(player, name))]
 
 
-@pytest.mark.parametrize("update", ["alternating", "generator_first", "simultaneous"])
+@pytest.mark.parametrize(
+    "update", ["alternating", "simultaneous", pytest.param("generator_first", marks=pytest.mark.slow)]
+)
 def test_a_discriminator_that_starts_late(update):
     """It keeps its bits until then, while the generator learns; then it goes on as one that starts then."""
     late = with_everything(update=update, discriminator_weight=starting(1.5))
@@ -108,7 +110,9 @@ def test_a_generator_whose_loss_starts_late_learns_from_its_terms(update, terms)
     assert np.max(np.abs(after.generator.params["out"] - other.generator.params["out"])) > 1e-4
 
 
-@pytest.mark.parametrize("update", ["alternating", "simultaneous", "one_stage"])
+@pytest.mark.parametrize(
+    "update", ["alternating", "simultaneous", pytest.param("one_stage", marks=pytest.mark.slow)]
+)
 def test_a_constant_weight_scales_the_loss(update):
     """And not the terms of either player."""
     loss = losses.relativistic() if update != "one_stage" else losses.non_saturating()
