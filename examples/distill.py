@@ -19,7 +19,7 @@ from gan_jax.data.digits import digits
 from gan_jax.metrics.frechet import frechet_distance, statistics
 from gan_jax.models import mlp
 
-DIGITS = np.asarray(gan_jax.pixels.to_float(digits().read(np.arange(1797))["image"])).reshape(-1, 64)
+DIGITS = digits().read(np.arange(1797))["image"].reshape(-1, 64).astype(np.float32) / 127.5 - 1
 NOISE = gan_jax.latents.normal(64)
 
 
