@@ -61,7 +61,7 @@ def train(generator, inputs, penalty, weight: float, steps: int, frozen=None):
     return state.ema
 
 
-def main(steps: int = 1500) -> list[float]:
+def main(steps: int = 1000) -> list[float]:
     """Returns Frechet distances of the pixels: of the teacher, the student without and with adversarial loss."""
     l2 = penalties.reconstruction("l2", lambda velocity, aux, inputs, real: (velocity, inputs[2]))
     teacher = train(Velocity(), noisy, l2, 0.0, 2 * steps)
