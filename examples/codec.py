@@ -57,7 +57,7 @@ class Maps(nn.Module):
         return losses.LogitsAndFeatures(nn.Conv(1, (3, 3))(second)[..., 0], [first, second])
 
 
-def train(steps: int = 500) -> tuple[float, float]:
+def train(steps: int = 300) -> tuple[float, float]:
     """Returns the distances in dB of new waves from their reconstructions, and from an eighth of their samples."""
     log = penalties.reconstruction("l1", lambda x, aux, z, real: (log_spectrum(real.image), log_spectrum(x)))
     terms = (Term(15.0, log), Term(2.0, penalties.feature_matching()), Term(1.0, penalties.commitment()))

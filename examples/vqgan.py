@@ -18,7 +18,7 @@ from gan_jax.data.digits import digits
 from gan_jax.report import grid, save_png
 
 BATCH, CODES, START = 32, 64, 12_800  # the discriminator starts after 12,800 images, 400 steps
-IMAGES = gan_jax.pixels.to_float(digits(size=16).read(np.arange(1797))["image"])  # the last 297 are not trained on
+IMAGES = digits(size=16).read(np.arange(1797))["image"].astype(np.float32) / 127.5 - 1  # the last 297 are new
 
 
 class Tokenizer(nn.Module):
