@@ -43,7 +43,9 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, pairs):
         critic = mlp.Discriminator(width=256)
-        flat = {name: jnp.concatenate([p["image"].reshape(-1, 64), p["code"]], axis=1) for name, p in pairs.items()}
+        flat = {
+            name: jnp.concatenate([p["image"].reshape(-1, 64), p["code"]], axis=1) for name, p in pairs.items()
+        }
         return {name: critic(x) for name, x in flat.items()}
 
 
@@ -55,11 +57,16 @@ def make_gan() -> gan_jax.GAN:
         loss=gan_jax.Loss(
             lambda real, fake: logits.discriminator(fake["decoded"], fake["encoded"]),  # the roles are swapped
             lambda real, fake: logits.discriminator(fake["encoded"], fake["decoded"]),
-            logit=lambda output: output["encoded"] + output["decoded"],  # R2 below: both kinds, each by its own pair
+            logit=lambda output: (
+                output["encoded"] + output["decoded"]
+            ),  # R2 below: both kinds, each by its own pair
         ),
         generator_tx=gan_jax.optimizers.adam(5e-4, b1=0.0),
         discriminator_tx=gan_jax.optimizers.adam(5e-4, b1=0.0),
-        inputs=lambda row, key: {"image": row["image"]["encoded"]["image"], "code": jax.random.normal(key, (CODE,))},
+        inputs=lambda row, key: {
+            "image": row["image"]["encoded"]["image"],
+            "code": jax.random.normal(key, (CODE,)),
+        },
         discriminator_terms=(gan_jax.Term(0.3, gan_jax.penalties.r2()),),
     )
 
@@ -74,12 +81,18 @@ def train(steps: int = 4000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.
     images = digits().read(rng.permutation(1797))["image"] / np.float32(127.5) - 1
     state = gan_jax.init(gan, jax.random.key(seed), pairs_of(images[:BATCH]))
     step = gan_jax.jit_step(gan_jax.fuse_steps(gan_jax.make_train_step(gan), FUSED))
-    for done in range(FUSED, steps+1, FUSED):
+    for done in range(FUSED, steps + 1, FUSED):
         state, metrics = step(state, pairs_of(images[rng.integers(1500, size=(FUSED, BATCH))]))
         if done % 1000 == 0:
             inputs = {"image": images[1500:], "code": rng.standard_normal((297, CODE), np.float32)}
             s, again = gan.generator.apply(state.ema, inputs)
-            print(done, {k: round(float(v.mean()),3) for k,v in metrics.items()}, np.abs(again - images[1500:]).mean(), np.asarray(s["encoded"]["code"].std(0)).round(2).min(), flush=True)
+            print(
+                done,
+                {k: round(float(v.mean()), 3) for k, v in metrics.items()},
+                np.abs(again - images[1500:]).mean(),
+                np.asarray(s["encoded"]["code"].std(0)).round(2).min(),
+                flush=True,
+            )
     return {"real": images[1500:], "again": np.asarray(again), "made": np.asarray(s["decoded"]["image"])}
 
 
