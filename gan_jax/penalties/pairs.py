@@ -120,7 +120,7 @@ def perceptual(
     equation 1, where a channel has the square root of w_c.
 
     Args:
-        features: the network, such as `metrics.features.perceptual.efficientnet_lite0().maps`.
+        features: the network, such as `gan_jax.metrics.features.perceptual.efficientnet_lite0_maps().maps`.
         key: the place of its variables in `frozen`.
         weights: for each layer a number, or one for each channel `[C]` as LPIPS has them; None: 1.
         pair: what is compared; by default the real samples and the generated ones.

@@ -6,6 +6,7 @@ no squeeze-and-excitation, and ReLU6 instead of swish. A Frechet distance of the
 
 import functools
 import importlib.util
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -69,7 +70,7 @@ def efficientnet_lite0(weights: str | None = None, pixels: int = 224) -> Extract
     if pixels < 32:
         raise UserError(f"EfficientNet-Lite0 halves images five times: set pixels to 32 or more, not {pixels}")
     path = find(weights)
-    params = _fold(read_weights(path), str(path))
+    params = read(path)
     resize = f"bilinear {pixels} antialiased (jax.image.resize)"
     apply = functools.partial(_apply, pixels=pixels)
     return Extractor("efficientnet_lite0", digest(path), resize, _FEATURES, params, apply)
@@ -113,8 +114,24 @@ def shapes() -> dict[str, tuple[int, ...]]:
     return shapes | {"_fc.weight": (_CLASSES, _FEATURES), "_fc.bias": (_CLASSES,)}
 
 
+def read(path: Path) -> dict[str, Affine]:
+    """Returns the layers by name, each batch norm merged into the convolution before it.
+
+    Raises:
+        UserError: the file can't be read, or holds another network.
+    """
+    return _fold(read_weights(path), str(path))
+
+
+def names(stages: int) -> set[str]:
+    """Returns the names of the layers that the first `stages` of the seven stages need."""
+    blocks = itertools.islice(_blocks(), sum(repeats for repeats, *_ in _STAGES[:stages]))
+    parts = ("_expand_conv", "_depthwise_conv", "_project_conv")
+    layers = {f"{block.name}.{part}" for block in blocks for part in parts[block.expansion == 1 :]}
+    return {"_conv_stem", *layers}
+
+
 def _fold(state: Mapping[str, np.ndarray], path: str) -> dict[str, Affine]:
-    """Returns the layers by name, each batch norm merged into the convolution before it."""
     for name, shape in shapes().items():
         if name not in state or state[name].shape != shape:
             raise UserError(f"'{path}' has no {name} of shape {shape}: it is not EfficientNet-Lite0")
@@ -134,13 +151,27 @@ def _apply(params: PyTree, images: jax.Array, *, pixels: int) -> Extracted:
     x = three_channels(images).astype(jnp.float32)
     if x.shape[1:3] != (pixels, pixels):
         x = jax.image.resize(x, (x.shape[0], pixels, pixels, 3), "bilinear", antialias=True)
-    x = jax.nn.relu6(conv((x - 127) / 128, params["_conv_stem"], stride=2))
-    for block in _blocks():
-        x = _apply_block(params, block, x)
+    *_, x = stage_maps(params, x)
     x = jax.nn.relu6(conv(x, params["_conv_head"]))
     features = jnp.mean(x, axis=(1, 2))
     kernel, bias = params["_fc"]
     return Extracted(features, jnp.matmul(features, kernel, precision=EXACT) + bias)
+
+
+def stage_maps(params: PyTree, x: jax.Array) -> Iterator[jax.Array]:
+    """Yields the maps after the stem and after each of the seven stages, `[B, H / 2, W / 2, C]` and smaller.
+
+    Args:
+        params: those of `names`, for as many stages as are read.
+        x: float32 images `[B, H, W, 3]` with values from 0 to 255.
+    """
+    x = jax.nn.relu6(conv((x - 127) / 128, params["_conv_stem"], stride=2))
+    yield x
+    blocks = _blocks()
+    for repeats, *_ in _STAGES:
+        for block in itertools.islice(blocks, repeats):
+            x = _apply_block(params, block, x)
+        yield x
 
 
 def _apply_block(params: PyTree, block: _Block, x: jax.Array) -> jax.Array:

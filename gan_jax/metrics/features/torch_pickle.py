@@ -98,7 +98,8 @@ def _allowed(module: str, name: str) -> object:
     """Returns the stand-in for a name in a pickle, or None. No pickle can change a stand-in."""
     if (module, name) == ("collections", "OrderedDict"):
         return OrderedDict
-    if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+    # The first one has four arguments. It is in files from before PyTorch 0.4, such as torchvision's VGG.
+    if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
         return _RebuildTensor()
     if (module, name) == ("torch._utils", "_rebuild_parameter"):
         return _RebuildParameter()
@@ -118,8 +119,8 @@ class _RebuildTensor:
         offset: int,
         size: tuple[int, ...],
         stride: tuple[int, ...],
-        requires_grad: object,
-        hooks: object,
+        requires_grad: object = None,
+        hooks: object = None,
         metadata: object = None,
     ) -> _Tensor:
         # The pickle gives the arguments, so their types are not trusted.

@@ -44,7 +44,7 @@ def read_torch(path: str | Path) -> dict[str, np.ndarray]:
     """Returns the tensors of a state dict that `torch.save` wrote, in its zip format or its legacy format.
 
     Nothing that the file names is imported or called, except for `OrderedDict` and the stand-ins in `torch_pickle`
-    for PyTorch's `_rebuild_tensor_v2`, `_rebuild_parameter`, storages and dtypes.
+    for PyTorch's `_rebuild_tensor`, `_rebuild_tensor_v2`, `_rebuild_parameter`, storages and dtypes.
 
     Raises:
         UserError: there is no such file; it is damaged; or it holds something else than named tensors. Then the
