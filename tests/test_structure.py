@@ -1,6 +1,7 @@
 """The house: folders import from folders below them only, and importing the library is light."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -282,3 +283,11 @@ print(json.dumps([
     assert untouched
     assert {name.split(".")[1] for name in modules} <= IN_LIBRARY
     assert lazy
+
+
+def test_no_name_of_a_lazy_package_is_a_module_of_it():
+    """With lazy_loader 0.4 such a name is the module, once that was imported."""
+    for stub in PACKAGE.rglob("__init__.pyi"):
+        modules = {path.stem for path in stub.parent.glob("*.py")}
+        names = re.findall(r"^from \.\w+ import (\w+)", stub.read_text(), re.MULTILINE)
+        assert not modules.intersection(names), stub

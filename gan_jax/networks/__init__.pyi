@@ -6,8 +6,8 @@ from .call import sample_network as sample_network
 from .call import split_variables as split_variables
 from .call import statistics_names as statistics_names
 from .call import typed_as_initialised as typed_as_initialised
-from .ensemble import after as after
-from .ensemble import ensemble as ensemble
+from .composites import after as after
+from .composites import ensemble as ensemble
 from .equinox import from_equinox as from_equinox
 from .functions import from_functions as from_functions
 from .haiku import from_haiku as from_haiku

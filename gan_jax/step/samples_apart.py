@@ -17,7 +17,7 @@ from ..errors import NeedsWholeBatch, first_line
 from ..gan import GAN
 from ..losses import Loss
 from ..networks import call_network, sample_network
-from ..networks.ensemble import After, Ensemble, member_state
+from ..networks.composites import After, Ensemble, member_state
 from ..networks.keywords import Adapter, name_of, names_axis, read_signature
 from ..penalties import OutputPenalty, Penalty
 from ..state import GANState, PlayerState
