@@ -5,7 +5,7 @@ discriminator returns a logit and the code's log-probability, which both players
 code: their label is None. The rest is ours: digits of 8 x 8 pixels, fully connected networks, and R1. A
 classifier that gan_jax trains on the digits and their labels reads what each code makes.
 
-    python examples/infogan.py      # INFIG; writes infogan.png
+    python examples/infogan.py      # 21 s of one CPU core: 2.5 of 3.3 bits are shared; writes infogan.png
 """
 
 import sys

@@ -5,7 +5,7 @@ times an adversarial loss, which starts late (`generator_weight` and `discrimina
 generator is called with the small image, which `inputs` makes of the real one. The rest is ours: digits, fully
 connected networks, R1. 1500 digits are for training; the PSNR is that of the other 297.
 
-    python examples/super_resolution.py     # SRFIG; writes super_resolution.png
+    python examples/super_resolution.py   # 13 s of one CPU core: 19.2 dB, bicubic 13.4 dB; writes a PNG
 """
 
 import sys
