@@ -1,4 +1,4 @@
-"""Networks for the penalty `gan_jax.penalties.perceptual`: EfficientNet-Lite0 from a package, LPIPS from your files.
+"""Networks for `gan_jax.penalties.perceptual`: EfficientNet-Lite0 from a package, and LPIPS from files of yours.
 
 Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric" (LPIPS), 2018. A metric
 compares images after training; here a generator is trained to make images whose maps are near.
@@ -48,7 +48,7 @@ class PerceptualNetwork:
 def efficientnet_lite0_maps(
     layers: Sequence[int] = (1, 2, 3, 5, 7), weights: str | None = None
 ) -> PerceptualNetwork:
-    """Returns EfficientNet-Lite0 without its head. Its variables need at most 14 MB.
+    """Returns EfficientNet-Lite0 without its head. Its variables need at most 12 MB.
 
     Its distance is not LPIPS: no weights were fitted to what people see.
 
@@ -103,7 +103,7 @@ def lpips_vgg(vgg: str | Path, linear: str | Path) -> PerceptualNetwork:
 
 
 def _convolutions() -> Iterator[tuple[int, str, int, int]]:
-    """Yields stage, name, input and output channels. torchvision counts convolutions, ReLUs and pools in one row."""
+    """Yields stage, name, input and output channels. torchvision counts convolutions, ReLUs and pools together."""
     index, in_channels = 0, 3
     for stage, (count, channels) in enumerate(_STAGES):
         for _ in range(count):
@@ -173,4 +173,3 @@ def _checked(name: str, image: jax.Array, least: int) -> jax.Array:
 def _on_device(variables: PyTree) -> PyTree:
     # NumPy arrays would be copied to the device in each step.
     return jax.tree.map(jnp.asarray, variables)
-

@@ -1,6 +1,7 @@
 """Networks for `penalties.perceptual`: LPIPS against its formula in NumPy, and EfficientNet-Lite0's maps."""
 
 from collections import OrderedDict
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ RNG = np.random.default_rng(0)
 
 
 def write(file, arrays, form=zipped, rebuild="_rebuild_tensor_v2"):
-    """Writes a state dict as torch.save does: `_rebuild_tensor` has no flags and no hooks, as before PyTorch 0.4."""
+    """Writes a state dict as torch.save does. `_rebuild_tensor` is from before PyTorch 0.4: no flags, no hooks."""
     value, storages = OrderedDict(), {}
     for key, (name, array) in enumerate(arrays.items()):
         strides = tuple(step // 4 for step in array.strides)
@@ -36,9 +37,7 @@ def narrow(monkeypatch):
     """VGG-16 with few channels, and arrays for its two files."""
     widths = zip((2, 2, 3, 3, 3), (3, 4, 5, 4, 3))
     monkeypatch.setattr(perceptual, "_STAGES", tuple(widths))
-    vgg = {
-        name: RNG.normal(0, 0.4, shape).astype(np.float32) for name, shape in perceptual.vgg_shapes().items()
-    }
+    vgg = {name: RNG.normal(0, 0.4, shape).astype(np.float32) for name, shape in perceptual.vgg_shapes().items()}
     linear = {
         name: RNG.uniform(0, 1, shape).astype(np.float32) for name, shape in perceptual.linear_shapes().items()
     }
@@ -80,11 +79,12 @@ def published(vgg, linear, one, other):
 def penalty_of(network, real):
     """Returns the penalty as a function of the generator's images."""
     penalty = penalties.perceptual(network.maps, weights=network.weights)
+    apply: Any = penalty.apply  # it names the keyword `frozen`
 
     def value(image, variables):
         keys = jax.random.split(jax.random.key(0), len(real))
         samples, frozen = Samples(real, None, keys), {"perceptual": variables}
-        return penalty.apply(penalty.init(), lambda inputs: image, None, samples, keys, frozen=frozen)[0]
+        return apply(penalty.init(), lambda inputs: image, None, samples, keys, frozen=frozen)[0]
 
     return jax.jit(jax.value_and_grad(value))
 
@@ -123,16 +123,16 @@ def test_vgg_is_configuration_d():
 def test_files_that_are_not_lpips(narrow, tmp_path, monkeypatch):
     vgg, linear = narrow
     paths = [write(tmp_path / "a.pth", vgg), write(tmp_path / "b.pth", linear)]
-    with pytest.raises(UserError, match="there is no file '.*c.pth': get vgg16-397923af.pth from"):
+    with pytest.raises(UserError, match=r"there is no file '.*c.pth': get vgg16-397923af.pth from"):
         perceptual.lpips_vgg(tmp_path / "c.pth", paths[1])
-    with pytest.raises(UserError, match="b.pth' holds another network, its features.0.weight is missing: get vgg16"):
+    with pytest.raises(UserError, match=r"b.pth' holds another network, its features.0.weight is missing: get"):
         perceptual.lpips_vgg(*reversed(paths))
     linear["lin1.model.1.weight"] = np.ones((1, 192, 1, 1), np.float32)  # as of AlexNet
     other = write(tmp_path / "d.pth", linear)
-    with pytest.raises(UserError, match=r"lin1.model.1.weight is of shape \(1, 192, 1, 1\), not \(1, 4, 1, 1\): get"):
+    with pytest.raises(UserError, match=r"lin1.model.1.weight is of shape \(1, 192, 1, 1\), not \(1, 4, 1, 1\)"):
         perceptual.lpips_vgg(paths[0], other)
     monkeypatch.setattr(perceptual, "digest", lambda path: "b9e4236260c3dd98")
-    with pytest.raises(UserError, match="is version 0.0 of LPIPS"):
+    with pytest.raises(UserError, match=r"is version 0.0 of LPIPS"):
         perceptual.lpips_vgg(*paths)
 
 
@@ -153,7 +153,9 @@ def test_maps_of_efficientnet_lite0():
     _, gradient = of_image(image, network.variables)
     assert np.isfinite(gradient).all()
     slope = np.linalg.norm(gradient)  # along the gradient
-    ahead, behind = (float(of_image(image + step * gradient / slope, network.variables)[0]) for step in (0.02, -0.02))
+    ahead, behind = (
+        float(of_image(image + step * gradient / slope, network.variables)[0]) for step in (0.02, -0.02)
+    )
     assert (ahead - behind) / 0.04 == pytest.approx(slope, rel=0.01)
 
 
