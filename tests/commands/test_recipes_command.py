@@ -38,10 +38,10 @@ def test_a_file_goes_before_a_recipe(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("digit", "did you mean digits or stacked_digits?"),
+        ("digit", "did you mean digits or moving_digits or stacked_digits?"),
         ("configs/gaussian.py", "did you mean gaussians?"),
         ("my_own.py", "did you mean my_own_photos.py?"),
-        ("nothing_like_it", "gan-jax recipes lists those that come with gan_jax"),
+        ("qqqq", "gan-jax recipes lists those that come with gan_jax"),
     ],
 )
 def test_near_names(name, hint, tmp_path, monkeypatch):

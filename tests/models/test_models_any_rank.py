@@ -73,7 +73,7 @@ def test_the_first_axis_is_doubled_last_and_has_any_length(size, sizes):
             (44100, 1),
             r"audio of 44100 samples: cut the data, as with data\.source\.window=40960 or 49152\. The length must",
         ),
-        ((7, 1), r"audio of 7 samples: .* window=8\."),
+        ((7, 1), r"audio of 7 samples: .*window=8\."),
         ((16, 100, 64, 1), r"video or volumes of 16 x 100 x 64: resize .*size=96x64 or 112x64\. Both sides"),
         ((4, 22, 22, 1), r"video .*size=20 or 24\."),
     ],

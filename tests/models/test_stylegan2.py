@@ -52,7 +52,7 @@ def test_sizes_and_architectures(size, kind, rival):
     assert logits.shape == (3,)
 
 
-@pytest.mark.parametrize("size", [0, 4, 9, 36, 50])
+@pytest.mark.parametrize("size", [0, 4, 9, 44, 50])
 def test_other_sizes_are_refused(size):
     with pytest.raises(ValueError, match=rf"images of {size} pixels: resize the data"):
         shapes(stylegan2.Generator((size, size, 3)), jnp.zeros((2, 5)), train=False)
