@@ -48,8 +48,9 @@ def suited(path: str | os.PathLike) -> Suited:
     source = _open(name, str(path), size)
     if len(source.shape) != 3:
         raise UserError(
-            f"'{one_line(path)}' holds vectors, and this config is for images: `gan-jax train gaussians "
-            "data.source=npz data.source.path=FILE` trains on vectors"
+            f"'{one_line(path)}' holds samples of shape {tuple(source.shape)}, and this config is for images: begin "
+            f"with the recipe {'gaussians' if len(source.shape) == 1 else 'moving_digits'} and set "
+            "data.source=npz data.source.path=FILE"
         )
     if size is None:
         size = suggest_size([source.shape[:2]], SIZE)

@@ -92,7 +92,7 @@ def test_data_that_it_refuses(tmp_path, monkeypatch):
     for data, words in {
         "x.npy": "np.savez('x.npz', image=np.load('x.npy'))",
         "nowhere": "there is no 'nowhere': give --data a folder of images, or a .zip",
-        "vectors.npz": "holds vectors",
+        "vectors.npz": "holds samples of shape",
         "empty": "no images",
     }.items():
         sentence(call("init", "a.py", "--data", data), words)
