@@ -41,4 +41,4 @@ def test_the_codec_is_better_than_twice_its_bits_in_samples() -> None:
 @pytest.mark.timeout(900)
 def test_the_adversarial_loss_improves_a_student() -> None:
     _, alone, adversarial = _program("distill.py")["main"]()
-    assert adversarial < 0.9 * alone
+    assert adversarial < 0.95 * alone
