@@ -5,7 +5,7 @@ Encoder and generator are trained together against it, so both kinds of pairs de
 samples of a step do not: here one generated sample is a pair of each kind, and the losses read generated samples
 alone. The batch has x as a field, and zeros as images. The rest is ours: 16 codes, digits, small networks, R2.
 
-    python examples/bigan.py    # 21 s of one CPU core: L1 of G(E(x)) 0.21, of the median digit 0.37; writes bigan.png
+    python examples/bigan.py    # 21 s of one CPU core: L1 of G(E(x)) 0.21, of the median digit 0.37; writes a PNG
 """
 
 import sys
