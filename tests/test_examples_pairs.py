@@ -86,3 +86,13 @@ def test_its_information_is_that_of_tables() -> None:
     by_class = np.stack([images["image"][images["label"] == k][:100] for k in range(10)])
     assert example["read"](by_class)[1] > 0.95 * np.log2(10)
     assert example["read"](np.swapaxes(by_class, 0, 1).reshape(by_class.shape))[1] < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_bigan_encodes_new_digits() -> None:
+    found = _example("bigan")["train"]()
+    ours, constant = (_distance(x, found["real"]) for x in (found["again"], np.median(found["real"], axis=0)))
+    print(ours, constant)
+    assert ours < 0.75 * constant
+    assert found["samples"].std(axis=0).max() > 0.3  # no collapse: digits differ by 0.8 there
