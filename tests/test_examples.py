@@ -34,7 +34,7 @@ def test_vqgan_reconstructs_new_digits_and_uses_its_codes() -> None:
 @pytest.mark.timeout(900)
 def test_the_codec_is_better_than_twice_its_bits_in_samples() -> None:
     reconstructed, resampled = _program("codec.py")["train"]()
-    assert reconstructed < 0.95 * resampled
+    assert reconstructed < 0.85 * resampled
 
 
 @pytest.mark.slow
