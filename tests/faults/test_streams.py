@@ -50,9 +50,8 @@ def test_output_on_a_full_disk():
     sentence(outcome, "standard output can't be written (No space left on device)")
 
 
-@pytest.mark.parametrize(
-    "options", ["2>&1 | head -1", pytest.param("--timings | exec 0<&-", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["2>&1 | head -1", "--timings | exec 0<&-"])
 def test_a_run_without_a_reader_saves_and_stops(options, config, trained, tmp_path):
     """As after SIGTERM: nothing is lost, and the same command goes on to the same bits."""
     workdir = tmp_path / "run"
@@ -81,7 +80,8 @@ def test_a_run_whose_reader_goes_during_the_last_report_has_ended(config, traine
 # ---- closed descriptors
 
 
-@pytest.mark.parametrize("closed", [pytest.param("2>&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors(closed, config, trained, tmp_path):
     workdir = tmp_path / "run"
     outcome = shell(f"gan-jax train {config} steps=20 --timings --workdir {workdir} {closed}")

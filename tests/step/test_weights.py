@@ -50,7 +50,8 @@ def bits(player):
 
 
 @pytest.mark.parametrize(
-    "update", ["alternating", "simultaneous", pytest.param("generator_first", marks=pytest.mark.slow)]
+    "update",
+    ["alternating", *(pytest.param(name, marks=pytest.mark.slow) for name in ("simultaneous", "generator_first"))],
 )
 def test_a_discriminator_that_starts_late(update):
     """It keeps its bits until then, while the generator learns; then it goes on as one that starts then."""

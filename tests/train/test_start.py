@@ -111,6 +111,8 @@ def test_timings_of_a_run_and_one_compilation_of_each_program(tmp_path):
     assert compiled.count("jit(block)") == 1, compiled
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_what_is_imported_before_the_first_step(tmp_path):
     """It imports no package that it does not use: each of these takes 0.3 to 1.3 seconds."""
     config = runs.write_config(tmp_path, runs.MLP.replace("tensorboard=False", "tensorboard=True"))
