@@ -29,16 +29,21 @@ def shell(line: str, **environment: str) -> runs.Outcome:
 # ---- the reader is gone
 
 
-@pytest.mark.parametrize("words", ["recipes", "--help", "train --help", "sample --help"])
+OTHERS = ("--help", "train --help", "sample --help")
+
+
+@pytest.mark.parametrize("words", ["recipes", *(pytest.param(words, marks=pytest.mark.slow) for words in OTHERS)])
 def test_a_reader_of_output_that_is_gone(words):
     outcome = shell(f"gan-jax {words} | exec 0<&-")
     assert outcome == (141, "", "")
 
 
+@pytest.mark.slow
 def test_a_reader_of_checkpoints_that_is_gone(trained):
     assert shell(f"gan-jax checkpoints {trained} | exec 0<&-") == (141, "", "")
 
 
+@pytest.mark.slow
 def test_a_reader_of_mistakes_that_is_gone(tmp_path):
     assert shell(f"gan-jax checkpoints {tmp_path} 2>&1 | exec 0<&-") == (141, "", "")
     assert shell(f"gan-jax train nothing --workdir {tmp_path} 2>&1 | exec 0<&-") == (2, "", "")

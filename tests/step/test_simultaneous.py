@@ -1,5 +1,7 @@
 """Simultaneous and one-stage updates against gradients by hand, and against each other."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +17,14 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 LOSSES = ("non_saturating", "minimax", "least_squares", "wasserstein", "relativistic")
 
 
-@pytest.mark.parametrize("update", ["simultaneous", "one_stage"])
-@pytest.mark.parametrize("name", LOSSES)
+QUICK = [("non_saturating", "simultaneous"), ("non_saturating", "one_stage"), ("relativistic", "simultaneous")]
+CASES = [
+    pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow)
+    for case in itertools.product(LOSSES, ("simultaneous", "one_stage"))
+]
+
+
+@pytest.mark.parametrize(("name", "update"), CASES)
 def test_both_players_move_against_the_old_other(name, update):
     loss, gamma = getattr(gan_jax.losses, name)(), 0.3
     gan = small_gan.make(

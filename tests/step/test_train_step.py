@@ -214,6 +214,8 @@ def test_the_losses_are_means_over_samples(name):
         assert is_separable(loss.discriminator, logit, logit)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_what_is_no_term_is_refused():
     """In a process of its own: the type checks of the tests would refuse it first."""
     program = """

@@ -135,6 +135,8 @@ cli.main(["train", {str(config)!r}, "steps=2", "--workdir", {str(tmp_path / "run
     assert seconds > 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_signal_while_jax_is_imported_stops_the_run(tmp_path):
     """The handler is set before JAX is imported, which takes a second. The run stops before its first step."""
     config = runs.write_config(tmp_path, runs.MLP)
