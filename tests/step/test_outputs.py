@@ -41,9 +41,9 @@ def two_headed_loss(logit=critic):
     ("penalty", "value"),
     [
         (penalties.r1(), lambda square: square / 2),
-        (penalties.r1_r2(), lambda square: square),
+        pytest.param(penalties.r1_r2(), lambda square: square, marks=pytest.mark.slow),
         (penalties.wgan_gp(), lambda square: (np.sqrt(square) - 1) ** 2),
-        (penalties.dragan(), lambda square: (np.sqrt(square) - 1) ** 2),
+        pytest.param(penalties.dragan(), lambda square: (np.sqrt(square) - 1) ** 2, marks=pytest.mark.slow),
     ],
     ids=lambda part: getattr(part, "name", ""),
 )
