@@ -121,15 +121,21 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs.write_config(tmp_path_factory.mktemp("config"))
 
 
+_TRAINED: dict[tuple[str, bool], Path] = {}  # the run of each config, for all modules of this test process
+
+
 @pytest.fixture(scope="module")
 def trained(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a workdir with checkpoints at steps 10 and 20. Tests must not change it: they copy it."""
     import runs
 
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    outcome = runs.call("train", config, "steps=20", "--workdir", workdir)
-    assert outcome.code == 0, outcome.err
-    return workdir
+    kind = config.read_text(), jax.config.values["jax_disable_most_optimizations"]  # what decides the bits
+    if kind not in _TRAINED:
+        workdir = tmp_path_factory.mktemp("first") / "run"
+        outcome = runs.call("train", config, "steps=20", "--workdir", workdir)
+        assert outcome.code == 0, outcome.err
+        _TRAINED[kind] = workdir
+    return shutil.copytree(_TRAINED[kind], tmp_path_factory.mktemp("trained") / "run")
 
 
 @pytest.fixture

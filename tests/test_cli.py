@@ -27,7 +27,14 @@ def test_help_and_no_command(capsys, monkeypatch):
     assert stopped.value.code == 2
 
 
-@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in cli.COMMANDS)], ids=" ".join)
+QUICK = ("train", "sample")
+HELP = [
+    pytest.param([name, "--help"], marks=[] if name in QUICK else pytest.mark.slow, id=name)
+    for name in cli.COMMANDS
+]
+
+
+@pytest.mark.parametrize("words", [["--help"], *HELP], ids=" ".join)
 def test_help_does_not_import_jax(words):
     """It takes most of a second."""
     modules = run_json(f"""

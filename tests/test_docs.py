@@ -34,11 +34,11 @@ def _without_numbers(text: str) -> str:
     return " ".join(re.sub(r"[-+]?\d+(\.\d+)?", "#", text).replace("[ #", "[#").split())
 
 
-def _play(capsys: pytest.CaptureFixture, epochs: int) -> dict:
+def _play(capsys: pytest.CaptureFixture, epochs: int, until: str = "") -> dict:
     """Runs the tutorial, compares each block's output with the text, and returns its names.
 
     What is printed before the loop is the same everywhere, so it is compared exactly. Training is chaotic, so
-    after the loop the words are compared and the numbers are not.
+    after the loop the words are compared and the numbers are not. It ends behind the block with the words `until`.
     """
     namespace, exact = {"__name__": "first_gan"}, True
     for block in blocks(FIRST_GAN, "python"):
@@ -49,18 +49,34 @@ def _play(capsys: pytest.CaptureFixture, epochs: int) -> dict:
             assert printed == shown, block.name
         elif printed:  # the loop prints nothing before its tenth epoch
             assert _without_numbers(printed) == _without_numbers(shown), block.name
+        if until and until in block.text:
+            break
     return namespace
 
 
+def _same_size(here: Path, *names: str) -> None:
+    """Asserts that these images have the size of those that the page shows."""
+    for name in names:
+        with Image.open(here / name) as made, Image.open(FIRST_GAN.parent / "images" / name) as shown:
+            assert made.size == shown.size
+
+
+def test_first_gan_starts(here: Path, capsys: pytest.CaptureFixture, quick_compile: None) -> None:
+    """The tutorial to its first images."""
+    namespace = _play(capsys, epochs=1, until="first_grid.png")
+    assert int(namespace["state"].step) == 100
+    _same_size(here, "first_grid.png")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_first_gan_runs(here: Path, capsys: pytest.CaptureFixture, quick_compile: None) -> None:
     text = FIRST_GAN.read_text()
     assert text.count(LOOP) == 1
     assert "put 3 here" in text  # the text says that this number may be changed
     namespace = _play(capsys, epochs=3)
     assert int(namespace["state"].step) == 300
-    for name in ("first_grid.png", "reconstruction_grid.png", "runs_grid.png"):
-        with Image.open(here / name) as made, Image.open(FIRST_GAN.parent / "images" / name) as shown:
-            assert made.size == shown.size
+    _same_size(here, "first_grid.png", "reconstruction_grid.png", "runs_grid.png")
 
 
 @pytest.mark.slow
@@ -135,7 +151,14 @@ def test_the_readme_has_python() -> None:
     assert ROOT / "README.md" in PYTHON, "README.md should show how to use the package from Python"
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
+LONG = ("import_the_step.md", "your_own_model.md")  # these train several GANs
+PAGES = [
+    pytest.param(path, marks=[pytest.mark.slow, pytest.mark.timeout(180)] if path.name in LONG else [])
+    for path in PYTHON
+]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_a_page_runs(path: Path, here: Path, capsys: pytest.CaptureFixture, quick_compile: None) -> None:
     """All blocks of a page run in one session and print what the page shows."""
     namespace: dict = {"__name__": path.stem}

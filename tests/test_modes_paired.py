@@ -114,7 +114,8 @@ def main(**keywords):
     print(json.dumps(found))
 
 
-SLOW = [
+CASES = [
+    ({"update": "generator_first"}, 4),
     ({"update": "generator_first"}, 1),
     ({"update": "alternating"}, 4),
     ({"update": "simultaneous"}, 4),
@@ -122,10 +123,11 @@ SLOW = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize(
     ("keywords", "devices"),
-    [({"update": "generator_first"}, 4), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+    CASES,
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, dict) else None,
 )
 def test_a_tokenizer_in_every_mode(keywords, devices):

@@ -194,6 +194,8 @@ print(json.dumps([max(float(np.max(np.abs(a - b))) for a, b in pairs), float(sta
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(150)
 def test_two_devices_are_one():
     """Compares parameters and the running mean, which changes on the first and the third step."""
     gap, a = run_json(DEVICES, devices=2)

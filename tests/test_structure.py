@@ -238,7 +238,9 @@ def test_nothing_is_left_to_do():
     assert not left
 
 
-@pytest.mark.parametrize("name", ["parallel", "losses", "GAN"])
+@pytest.mark.parametrize(
+    "name", ["GAN", *(pytest.param(name, marks=pytest.mark.slow) for name in ("parallel", "losses"))]
+)
 def test_names_come_with_their_first_use(name):
     assert name in run_json(f"import json, gan_jax\nprint(json.dumps(str(gan_jax.{name})))")
 

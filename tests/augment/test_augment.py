@@ -83,8 +83,7 @@ def test_update_is_once_a_step_however_many_turns():
     )
     gan = small_gan.make(augment=counting, disc_steps=3)
     batch = {"image": jnp.zeros((3, 8, *small_gan.SHAPE))}
-    step = gan_jax.make_train_step(gan)
-    state, _ = step(gan_jax.init(gan, jax.random.key(0), batch), batch)
+    state, _ = small_gan.train(gan, batch)
     assert state.augment == 8
 
 

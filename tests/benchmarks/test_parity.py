@@ -49,7 +49,8 @@ def test_the_tutorial_plays_the_same_game(monkeypatch):
     assert report["jax_tutorial"]["gradient_error"] < 1e-3
 
 
-@pytest.mark.parametrize("change", [{"loss": "hinge"}, pytest.param({"gamma": 0.5}, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"loss": "hinge"}, {"gamma": 0.5}])
 def test_another_game_is_noticed(monkeypatch, change):
     make = tutorial.make
     monkeypatch.setattr(

@@ -161,6 +161,7 @@ def test_variants_take_turns_and_each_call_counts():
     assert summarize([3.0, 1.0, 2.0, 9.0, 2.5]) == Sample(2.5, 1.0, 9.0, 5)
 
 
+@pytest.mark.slow
 def test_needs_neither_torch_nor_keras_nor_matplotlib():
     blocked = "import sys; sys.modules['torch'] = sys.modules['keras'] = sys.modules['matplotlib'] = None\n"
     modules = "records, machine, compare, plot, table, command, suites"

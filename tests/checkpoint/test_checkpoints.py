@@ -204,6 +204,8 @@ with Checkpoints(four, keep=30) as checkpoints:
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_state_is_restored_on_other_devices(tmp_path):
     save_all(tmp_path / "one", 1)
     paths = f"one, four = {str(tmp_path / 'one')!r}, {str(tmp_path / 'four')!r}"

@@ -120,6 +120,8 @@ print(json.dumps([state_digest(state), state_digest(moved), state_digest(sharded
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_the_digest_does_not_depend_on_the_sharding():
     printed = run_python(_FOUR_DEVICES, devices=4)
     assert json.loads(printed) == [state_digest(make_state())] * 3

@@ -93,6 +93,7 @@ def test_audio_without_a_rate_is_said_before_training():
         assert file.getframerate() == 16_000
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_samples(audio, tmp_path):
     """The sounds of later steps, which a killed process wrote, are removed."""
     rate = ["data.source.rate=8000", "data.source.channels=2"]
@@ -102,6 +103,7 @@ def test_a_resumed_run_has_the_same_samples(audio, tmp_path):
     assert runs.files(workdir / "samples") == runs.files(audio[0] / "samples")
 
 
+@pytest.mark.slow
 def test_samples_of_clips(clips, tmp_path):
     def sample(*words):
         outcome = call("sample", clips[0], "--allow", "small_sets", "--count", 3, *words)

@@ -46,6 +46,7 @@ def test_a_config_that_cannot_be_trained(overrides, words, config, tmp_path):
     assert not (workdir / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_tfds_set_that_is_not_there(config, tmp_path):
     """A process of its own, an empty TFDS folder; the answer may not wait for the network."""
     began = time.monotonic()

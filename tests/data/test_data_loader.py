@@ -161,6 +161,7 @@ def test_close_joins_the_workers():
     loader.close()
 
 
+@pytest.mark.slow
 def test_an_open_loader_does_not_keep_the_interpreter_from_exiting():
     code = (
         "from gan_jax.data import Loader\nfrom gan_jax.data.gaussians import gaussians\n"

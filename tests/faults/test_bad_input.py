@@ -198,7 +198,9 @@ def test_the_command_says_one_sentence_about_a_config_file(name, bad, tmp_path):
     sentence(call("train", bad / name, "--workdir", tmp_path / "run"))
 
 
-@pytest.mark.parametrize("items", [COMMANDS[3], COMMANDS[15]], ids=["an override", "a bomb"])
+@pytest.mark.parametrize(
+    "items", [COMMANDS[3], pytest.param(COMMANDS[15], marks=pytest.mark.slow)], ids=["an override", "a bomb"]
+)
 def test_a_process_says_one_sentence_and_no_more(items, config, bad, tmp_path):
     items = [item.replace("BAD", str(bad)) for item in items]
     sentence(spawn("train", config, *items, "--workdir", tmp_path / "run"))

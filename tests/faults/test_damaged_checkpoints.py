@@ -59,7 +59,10 @@ def lose_everything(home: Path) -> str:
     return "state/.* is missing"
 
 
-@pytest.mark.parametrize("fault", [cut_short, flip_a_bit, lose_metadata, lose_the_manifest, lose_everything])
+SLOW = [flip_a_bit, lose_metadata, lose_the_manifest, lose_everything]
+
+
+@pytest.mark.parametrize("fault", [cut_short, *(pytest.param(fault, marks=pytest.mark.slow) for fault in SLOW)])
 def test_a_damaged_checkpoint_is_skipped(fault, workdir, ends_undisturbed):
     """The run names it and the reason, trains the lost steps again, and replaces it."""
     why = fault(workdir / "checkpoints" / "20")

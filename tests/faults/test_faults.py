@@ -32,6 +32,7 @@ def config(tmp_path_factory):
 # ---- full disks
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_during_a_save(config, workdir, ends_undisturbed):
     """As with a quota, which free space does not show. Here a limit on the size of files replaces it."""
     limited = (
@@ -97,7 +98,10 @@ def test_a_full_disk(config, undisturbed, tmp_path):
 # ---- a workdir that cannot be written
 
 
-@pytest.mark.parametrize("part", [".", "checkpoints", "samples"])
+@pytest.mark.parametrize(
+    "part",
+    [pytest.param(".", marks=pytest.mark.slow), "checkpoints", pytest.param("samples", marks=pytest.mark.slow)],
+)
 def test_a_read_only_workdir(part, config, workdir, ends_undisturbed):
     """Without the rights of root, which could write anyway."""
     folder, before = workdir / part, runs.files(workdir / "checkpoints")

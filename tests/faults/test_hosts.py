@@ -103,6 +103,7 @@ def test_processes_with_different_configs_do_not_begin(config, tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_numbers_of_processes_that_are_not_valid(config, tmp_path):
     given = ["--workdir", tmp_path / "run", "--coordinator", "127.0.0.1:1234"]
     runs.sentence(runs.call("train", config, *given), "--coordinator", "--distributed")

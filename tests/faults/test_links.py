@@ -158,6 +158,7 @@ def test_a_pipe_is_refused_by_every_command(name, config, trained, outside, tmp_
         sentence(call(*words), f"{workdir / name} is a pipe, but a run has a f", "remove it")
 
 
+@pytest.mark.slow
 def test_a_hard_link_is_not_written_through(config, trained, outside, tmp_path):
     workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
     names = [".lock", "metrics.jsonl", "evaluations.jsonl", "config.json", "report.html"]
@@ -190,6 +191,7 @@ def test_what_is_planted_for_tensorboard_is_refused(config, trained, outside, tm
     sentence(call(*commands(config, workdir, 30)["train"]), "is a link, but a run has a file there")
 
 
+@pytest.mark.slow
 def test_a_workdir_that_is_a_link_works(config, trained, tmp_path):
     workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
     (tmp_path / "link").symlink_to(workdir)

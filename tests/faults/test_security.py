@@ -111,7 +111,12 @@ FIELDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("field", FIELDS)
+QUICK = ("generator", "data.source")
+
+
+@pytest.mark.parametrize(
+    "field", [pytest.param(field, marks=[] if field in QUICK else pytest.mark.slow) for field in FIELDS]
+)
 def test_a_workdir_runs_no_code(field, workdir, marker):
     for name in ("os:system", "strange_code:run"):
         spoil(workdir, {field: {"call": name, "with": {"command": f"touch {marker}"}}})
@@ -137,7 +142,9 @@ def test_data_of_pickles_are_not_loaded(config, workdir, tmp_path, marker):
     sentence(call("train", config, *words), "pickled Python objects")
 
 
-@pytest.mark.parametrize("form", ["plain", "zipped", "npz"])
+@pytest.mark.parametrize(
+    "form", ["plain", *(pytest.param(form, marks=pytest.mark.slow) for form in ("zipped", "npz"))]
+)
 def test_weights_of_pickles_are_not_loaded(form, workdir, tmp_path, marker):
     path = tmp_path / ("w.npz" if form == "npz" else "w.pth")
     if form == "npz":

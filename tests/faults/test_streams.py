@@ -29,16 +29,21 @@ def shell(line: str, **environment: str) -> runs.Outcome:
 # ---- the reader is gone
 
 
-@pytest.mark.parametrize("words", ["recipes", "--help", "train --help", "sample --help"])
+OTHERS = ("--help", "train --help", "sample --help")
+
+
+@pytest.mark.parametrize("words", ["recipes", *(pytest.param(words, marks=pytest.mark.slow) for words in OTHERS)])
 def test_a_reader_of_output_that_is_gone(words):
     outcome = shell(f"gan-jax {words} | exec 0<&-")
     assert outcome == (141, "", "")
 
 
+@pytest.mark.slow
 def test_a_reader_of_checkpoints_that_is_gone(trained):
     assert shell(f"gan-jax checkpoints {trained} | exec 0<&-") == (141, "", "")
 
 
+@pytest.mark.slow
 def test_a_reader_of_mistakes_that_is_gone(tmp_path):
     assert shell(f"gan-jax checkpoints {tmp_path} 2>&1 | exec 0<&-") == (141, "", "")
     assert shell(f"gan-jax train nothing --workdir {tmp_path} 2>&1 | exec 0<&-") == (2, "", "")
@@ -50,9 +55,8 @@ def test_output_on_a_full_disk():
     sentence(outcome, "standard output can't be written (No space left on device)")
 
 
-@pytest.mark.parametrize(
-    "options", ["2>&1 | head -1", pytest.param("--timings | exec 0<&-", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["2>&1 | head -1", "--timings | exec 0<&-"])
 def test_a_run_without_a_reader_saves_and_stops(options, config, trained, tmp_path):
     """As after SIGTERM: nothing is lost, and the same command goes on to the same bits."""
     workdir = tmp_path / "run"
@@ -81,7 +85,8 @@ def test_a_run_whose_reader_goes_during_the_last_report_has_ended(config, traine
 # ---- closed descriptors
 
 
-@pytest.mark.parametrize("closed", [pytest.param("2>&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors(closed, config, trained, tmp_path):
     workdir = tmp_path / "run"
     outcome = shell(f"gan-jax train {config} steps=20 --timings --workdir {workdir} {closed}")

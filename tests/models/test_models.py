@@ -50,7 +50,11 @@ SIZES = [8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128]
 
 @pytest.mark.parametrize(
     ("size", "norm"),
-    [(size, "batch") for size in SIZES] + [(size, norm) for size in (8, 28, 128) for norm in ("spectral", "none")],
+    [
+        *(pytest.param(size, "batch", marks=[] if size in (8, 28) else pytest.mark.slow) for size in SIZES),
+        *((size, norm) for size in (8, 28) for norm in ("spectral", "none")),
+        *(pytest.param(128, norm, marks=pytest.mark.slow) for norm in ("spectral", "none")),
+    ],
 )
 def test_dcgan_makes_and_reads_every_size_it_promises(size, norm):
     channels = 1 + size // 4 % 4  # 1 to 4
@@ -67,7 +71,7 @@ def test_dcgan_makes_and_reads_every_size_it_promises(size, norm):
     assert set(variables) <= {"params"} | kept
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("channels", [3, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2, 4))])
 def test_dcgan_channels(channels):
     generator = dcgan.Generator((8, 8, channels), width=4)
     _, image = run(generator, jax.random.normal(KEY, (3, 5)), **KEYWORDS)

@@ -102,7 +102,10 @@ def test_other_networks_name_those_that_take_audio():
         stylegan2.Generator((64, 1)).init(KEY, jnp.zeros((2, 3)), train=False)
 
 
-@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[] if kind in ("audio", "video") else pytest.mark.slow) for kind in SHAPES],
+)
 @pytest.mark.parametrize("name", MODELS)
 def test_both_networks_build(name, kind):
     generator, discriminator = networks(name, SHAPES[kind])
@@ -130,7 +133,9 @@ def inflated(params, like, outer):
 
 
 @pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", ["dcgan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sngan", "r3gan"))]
+)
 def test_a_clip_of_one_frame_is_an_image(name, player):
     """The outer planes of kernels 3 x k x k see zeros only."""
     shape, keywords = (16, 24, 1), options(name)[player]
@@ -146,7 +151,9 @@ def test_a_clip_of_one_frame_is_an_image(name, player):
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", ["r3gan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dcgan", "sngan"))]
+)
 def test_volumes_have_no_preferred_axis(name):
     """With the first two axes of a volume and of every kernel swapped, a discriminator gives the same logits."""
     _, discriminator = networks(name, (16, 16, 16, 1), 4)
@@ -180,7 +187,9 @@ def test_dcgan_of_audio_is_its_formula():
     np.testing.assert_allclose(np.asarray(network.apply(variables, wave, train=False)), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(16, 16, 8), (16, 8), (8, 16, 16, 8)])
+@pytest.mark.parametrize(
+    "shape", [(16, 8), *(pytest.param(shape, marks=pytest.mark.slow) for shape in [(16, 16, 8), (8, 16, 16, 8)])]
+)
 @pytest.mark.parametrize(("name", "gain"), [("dcgan", 0.02**2 * 16 * 8), ("r3gan", 2 / 1.04 / 6**0.5)])
 def test_weights_start_as_large_as_those_of_images(name, gain, shape):
     """The sum over a kernel of inputs of variance 1 varies as much in 1 and 3 dimensions as in 2."""

@@ -20,7 +20,10 @@ MODELS = {
     "r3gan": (r3gan, {}, {}),
     "stylegan2": (stylegan2, {"channel_base": 64, "channel_max": 4}, {"w_size": 4, "mapping_layers": 1}),
 }
-SIZES = [(48, 32), (64, 32), (32, 48), (96, 128), (192, 128)]
+SIZES = [
+    (48, 32),
+    *(pytest.param(size, marks=pytest.mark.slow) for size in [(64, 32), (32, 48), (96, 128), (192, 128)]),
+]
 
 
 def networks(name, size, channels=3):
@@ -137,7 +140,10 @@ def test_stylegan2_s_noise_covers_the_whole_map():
     assert np.all(np.any(render(keys) != other, axis=-1))
 
 
-@pytest.mark.parametrize("name", ["dcgan", "sngan", "r3gan", "stylegan2"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("sngan", "r3gan", "stylegan2")]
+
+
+@pytest.mark.parametrize("name", ["dcgan", *SLOW])
 def test_transposed_images_give_transposed_networks(name):
     """A discriminator of H x W with every kernel transposed reads the transposed image as the first does."""
     size = (12, 8) if name != "sngan" else (48, 32)

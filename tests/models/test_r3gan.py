@@ -159,6 +159,7 @@ BATCH = {
 }
 
 
+@pytest.mark.slow
 def test_two_steps_move_every_parameter():
     """In the blocks, the first step changes only conv_3; the second step changes everything."""
     gan = make_gan()

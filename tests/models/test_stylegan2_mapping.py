@@ -148,6 +148,7 @@ def test_constant_noise_of_a_layer_is_the_strength_times_its_buffer(variables):
         layer.apply({"params": made["params"]}, x, w, None)
 
 
+@pytest.mark.slow
 def test_noise_outside_training_is_drawn_constant_or_none(variables):
     """In training it is always drawn. Constant noise is N(0, 1) and needs no keys."""
     const = GENERATOR.clone(noise="const")

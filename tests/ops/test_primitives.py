@@ -64,7 +64,7 @@ def texts(function, *arguments):
     return {p: traced.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "cuda", "tpu")}
 
 
-@pytest.mark.parametrize("name", ["dcgan", "r3gan"])
+@pytest.mark.parametrize("name", ["dcgan", pytest.param("r3gan", marks=pytest.mark.slow)])
 def test_one_traced_step_is_lowered_for_each_platform(name):
     gan = architectures.ARCHITECTURES[name]()
     batch = jax.tree.map(lambda x: jnp.asarray(x[0]), architectures.batches(gan, 1))

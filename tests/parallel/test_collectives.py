@@ -113,23 +113,19 @@ def run(*names):
     return run_json(f"import test_collectives; test_collectives.main(*{names})", devices=8)
 
 
-@pytest.fixture(scope="module")
-def found():
-    return run("shard", "compiler")
-
-
 def has_sums_alone(sums):
     assert {operation for _, operation in sums} == {"all-reduce"}
     assert not re.search(r"\[\d+,8,8,|\[\d+,4,4,|bf16", " ".join(types for types, _ in sums)), sums
 
 
-def test_no_activation_is_gathered(found):
-    has_sums_alone(found["shard"])
+def test_no_activation_is_gathered():
+    has_sums_alone(run("shard")["shard"])
 
 
-def test_a_step_that_mixes_samples_is_split_by_the_compiler(found):
+@pytest.mark.slow
+def test_a_step_that_mixes_samples_is_split_by_the_compiler():
     """It says so once, names the culprit, and has the numbers of one device."""
-    told, gap = found["compiler"]
+    told, gap = run("compiler")["compiler"]
     assert len(told) == 1
     words = r"the compiler splits this step.*the discriminator, Centred of .*samples apart \(reduce_sum\).*axis"
     assert re.search(words, told[0]), told

@@ -98,6 +98,8 @@ def main():
     print(json.dumps(dict(zip(CASES, zip(said, differ, strict=True), strict=True))))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_it_says_what_is_measured():
     found = run_json("import test_replicated; test_replicated.main()", devices=4)
     assert found.keys() == CASES.keys()

@@ -57,7 +57,7 @@ def exact(line: str) -> bool:
     return len(re.findall("HIGHEST", line)) == 2  # once for each operand
 
 
-@pytest.mark.parametrize("fuse", [1, 2])
+@pytest.mark.parametrize("fuse", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_without_tf32_every_product_asks_for_full_precision(fuse, monkeypatch):
     """No GPU is needed to lower a program for one."""
     monkeypatch.setattr(precision, "matmul_precision", lambda config, platform: None if config.tf32 else "highest")

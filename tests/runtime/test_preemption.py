@@ -67,6 +67,8 @@ def test_nohup_stays():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_signals_after_the_last_line_change_no_exit_code():
     """Python takes a while to end, and JAX too."""
     run_python("""

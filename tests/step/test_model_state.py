@@ -43,6 +43,7 @@ def test_batch_statistics_change_in_their_own_turn_only(share):
     after, _ = small_gan.train(gan, batch, state=state)
     assert set(start.generator.model_state) == {"batch_stats"}
 
+    @functools.partial(jax.jit, static_argnums=0)
     def run(network, params, model_state, x):
         return network.apply({"params": params, **model_state}, x, train=True, mutable=["batch_stats"])
 
@@ -56,7 +57,7 @@ def test_batch_statistics_change_in_their_own_turn_only(share):
             on_fake, changed = run(gan.discriminator, params, changed, fake)
             return gan.loss.discriminator(on_real, on_fake), changed
 
-        grads, stats = jax.grad(loss, has_aux=True)(player)
+        grads, stats = jax.jit(jax.grad(loss, has_aux=True))(player)
         player = jax.tree.map(lambda p, g: p - LR_D * g, player, grads)
     close(after.discriminator.params, player)
     close(after.discriminator.model_state, stats)
@@ -99,7 +100,7 @@ def test_refresh_is_once_a_turn(disc_steps, microbatches):
 # Microbatches.
 
 
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("share", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_microbatches_are_the_large_batch(share):
     """With a penalty on each player, for networks that keep samples apart."""
     keywords = {

@@ -122,6 +122,7 @@ def tokenizer(variables, image):
     return image, {"encoded": z, "codes": code}
 
 
+@pytest.mark.slow
 def test_magvit():
     gan = make(
         network(published.tokenizer_params(), tokenizer),
@@ -154,9 +155,10 @@ def coder(variables, wave):
     return wave, {"encoded": z, "codes": code}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("update", "fresh"),
-    [("simultaneous", False), pytest.param("generator_first", True, marks=pytest.mark.slow)],
+    [("simultaneous", False), ("generator_first", True)],
 )
 def test_dac(update, fresh):
     """As DAC-JAX trains it, and with waves of the new generator in the discriminators' update."""

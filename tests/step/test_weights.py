@@ -50,7 +50,8 @@ def bits(player):
 
 
 @pytest.mark.parametrize(
-    "update", ["alternating", "simultaneous", pytest.param("generator_first", marks=pytest.mark.slow)]
+    "update",
+    ["alternating", *(pytest.param(name, marks=pytest.mark.slow) for name in ("simultaneous", "generator_first"))],
 )
 def test_a_discriminator_that_starts_late(update):
     """It keeps its bits until then, while the generator learns; then it goes on as one that starts then."""
@@ -92,7 +93,11 @@ TERMS = (Term(0.5, penalties.reconstruction("l2")), Term(0.2, SQUARE))
 
 
 @pytest.mark.parametrize(
-    ("update", "terms"), [("alternating", TERMS[:1]), ("generator_first", TERMS), ("simultaneous", TERMS)]
+    ("update", "terms"),
+    [
+        ("alternating", TERMS[:1]),
+        *(pytest.param(update, TERMS, marks=pytest.mark.slow) for update in ("generator_first", "simultaneous")),
+    ],
 )
 def test_a_generator_whose_loss_starts_late_learns_from_its_terms(update, terms):
     """Bit for bit as without an adversarial loss; D learns meanwhile."""
@@ -111,7 +116,8 @@ def test_a_generator_whose_loss_starts_late_learns_from_its_terms(update, terms)
 
 
 @pytest.mark.parametrize(
-    "update", ["alternating", "simultaneous", pytest.param("one_stage", marks=pytest.mark.slow)]
+    "update",
+    ["alternating", *(pytest.param(name, marks=pytest.mark.slow) for name in ("simultaneous", "one_stage"))],
 )
 def test_a_constant_weight_scales_the_loss(update):
     """And not the terms of either player."""

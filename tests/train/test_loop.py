@@ -212,7 +212,7 @@ def test_other_data_under_the_same_name(tmp_path):
 def test_a_second_run_in_the_same_workdir(config, kept):
     with open(kept / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        outcome = spawn("train", config, "steps=40", "--workdir", kept)
+        outcome = call("train", config, "steps=40", "--workdir", kept)
     sentence(outcome, f"another run is training in {kept}")
 
 
@@ -226,6 +226,8 @@ def test_no_checkpoint_that_can_be_used(config, trained, tmp_path):
     assert runs.files(workdir) == before
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_batch_that_three_devices_cannot_share(config, kept):
     flags = "--xla_force_host_platform_device_count=3"
     outcome = spawn("train", config, "steps=30", "--workdir", kept, XLA_FLAGS=flags)

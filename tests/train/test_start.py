@@ -111,6 +111,8 @@ def test_timings_of_a_run_and_one_compilation_of_each_program(tmp_path):
     assert compiled.count("jit(block)") == 1, compiled
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_what_is_imported_before_the_first_step(tmp_path):
     """It imports no package that it does not use: each of these takes 0.3 to 1.3 seconds."""
     config = runs.write_config(tmp_path, runs.MLP.replace("tensorboard=False", "tensorboard=True"))
@@ -133,6 +135,8 @@ cli.main(["train", {str(config)!r}, "steps=2", "--workdir", {str(tmp_path / "run
     assert seconds > 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_signal_while_jax_is_imported_stops_the_run(tmp_path):
     """The handler is set before JAX is imported, which takes a second. The run stops before its first step."""
     config = runs.write_config(tmp_path, runs.MLP)

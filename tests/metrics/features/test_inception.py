@@ -213,6 +213,8 @@ print(json.dumps([shape[0] for shape in seen]))
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_extract_over_several_devices():
     assert run_json(DEVICES, devices=3) == [6, 4]
 

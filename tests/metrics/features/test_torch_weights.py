@@ -97,6 +97,8 @@ print(json.dumps(sorted(state)))
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_what_torch_saves_is_read_as_torch_has_it(tmp_path):
     names = run_json(TORCH.replace("FOLDER", str(tmp_path)))
     if names is None:

@@ -74,6 +74,8 @@ def over_devices():
     print(json.dumps([np.asarray(variance(x, None)).tolist(), np.asarray(parts).tolist()]))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_n_counts_the_whole_batch_over_devices():
     one, parts = run_json("import test_base; test_base.over_devices()", devices=4)
     np.testing.assert_allclose(parts, [one] * 4, rtol=1e-6)
