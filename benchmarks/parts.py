@@ -47,7 +47,7 @@ def player_updates(case: Case) -> dict[str, Runner]:
 
         def run(state: gan_jax.GANState, image: jax.Array) -> PyTree:
             index = global_index(case.batch, None)
-            draws = draw(gan, state.key, state.step, 0, None, index)
+            draws = draw(gan, state.key, state.step, 0, {}, index)
             inputs = UpdateInputs(to_float(image), None, draws)
             if player == "discriminator":
                 return updates.discriminator(state, inputs, None)[0]

@@ -92,7 +92,7 @@ def suggest_size(sizes: Sequence[tuple[int, int]], most: int = _SIDES[0]) -> int
 
 
 def _can_be_made(height: int, width: int) -> bool:
-    """Returns whether networks make this size: a first map, whose smaller side is 4 to 7, or 9, doubled some times."""
+    """Returns whether networks make this size: a first map with a smaller side of 4 to 7, or 9, doubled."""
     for times in range(1, min(height, width).bit_length()):
         if height % 2**times == width % 2**times == 0 and min(height, width) >> times in (4, 5, 6, 7, 9):
             return True
