@@ -225,7 +225,9 @@ def _player(
     params: PyTree,
     model_state: dict[str, PyTree],
 ) -> PlayerState:
-    # Some optimizers keep the parameters themselves in their state: the state is donated, so they are copied.
+    # The state is donated. A network may return arrays that its user keeps, and some optimizers keep the
+    # parameters themselves in their state: so both are copied.
+    params, model_state = jax.tree.map(jnp.copy, (params, model_state))
     opt_state = jax.tree.map(jnp.copy, tx.init(widened(params)))
     check_optimizer(field, tx, params, opt_state)
     states = tuple(term.penalty.init() for term in terms)

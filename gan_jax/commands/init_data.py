@@ -48,8 +48,8 @@ def suited(path: str | os.PathLike) -> Suited:
     source = _open(name, str(path), size)
     if len(source.shape) != 3:
         raise UserError(
-            f"'{one_line(path)}' holds samples of shape {tuple(source.shape)}, and this config is for images: begin "
-            f"with the recipe {'gaussians' if len(source.shape) == 1 else 'moving_digits'} and set "
+            f"'{one_line(path)}' holds samples of shape {tuple(source.shape)}, and this config is for images: "
+            f"begin with the recipe {'gaussians' if len(source.shape) == 1 else 'moving_digits'} and set "
             "data.source=npz data.source.path=FILE"
         )
     if size is None:

@@ -22,7 +22,7 @@ def draw(seed, *shape):
 
 def network(apply, **params):
     """Returns a network whose parameters start as they are given."""
-    return networks.from_functions(lambda key, x: {"params": jax.tree.map(jnp.copy, params)}, apply)
+    return networks.from_functions(lambda key, x: {"params": params}, apply)
 
 
 def scaled(variables, x):
@@ -286,3 +286,14 @@ def test_penalties_under_pmap(penalty, refused):
         return
     with pytest.raises(ValueError, match="the penalty centred is not known to be a mean over samples"):
         step.trace(state, batch, FROZEN)
+
+
+def test_arrays_that_a_network_returns_stay_usable():
+    """`jit_step` donates the state, which must not hold the user's own arrays."""
+    scale = jnp.full((2, 2, 1), 0.5)
+    generator, inputs = network(scaled, scale=scale), gan_jax.inputs.image()
+    gan = small_gan.make(generator=generator, latent=gan_jax.latents.missing, inputs=inputs)
+    batch = {"image": jnp.zeros((4, 2, 2, 1))}
+    state = gan_jax.init(gan, jax.random.key(0), batch)
+    gan_jax.jit_step(gan_jax.make_train_step(gan))(state, batch)
+    assert float(scale.sum()) == 2.0
