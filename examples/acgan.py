@@ -69,7 +69,7 @@ def train(steps: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def classes_of(images: np.ndarray) -> np.ndarray:
     """Returns the classes of digits `[N, 8, 8, 1]`, as the classifier reads them."""
     judge = classifier(digits())
-    return np.argmax(judge.apply(judge.params, images).logits, axis=1)
+    return np.argmax(jax.jit(judge.apply)(judge.params, images).logits, axis=1)
 
 
 if __name__ == "__main__":

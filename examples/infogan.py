@@ -66,7 +66,8 @@ def train(steps: int = 2000, seed: int = 0) -> np.ndarray:
 def read(images: np.ndarray) -> tuple[np.ndarray, float]:
     """Returns how often each code (a row) makes each class (a column), and their mutual information in bits."""
     judge = classifier(digits())
-    table = np.stack([np.bincount(judge.apply(judge.params, x).logits.argmax(1), minlength=10) for x in images])
+    classes = [jax.jit(judge.apply)(judge.params, x).logits.argmax(axis=1) for x in images]
+    table = np.stack([np.bincount(x, minlength=10) for x in classes])
     joint, some = table / table.sum(), table > 0
     apart = joint.sum(axis=0) * joint.sum(axis=1, keepdims=True)
     return table, float(np.sum(joint[some] * np.log2(joint[some] / apart[some])))
