@@ -28,7 +28,7 @@ DATA = {
     "cifar10_sngan": DataFacts(*CIFAR, (4_304_387, 1_055_105), slow=True),
     "cifar10_stylegan2_ada": DataFacts(*CIFAR, (20_215_315, 23_089_664), slow=True),
     "digits": DataFacts((16, 16, 1), 10),
-    "fashion_mnist_dcgan": DataFacts((28, 28, 1), 10),
+    "fashion_mnist_dcgan": DataFacts((28, 28, 1), 10, slow=True),
     "fashion_mnist_r3gan": DataFacts((28, 28, 1), 10, slow=True),
     "fashion_mnist_sngan": DataFacts((28, 28, 1), 10, slow=True),
     "ffhq64_r3gan": DataFacts((64, 64, 3), None, (22_429_824, 22_381_440), slow=True),
@@ -36,7 +36,7 @@ DATA = {
     "gaussians": DataFacts((2,), None),
     "imagenet64_r3gan": DataFacts((64, 64, 3), 1000, (103_570_432, 107_205_120), slow=True),
     "moving_digits": DataFacts((16, 32, 32, 1), None, slow=True),
-    "stacked_digits": DataFacts((16, 16, 3), 1000),
+    "stacked_digits": DataFacts((16, 16, 3), 1000, slow=True),
     "stacked_mnist_r3gan": DataFacts((32, 32, 3), 1000, slow=True),
 }
 PUBLISHED = [name for name, data in DATA.items() if data.counts]

@@ -68,9 +68,7 @@ def test_a_whole_step_traces(name):
     assert {"loss/generator", "loss/discriminator", "nonfinite"} <= set(metrics)
 
 
-@pytest.mark.parametrize(
-    "name", [parameter(name, name in ("ffhq64_r3gan", "imagenet64_r3gan")) for name in PUBLISHED]
-)
+@pytest.mark.parametrize("name", [parameter(name, name != "cifar10_sngan") for name in PUBLISHED])
 def test_networks_have_the_papers_sizes(name):
     gan = build_gan(name)
     batch = batch_spec(recipe(name), gan, spec(name))

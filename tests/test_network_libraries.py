@@ -13,6 +13,7 @@ import small_gan
 from devices import run_json
 from gan_jax import networks
 from network_kinds import KINDS
+from quick import some
 from small_gan import LATENT
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -30,9 +31,7 @@ def by_hand():
     return jax.tree.map(jnp.copy, state), *small_gan.train(gan, BATCH, steps=2, state=state)
 
 
-@pytest.mark.parametrize(
-    "kind", ["linen", "nnx", pytest.param("to_linen", marks=pytest.mark.slow), "equinox", "haiku"]
-)
+@pytest.mark.parametrize("kind", some(["linen", "nnx", "to_linen", "equinox", "haiku"], "linen", "nnx", "haiku"))
 def test_every_kind_of_network_makes_the_same_step(kind, by_hand):
     """With the same weights and batch norm, all kinds have the same parameters after two steps of SGD."""
     weights, expected, history = by_hand
@@ -57,7 +56,7 @@ def test_every_kind_of_network_makes_the_same_step(kind, by_hand):
     assert sample(state.ema, jnp.ones((2, LATENT))).shape == (2, *small_gan.SHAPE)  # no key is needed
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some(KINDS, "linen", "nnx", "equinox"))
 def test_a_pass_does_not_depend_on_how_the_batch_is_split(kind):
     """With dropout, and batch norm over the named axis: two halves under `pmap`'s axis are the whole batch."""
     network = KINDS[kind].make(False, 0.5)

@@ -10,6 +10,7 @@ from gan_jax import augment, schedules
 from gan_jax.augment.adaptive import POLICIES
 from gan_jax.augment.pipeline import Strengths, draw
 from gan_jax.config.resolve import choices, resolve
+from quick import some
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
 
@@ -132,11 +133,10 @@ def test_draws_have_their_probabilities_and_distributions():
     assert np.sqrt(np.mean(noise**2)) == pytest.approx(0.1, rel=0.1)
 
 
-_QUICK = ("rotate90", "rotate", "hue", "imgfilter", "noise", "cutout")  # one of each kind; the rest share its code
-_REST = [pytest.param(name, marks=pytest.mark.slow) for name in OPERATIONS if name not in _QUICK]
+_QUICK = ("rotate", "hue", "imgfilter")  # one of each costly kind; the rest share their code
 
 
-@pytest.mark.parametrize("name", [*_QUICK, *_REST])
+@pytest.mark.parametrize("name", some(OPERATIONS, *_QUICK))
 def test_gradients_of_both_orders_go_through(name):
     """Differentiates a penalty twice. A tanh makes the critic nonlinear, since every operation is affine."""
     side = 22 if name == "imgfilter" else 8

@@ -37,7 +37,7 @@ MEASURED = (
 )
 
 
-@pytest.fixture(scope="module", params=["plain", "measured"])
+@pytest.fixture(scope="module", params=["plain", pytest.param("measured", marks=pytest.mark.slow)])
 def scene(request, tmp_path_factory):
     """A config and a workdir of 20 steps that was sampled and measured."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -70,7 +70,7 @@ def record(config: str, folder: str) -> None:
     print(json.dumps(sorted(name for name in names | there if not name.endswith(".tmp") and "*" not in name)))
 
 
-class Trained(NamedTuple):
+class Recorded(NamedTuple):
     workdir: Path
     names: list[str]
 
@@ -82,11 +82,12 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
+def recorded(config, tmp_path_factory):
+    """A run that every command has read, and the names that the commands used."""
+    folder = tmp_path_factory.mktemp("recorded")
     names = run_json(f"import test_links; test_links.record({str(config)!r}, {str(folder)!r})")
     assert {".lock", "config.json", "metrics.jsonl", "samples/step_00000030.png", "checkpoints/30"} <= set(names)
-    return Trained(folder / "run", names)
+    return Recorded(folder / "run", names)
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ PLACES = [
 
 @pytest.mark.parametrize("name", PLACES)
 def test_a_link_is_refused_before_the_training(name, config, trained, outside, tmp_path):
-    workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
+    workdir = Path(shutil.copytree(trained, tmp_path / "run"))
     put("a link to a folder" if "." not in name else "a link to a file", workdir / name, outside)
     before = tree(workdir)
     sentence(call(*commands(config, workdir, 30)["train"]), str(workdir / name), "is a link, but a run has a f")
@@ -152,15 +153,15 @@ def test_a_link_is_refused_before_the_training(name, config, trained, outside, t
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "evaluations.jsonl", "samples", "checkpoints/10"])
 def test_a_pipe_is_refused_by_every_command(name, config, trained, outside, tmp_path):
-    workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
+    workdir = Path(shutil.copytree(trained, tmp_path / "run"))
     put("a pipe", workdir / name, outside)
     for words in commands(config, workdir, 30).values():
         sentence(call(*words), f"{workdir / name} is a pipe, but a run has a f", "remove it")
 
 
 @pytest.mark.slow
-def test_a_hard_link_is_not_written_through(config, trained, outside, tmp_path):
-    workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
+def test_a_hard_link_is_not_written_through(config, recorded, outside, tmp_path):
+    workdir = Path(shutil.copytree(recorded.workdir, tmp_path / "run"))
     names = [".lock", "metrics.jsonl", "evaluations.jsonl", "config.json", "report.html"]
     for name in names:
         shutil.copy(workdir / name, outside / name)
@@ -176,7 +177,7 @@ def test_a_hard_link_is_not_written_through(config, trained, outside, tmp_path):
 
 def test_a_backup_of_hard_links_does_not_unlock(config, trained, tmp_path):
     """As `cp -al` makes it while the run trains."""
-    workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
+    workdir = Path(shutil.copytree(trained, tmp_path / "run"))
     with locked(workdir):
         os.link(workdir / ".lock", tmp_path / "backup")
         sentence(call(*commands(config, workdir, 30)["train"]), "another run is training in")
@@ -184,7 +185,7 @@ def test_a_backup_of_hard_links_does_not_unlock(config, trained, tmp_path):
 
 def test_what_is_planted_for_tensorboard_is_refused(config, trained, outside, tmp_path):
     """Its writer makes files whose names can be guessed."""
-    workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
+    workdir = Path(shutil.copytree(trained, tmp_path / "run"))
     for second in range(60):
         name = f"events.out.tfevents.{int(time.time()) + second}.{socket.gethostname()}"
         (workdir / "tensorboard" / name).symlink_to(outside / "mine")
@@ -192,8 +193,8 @@ def test_what_is_planted_for_tensorboard_is_refused(config, trained, outside, tm
 
 
 @pytest.mark.slow
-def test_a_workdir_that_is_a_link_works(config, trained, tmp_path):
-    workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
+def test_a_workdir_that_is_a_link_works(config, recorded, tmp_path):
+    workdir = Path(shutil.copytree(recorded.workdir, tmp_path / "run"))
     (tmp_path / "link").symlink_to(workdir)
     for words in commands(config, tmp_path / "link", 30).values():
         outcome = call(*words)
@@ -215,11 +216,11 @@ def places(names: list[str]) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["a link to a file", "a link to a folder", "a hard link", "a pipe"])
-def test_every_name_that_a_command_opens(kind, config, trained, outside, tmp_path):
+def test_every_name_that_a_command_opens(kind, config, recorded, outside, tmp_path):
     """Whatever is in its place: nothing outside changes, and nothing hangs."""
-    names = places(trained.names)
+    names = places(recorded.names)
     for name in names:
-        workdir = Path(shutil.copytree(trained.workdir, tmp_path / "run"))
+        workdir = Path(shutil.copytree(recorded.workdir, tmp_path / "run"))
         put(kind, workdir / name, outside)
         check(call(*commands(config, workdir, 30)["train"]))
         shutil.rmtree(workdir)

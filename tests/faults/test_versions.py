@@ -48,7 +48,7 @@ def commands(config, workdir):
         yield call(name, workdir)
 
 
-@pytest.mark.parametrize("step", [10, 20])
+@pytest.mark.parametrize("step", [pytest.param(10, marks=pytest.mark.slow), 20])
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "changed"])
 def test_a_checkpoint_of_a_later_version_is_not_passed_over(step, whole, config, trained, tmp_path):
     """It is the newest one or an older one, with or without a check that this version understands."""
@@ -69,7 +69,7 @@ def test_a_checkpoint_of_a_later_version_is_not_passed_over(step, whole, config,
     assert runs.files(workdir) == before
 
 
-@pytest.mark.parametrize("flipped", [3, 5, 9])
+@pytest.mark.parametrize("flipped", [3, *(pytest.param(bit, marks=pytest.mark.slow) for bit in (5, 9))])
 def test_a_flipped_bit_in_the_format_is_damage(flipped, trained, config, tmp_path):
     workdir = Path(shutil.copytree(trained, tmp_path / "run"))
     file = workdir / "checkpoints" / "20" / MANIFEST

@@ -30,6 +30,7 @@ TABLE = {
     "whole map, depthwise": (4, 1, 0, 4, 4, 18, 1, 1),
     "whole map, padded": (4, 1, 1, 4, 4, 4, 2, 3),
 }
+QUICK = ("two blocks", "three blocks", "strided", "depthwise", "whole map, padded")
 
 
 @pytest.fixture(params=["native", "blocks"])
@@ -56,7 +57,12 @@ def both(case):
 
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize(
-    ("form", "case"), [("blocks", case) for case in TABLE] + [("native", "strided")], indirect=["form"]
+    ("form", "case"),
+    [
+        ("native", "strided"),
+        *(pytest.param("blocks", case, marks=[] if case in QUICK else pytest.mark.slow) for case in TABLE),
+    ],
+    indirect=["form"],
 )
 def test_value_gradient_and_its_gradient(case):
     with jax.enable_x64(True):

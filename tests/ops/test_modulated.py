@@ -8,6 +8,7 @@ from jax import lax
 
 from derivatives import compare
 from gan_jax.ops import modulated_conv
+from quick import some
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -35,7 +36,7 @@ def inputs(k, seed=0):
     return draw.normal(size=(3, 5, 4, 6)), draw.normal(size=(k, k, 6, 4)), 1 + draw.normal(size=(3, 6))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", some(KERNELS, "3x3"))
 @pytest.mark.parametrize("demodulate", [True, False])
 def test_value_gradient_and_its_gradient(kernel, demodulate):
     k, padding = KERNELS[kernel]
@@ -55,7 +56,9 @@ def test_demodulation_gives_unit_variance():
     np.testing.assert_allclose(jnp.std(y, axis=(1, 2)), 1, atol=0.2)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    "dtype", [jnp.bfloat16, *(pytest.param(t, marks=pytest.mark.slow) for t in (jnp.float32, jnp.float16))]
+)
 @pytest.mark.parametrize("demodulate", [True, False])
 def test_types_are_kept(dtype, demodulate):
     """Parameters and their gradients are float32, as a network keeps them."""

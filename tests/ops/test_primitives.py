@@ -11,6 +11,7 @@ from derivatives import compare
 from devices import run_json
 from gan_jax.ops import FORMULATIONS, conv, conv_transpose, grouped_conv, upsample
 from gan_jax.ops.backend import default_platform, formulations
+from quick import some
 from test_grouped import reference
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -27,6 +28,7 @@ SMALL = {
     "k4s2 in groups": (4, 2, 1, 8, 8, 3, 2, 1),
     "k3s1 in groups": (3, 1, 1, 6, 5, 2, 2, 3),
 }
+QUICK = ("k4s2, 4 x 4 to 2 x 2", "k3s1 on 2 x 2 in groups", "k3s2, some rows in no window", "k4s2 in groups")
 
 
 def both(case):
@@ -39,7 +41,7 @@ def both(case):
 
 
 @pytest.mark.parametrize("row", ["gpu", pytest.param("native", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("case", SMALL)
+@pytest.mark.parametrize("case", some(SMALL, *QUICK))
 def test_the_formulations_of_an_accelerator(case, row, monkeypatch):
     """Value, gradient and its gradient; the CPU's own are in test_conv.py and test_grouped.py."""
     of_accelerators = formulations()._replace(convolution=row, grouped="native")
@@ -104,7 +106,7 @@ def test_forward_mode(case):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), found, expected)
 
 
-@pytest.mark.parametrize("case", ["k4s2, 8 x 8 to 4 x 4", "k3s1 in groups"])
+@pytest.mark.parametrize("case", some(["k4s2, 8 x 8 to 4 x 4", "k3s1 in groups"], "k3s1 in groups"))
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (1, 3)])
 def test_vmap(case, axes):
     """Of the value, and of gradients, which bind the other two functions."""

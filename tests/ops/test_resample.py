@@ -22,7 +22,12 @@ TABLE = {
 }
 CASES = [(form, case) for form in ("shifts", "strides") for case in TABLE if (form, case) != ("shifts", "short")]
 CASES += [("native", "lopsided")]
-ALL = pytest.mark.parametrize(("form", "case"), CASES, indirect=["form"])
+QUICK = [("shifts", "lopsided"), ("strides", "lopsided"), ("strides", "factor 3"), ("native", "lopsided")]
+ALL = pytest.mark.parametrize(
+    ("form", "case"),
+    [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in CASES],
+    indirect=["form"],
+)
 
 
 @pytest.fixture(params=["native", "shifts", "strides"])
@@ -78,7 +83,12 @@ def test_downsample_and_its_derivatives(case):
 
 
 @pytest.mark.parametrize(
-    ("case", "padding"), [("binomial", None), ("binomial", 1), ("lopsided", None), ("lopsided", (3, 0))]
+    ("case", "padding"),
+    [
+        *(pytest.param("binomial", padding, marks=pytest.mark.slow) for padding in (None, 1)),
+        ("lopsided", None),
+        ("lopsided", (3, 0)),
+    ],
 )
 def test_filter_and_its_derivatives(case, padding):
     taps, t = TABLE[case][0], len(TABLE[case][0])

@@ -15,6 +15,7 @@ from devices import run_python
 from gan_jax import augment, losses, penalties
 from gan_jax.models.layers import Dropout
 from gan_jax.pytree import interleaved, named_leaves, separated
+from quick import some
 
 B = 8
 
@@ -139,12 +140,12 @@ APART = {
 }
 
 
-@pytest.mark.parametrize("name", JOINT)
+@pytest.mark.parametrize("name", some(JOINT, "plain", "keys and labels", "r1_r2"))
 def test_real_and_generated_samples_are_one_batch(name):
     assert passes_over_both(JOINT[name]) >= 2  # one of them is the analysis
 
 
-@pytest.mark.parametrize("name", APART)
+@pytest.mark.parametrize("name", some(APART, "simultaneous", "mean of the batch", "state of each pass", "r1"))
 def test_they_are_two_batches_where_one_would_be_another_step_or_more_work(name):
     assert passes_over_both(APART[name]) <= 1
 
