@@ -23,7 +23,7 @@ def linear(start: float, end: float, images: float, delay: float = 0.0) -> Sched
 
 def after(images: float, value: float = 1.0) -> Schedule:
     """Is 0 until `images` images were seen, and `value` from then on: for a loss that starts late."""
-    return lambda seen: jnp.where(seen >= images, jnp.float32(value), 0.0)
+    return lambda seen: jnp.where(seen >= jnp.float32(images), jnp.float32(value), 0.0)
 
 
 def cosine(start: float, end: float, images: float) -> Schedule:

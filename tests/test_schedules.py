@@ -188,3 +188,10 @@ def test_rmsprop():
         x -= 0.01 * g / np.sqrt(v + 1e-8)
         expected.append(x)
     np.testing.assert_allclose(parameters(optimizers.rmsprop(0.01), GRADIENTS), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("images", [300, 5_000_000_000])
+def test_a_late_start(images):
+    """0 before, the value from then on; also where the number is no int32."""
+    schedule = schedules.after(images, 0.5)
+    assert [float(schedule(jnp.float32(images * share))) for share in (0, 0.99, 1, 2)] == [0, 0, 0.5, 0.5]
