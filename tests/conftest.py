@@ -115,10 +115,10 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the config file of a tiny run; a module may define its own."""
+    """Returns the config file of a tiny run of an MLP; a module may define its own."""
     import runs
 
-    return runs.write_config(tmp_path_factory.mktemp("config"))
+    return runs.write_config(tmp_path_factory.mktemp("config"), runs.MLP)
 
 
 _TRAINED: dict[tuple[str, bool], Path] = {}  # the run of each config, for all modules of this test process

@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import runs
 from gan_jax.targets import gpus
 from runs import call, sentence
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Returns the config of a run with convolutions."""
+    return runs.write_config(tmp_path_factory.mktemp("config"))
+
 
 MLP = ["generator=mlp", "discriminator=mlp", "generator.width=8", "discriminator.width=8"]  # compiles fast
 

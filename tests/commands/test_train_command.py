@@ -15,6 +15,12 @@ from runs import call, sentence, spawn
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
 
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Returns the config of a run with convolutions."""
+    return runs.write_config(tmp_path_factory.mktemp("config"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

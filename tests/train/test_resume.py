@@ -34,6 +34,12 @@ STEPS = 60
 
 
 @pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Returns the config of a run with convolutions and batch norm."""
+    return runs.write_config(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(scope="module")
 def at_once(config, tmp_path_factory):
     """Returns a function from a way to the workdir and the outcome of an undisturbed run."""
     made = {}
