@@ -142,9 +142,8 @@ def test_data_of_pickles_are_not_loaded(config, workdir, tmp_path, marker):
     sentence(call("train", config, *words), "pickled Python objects")
 
 
-@pytest.mark.parametrize(
-    "form", ["plain", *(pytest.param(form, marks=pytest.mark.slow) for form in ("zipped", "npz"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["plain", "zipped", "npz"])
 def test_weights_of_pickles_are_not_loaded(form, workdir, tmp_path, marker):
     path = tmp_path / ("w.npz" if form == "npz" else "w.pth")
     if form == "npz":

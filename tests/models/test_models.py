@@ -234,6 +234,7 @@ def nest(variables):
     return {name: {"layer": value} for name, value in variables.items()}
 
 
+@pytest.mark.slow
 def test_mlp_on_vectors():
     """With unbounded samples of two dimensions, a step changes every parameter."""
     generator, discriminator = mlp.Generator((2,), width=8, tanh=False), mlp.Discriminator(width=8)

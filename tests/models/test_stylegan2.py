@@ -107,6 +107,7 @@ def test_a_discriminator_with_strided_groups():
 # Both networks together.
 
 
+@pytest.mark.slow
 def test_networks_compute_in_bfloat16_and_return_float32(variables):
     """Images are close to those in float32, gradients are finite, and all results are float32."""
     options = {"classes": 3, "channel_max": 4, "mapping_layers": 1}

@@ -194,11 +194,11 @@ def test_formulations(pair, case, count):
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="tests the CPU's formulations")
 def test_a_dcgan_step_in_a_loop_has_only_plain_convolutions():
     gan = gan_jax.GAN(
-        dcgan.Generator((32, 32, 3), width=8), dcgan.Discriminator(width=8), gan_jax.losses.non_saturating(),
+        dcgan.Generator((16, 16, 3), width=8), dcgan.Discriminator(width=8), gan_jax.losses.non_saturating(),
         gan_jax.optimizers.adam(), gan_jax.optimizers.adam(), gan_jax.latents.normal(8),
         discriminator_terms=(gan_jax.Term(1.0, gan_jax.penalties.r1()),),
     )  # fmt: skip
-    batches = {"image": jax.ShapeDtypeStruct((2, 4, 32, 32, 3), jnp.uint8)}
+    batches = {"image": jax.ShapeDtypeStruct((2, 4, 16, 16, 3), jnp.uint8)}
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
     state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), one))
     step = gan_jax.fuse_steps(gan_jax.make_train_step(gan), 2)

@@ -19,7 +19,7 @@ from gan_jax.ops import primitives
 from gan_jax.ops.geometry import Geometry
 
 BF16 = jnp.bfloat16
-SIDES = [4, 16, 32]
+SIDES = [*(pytest.param(side, marks=pytest.mark.slow) for side in (4, 16)), 32]
 LAYERS = {
     "Conv": Conv(2, size=1, padding=0, dtype=BF16),
     "EqualConv": EqualConv(2, size=1, linear=True, dtype=BF16),

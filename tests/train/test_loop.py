@@ -59,6 +59,7 @@ def test_no_steps_at_all(config, tmp_path):
     assert list(runs.files(tmp_path / "run" / "samples")) == ["reals.png", "step_00000000.png"]
 
 
+@pytest.mark.slow
 def test_modes_of_a_mixture_are_counted_on_the_way(tmp_path):
     """Each sample grid reports the modes of 10,000 other samples."""
     source = 'Call("gaussians", count=1000, sigma=0.5)'
