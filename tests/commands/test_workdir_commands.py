@@ -33,7 +33,7 @@ def test_a_name_from_outside_in_a_workdir_is_not_imported(command, trained, tmp_
     workdir = shutil.copytree(trained, tmp_path / "run")
     (tmp_path / "strange_code.py").write_text(
         f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n"
-        "from gan_jax.models.dcgan import Generator\n"
+        "from gan_jax.models.mlp import Generator\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     path = workdir / "config.json"

@@ -129,7 +129,7 @@ PLAYERS = {
 }
 
 
-_SLOW = [pytest.mark.slow, pytest.mark.timeout(120)]  # biggan stands for them in the quick tests
+_SLOW = [pytest.mark.slow, pytest.mark.timeout(120)]  # sngan stands for them in the quick tests
 
 
 @pytest.mark.parametrize("name", ["sngan", *(pytest.param(name, marks=_SLOW) for name in ("sagan", "biggan"))])
