@@ -141,14 +141,10 @@ def main(name, modes=MODES):
     print(json.dumps(found))
 
 
-# The quick tests run the smallest GAN, on one device and by pmap; the slow ones run every GAN by every mode.
-QUICK = ("mirror", ("jit", "pmap"))
+# All are slow; of the quick tests, `test_modes.py` runs one GAN in every mode.
 CASES = [
-    pytest.param(*QUICK, id="quick"),
-    *(
-        pytest.param(name, MODES, marks=[pytest.mark.slow, pytest.mark.timeout(180)], id=name)
-        for name in architectures.GAMES
-    ),
+    pytest.param(name, MODES, marks=[pytest.mark.slow, pytest.mark.timeout(180)], id=name)
+    for name in architectures.GAMES
 ]
 every_game = pytest.mark.parametrize(("name", "modes"), CASES)
 
