@@ -68,7 +68,8 @@ def train(steps: int = 2000, seed: int = 0) -> dict[str, np.ndarray]:
     step = gan_jax.jit_step(gan_jax.fuse_steps(gan_jax.make_train_step(gan), FUSED))
     for _ in range(0, steps, FUSED):
         state, _ = step(state, {"image": images, "x": data[rng.integers(1500, size=(FUSED, BATCH))]})
-    pairs, again = gan.generator.apply(state.ema, {"x": data[1500:], "z": rng.standard_normal((297, CODES))})
+    z = jax.random.normal(jax.random.key(seed + 1), (297, CODES))
+    pairs, again = gan.generator.apply(state.ema, {"x": data[1500:], "z": z})
     found = {"real": data[1500:], "again": again, "samples": pairs["decoded"][:, :64]}
     return {name: np.asarray(x).reshape(-1, 8, 8, 1) for name, x in found.items()}
 
