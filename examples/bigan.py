@@ -1,9 +1,8 @@
 """BiGAN on digits: an encoder that is trained with the generator, on the imported step.
 
 Donahue et al., "Adversarial feature learning", 2017: the discriminator tells pairs (x, E(x)) from pairs (G(z), z).
-Encoder and generator are trained together against it, so both kinds of pairs depend on what is trained. The real
-samples of a step do not: here one generated sample is a pair of each kind, and the losses read generated samples
-alone. The batch has x as a field, and zeros as images. The rest is ours: 16 codes, digits, small networks, R2.
+Both kinds of pairs depend on what is trained, and the real samples of a step do not. So one generated sample is a
+pair of each kind, and the losses read generated samples alone. The rest is ours: 16 codes, small networks, R2.
 
     python examples/bigan.py    # 21 s of one CPU core: L1 of G(E(x)) 0.21, of the median digit 0.37; writes a PNG
 """
@@ -63,15 +62,15 @@ def train(steps: int = 2000, seed: int = 0) -> dict[str, np.ndarray]:
     gan, rng = make_gan(), np.random.default_rng(seed)
     data = digits().read(rng.permutation(1797))["image"].reshape(-1, 64) / np.float32(127.5) - 1
     images = dict.fromkeys(("encoded", "decoded"), np.zeros((FUSED, BATCH, 64 + CODES), np.float32))
-    shapes = {"image": jax.tree.map(lambda x: x[0], images), "x": data[:BATCH]}
-    state = gan_jax.init(gan, jax.random.key(seed), shapes)
+    batch = {"image": {name: x[0] for name, x in images.items()}, "x": data[:BATCH]}
+    state = gan_jax.init(gan, jax.random.key(seed), batch)
     step = gan_jax.jit_step(gan_jax.fuse_steps(gan_jax.make_train_step(gan), FUSED))
     for _ in range(0, steps, FUSED):
         state, _ = step(state, {"image": images, "x": data[rng.integers(1500, size=(FUSED, BATCH))]})
     z = jax.random.normal(jax.random.key(seed + 1), (297, CODES))
     pairs, again = gan.generator.apply(state.ema, {"x": data[1500:], "z": z})
-    found = {"real": data[1500:], "again": again, "samples": pairs["decoded"][:, :64]}
-    return {name: np.asarray(x).reshape(-1, 8, 8, 1) for name, x in found.items()}
+    found = zip(("real", "again", "samples"), (data[1500:], again, pairs["decoded"][:, :64]))
+    return {name: np.asarray(x).reshape(-1, 8, 8, 1) for name, x in found}
 
 
 if __name__ == "__main__":
