@@ -5,19 +5,23 @@ step = gan_jax.jit_step(gan_jax.make_train_step(gan))
 state, metrics = step(state, batch)
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax.errors import FlaxError
 
 from .augment import Augment, identity
 from .checks import check_aux, check_batch, check_gan, check_images, check_logit, check_optimizer
+from .errors import first_line
 from .latents import Latent, missing
 from .losses import Loss
 from .networks import call_network, init_network
+from .networks.keywords import name_of
 from .outputs import split_output
 from .penalties import OutputPenalty, Penalty, Term
 from .pixels import to_float
@@ -142,7 +146,10 @@ def init(gan: GAN, key: Key, batch: Batch, frozen: PyTree = None) -> GANState:
     one = _example(gan, batch, for_run, 1)
     frozen = jax.tree.map(lambda x: _zeros(x) if isinstance(x, jax.ShapeDtypeStruct) else x, frozen)
     extra = {"train": False, "axis_name": None, "keys": one.keys, "frozen": frozen}
-    params, model_state = init_network(gan.generator, for_generator, one.latents, label=one.fake_label, **extra)
+    with _naming_inputs(gan, one.latents):
+        params, model_state = init_network(
+            gan.generator, for_generator, one.latents, label=one.fake_label, **extra
+        )
     generator = _player("generator_tx", gan.generator_tx, gan.generator_terms, params, model_state)
     params, model_state = init_network(gan.discriminator, for_discriminator, one.image, label=one.label, **extra)
     discriminator = _player("discriminator_tx", gan.discriminator_tx, gan.discriminator_terms, params, model_state)
@@ -203,15 +210,31 @@ def make_inputs(gan: GAN, rows: Batch, keys: Key) -> Latents:
     return jax.vmap(gan.inputs)({**rows, "image": to_float(rows["image"])}, keys)
 
 
+@contextlib.contextmanager
+def _naming_inputs(gan: GAN, inputs: Latents) -> Iterator[None]:
+    """Says what the generator was called with, if it fails and that was not noise."""
+    try:
+        yield
+    except (TypeError, ValueError, FlaxError) as error:
+        if gan.inputs is None:
+            raise
+        shapes = jax.tree.map(jnp.shape, inputs)
+        raise ValueError(
+            f"the generator, {name_of(gan.generator)}, makes no samples of what `inputs` gives it, arrays of the "
+            f"shape {shapes} (of gan_jax.models only mlp takes images): {first_line(error)}"
+        ) from error
+
+
 def _check_outputs(
     gan: GAN, two: _Example, generator: PlayerState, discriminator: PlayerState, frozen: PyTree
 ) -> None:
     """Checks the shapes of what the networks return for a batch of two."""
     extra = {"axis_name": None, "keys": two.keys, "frozen": frozen}
     params, model_state = generator.params, generator.model_state
-    output, _ = call_network(gan.generator, params, model_state, two.latents, label=two.fake_label, **extra)
-    images, aux = split_output(output)
-    check_images(images, 2, jax.tree.map(lambda x: x.shape[1:], two.image))
+    with _naming_inputs(gan, two.latents):
+        output, _ = call_network(gan.generator, params, model_state, two.latents, label=two.fake_label, **extra)
+        images, aux = split_output(output)
+        check_images(images, 2, jax.tree.map(lambda x: x.shape[1:], two.image))
     check_aux(aux, 2)
     params, model_state = discriminator.params, discriminator.model_state
     output, _ = call_network(gan.discriminator, params, model_state, two.image, label=two.label, **extra)

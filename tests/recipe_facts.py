@@ -28,6 +28,7 @@ DATA = {
     "cifar10_sngan": DataFacts(*CIFAR, (4_304_387, 1_055_105), slow=True),
     "cifar10_stylegan2_ada": DataFacts(*CIFAR, (20_215_315, 23_089_664), slow=True),
     "digits": DataFacts((16, 16, 1), 10),
+    "digits_super_resolution": DataFacts((8, 8, 1), 10),
     "fashion_mnist_dcgan": DataFacts((28, 28, 1), 10, slow=True),
     "fashion_mnist_r3gan": DataFacts((28, 28, 1), 10, slow=True),
     "fashion_mnist_sngan": DataFacts((28, 28, 1), 10, slow=True),

@@ -16,7 +16,7 @@ from recipe_facts import DATA, FOLDER, PUBLISHED, build_gan, recipe, spec
 
 NAMES = sorted(file.stem for file in FOLDER.glob("*.py"))
 PARTS = ["Source", "Data", "Command", "Expected", "Cost"]
-BUILT_IN = {"digits", "gaussians", "moving_digits"}  # their data come with the package
+BUILT_IN = {"digits", "digits_super_resolution", "gaussians", "moving_digits"}  # their data come with the package
 
 
 def docstring(name: str) -> str:

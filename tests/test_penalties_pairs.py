@@ -148,3 +148,8 @@ def test_perceptual():
 def test_what_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_commitment_without_aux():
+    with pytest.raises(ValueError, match=r"commitment reads aux\['encoded'\] and aux\['codes'\]"):
+        on_generator(penalties.commitment(), draw(2, 3, 2))

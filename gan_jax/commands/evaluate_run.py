@@ -91,7 +91,7 @@ def evaluate(
     )
     try:
         append_new(workdir, records)
-        legends = make_legends(trained_on, config.conditional, config.sample.count)
+        legends = make_legends(trained_on, config.conditional, config.sample.count, config.inputs is not None)
         page(workdir, legends)  # the page of the run shows the metrics
     except OSError as error:
         reason = f"{one_line(error.filename or workdir)} can't be written to ({error.strerror})"

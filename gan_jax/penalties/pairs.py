@@ -1,6 +1,6 @@
 """Penalties on the generator that compare pairs: an image with its reconstruction, a vector with its code."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -86,7 +86,16 @@ def commitment(beta: float = 0.25, of: Callable[[PyTree], tuple[PyTree, PyTree]]
     """
     if not beta >= 0:
         raise ValueError(f"commitment: beta must not be negative, got {beta}")
-    choose = of or (lambda aux: (aux["encoded"], aux["codes"]))
+
+    def named(aux: PyTree) -> tuple[PyTree, PyTree]:
+        if not isinstance(aux, Mapping) or not {"encoded", "codes"} <= set(aux):
+            raise ValueError(
+                "commitment reads aux['encoded'] and aux['codes']: let the generator return (images, aux) with "
+                "both, or say where they are, as commitment(of=lambda aux: (aux.z, aux.e))"
+            )
+        return aux["encoded"], aux["codes"]
+
+    choose = of or named
 
     def value(generate: Generate, inputs: Latents, real: Samples, keys: Key) -> Scalar:
         encoded, codes = choose(split_output(generate(inputs))[1])

@@ -190,7 +190,7 @@ def _changes(workdir: Path) -> str:
     return "<h2>Changes on the way</h2>" + _table(rows) if rows else ""
 
 
-def make_legends(source: Source, conditional: bool, count: int) -> dict[str, str]:
+def make_legends(source: Source, conditional: bool, count: int, paired: bool = False) -> dict[str, str]:
     """Says what is where in the grids of a run: of reals ("reals"), of samples ("samples"), and of clips.
 
     "reals.gif" and "samples.gif" are the clips beside these grids.
@@ -199,7 +199,10 @@ def make_legends(source: Source, conditional: bool, count: int) -> dict[str, str
         source: the data of the run.
         conditional: whether the samples of the run have classes.
         count: the samples in a sample grid.
+        paired: whether sample i is made from row i of the data.
     """
+    if paired:
+        return {"reals": "each real sample is in the place of the sample that is made from it"}
     view, names = choose_view(tuple(source.shape)), class_names(source)
     shown = view.shown(count, len(names) if names is not None and conditional else None)
 

@@ -15,12 +15,18 @@ from .view import choose_view
 _MOST, _LEAST, _SIDE = 64, 4, 4096  # samples in the grid; fewer, but not fewer than 4, keep it to 4096 pixels
 
 
-def write_reals(workdir: Path, source: Source) -> None:
+def write_reals(workdir: Path, source: Source, paired: int = 0) -> None:
     """Writes `samples/reals.png`: a block of each class for labelled images, else samples from all over the set.
 
     Beside it lie the same files as beside a sample grid. The samples depend on the source alone.
+
+    Args:
+        paired: of a run whose samples are made from rows of the data, the number of samples in a grid: the first
+            rows are shown, each in the place of the sample that is made from it.
     """
     samples, groups = _choose(source)
+    if paired:
+        samples, groups = source.read(np.arange(paired) % len(source))["image"], None
     centers = getattr(source, "centers", None)
     grid = report.picture(samples, centers=centers, groups=groups)
     files = files_beside(REALS, samples, rate(source), groups)

@@ -19,6 +19,7 @@ from ..report.page import make_legends, page
 from ..report.reals import write_reals
 from ..report.sample_files import grid_names
 from ..report.sample_grids import SampleGrids
+from ..report.view import choose_view
 from ..report.writer import Writer, rewind
 from ..runtime.hosts import Hosts
 from ..step.meter import Carry, read
@@ -135,7 +136,10 @@ class Recorder:
 
     def draw_reals(self) -> None:
         """Writes the grid of real samples as the networks see them."""
-        self._hosts.from_first(lambda: write_reals(self._workdir, self._prepared.source))
+        source = self._prepared.source
+        count = choose_view(tuple(source.shape)).shown(self._config.sample.count)
+        paired = 0 if self._config.inputs is None else count
+        self._hosts.from_first(lambda: write_reals(self._workdir, source, paired))
 
     def draw(self, step: int, carry: Carry, new: bool = True) -> None:
         """Draws the sample grid after `step` steps. `new` is False if it was drawn before."""
@@ -182,7 +186,9 @@ class Recorder:
         def finish() -> str:
             config, folder = self._config, Folder(self._workdir)
             gifs = self._grids.gif(step, self.say) if config.sample.gif else []
-            legends = make_legends(self._prepared.source, config.conditional, config.sample.count)
+            legends = make_legends(
+                self._prepared.source, config.conditional, config.sample.count, config.inputs is not None
+            )
             lines = "".join(
                 f"  {self._workdir / name}{f' ({legends[kind]})' if kind in legends else ''}\n"
                 for kind, name in grid_names(step).items()

@@ -47,6 +47,11 @@ def notes(config: Config, data: Declared) -> list[str]:
         )
     if config.freeze_discriminator and not config.init_from:
         lines.append("note: freeze_discriminator without init_from keeps blocks at their random first weights")
+    if config.inputs is not None and not config.generator_terms:
+        lines.append(
+            "note: inputs is set, and generator_terms is empty: no loss compares a sample with the row that it is "
+            "made from; add a term such as Term(10.0, Call('reconstruction')) to the config"
+        )
     return lines + _rounded(config)
 
 

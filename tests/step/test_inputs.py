@@ -297,3 +297,18 @@ def test_arrays_that_a_network_returns_stay_usable():
     state = gan_jax.init(gan, jax.random.key(0), batch)
     gan_jax.jit_step(gan_jax.make_train_step(gan))(state, batch)
     assert float(scale.sum()) == 2.0
+
+
+def test_a_generator_that_cannot_take_its_inputs_is_named():
+    """Whatever it fails with: here the first axis of a batch of images is lost."""
+    from gan_jax.models import dcgan
+
+    gan = small_gan.make(
+        generator=dcgan.Generator((8, 8, 1), width=4),
+        latent=gan_jax.latents.missing,
+        inputs=gan_jax.inputs.image(),
+    )
+    with pytest.raises(
+        ValueError, match=r"Generator of gan_jax.models.dcgan, makes no samples of .* \(2, 8, 8, 1\)"
+    ):
+        gan_jax.init(gan, jax.random.key(0), {"image": jnp.zeros((4, 8, 8, 1))})

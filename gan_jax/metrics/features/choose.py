@@ -36,6 +36,8 @@ def choose_extractor(requested: Call | None, config: Config, source: Source, all
 
     The user may name any function. The config was read from a workdir, so it is restricted to `allow`.
     """
+    if len(source.shape) != 3:  # before features are named, which can't help then
+        raise UserError(f"metrics need images, but the data have samples of shape {tuple(source.shape)}")
     if requested is not None:
         return make_extractor(requested, source)
     return make_extractor(config.metrics.features, source, allow)
