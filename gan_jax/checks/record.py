@@ -86,6 +86,11 @@ def _check_weights(gan: "GAN") -> None:
             f"discriminator_weight is {gan.discriminator_weight}, so the discriminator would never learn: it must "
             "be above 0, or a schedule that gets there"
         )
+    if gan.update == "one_stage" and callable(gan.discriminator_weight):
+        raise ValueError(
+            "update=one_stage takes the generator's gradient from the discriminator's, which is 0 before a late "
+            "start: use simultaneous"
+        )
     if gan.adaptive_weight is None:
         return
     if not callable(getattr(gan.adaptive_weight, "last_layer", None)):
@@ -100,6 +105,11 @@ def _check_weights(gan: "GAN") -> None:
         )
     if gan.update == "one_stage":
         raise ValueError("update=one_stage has no gradient of its own for adaptive_weight: use simultaneous")
+    if all(term.every > 1 for term in gan.generator_terms):
+        raise ValueError(
+            "adaptive_weight would be 0 in the steps without a term, and all of the generator's have every > 1: "
+            "set every=1 for one of them"
+        )
 
 
 def _is_weight(weight: PyTree) -> bool:
@@ -124,6 +134,8 @@ def _check_terms(terms: tuple[PyTree, ...]) -> None:
         if term.every < 1:
             raise ValueError(f"penalty {term.penalty.name}: every must be at least 1, got {term.every}")
     names = [term.penalty.name for term in terms]
+    if reserved := {"generator", "discriminator"} & set(names):
+        raise ValueError(f"no penalty may have the name {min(reserved)!r}: metrics of a player have it")
     if len(set(names)) < len(names):  # their metrics would have the same name
         raise ValueError(f"penalties must have different names, got {names}")
 

@@ -30,6 +30,8 @@ class GeneratorPass(NamedTuple):
         model_state: the generator's model state after the pass.
         penalty_states: the states of its penalties after the pass.
         metrics: of its penalties.
+        parts: returns the pullbacks of the image alone and of the penalty alone, `d -> d params`. Each makes the
+            pass once more in the program, where the compiler finds that it is the same.
     """
 
     image: Images
@@ -38,6 +40,7 @@ class GeneratorPass(NamedTuple):
     model_state: dict[str, PyTree]
     penalty_states: tuple[PyTree, ...]
     metrics: Metrics
+    parts: Callable[[], tuple[Callable[[Images], PyTree], Callable[[Scalar], PyTree]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,4 +89,9 @@ class GeneratorPasses(Passes):
 
         params = vary(state.generator.params, self.axis_name)
         (image, penalty), pullback, (new_state, states, metrics) = jax.vjp(run, params, has_aux=True)
-        return GeneratorPass(image, penalty, pullback, new_state, states, metrics)
+
+        def parts() -> tuple[Callable[[Images], PyTree], Callable[[Scalar], PyTree]]:
+            pulls = [jax.vjp(lambda params, i=i: run(params)[0][i], params)[1] for i in range(2)]
+            return (lambda by: pulls[0](by)[0]), (lambda by: pulls[1](by)[0])
+
+        return GeneratorPass(image, penalty, pullback, new_state, states, metrics, parts)

@@ -12,13 +12,7 @@ from jax import lax
 from ..state import GANState
 from ..types import Metrics, PyTree
 from .step import Step
-
-# Metrics that a step does not compute while the weight of an adversarial loss is 0, and the player of that loss.
-_PART = {
-    name: "discriminator"
-    for name in ("loss/discriminator", "logits/real", "logits/fake", "grad_norm/discriminator")
-}
-_PART["loss/generator"] = "generator"
+from .terms import PLAYER
 
 Means = dict[str, float]
 FirstBad = tuple[int, str]  # the first step whose metrics were not all finite, and one metric that was not
@@ -67,7 +61,7 @@ def reset(meter: Meter) -> Meter:
 
 def add(meter: Meter, metrics: Metrics, step: jax.Array) -> Meter:
     """Returns the meter after one more step, number `step`."""
-    weight = {name: metrics.get(f"applied/{_PART.get(name, name)}", jnp.ones(())) for name in meter.sums}
+    weight = {name: metrics.get(f"applied/{PLAYER.get(name, name)}", jnp.ones(())) for name in meter.sums}
     weight |= {
         name: metrics.get(f"applied/{name.removeprefix('penalty/')}", jnp.ones(()))
         for name in meter.sums

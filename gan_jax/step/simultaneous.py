@@ -30,7 +30,7 @@ from .independence import RULES
 from .inputs import UpdateInputs
 from .mixing import mixing_operations
 from .objectives import Adversarial
-from .terms import weight_at
+from .terms import only_if, weight_at
 from .updates import GeneratorPass, Updates
 
 
@@ -86,13 +86,18 @@ def update_simultaneously(
         more, after, further = penalties(gan.discriminator_terms, states, {OutputPenalty: outputs})
         return weight_d * loss + more, (loss, after, further)
 
+    reads_outputs = any(isinstance(term.penalty, OutputPenalty) for term in gan.generator_terms)
+
     def loss_g(on_fake: Logits) -> tuple:
         loss = updates.loss(gan.loss.generator, on_real, on_fake)
         outputs = updates.outputs(on_real, real), updates.outputs(on_fake, fake), draws.penalty
         more, after, further = penalties(gan.generator_terms, generated.penalty_states, {OutputPenalty: outputs})
+        if callable(gan.generator_weight):  # the generator hears nothing of the discriminator while it is 0
+            before = (jnp.zeros_like(more), generated.penalty_states)
+            more, after = jax.tree.map(lambda new, old: jnp.where(weight_g != 0, new, old), (more, after), before)
         return vary((loss, more), updates.axis_name), (after, further)
 
-    weight_d = weight_at(gan.discriminator_weight, seen)
+    weight_d, weight_g = (weight_at(w, seen) for w in (gan.discriminator_weight, gan.generator_weight))
     by_outputs = jax.value_and_grad(loss_d, argnums=(0, 1), has_aux=True)
     (value_d, (loss, states, further)), by_logits = by_outputs(on_real, on_fake)
     (loss_of_g, on_outputs), for_generator, (states_g, further_g) = jax.vjp(loss_g, on_fake, has_aux=True)
@@ -100,13 +105,13 @@ def update_simultaneously(
     zeros = jax.tree.map(jnp.zeros_like, (on_real, on_penalty))
 
     def by_images(by: tuple[jax.Array, jax.Array]) -> Images:
-        (by_fake,) = for_generator(vary(by, updates.axis_name))
+        (by_fake,) = for_generator(by)
         if gan.update == "one_stage":
             return _rescaled(by_image, by_fake, by_logits[1])
         return pullback((zeros[0], by_fake, zeros[1]))[1]
 
-    weight_g = weight_at(gan.generator_weight, seen)
-    adversarial = Adversarial(loss_of_g, weight_g, on_outputs, by_images, states_g, further_g)
+    heard = updates.by_image(by_images, loss_of_g, on_outputs, weight_g, reads_outputs)
+    adversarial = Adversarial(loss_of_g, weight_g, on_outputs, heard, states_g, further_g)
     by_params, value_g, of_generator = updates.generator_gradient(generated, adversarial)
     metrics = {**metrics, **further, **of_generator, "loss/discriminator": loss}
     logit = updates.logit(on_real, real)
@@ -119,7 +124,11 @@ def update_simultaneously(
     if callable(gan.discriminator_weight):
         rest = updates.unchanged(player)
         discriminator = jax.tree.map(lambda new, old: jnp.where(weight_d > 0, new, old), discriminator, rest)
+        metrics = only_if(weight_d > 0, metrics, "discriminator", gan.discriminator_terms)
         metrics["weight/discriminator"] = weight_d
+    if callable(gan.generator_weight):
+        on_outputs_of_g = [term for term in gan.generator_terms if isinstance(term.penalty, OutputPenalty)]
+        metrics = only_if(weight_g != 0, metrics, "generator", on_outputs_of_g)
     generator, more = updates.apply_gradients(
         gan.generator_tx, state.generator, by_params, value_g,
         (generated.model_state, states_g), {}, "grad_norm/generator",

@@ -14,6 +14,12 @@ from ..types import AxisName, Metrics, PyTree, Scalar
 from .devices import vary
 from .samples_apart import check_penalty
 
+# Metrics of the adversarial losses, and the player of each: a step does not compute them while its weight is 0.
+PLAYER = dict.fromkeys(
+    ("loss/discriminator", "logits/real", "logits/fake", "grad_norm/discriminator"), "discriminator"
+)
+PLAYER["loss/generator"] = "generator"
+
 
 def weighted_sum(
     terms: Sequence[GANTerm],
@@ -68,6 +74,18 @@ def weighted_sum(
 def weight_at(weight: Weight, images: jax.Array) -> jax.Array:
     """Returns a weight after so many images."""
     return jnp.asarray(weight(images) if callable(weight) else weight)
+
+
+def only_if(begun: jax.Array, metrics: Metrics, player: str, terms: Sequence[GANTerm]) -> Metrics:
+    """Returns metrics, in which those of a player's adversarial loss and of these terms are 0 unless `begun`.
+
+    `applied/<name>` says so, for the player and for each penalty.
+    """
+    penalties = [term.penalty.name for term in terms]
+    names = [name for name, of in PLAYER.items() if of == player] + [f"penalty/{name}" for name in penalties]
+    flags = {f"applied/{name}": metrics.get(f"applied/{name}", jnp.ones(())) for name in (player, *penalties)}
+    silenced = {**flags, **{name: metrics[name] for name in names if name in metrics}}
+    return {**metrics, **{name: jnp.where(begun, x, jnp.zeros_like(x)) for name, x in silenced.items()}}
 
 
 def _apply(

@@ -155,7 +155,8 @@ def _alternating(
     discriminator, logit, metrics, grads = updates.discriminator(state, last, generated)
     opponent = state.replace(discriminator=updates.whole_discriminator(discriminator))
     if generated is None:
-        for_generator = _after(grads, for_generator)
+        # A discriminator that may rest has no gradient: its parameters are known as late.
+        for_generator = _after(discriminator.params if grads is None else grads, for_generator)
     generator, more = updates.generator(opponent, for_generator, generated)
     return discriminator, generator, logit, {**metrics, **more}
 

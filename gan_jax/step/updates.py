@@ -24,8 +24,8 @@ from .generator_pass import GeneratorPass
 from .gradients import global_norm
 from .inputs import UpdateInputs
 from .microbatches import over_microbatches
-from .objectives import Objectives
-from .terms import weight_at
+from .objectives import Objectives, traced
+from .terms import only_if, weight_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +54,12 @@ class Updates(Objectives):
 
         def update() -> tuple[PlayerState, Logits, Metrics]:
             player, logit, metrics, _ = self._discriminator(state, inputs, generated, weight)
-            applied = ["discriminator", *(term.penalty.name for term in self.gan.discriminator_terms)]
-            return player, logit, {f"applied/{name}": jnp.ones(()) for name in applied} | metrics
+            return player, logit, only_if(weight > 0, metrics, "discriminator", self.gan.discriminator_terms)
+
+        update, (_, *like) = traced(update)
 
         def rest() -> tuple[PlayerState, Logits, Metrics]:
-            zeros = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(update)[1:])
+            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
             return self.unchanged(state.discriminator), *zeros
 
         player, logit, metrics = lax.cond(weight > 0, update, rest)

@@ -130,9 +130,10 @@ class Recorder:
     def say_rest(self, step: int, carry: Carry) -> None:
         """Prints the means since the last line. They are not written: where a run stops is no part of its log."""
         means, _ = read(carry.meter)
-        if "loss/generator" in means:
-            losses = f"G {means['loss/generator']:.2f} D {means['loss/discriminator']:.2f}"
-            self.say(f"step {step}: loss {losses} since the last line")
+        players = (("G", "loss/generator"), ("D", "loss/discriminator"))  # one that starts late has no mean yet
+        losses = [f"{player} {means[name]:.2f}" for player, name in players if name in means]
+        if losses:
+            self.say(f"step {step}: loss {' '.join(losses)} since the last line")
 
     def draw_reals(self) -> None:
         """Writes the grid of real samples as the networks see them."""

@@ -100,16 +100,18 @@ TERMS = (Term(0.5, penalties.reconstruction("l2")), Term(0.2, SQUARE))
     ],
 )
 def test_a_generator_whose_loss_starts_late_learns_from_its_terms(update, terms):
-    """Bit for bit as without an adversarial loss; D learns meanwhile."""
+    """Bit for bit as without what D says: neither its loss nor a term on its outputs. D learns meanwhile."""
     batch = small_gan.batches(B)
     gan = small_gan.make(update=update, generator_terms=terms, generator_weight=starting(1.0))
     silent = losses.non_saturating()._replace(generator=lambda real, fake: jnp.zeros(()))
-    alone = small_gan.make(update=update, generator_terms=terms, loss=silent)
+    alone = small_gan.make(update=update, generator_terms=TERMS[:1], loss=silent)
     (state, history), (wanted, _) = (small_gan.train(one, batch, START) for one in (gan, alone))
     for old, now in zip(bits(wanted.generator), bits(state.generator), strict=True):
         np.testing.assert_array_equal(now, old)
     close(state.discriminator, wanted.discriminator)
     assert history[0]["grad_norm/discriminator"] > 0
+    assert history[0]["applied/generator"] == history[0]["loss/generator"] == 0
+    assert history[0].get("applied/square", 0) == history[0].get("penalty/square", 0) == 0
     after, _ = small_gan.train(gan, batch, 1, copy(state))
     other, _ = small_gan.train(alone, batch, 1, wanted)
     assert np.max(np.abs(after.generator.params["out"] - other.generator.params["out"])) > 1e-4
