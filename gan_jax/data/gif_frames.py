@@ -21,6 +21,7 @@ from .source import checked_indices, hash_parts, reason
 from .unchanged import Unchanged
 from .waiting import check_stop, each
 
+_FACTS_FORMAT = 2  # raised by every change of `GifFacts`
 _DECODED_FORMAT = 1  # raised by every change of how frames are decoded
 _MOST_BYTES = 2**31  # of the frames of one file, as they are used
 
@@ -31,10 +32,12 @@ class GifFacts(Facts):
 
     Attributes:
         frames: their number.
+        timed: the number of those that are shown for longer than 0 seconds.
         seconds: how long they are shown, all together.
     """
 
     frames: int = 0
+    timed: int = 0
     seconds: float = 0.0
 
 
@@ -42,7 +45,7 @@ def read_gifs(container: Container, names: Sequence[Name], transform: Transform)
     """Reads each GIF once. The facts are `GifFacts`, and there are no pixels."""
     from PIL import __version__ as pillow
 
-    memory = Memory(f"Pillow {pillow} GIF", GifFacts)
+    memory = Memory(f"Pillow {pillow} GIF {_FACTS_FORMAT}", GifFacts)
     facts = read_once(container, names, memory, lambda name: _examine(container, name))
     broken: list[tuple[Name, Facts]] = [(name, known) for name, known in zip(names, facts) if known.error]
     whole = [(name, known) for name, known in zip(names, facts) if not known.error]
@@ -55,14 +58,15 @@ def _examine(container: Container, name: Name) -> GifFacts:
     known = GifFacts()
     try:
         content = container.read(name)
-        known, grey, count = GifFacts(hash_content(content)), True, 0
-        seconds = 0.0
+        known, grey, durations = GifFacts(hash_content(content)), True, []
         for frame, duration in _frames(io.BytesIO(content), Transform(), 3):
             check_stop()
-            seconds += duration
+            durations.append(duration)
             known = dataclasses.replace(known, height=frame.shape[0], width=frame.shape[1])
-            grey, count = grey and bool((frame == frame[..., :1]).all()), count + 1
-        return dataclasses.replace(known, format="GIF", mode="RGB", grey=grey, frames=count, seconds=seconds)
+            grey = grey and bool((frame == frame[..., :1]).all())
+        timed, seconds = sum(duration > 0 for duration in durations), sum(durations)
+        known = dataclasses.replace(known, format="GIF", mode="RGB", grey=grey)
+        return dataclasses.replace(known, frames=len(durations), timed=timed, seconds=seconds)
     except Exception as error:  # Pillow's decoders may raise any exception
         return dataclasses.replace(known, error=reason(error) or type(error).__name__)
 
@@ -81,15 +85,13 @@ class GifFrames:
     Attributes:
         counts: the number of frames of each file.
         shape: of a frame, (H, W, C).
-        rate: frames in a second, on average over all files; None if they do not say it.
     """
 
     def __init__(self, container: Container, images: Images, transform: Transform):
         self._container, self._names, self._transform = container, images.names, transform
         self._digests = [known.digest for known in images.facts]
-        self.counts = [known.frames for known in images.facts if isinstance(known, GifFacts)]
-        seconds = sum(known.seconds for known in images.facts if isinstance(known, GifFacts))
-        self.rate = round(sum(self.counts) / seconds, 3) if seconds else None
+        self._facts = [known for known in images.facts if isinstance(known, GifFacts)]
+        self.counts = [known.frames for known in self._facts]
         self.shape = common_shape(container, images, transform)
         largest = int(np.argmax(self.counts))
         if self.counts[largest] * int(np.prod(self.shape)) > _MOST_BYTES:
@@ -100,6 +102,14 @@ class GifFrames:
         self._first = np.concatenate([[0], np.cumsum(self.counts)])
         self._unchanged = Unchanged(container, self._names, self._digests)
         self.pixels = self._keep()
+
+    def rate(self, files: Sequence[int]) -> float | None:
+        """Returns the frames in a second of these files, on average; None if they do not say it.
+
+        Frames that are shown for 0 seconds do not count: each viewer shows them for a time of its own.
+        """
+        seconds = sum(self._facts[file].seconds for file in files)
+        return round(sum(self._facts[file].timed for file in files) / seconds, 3) if seconds else None
 
     def _keep(self) -> np.ndarray | None:
         """Returns all frames, uint8 [F, H, W, C], from the cache if they are there; None: there is no room."""

@@ -125,7 +125,7 @@ class Clips:
 
     Attributes:
         label: int32 `[N]`, or None.
-        rate: frames in a second, where GIFs say it; else None. It is for sample grids.
+        rate: frames in a second, where the GIFs that give clips say it; else None. It is for sample grids.
 
     Raises:
         UserError: all videos are too short, or only some are in folders.
@@ -143,8 +143,6 @@ class Clips:
         labels: bool,
     ):
         self._content, self._notes = content, layout.notes
-        content_rate = getattr(content, "rate", None)
-        self.rate = None if content_rate is None else content_rate / every
         self.shape, self.dtype = (frames, *content.shape), np.dtype(np.uint8)
         self._steps = every * np.arange(frames)
         span = int(self._steps[-1]) + 1
@@ -156,6 +154,8 @@ class Clips:
                 f"all videos under '{shown}' are shorter than a clip of {span:,} frames: the longest has "
                 f"{max(counts):,}; pass a smaller data.source.frames"
             )
+        rate = content.rate(long) if isinstance(content, GifFrames) else None
+        self.rate = None if rate is None else rate / every
         kept = Layout([layout.names[index] for index in long], depth=layout.depth)
         kept = classes_by_folder(container, kept, "videos") if labels else kept
         first = np.concatenate([[0], np.cumsum(counts)])

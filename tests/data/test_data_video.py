@@ -20,10 +20,10 @@ def noise(count, height=6, width=8, channels=3):
     return RNG.choice(np.array([0, 90, 255], np.uint8), (count, height, width, channels))
 
 
-def write_gif(path, frames):
+def write_gif(path, frames, duration=50):
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(frame.squeeze()) for frame in frames]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=50)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration)
     return frames
 
 
@@ -122,6 +122,15 @@ def test_gifs_say_how_fast_they_are_shown(tmp_path):
     assert video(str(tmp_path), frames=4, every=2, mirror=True).rate == 10
     (note,) = folder(str(tmp_path)).notes()
     assert note == "note: 'a.gif' is animated: its first frame is read; data.source=video reads all frames"
+
+
+def test_the_rate_is_that_of_timed_frames_that_give_clips(tmp_path):
+    write_gif(tmp_path / "a.gif", noise(8), [50] * 4 + [0] * 4)
+    write_gif(tmp_path / "short.gif", noise(3), 1000)
+    write_gif(tmp_path / "still.gif", noise(1), 5000)
+    assert video(str(tmp_path), frames=4).rate == 20
+    write_gif(tmp_path / "a.gif", noise(8), 0)
+    assert video(str(tmp_path), frames=4).rate is None
 
 
 @pytest.mark.parametrize("kind", WRITERS)
