@@ -169,6 +169,23 @@ def test_frames_in_the_folder_itself_are_one_video(tmp_path):
     assert source.notes()[0] == "note: 1 file is not read as frames: audio.mp3"
 
 
+def test_gifs_beside_frames_are_refused_until_a_kind_is_chosen(tmp_path):
+    frames, gif = write_frames(tmp_path / "a", noise(4)), write_gif(tmp_path / "b/stray.gif", noise(8))
+    write_frames(tmp_path / "b", frames)
+    message = refusal(tmp_path)
+    assert "holds 1 GIF and 8 other images in 2 folders, and" in message
+    assert message.endswith("pass data.source.kind=gif or data.source.kind=frames, or move one kind away")
+    np.testing.assert_array_equal(
+        read_all(video(str(tmp_path), frames=4, kind="frames"))["image"], np.stack([frames, frames])
+    )
+    chosen = video(str(tmp_path), frames=4, kind="gif")
+    np.testing.assert_array_equal(read_all(chosen)["image"], gif.reshape(2, 4, *gif.shape[1:]))
+    assert chosen.notes()[0].startswith("note: 8 files are not read as frames: a/f10.png")
+    (tmp_path / "b/stray.gif").unlink()
+    assert len(video(str(tmp_path), frames=4)) == 2
+    assert "there are no GIFs under" in refusal(tmp_path, kind="gif")
+
+
 def test_what_cannot_be_used_is_named(tmp_path):
     assert "there are no images under" in refusal(tmp_path)
     write_gif(tmp_path / "good.gif", noise(8))
