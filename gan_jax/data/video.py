@@ -52,10 +52,11 @@ def video(
     """Returns a source of clips [T, H, W, C], uint8, of the videos in a folder or zip file.
 
     A video is an animated GIF (`.gif`, at any depth), or a folder of images, its frames, in the natural order of
-    their names (2 before 10). Where there are both, `kind` says which are read: "gif" or "frames". All frames count alike, however long they are shown. Clips of
-    `frames` frames are cut one after another from the beginning of each video; `stride` is the number of frames
-    from the start of a clip to that of the next. `every=2` takes each second frame. The rest at the end of a
-    video, and videos shorter than a clip, are left out, and counted in a note.
+    their names (2 before 10). Where there are both, `kind` says which are read: "gif" or "frames". All frames count
+    alike, however long they are shown. Clips of `frames` frames are cut one after another from the beginning of
+    each video; `stride` is the number of frames from the start of a clip to that of the next. `every=2` takes each
+    second frame. The rest at the end of a video, and videos shorter than a clip, are left out, and counted in a
+    note.
 
     `labels` and `split` are those of `folder`: the topmost sub-folder of a video is its class. All frames must
     have the same size, or `size` must be given; `images.Transform` describes it and the options after it. Every
@@ -85,7 +86,7 @@ def video(
 def _choose_kind(
     container: Container, names: Sequence[Name], kind: Kind | None
 ) -> tuple[list[Name], list[Name], Kind]:
-    """Returns the files that are read, those that are left out because they are of the other kind, and the kind."""
+    """Returns the files that are read, those that are of the other kind, and the kind that is read."""
     gifs = [name for name in names if name[-1].lower().endswith(".gif")]
     rest = [name for name in names if not name[-1].lower().endswith(".gif")]
     frames = [name for name in rest if is_named_image(name)]
@@ -97,7 +98,8 @@ def _choose_kind(
         raise UserError(
             f"'{shown}' holds {len(gifs):,} GIF{'' if len(gifs) == 1 else 's'} and {len(frames):,} other "
             f"image{'' if len(frames) == 1 else 's'} in {folders:,} folder{'' if folders == 1 else 's'}, and "
-            "either kind may be the videos: pass data.source.kind=gif or data.source.kind=frames, or move one kind away"
+            "either kind may be the videos: pass data.source.kind=gif or data.source.kind=frames, or move one kind "
+            "away"
         )
     if kind == "gif" or (kind is None and gifs):
         return gifs, rest, "gif"
