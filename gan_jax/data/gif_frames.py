@@ -119,30 +119,33 @@ class GifFrames:
         digest, shape = hash_parts([key, *self._digests], size=16), (int(self._first[-1]), *self.shape)
         if (ready := decoded.load(digest, shape)) is not None:
             return ready
-        store, row = decoded.Store(shape, available_memory_bytes() // 8), 0
+        store = decoded.Store(shape, available_memory_bytes() // 8)
+
+        def keep(index: int) -> bool:
+            # Frame by frame: the videos that all threads decode need not fit in memory.
+            return all(store.put(int(self._first[index]) + row, frame) for row, frame in self._decode(index))
+
         try:
             doing = f"decoding {one_line(self._container.path.name, 30)}"
-            for frames in each(self._decode, range(len(self._names)), len(self._names), doing):
-                for frame in frames:
-                    if not store.put(row, frame):
-                        return None
-                    row += 1
-            return store.close(digest, grey=False)
+            is_whole = all(each(keep, range(len(self._names)), len(self._names), doing))
+            return store.close(digest, grey=False) if is_whole else None
         finally:
             store.discard()
 
-    def _decode(self, index: int) -> np.ndarray:
-        """Returns the frames of one file. Raises UserError if it cannot be read, or has changed."""
-        name = self._names[index]
+    def _decode(self, index: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields each frame of one file, and its number. Raises UserError if it cannot be read, or has changed."""
+        name, count = self._names[index], 0
         shown = one_line(self._container.path.joinpath(*name))
         try:
-            is_same = self._unchanged.is_same(index)
-            frames = [frame for frame, _ in _frames(self._container.open(name), self._transform, self.shape[-1])]
+            if self._unchanged.is_same(index):
+                for frame, _ in _frames(self._container.open(name), self._transform, self.shape[-1]):
+                    if count < self.counts[index]:
+                        yield count, frame
+                    count += 1
         except Exception as error:  # Pillow's decoders may raise any exception
             raise UserError(f"'{shown}' cannot be read: {reason(error)}") from error
-        if not is_same or len(frames) != self.counts[index]:
+        if count != self.counts[index]:
             raise UserError(f"'{shown}' has changed since the run began: do not change files during a run")
-        return np.stack(frames)
 
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Returns {"image": uint8 [n, H, W, C]}, the frames at `indices`, counted through all files."""
@@ -152,8 +155,8 @@ class GifFrames:
         image = np.empty((len(indices), *self.shape), np.uint8)
         files = np.searchsorted(self._first, indices, side="right") - 1
         for file in np.unique(files):  # each is decoded once
-            chosen = files == file
-            image[chosen] = self._decode(int(file))[indices[chosen] - self._first[file]]
+            for number, frame in self._decode(int(file)):
+                image[indices == self._first[file] + number] = frame
         return {"image": image}
 
     def fingerprint(self) -> str:

@@ -1,5 +1,6 @@
 """Clips of GIFs and of numbered frames that the tests write."""
 
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -184,6 +185,18 @@ def test_gifs_beside_frames_are_refused_until_a_kind_is_chosen(tmp_path):
     (tmp_path / "b/stray.gif").unlink()
     assert len(video(str(tmp_path), frames=4)) == 2
     assert "there are no GIFs under" in refusal(tmp_path, kind="gif")
+
+
+def test_the_frames_of_videos_are_not_held_in_memory_while_they_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    for name in range(3):
+        write_gif(tmp_path / f"set/{name}.gif", noise(32, 64, 64))
+    tracemalloc.start()
+    source = video(str(tmp_path / "set"), frames=4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(source) == 24
+    assert peak < 32 * 64 * 64 * 3  # bytes of one video
 
 
 def test_what_cannot_be_used_is_named(tmp_path):
