@@ -34,11 +34,13 @@ class GifFacts(Facts):
         frames: their number.
         timed: the number of those that are shown for longer than 0 seconds.
         seconds: how long they are shown, all together.
+        uneven: whether some are shown for longer than others.
     """
 
     frames: int = 0
     timed: int = 0
     seconds: float = 0.0
+    uneven: bool = False
 
 
 def read_gifs(container: Container, names: Sequence[Name], transform: Transform) -> Images:
@@ -66,7 +68,8 @@ def _examine(container: Container, name: Name) -> GifFacts:
             grey = grey and bool((frame == frame[..., :1]).all())
         timed, seconds = sum(duration > 0 for duration in durations), sum(durations)
         known = dataclasses.replace(known, format="GIF", mode="RGB", grey=grey)
-        return dataclasses.replace(known, frames=len(durations), timed=timed, seconds=seconds)
+        uneven = len(set(durations)) > 1
+        return dataclasses.replace(known, frames=len(durations), timed=timed, seconds=seconds, uneven=uneven)
     except Exception as error:  # Pillow's decoders may raise any exception
         return dataclasses.replace(known, error=reason(error) or type(error).__name__)
 
@@ -110,6 +113,17 @@ class GifFrames:
         """
         seconds = sum(self._facts[file].seconds for file in files)
         return round(sum(self._facts[file].timed for file in files) / seconds, 3) if seconds else None
+
+    def notes(self, files: Sequence[int]) -> list[str]:
+        """Returns a note if frames of these files differ in how long they are shown."""
+        uneven = [file for file in files if self._facts[file].uneven]
+        if not uneven:
+            return []
+        return [
+            f"note: {len(uneven):,} of {len(files):,} GIF{'' if len(files) == 1 else 's'}, such as "
+            f"'{one_line('/'.join(self._names[uneven[0]]))}', show some frames for longer than others, but all frames "
+            "count alike, so motion in clips may be uneven"
+        ]
 
     def _keep(self) -> np.ndarray | None:
         """Returns all frames, uint8 [F, H, W, C], from the cache if they are there; None: there is no room."""

@@ -52,15 +52,16 @@ def video(
     """Returns a source of clips [T, H, W, C], uint8, of the videos in a folder or zip file.
 
     A video is an animated GIF (`.gif`, at any depth), or a folder of images, its frames, in the natural order of
-    their names (2 before 10). Where there are both, `kind` says which are read: "gif" or "frames". All frames count
-    alike, however long they are shown. Clips of `frames` frames are cut one after another from the beginning of
-    each video; `stride` is the number of frames from the start of a clip to that of the next. `every=2` takes each
-    second frame. The rest at the end of a video, and videos shorter than a clip, are left out, and counted in a
-    note.
+    their names (2 before 10). Where there are both, `kind` says which are read: "gif" or "frames". All frames
+    count alike, however long they are shown; a note says where that differs inside a GIF. Clips of `frames` frames
+    are cut one after another from the beginning of each video; `stride` is the number of frames from the start of
+    a clip to that of the next. `every=2` takes each second frame. The rest at the end of a video, and videos
+    shorter than a clip, are left out, and counted in a note.
 
     `labels` and `split` are those of `folder`: the topmost sub-folder of a video is its class. All frames must
-    have the same size, or `size` must be given; `images.Transform` describes it and the options after it. Every
-    frame is decoded once and kept in the user's cache folder. Raises UserError if files cannot be read (it names
+    have the same size, or `size` must be given; `images.Transform` describes it and the options after it. The
+    frames are decoded and kept in the user's cache folder, where later runs find them; those of GIFs are decoded
+    once more before, to check them. Raises UserError if files cannot be read (it names
     them), all videos are too short, or there are both kinds of videos and no `kind`.
     """
     for name, value in (("frames", frames), ("every", every), ("stride", 1 if stride is None else stride)):
@@ -98,8 +99,8 @@ def _choose_kind(
         raise UserError(
             f"'{shown}' holds {len(gifs):,} GIF{'' if len(gifs) == 1 else 's'} and {len(frames):,} other "
             f"image{'' if len(frames) == 1 else 's'} in {folders:,} folder{'' if folders == 1 else 's'}, and "
-            "either kind may be the videos: pass data.source.kind=gif or data.source.kind=frames, or move one kind "
-            "away"
+            "either kind may be the videos: pass data.source.kind=gif or data.source.kind=frames, or move one "
+            "kind away"
         )
     if kind == "gif" or (kind is None and gifs):
         return gifs, rest, "gif"
@@ -193,7 +194,12 @@ class Clips:
         self.classes = None if kept.class_names is None else len(kept.class_names)
         self.label = None if kept.label is None else np.repeat(kept.label, [len(some) for some in starts])
         used = len(np.unique((self._starts[:, None] + np.arange(span)).ravel()))
-        self._notes = [*self._notes, _describe(counts, len(long), used, self.shape[0], stride, every, short)]
+        timing = content.notes(long) if isinstance(content, GifFrames) else []
+        self._notes = [
+            *self._notes,
+            *timing,
+            _describe(counts, len(long), used, self.shape[0], stride, every, short),
+        ]
 
     def __len__(self) -> int:
         return len(self._starts)
