@@ -121,8 +121,8 @@ class GifFrames:
             return []
         return [
             f"note: {len(uneven):,} of {len(files):,} GIF{'' if len(files) == 1 else 's'}, such as "
-            f"'{one_line('/'.join(self._names[uneven[0]]))}', show some frames for longer than others, but all frames "
-            "count alike, so motion in clips may be uneven"
+            f"'{one_line('/'.join(self._names[uneven[0]]))}', show some frames for longer than others, but all "
+            "frames count alike, so motion in clips may be uneven"
         ]
 
     def _keep(self) -> np.ndarray | None:
