@@ -61,8 +61,8 @@ def video(
     `labels` and `split` are those of `folder`: the topmost sub-folder of a video is its class. All frames must
     have the same size, or `size` must be given; `images.Transform` describes it and the options after it. The
     frames are decoded and kept in the user's cache folder, where later runs find them; those of GIFs are decoded
-    once more before, to check them. Raises UserError if files cannot be read (it names
-    them), all videos are too short, or there are both kinds of videos and no `kind`.
+    once more before, to check them. Raises UserError if files cannot be read (it names them), all videos are too
+    short, or there are both kinds of videos and no `kind`.
     """
     for name, value in (("frames", frames), ("every", every), ("stride", 1 if stride is None else stride)):
         if not 1 <= value <= _MOST:
@@ -195,11 +195,8 @@ class Clips:
         self.label = None if kept.label is None else np.repeat(kept.label, [len(some) for some in starts])
         used = len(np.unique((self._starts[:, None] + np.arange(span)).ravel()))
         timing = content.notes(long) if isinstance(content, GifFrames) else []
-        self._notes = [
-            *self._notes,
-            *timing,
-            _describe(counts, len(long), used, self.shape[0], stride, every, short),
-        ]
+        cut = _describe(counts, len(long), used, self.shape[0], stride, every, short)
+        self._notes = [*self._notes, *timing, cut]
 
     def __len__(self) -> int:
         return len(self._starts)
