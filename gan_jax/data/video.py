@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from ..errors import UserError, one_line
 from .containers import Container, Name, open_container
 from .decode import Range, quiet_pillow
-from .file_kinds import describe_left_out, sort_out
+from .file_kinds import describe_left_out, is_named_image, sort_out
 from .folder import Folder
 from .gif_frames import GifFrames, read_gifs
 from .image_set import Layout, choose_split, classes_by_folder, natural
@@ -20,6 +20,9 @@ from .source import Mirrored, Source, checked_indices, describe_shape, expand_pa
 
 _LISTED = 5  # videos in one message
 _MOST = 2**20  # frames in a clip, and steps between frames
+
+
+Kind = Literal["gif", "frames"]
 
 
 class Frames(Protocol):
@@ -44,19 +47,22 @@ def video(
     channels: Channels | None = None,
     range: Range | None = None,
     mirror: bool = False,
+    kind: Kind | None = None,
 ) -> Source:
     """Returns a source of clips [T, H, W, C], uint8, of the videos in a folder or zip file.
 
-    A video is an animated GIF (`.gif`, at any depth). If there are none, it is a folder of images, its frames, in
-    the natural order of their names (2 before 10). All frames count alike, however long they are shown. Clips of
-    `frames` frames are cut one after another from the beginning of each video; `stride` is the number of frames
-    from the start of a clip to that of the next. `every=2` takes each second frame. The rest at the end of a
-    video, and videos shorter than a clip, are left out, and counted in a note.
+    A video is an animated GIF (`.gif`, at any depth), or a folder of images, its frames, in the natural order of
+    their names (2 before 10). Where there are both, `kind` says which are read: "gif" or "frames". All frames
+    count alike, however long they are shown; a note says where that differs inside a GIF. Clips of `frames` frames
+    are cut one after another from the beginning of each video; `stride` is the number of frames from the start of
+    a clip to that of the next. `every=2` takes each second frame. The rest at the end of a video, and videos
+    shorter than a clip, are left out, and counted in a note.
 
     `labels` and `split` are those of `folder`: the topmost sub-folder of a video is its class. All frames must
-    have the same size, or `size` must be given; `images.Transform` describes it and the options after it. Every
-    frame is decoded once and kept in the user's cache folder. Raises UserError if files cannot be read (it names
-    them), or all videos are too short.
+    have the same size, or `size` must be given; `images.Transform` describes it and the options after it. The
+    frames are decoded and kept in the user's cache folder, where later runs find them; those of GIFs are decoded
+    once more before, to check them. Raises UserError if files cannot be read (it names them), all videos are too
+    short, or there are both kinds of videos and no `kind`.
     """
     for name, value in (("frames", frames), ("every", every), ("stride", 1 if stride is None else stride)):
         if not 1 <= value <= _MOST:
@@ -65,17 +71,40 @@ def video(
     container = open_container(expand_path(path))
     quiet_pillow()
     names, unfinished = sort_out(container.names())
-    gifs = [name for name in names if name[-1].lower().endswith(".gif")]
-    find = _find_gifs if gifs else _find_folders
-    found = find(container, gifs or names, split, transform)
+    chosen, others, kind = _choose_kind(container, names, kind)
+    find = _find_gifs if kind == "gif" else _find_folders
+    found = find(container, chosen, split, transform)
     left_out = [(name, "an unfinished download") for name in unfinished]
-    left_out += [(name, "") for name in names if name not in set(gifs)] if gifs else found.images.others
+    left_out += [*((name, "") for name in others), *found.images.others]
     notes = [*found.layout.notes, *describe_left_out(left_out, "frames"), *room_note(found.images)]
     notes += range_notes([known.values for known in found.images.facts], transform)
     layout = Layout(found.layout.names, notes=notes, depth=found.layout.depth)
     step = every * frames if stride is None else stride
     clips = Clips(container, layout, found.content, found.counts, frames, step, every, labels)
     return Mirrored(clips) if mirror else clips
+
+
+def _choose_kind(
+    container: Container, names: Sequence[Name], kind: Kind | None
+) -> tuple[list[Name], list[Name], Kind]:
+    """Returns the files that are read, those that are of the other kind, and the kind that is read."""
+    gifs = [name for name in names if name[-1].lower().endswith(".gif")]
+    rest = [name for name in names if not name[-1].lower().endswith(".gif")]
+    frames = [name for name in rest if is_named_image(name)]
+    shown = one_line(container.path)
+    if kind == "gif" and not gifs:
+        raise UserError(f"there are no GIFs under '{shown}': leave out data.source.kind=gif")
+    if kind is None and gifs and frames:
+        folders = len({name[:-1] for name in frames})
+        raise UserError(
+            f"'{shown}' holds {len(gifs):,} GIF{'' if len(gifs) == 1 else 's'} and {len(frames):,} other "
+            f"image{'' if len(frames) == 1 else 's'} in {folders:,} folder{'' if folders == 1 else 's'}, and "
+            "either kind may be the videos: pass data.source.kind=gif or data.source.kind=frames, or move one "
+            "kind away"
+        )
+    if kind == "gif" or (kind is None and gifs):
+        return gifs, rest, "gif"
+    return rest, gifs, "frames"
 
 
 class _Found(NamedTuple):
@@ -125,7 +154,7 @@ class Clips:
 
     Attributes:
         label: int32 `[N]`, or None.
-        rate: frames in a second, where GIFs say it; else None. It is for sample grids.
+        rate: frames in a second, where the GIFs that give clips say it; else None. It is for sample grids.
 
     Raises:
         UserError: all videos are too short, or only some are in folders.
@@ -143,8 +172,6 @@ class Clips:
         labels: bool,
     ):
         self._content, self._notes = content, layout.notes
-        content_rate = getattr(content, "rate", None)
-        self.rate = None if content_rate is None else content_rate / every
         self.shape, self.dtype = (frames, *content.shape), np.dtype(np.uint8)
         self._steps = every * np.arange(frames)
         span = int(self._steps[-1]) + 1
@@ -156,6 +183,8 @@ class Clips:
                 f"all videos under '{shown}' are shorter than a clip of {span:,} frames: the longest has "
                 f"{max(counts):,}; pass a smaller data.source.frames"
             )
+        rate = content.rate(long) if isinstance(content, GifFrames) else None
+        self.rate = None if rate is None else rate / every
         kept = Layout([layout.names[index] for index in long], depth=layout.depth)
         kept = classes_by_folder(container, kept, "videos") if labels else kept
         first = np.concatenate([[0], np.cumsum(counts)])
@@ -165,7 +194,9 @@ class Clips:
         self.classes = None if kept.class_names is None else len(kept.class_names)
         self.label = None if kept.label is None else np.repeat(kept.label, [len(some) for some in starts])
         used = len(np.unique((self._starts[:, None] + np.arange(span)).ravel()))
-        self._notes = [*self._notes, _describe(counts, len(long), used, self.shape[0], stride, every, short)]
+        timing = content.notes(long) if isinstance(content, GifFrames) else []
+        cut = _describe(counts, len(long), used, self.shape[0], stride, every, short)
+        self._notes = [*self._notes, *timing, cut]
 
     def __len__(self) -> int:
         return len(self._starts)

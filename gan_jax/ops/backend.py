@@ -44,7 +44,7 @@ Platform = str  # as JAX names it where a program is lowered for it: "cpu", "cud
 # `merge=(1, 1, 4)`, on maps of 8 and 16 pixels. It stays 1 until `benchmarks/run_gpu.sh` has timed it.
 # One dimension has no choice of its own: on the CPU, images of height 1 took as long (docs/performance_notes.md),
 # and cuDNN gets them from XLA anyway. In three dimensions "frames" was the faster one on the CPU (same page); an
-# H200's compiler finds cuDNN's calls for every derivative of "native" (tests/programs/test_ranks.py).
+# H200's compiler finds cuDNN's calls for every derivative of "native" (tests/programs/test_programs_of_ranks.py).
 FORMULATIONS: dict[Platform, Formulations] = {
     "cpu": Formulations(convolution="explicit", grouped="blocks", resample="shifts", volumes="frames"),
     "cuda": Formulations(convolution="gpu", grouped="native", resample="strides"),

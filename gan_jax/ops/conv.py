@@ -80,7 +80,7 @@ def make_geometry(x: jax.Array, kernel: jax.Array, stride: PerAxis, padding: Per
     strides, pads = _parameters(kernel, stride, padding)
     geometry = _geometry(kernel, strides, pads, x.shape[1:-1], groups)
     if min(geometry.output) < 1:
-        raise ValueError(f"images {x.shape}, padded by {padding}, are smaller than the kernel {kernel.shape}")
+        raise ValueError(f"{_kind(x)} {x.shape}, padded by {padding}, are smaller than the kernel {kernel.shape}")
     return geometry
 
 
@@ -90,16 +90,21 @@ def is_pointwise(g: Geometry) -> bool:
     return g.kernel == g.stride == one and not any(map(any, g.padding))
 
 
-def check(images: jax.Array, kernel: jax.Array) -> None:
-    """Raises an error if images and kernel do not have the same types, or numbers of axes from 1 to 3."""
+def _kind(x: jax.Array) -> str:
+    """Returns what an error calls x."""
+    return "images" if x.ndim == 4 else "samples"
+
+
+def check(x: jax.Array, kernel: jax.Array) -> None:
+    """Raises an error if x and kernel do not have the same types, or numbers of axes from 1 to 3."""
     rank = kernel.ndim - 2
-    if images.ndim - 2 != rank or rank not in RANKS:
+    if x.ndim - 2 != rank or rank not in RANKS:
         raise ValueError(
-            "a convolution needs images [N, *S, C] and a kernel [*k, I, O] with the same number of spatial axes, "
-            f"1 to {RANKS[-1]}, got {images.shape} and {kernel.shape}"
+            "a convolution needs samples [N, *S, C] and a kernel [*k, I, O] with the same number of spatial axes, "
+            f"1 to {RANKS[-1]}, got {x.shape} and {kernel.shape}"
         )
-    if images.dtype != kernel.dtype:
-        raise TypeError(f"images and kernel must have one type, got {images.dtype} and {kernel.dtype}")
+    if x.dtype != kernel.dtype:
+        raise TypeError(f"{_kind(x)} and kernel must have one type, got {x.dtype} and {kernel.dtype}")
 
 
 def _parameters(kernel: jax.Array, stride: PerAxis, padding: PerAxis) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -125,9 +130,9 @@ def _as_matrix(kernel: jax.Array) -> jax.Array:
     return kernel.reshape(math.prod(kernel.shape[:-1]), kernel.shape[-1])
 
 
-def _check_channels(images: jax.Array, kernel: jax.Array, channels: int) -> None:
+def _check_channels(x: jax.Array, kernel: jax.Array, channels: int) -> None:
     """Raises the same error for every formulation; a matrix product would raise another."""
-    if images.shape[-1] != channels:
+    if x.shape[-1] != channels:
         raise ValueError(
-            f"images have {images.shape[-1]} channels, but the kernel of shape {kernel.shape} needs {channels}"
+            f"{_kind(x)} have {x.shape[-1]} channels, but the kernel of shape {kernel.shape} needs {channels}"
         )

@@ -37,7 +37,7 @@ def for_each_axis(value: int | Sequence[int], rank: int, name: str) -> tuple[int
     """Returns one number for each axis, of one for all or of one for each.
 
     Raises:
-        ValueError: there are as many numbers as there are no axes.
+        ValueError: there is not one number for each axis.
     """
     if not isinstance(value, Sequence):
         return (value,) * rank

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 3_000_000
 _FEWEST = 12  # frames, below which images are made smaller instead
 _MOST_OF_CLIP = 120  # frames
+_UNIT = 10  # milliseconds, in which a GIF counts
+_SHORTEST, _LONGEST = 2, 65_535  # units that a frame is shown; browsers show a shorter one for 100 ms
 
 
 def save_gif(
@@ -50,41 +52,57 @@ def save_gif(
         raise ValueError("a GIF needs at least one frame")
     frames, left_out = _frames([Path(path) for path in _evenly(png_paths, most)])
     duration = round(1000 * seconds_per_frame)
-    last = max(2000, duration)
-    write_atomically(Path(path), _bounded(frames, duration, last, _FEWEST, most_bytes), sync=False)
+    durations = [duration] * (len(frames) - 1) + [max(2000, duration)]
+    write_atomically(Path(path), _bounded(frames, durations, _FEWEST, most_bytes), sync=False)
     return left_out
 
 
-def clip_gif(frames: np.ndarray, rate: float, most_bytes: int = MOST_BYTES) -> bytes:
-    """Returns the content of a GIF that plays frames, uint8 `[T, H, W, 3]`, again and again, at their own speed.
+def choose_frames(count: int, rate: float) -> tuple[list[int], list[int]]:
+    """Returns the numbers of the frames of a clip that its GIF shows, and for how many milliseconds each.
 
-    A GIF that is too large gets smaller frames. Of more than 120 frames, 120 are shown, each for longer.
+    They are at most 120, and 50 a second, at even distances. The durations are multiples of 10 ms, at most
+    655,350 ms, and their sum is nearest to the length of the clip.
 
     Args:
-        rate: frames a second. A GIF shows at most 50.
+        count: of the frames of the clip.
+        rate: frames a second.
+    """
+    units = 1000 / _UNIT * count / rate  # of the whole clip
+    chosen = _evenly(range(count), max(1, int(min(count, _MOST_OF_CLIP, units / _SHORTEST))))
+    shown = len(chosen)
+    ends = np.round(np.arange(shown + 1) * min(units / shown, 2.0 * _LONGEST))  # a rate near 0 would overflow
+    return chosen, [_UNIT * int(duration) for duration in np.clip(np.diff(ends), _SHORTEST, _LONGEST)]
+
+
+def clip_gif(frames: Sequence[np.ndarray], durations: Sequence[int], most_bytes: int = MOST_BYTES) -> bytes:
+    """Returns the content of a GIF that plays frames, uint8 `[H, W, 3]`, again and again.
+
+    A GIF that is too large gets smaller frames.
+
+    Args:
+        durations: milliseconds of each frame, see `choose_frames`.
         most_bytes: the largest size of the GIF.
     """
     from PIL import Image
 
-    images = [Image.fromarray(frame) for frame in _evenly(frames, _MOST_OF_CLIP)]
-    duration = max(20, 10 * round(100 * len(frames) / len(images) / rate))  # a GIF counts in 10 ms
-    return _bounded(images, duration, duration, len(images), most_bytes)
+    return _bounded([Image.fromarray(frame) for frame in frames], durations, len(frames), most_bytes)
 
 
-def _bounded(frames: list["Image.Image"], duration: int, last: int, fewest: int, most_bytes: int) -> bytes:
+def _bounded(frames: list["Image.Image"], durations: Sequence[int], fewest: int, most_bytes: int) -> bytes:
     """Encodes frames, first with fewer of them, but not below `fewest`, and then smaller ones, until they fit.
 
-    `duration`: milliseconds of a frame; `last`: of the last one.
+    `durations`: milliseconds of each frame. Those of all but the last are equal where frames may be left out.
     """
-    content = _encode(frames, duration, last)
+    content = _encode(frames, durations)
     while len(content) > most_bytes and min(frames[0].size) > 1:
         share = 0.9 * most_bytes / len(content)  # a little less than what would fit, so that few rounds are needed
         if len(frames) > fewest:
             frames = _evenly(frames, max(fewest, int(share * len(frames))))
+            durations = [*durations[: len(frames) - 1], durations[-1]]
         else:
             width, height = (max(1, int(side * math.sqrt(share))) for side in frames[0].size)
             frames = [frame.resize((width, height)) for frame in frames]
-        content = _encode(frames, duration, last)
+        content = _encode(frames, durations)
     return content
 
 
@@ -96,14 +114,21 @@ def _evenly(items: Sequence | np.ndarray, most: int) -> list:
     return [items[index] for index in chosen]
 
 
-def _encode(frames: Sequence["Image.Image"], duration: int, last: int) -> bytes:
+def _encode(frames: Sequence["Image.Image"], durations: Sequence[int]) -> bytes:
     from PIL import Image
 
     palette = _palette(frames)
-    first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
-    durations = [duration] * len(rest) + [last]
+    shown: list[tuple[Image.Image, int]] = []
+    for frame, duration in zip(frames, durations, strict=True):
+        colours = frame.quantize(palette=palette, dither=Image.Dither.NONE)
+        if shown and colours.tobytes() == shown[-1][0].tobytes():  # Pillow would add durations beyond the longest
+            shown[-1] = (colours, min(shown[-1][1] + duration, _UNIT * _LONGEST))
+        else:
+            shown.append((colours, duration))
+    (first, *rest), each = zip(*shown)
+    duration = list(each) if rest else each[0]
     content = io.BytesIO()
-    first.save(content, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
+    first.save(content, "GIF", save_all=True, append_images=rest, duration=duration, loop=0, optimize=False)
     return content.getvalue()
 
 

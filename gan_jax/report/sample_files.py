@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from .gif import clip_gif
+from .gif import choose_frames, clip_gif
 from .images import grid, png_bytes
 from .view import FRAME_RATE, RATE, choose_view
 from .wav import wav_bytes
@@ -77,5 +77,5 @@ def file_of(sample: np.ndarray, rate: float | None) -> bytes:
 
 def clips(samples: np.ndarray, rate: float | None, groups: int | None = None, **options: int) -> bytes:
     """Returns a GIF in which a grid of clips `[N, T, H, W, C]` plays. `options`: those of `images.grid`."""
-    frames = [grid(samples[:, time], groups=groups, **options) for time in range(samples.shape[1])]
-    return clip_gif(np.stack(frames), rate or FRAME_RATE)
+    chosen, durations = choose_frames(samples.shape[1], rate or FRAME_RATE)
+    return clip_gif([grid(samples[:, time], groups=groups, **options) for time in chosen], durations)

@@ -1,5 +1,6 @@
 """Clips of GIFs and of numbered frames that the tests write."""
 
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -20,10 +21,10 @@ def noise(count, height=6, width=8, channels=3):
     return RNG.choice(np.array([0, 90, 255], np.uint8), (count, height, width, channels))
 
 
-def write_gif(path, frames):
+def write_gif(path, frames, duration=50):
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(frame.squeeze()) for frame in frames]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=50)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration)
     return frames
 
 
@@ -124,6 +125,30 @@ def test_gifs_say_how_fast_they_are_shown(tmp_path):
     assert note == "note: 'a.gif' is animated: its first frame is read; data.source=video reads all frames"
 
 
+def test_the_rate_is_that_of_timed_frames_that_give_clips(tmp_path):
+    write_gif(tmp_path / "a.gif", noise(8), [50] * 4 + [0] * 4)
+    write_gif(tmp_path / "short.gif", noise(3), 1000)
+    write_gif(tmp_path / "still.gif", noise(1), 5000)
+    assert video(str(tmp_path), frames=4).rate == 20
+    write_gif(tmp_path / "a.gif", noise(8), 0)
+    assert video(str(tmp_path), frames=4).rate is None
+
+
+def test_durations_that_differ_inside_gifs_are_said(tmp_path):
+    write_gif(tmp_path / "a.gif", noise(8))
+    write_gif(tmp_path / "b.gif", noise(8), 70)
+    write_gif(tmp_path / "short.gif", noise(3), [50, 50, 1000])
+    assert len(video(str(tmp_path), frames=4).notes()) == 1
+    same = noise(8)
+    same[3] = same[2]  # Pillow writes one frame for both
+    write_gif(tmp_path / "a.gif", same)
+    note, _ = video(str(tmp_path), frames=4).notes()
+    assert note == (
+        "note: 1 of 2 GIFs, such as 'a.gif', show some frames for longer than others, but all frames count alike, "
+        "so motion in clips may be uneven"
+    )
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_streamed_and_resident_batches_are_the_same(tmp_path, kind):
     WRITERS[kind](tmp_path / "a", noise(40))
@@ -160,12 +185,41 @@ def test_frames_in_the_folder_itself_are_one_video(tmp_path):
     assert source.notes()[0] == "note: 1 file is not read as frames: audio.mp3"
 
 
+def test_gifs_beside_frames_are_refused_until_a_kind_is_chosen(tmp_path):
+    frames, gif = write_frames(tmp_path / "a", noise(4)), write_gif(tmp_path / "b/stray.gif", noise(8))
+    write_frames(tmp_path / "b", frames)
+    message = refusal(tmp_path)
+    assert "holds 1 GIF and 8 other images in 2 folders, and" in message
+    assert message.endswith("pass data.source.kind=gif or data.source.kind=frames, or move one kind away")
+    np.testing.assert_array_equal(
+        read_all(video(str(tmp_path), frames=4, kind="frames"))["image"], np.stack([frames, frames])
+    )
+    chosen = video(str(tmp_path), frames=4, kind="gif")
+    np.testing.assert_array_equal(read_all(chosen)["image"], gif.reshape(2, 4, *gif.shape[1:]))
+    assert chosen.notes()[0].startswith("note: 8 files are not read as frames: a/f10.png")
+    (tmp_path / "b/stray.gif").unlink()
+    assert len(video(str(tmp_path), frames=4)) == 2
+    assert "there are no GIFs under" in refusal(tmp_path, kind="gif")
+
+
+def test_the_frames_of_videos_are_not_held_in_memory_while_they_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    for name in range(3):
+        write_gif(tmp_path / f"set/{name}.gif", noise(32, 64, 64))
+    tracemalloc.start()
+    source = video(str(tmp_path / "set"), frames=4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(source) == 24
+    assert peak < len(source) * 4 * 64 * 64 * 3  # bytes of all videos
+
+
 def test_what_cannot_be_used_is_named(tmp_path):
     assert "there are no images under" in refusal(tmp_path)
     write_gif(tmp_path / "good.gif", noise(8))
     write_gif(tmp_path / "cut.gif", noise(8, 60, 60))
     content = (tmp_path / "cut.gif").read_bytes()
-    (tmp_path / "cut.gif").write_bytes(content[: len(content) // 2])
+    (tmp_path / "cut.gif").write_bytes(content[: len(content) * 7 // 16])  # inside a frame
     (tmp_path / "text.gif").write_text("no video")
     message = refusal(tmp_path)
     assert "2 of the 3 images under" in message

@@ -204,8 +204,13 @@ def test_what_does_not_fit_is_refused():
             function(x if function is conv else jnp.ones((1, 2, 2, 2, 5)), kernel, stride=(1, 2))
     with pytest.raises(ValueError, match="same number of spatial axes"):
         grouped_conv(x, kernel[0], groups=2)
-    with pytest.raises(ValueError, match="smaller than the kernel"):
+    with pytest.raises(ValueError, match=r"samples \(.*smaller than the kernel"):
         conv(x[:, :1], kernel, padding=1)
+    audio = jnp.ones((2, 16, 4))
+    with pytest.raises(ValueError, match=r"^samples have 4 channels, .* needs 3$"):
+        conv(audio, jnp.ones((3, 3, 5)))
+    with pytest.raises(TypeError, match=r"^samples and kernel must have one type"):
+        conv(audio, jnp.ones((3, 4, 5), jnp.bfloat16))
     with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
         conv(x, kernel, stride=0)
     with pytest.raises(ValueError, match="a padding of 3 leaves nothing"):

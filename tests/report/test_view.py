@@ -12,7 +12,7 @@ from gan_jax import report
 from gan_jax.data.source import Mirrored, rate
 from gan_jax.report import sample_files, spectrogram, strip
 from gan_jax.report.colours import INK
-from gan_jax.report.gif import clip_gif
+from gan_jax.report.gif import choose_frames, clip_gif
 from gan_jax.report.layout import choose_layout
 from gan_jax.report.page import make_legends
 from gan_jax.report.reals import write_reals
@@ -86,11 +86,40 @@ def test_the_clips_beside_a_grid_play():
 
 def test_a_gif_of_clips_that_is_too_large_keeps_its_frames_and_its_speed():
     frames = np.random.default_rng(0).integers(0, 256, (140, 24, 32, 3), np.uint8)
-    content = clip_gif(frames, 20, most_bytes=150_000)
+    chosen, durations = choose_frames(len(frames), 20)
+    content = clip_gif(frames[chosen], durations, most_bytes=150_000)
     assert len(content) < 150_000
-    shown, durations, _ = frames_of(content)
-    assert (len(shown), durations[0]) == (120, 60)
+    shown, found, _ = frames_of(content)
+    assert (len(shown), found, sum(found)) == (120, durations, 7000)
     assert shown[0].shape[1] / shown[0].shape[0] == pytest.approx(32 / 24, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "shown"),
+    [(30, 30, 30), (16, 24, 16), (16, 7, 16), (16, 59.94, 13), (1, 60, 1), (300, 30, 120), (2, 0.01, 2)],
+)
+def test_the_frames_of_a_gif_last_as_long_as_the_clip(count, rate, shown):
+    chosen, durations = choose_frames(count, rate)
+    assert (len(chosen), chosen[-1]) == (shown, count - 1)
+    assert min(durations) >= 20
+    assert sum(durations) == pytest.approx(1000 * count / rate, abs=5.001)
+    frames = np.arange(shown, dtype=np.uint8)[:, None, None, None] * np.ones((4, 4, 3), np.uint8)
+    assert sum(frames_of(clip_gif(frames, durations))[1]) == sum(durations)
+
+
+def test_the_longest_duration_of_a_frame_is_that_of_the_format():
+    clips = np.zeros((1, 3, 4, 4, 1), np.uint8)
+    clips[0, 2] = 255
+    for slow in (0.001, 1e-300):
+        assert choose_frames(3, slow)[1] == [655_350] * 3
+        assert frames_of(sample_files.clips(clips, slow))[1] == [655_350] * 2  # two equal frames are one
+
+
+def test_only_frames_that_are_shown_are_drawn(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(sample_files, "grid", lambda images, **_: drawn.append(images) or report.grid(images))
+    sample_files.clips(np.zeros((1, 400, 4, 4, 1), np.uint8), 25)
+    assert len(drawn) == 120
 
 
 def test_the_grids_of_clips_are_of_a_sensible_size():
