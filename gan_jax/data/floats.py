@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ..errors import UserError
+from .arrays import is_audio
 from .decode import Range
 
 Scale = float | Literal["std"]
@@ -51,9 +52,13 @@ def map_to_floats(name: str, samples: np.ndarray, range: Range | None, scale: Sc
         reach = ", and a generator whose last layer is tanh reaches -1 to 1 only" if beyond else ""
         return Mapped(mapped, f"note: {held}; times {factor:g}{how} it is {low:.4g} to {high:.4g}{reach}")
     if samples.dtype.kind != "f" or not -1 <= low < 0 or high > 1:
+        wanted = "floats must lie in [-1, 1], with some of them negative"
+        wanted = wanted if samples.dtype.kind == "f" else "these integers must become floats"
+        example = " (-32768,32768 for 16-bit audio)" if samples.dtype == np.int16 and is_audio(samples) else ""
+        images = "; images need a last axis of channels: [N, H, W, 1]" if samples.dtype == np.uint8 else ""
         raise UserError(
-            f"{name} holds {low:g} to {high:g}, but floats must lie in [-1, 1], with some of them negative: pass "
-            "data.source.range=LOW,HIGH for the values that become -1 and 1, or data.source.scale=FACTOR (or std)"
+            f"{name} holds {low:g} to {high:g}, but {wanted}: pass data.source.range=LOW,HIGH for the values that "
+            f"become -1 and 1{example}, or data.source.scale=FACTOR (or std){images}"
         )
     return Mapped(samples.astype(np.float32), f"note: {held}, and is used as it is")
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 import numpy as np
 
 from ..errors import UserError, one_line
-from .arrays import Arrays, is_image
+from .arrays import Arrays, is_audio, is_image
 from .decode import Range
 from .floats import Scale, map_to_floats
 from .image_set import used_labels
@@ -38,7 +38,7 @@ def npz(
     - any other samples [N, ...], such as audio [N, T, C], video [N, T, H, W, C], volumes [N, D, H, W, C] or
       latents of an autoencoder [N, H, W, C]. Video and volumes of uint8 stay so. Other numbers become floats: they
       are multiplied by `scale` (a number, or "std": 1 / the standard deviation of all), or `range` says which
-      values become -1 and 1. Floats in [-1, 1] need neither.
+      values become -1 and 1. Floats in [-1, 1] need neither. [N, T, 1] and [N, T, 2] are always audio.
 
     `scale` makes floats of images too. A note says what the array holds and how it is mapped. The image options
     are for images only.
@@ -53,9 +53,8 @@ def npz(
     if range is not None and scale is not None:
         raise UserError("data.source.range and data.source.scale both map the numbers: give one of them")
     key, samples = arrays["image"]
-    image, notes = _checked_samples(_describe(file, key, samples), samples, transform, scale), list[str]()
-    if image is not None and image.ndim == 4 and image.shape[-1] == 4 and image.dtype.kind == "f":
-        notes = ["note: the fourth channel is read as transparency; data.source.scale keeps it, as latents want"]
+    image = _checked_samples(_describe(file, key, samples), samples, transform, scale)
+    notes = [] if image is None else _image_notes(samples)
     if image is None:
         image, note = map_to_floats(_describe(file, key, samples), samples, range, scale)
         notes, transform = [note], dataclasses.replace(transform, range=None)
@@ -144,6 +143,8 @@ def _checked_samples(
         if samples.dtype != np.float32:
             raise UserError(f"{name} must be float32 to be used as vectors: convert it with .astype('float32')")
         return samples
+    if is_audio(samples):
+        return None
     if samples.ndim > 4:
         return samples if samples.dtype == np.uint8 and transform.range is None else None
     has_colours = samples.ndim == 3 or samples.shape[-1] in (1, 3, 4)
@@ -157,6 +158,16 @@ def _checked_samples(
         hint = " (channels come last: transpose it)" if samples.shape[1] in (1, 3, 4) else ""
         raise UserError(f"{name} must have 1, 3 or 4 channels in its last axis{hint}")
     return samples[..., None] if samples.ndim == 3 else samples
+
+
+def _image_notes(samples: np.ndarray) -> list[str]:
+    """Returns a note on what an array, which is not mapped to floats, may hold in place of images."""
+    if samples.ndim == 4 and samples.shape[-1] == 4 and samples.dtype.kind == "f":
+        return ["note: the fourth channel is read as transparency; data.source.scale keeps it, as latents want"]
+    if samples.ndim == 3 and samples.shape[1] <= 2 < samples.shape[2]:
+        size = f"{samples.shape[1]} x {samples.shape[2]}"
+        return [f"note: these are images of {size} pixels; audio must be [N, T, C]: transpose it"]
+    return []
 
 
 def _refuse_values(name: str, samples: np.ndarray) -> NoReturn:

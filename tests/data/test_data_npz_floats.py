@@ -83,13 +83,36 @@ def test_images_with_a_range_are_as_before(tmp_path):
     np.testing.assert_array_equal(read_all(source)["image"][..., 0], np.rint((image + np.float64(3)) * (255 / 12)))
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_range_makes_floats_of_audio_too(tmp_path, channels):
+    sound = RNG.integers(-(2**15), 2**15, (3, 100, channels)).astype(np.int16)
+    source = npz(saved(tmp_path, sound), range=(-(2**15), 2**15))
+    assert (source.shape, source.dtype) == ((100, channels), np.float32)
+    np.testing.assert_array_equal(read_all(source)["image"], sound / np.float32(2**15))
+    assert source.notes()[0].endswith("; -32768 to 32768 become -1 to 1")
+    source = npz(saved(tmp_path, 3 * sound.astype(np.float32)), range=(-3 * 2**15, 3 * 2**15))
+    assert (source.shape, source.dtype) == ((100, channels), np.float32)
+    np.testing.assert_allclose(read_all(source)["image"], sound / np.float32(2**15), atol=1e-7)
+    for wrong, message in [
+        (sound, "these integers must become floats: pass .*become -1 and 1 .-32768,32768 for 16-bit audio"),
+        (sound.astype(np.float32), "floats must lie in .*become -1 and 1, or"),
+        (sound.astype(np.uint8), "must become floats: .*images need a last axis of channels"),
+    ]:
+        with pytest.raises(UserError, match=message) as error:
+            npz(saved(tmp_path, wrong))
+        assert "used as images" not in str(error.value)
+    (note, *_) = npz(saved(tmp_path, sound.transpose(0, 2, 1)), range=(-(2**15), 2**15)).notes()
+    assert note == f"note: these are images of {channels} x 100 pixels; audio must be [N, T, C]: transpose it"
+
+
 def test_refusals_are_one_sentence(tmp_path):
     low = RNG.uniform(-3, 3, (4, 8, 8, 4)).astype(np.float32)
     cases = [
         (low, {}, "must be uint8 .*range=LOW,HIGH .*scale=FACTOR keeps floats"),
         (np.abs(low) / 3, {}, "must be uint8"),  # 0 to 1: nearly always images
         (low[:, None], {}, "holds -2.* floats must lie in .*scale=FACTOR"),
-        (low[:, None].astype(np.int64), {}, "floats must lie in"),
+        (low[:, None].astype(np.int64), {}, "holds -2 to 2, but these integers must become floats: pass"),
+        (np.ones((2, 3, 4, 5, 6), np.uint16), {}, "holds 1 to 1, but these integers must become floats"),
         (low, dict(range=(0, 1), scale=2.0), "give one of them"),
         (low, dict(scale=0), "factor other than 0"),
         (low, dict(scale=float("inf")), "factor other than 0"),
