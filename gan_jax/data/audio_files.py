@@ -1,6 +1,7 @@
 """Opens audio files with soundfile, and says once what each holds."""
 
 import dataclasses
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ FULL_SCALE = 1 - 2**-15  # the largest sample of 16 bits; more bits hold slightl
 SILENCE = 1e-3  # -60 dB
 _CLIPS = 3  # samples at full scale in a window, from which on it clips
 _READ = 2**20  # samples of all channels at a time
+_FORMAT = 2  # raised by every change of what is remembered
+_CUT = re.compile(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)$", re.MULTILINE)  # of WAV and AIFF
+_UNKNOWN = 2**31 - 2**12  # bytes: a program that writes to a pipe states this size or a larger one
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def read_facts(container: Container, names: Sequence[Name], window: int, *, deco
     """
     package = soundfile()
     versions = f"{package.__version__} {package.__libsndfile_version__}"
-    memory = Memory(f"audio {versions} " + (f"window={window}" if decode else "header"), AudioFacts)
+    memory = Memory(f"audio {_FORMAT} {versions} " + (f"window={window}" if decode else "header"), AudioFacts)
     return read_once(container, names, memory, lambda name: _examine(container, name, window, decode))
 
 
@@ -90,10 +94,18 @@ def _examine(container: Container, name: Name, window: int, decode: bool) -> Aud
     try:
         known = AudioFacts(hash_opened(container.open(name)))
         with open_audio(container.open(name)) as file:
+            _check_whole(file)
             known = dataclasses.replace(known, rate=file.samplerate, channels=file.channels, samples=file.frames)
             return _decoded(file, known, window) if decode else known
     except Exception as error:  # soundfile may raise any exception for damaged bytes
         return dataclasses.replace(known, error=reason(error) or type(error).__name__)
+
+
+def _check_whole(file: "SoundFile") -> None:
+    """Raises ValueError if the file is shorter than its header says, which libsndfile only mentions in its log."""
+    cut = _CUT.search(file.extra_info)
+    if cut and int(cut[2]) < int(cut[1]) < _UNKNOWN:
+        raise ValueError(f"it ends after {int(cut[2]):,} of {int(cut[1]):,} bytes of sound")
 
 
 def _decoded(file: "SoundFile", known: AudioFacts, window: int) -> AudioFacts:

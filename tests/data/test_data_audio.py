@@ -124,6 +124,26 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     assert all(name in message for name in ("cut.flac (", "text.wav (", "gone.ogg (", "nan.wav (it has samples"))
 
 
+@pytest.mark.parametrize("check", ["all", "header"])
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff"])
+def test_a_file_that_is_cut_is_broken(tmp_path, name, check):
+    write(tmp_path / name, noise(40_000))
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    message = refusal(tmp_path, check=check)
+    assert "1 of the 1 audio files under" in message
+    assert f"{name} (it ends after 39,9" in message
+    assert " of 80,0" in message
+
+
+def test_a_size_that_a_pipe_left_open_is_no_cut(tmp_path):
+    samples = write(tmp_path / "a.wav", noise(100))
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[40:44] = b"\xff" * 4  # as ffmpeg writes it
+    (tmp_path / "a.wav").write_bytes(content)
+    np.testing.assert_array_equal(read_all(audio(str(tmp_path), window=100))["image"][0], samples / 32768)
+
+
 def test_a_set_without_windows_is_refused(tmp_path):
     assert "there are no audio files under" in refusal(tmp_path)
     (tmp_path / "a.mp4").write_bytes(b"")
