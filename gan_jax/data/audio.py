@@ -31,10 +31,10 @@ def audio(
 
     WAV, FLAC, Ogg and AIFF files at any depth are read by the package soundfile (`pip install 'gan_jax[audio]'`).
     Windows are cut one after another from the beginning of each file. The rest at its end, and files shorter than
-    a window, are left out, and counted in a note. Nothing is resampled: all files must have one rate and as many
-    channels. `rate` reads the files of that rate (in Hz) alone. `channels=1` takes the mean of the channels of
-    each file, `channels=2` reads the stereo files alone. `labels` and `split` are those of `folder`: the topmost
-    sub-folder of a file is its class.
+    a window, are left out, and counted in a note. Nothing is resampled: all files must have one rate, and all one
+    channel or all two. `rate` reads the files of that rate (in Hz) alone. `channels=1` takes the mean of the
+    channels of each file, `channels=2` reads the stereo files alone. `labels` and `split` are those of `folder`:
+    the topmost sub-folder of a file is its class.
 
     `check="all"` decodes every file once; a note counts windows that are silent (no sample above -60 dB) or clip
     (three samples or more at full scale). Samples of floats beyond [-1, 1] are clipped. "header" decodes a window
@@ -130,7 +130,7 @@ class Audio:
             raise UserError(f"'{shown}' has changed since the run began: do not change files during a run")
 
     def notes(self) -> list[str]:
-        kind = {1: "mono", 2: "stereo"}.get(self.shape[1], f"of {self.shape[1]} channels")
+        kind = "mono" if self.shape[1] == 1 else "stereo"
         total = sum(known.samples for known in self._facts)
         rest = total - len(self) * self._window
         text = f"note: {_files(len(self._facts))} of {self.rate:,} Hz, {kind}, "
@@ -207,6 +207,11 @@ def _alike(
                 f"the audio files under '{shown}' differ ({found}), and nothing is resampled here: convert them, "
                 f"or pass {alone if what == 'rate' else mixed}"
             )
+    if channels is None and (many := facts[kept[0]].channels) > 2:
+        raise UserError(
+            f"the audio files under '{shown}' have {many:,} channels, and samples are mono or stereo: pass "
+            "data.source.channels=1 to take their mean, or convert the files"
+        )
     return kept, notes
 
 

@@ -95,6 +95,14 @@ def test_rates_and_channels_must_agree(tmp_path):
     np.testing.assert_array_equal(read_all(both)["image"], [stereo / np.float32(32768)])
 
 
+def test_more_than_two_channels_need_their_mean(tmp_path):
+    write(tmp_path / "a.wav", surround := noise(100, 6))
+    assert "have 6 channels, and samples are mono or stereo: pass data.source.channels=1" in refusal(tmp_path)
+    assert "no audio file under" in refusal(tmp_path, channels=2)
+    (mean,) = read_all(audio(str(tmp_path), window=100, channels=1))["image"]
+    np.testing.assert_allclose(mean, (surround / 32768).mean(1, keepdims=True), atol=1e-7)
+
+
 def test_silence_and_clipping_are_said(tmp_path):
     quiet, loud = np.zeros((300, 1)), 0.5 * np.ones((100, 1))
     quiet[250] = 0.0009
