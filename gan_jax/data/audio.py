@@ -52,14 +52,19 @@ def audio(
     short = [chosen.names[index] for index in kept if facts[index].samples < window]
     if not long:
         longest = max(facts[index].samples for index in kept)
+        if longest == 0:
+            raise UserError(f"the audio files under '{one_line(container.path)}' hold no samples: replace them")
         raise UserError(
             f"all audio files under '{one_line(container.path)}' are shorter than a window: the longest has "
             f"{longest:,} samples; pass data.source.window={longest} or less"
         )
     others = [(name, "") for name in names if not is_named_audio(name)]
     notes = [*chosen.notes, *describe_left_out(others, "audio"), *notes]
-    layout = Layout([chosen.names[index] for index in long], notes=notes, depth=chosen.depth)
-    layout = classes_by_folder(container, layout, "audio files") if labels else layout
+    if labels:
+        layout = Layout(chosen.names, notes=notes, depth=chosen.depth)
+        layout = classes_by_folder(container, layout, "audio files", long)
+    else:
+        layout = Layout([chosen.names[index] for index in long], notes=notes)
     return Audio(container, layout, [facts[index] for index in long], window, channels, short)
 
 

@@ -142,7 +142,7 @@ class Clips:
         every: int,
         labels: bool,
     ):
-        self._content, self._notes = content, layout.notes
+        self._content = content
         content_rate = getattr(content, "rate", None)
         self.rate = None if content_rate is None else content_rate / every
         self.shape, self.dtype = (frames, *content.shape), np.dtype(np.uint8)
@@ -156,8 +156,7 @@ class Clips:
                 f"all videos under '{shown}' are shorter than a clip of {span:,} frames: the longest has "
                 f"{max(counts):,}; pass a smaller data.source.frames"
             )
-        kept = Layout([layout.names[index] for index in long], depth=layout.depth)
-        kept = classes_by_folder(container, kept, "videos") if labels else kept
+        kept = classes_by_folder(container, layout, "videos", long) if labels else layout
         first = np.concatenate([[0], np.cumsum(counts)])
         starts = [np.arange(first[index], first[index] + counts[index] - span + 1, stride) for index in long]
         self._starts = np.concatenate(starts)
@@ -165,7 +164,7 @@ class Clips:
         self.classes = None if kept.class_names is None else len(kept.class_names)
         self.label = None if kept.label is None else np.repeat(kept.label, [len(some) for some in starts])
         used = len(np.unique((self._starts[:, None] + np.arange(span)).ravel()))
-        self._notes = [*self._notes, _describe(counts, len(long), used, self.shape[0], stride, every, short)]
+        self._notes = [*kept.notes, _describe(counts, len(long), used, self.shape[0], stride, every, short)]
 
     def __len__(self) -> int:
         return len(self._starts)

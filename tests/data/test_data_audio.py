@@ -77,6 +77,18 @@ def test_classes_splits_and_zip_files_are_those_of_folders(tmp_path):
     np.testing.assert_array_equal(read_all(zipped)["image"], moved["image"])
 
 
+def test_classes_without_a_window_are_named(tmp_path):
+    for name, samples in (("dog/a/1.wav", 200), ("dog/b/1.wav", 99), ("cat/1.wav", 99), ("cow 10/1.wav", 0)):
+        write(tmp_path / name, noise(samples))
+    source = audio(str(tmp_path), window=100)
+    assert source.class_names == ("dog",)  # not a, which alone has a window
+    assert source.notes()[0] == "note: the classes cat, cow 10 have no samples: all their audio files are left out"
+    assert "no samples" not in "".join(audio(str(tmp_path), window=100, labels=False).notes())
+    source = audio(str(tmp_path), window=99)
+    assert (source.class_names, source.classes) == (("cat", "dog"), 2)
+    assert source.notes()[0] == "note: the class cow 10 has no samples: all its audio files are left out"
+
+
 def test_rates_and_channels_must_agree(tmp_path):
     write(tmp_path / "a.wav", noise(100), 8000)
     write(tmp_path / "b.wav", noise(100), 44_100)
@@ -156,6 +168,9 @@ def test_a_set_without_windows_is_refused(tmp_path):
     assert "there are no audio files under" in refusal(tmp_path)
     (tmp_path / "a.mp4").write_bytes(b"")
     assert "1 file there, such as a.mp4" in refusal(tmp_path)
+    write(tmp_path / "a.wav", noise(0))
+    assert "the audio files under" in (message := refusal(tmp_path))
+    assert message.endswith("hold no samples: replace them")
     write(tmp_path / "a.wav", noise(99))
     assert "the longest has 99 samples; pass data.source.window=99 or less" in refusal(tmp_path)
     assert "window must be 1 to" in refusal(tmp_path, window=0)

@@ -116,6 +116,15 @@ def test_classes_splits_zip_files_and_mirror(tmp_path, kind):
     np.testing.assert_array_equal(read_all(both)["image"][3:], read_all(source)["image"][..., ::-1, :])
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+def test_classes_without_a_clip_are_named(tmp_path, kind):
+    WRITERS[kind](tmp_path / "walk/deep/1", noise(4))
+    WRITERS[kind](tmp_path / "run/1", noise(3))
+    source = video(str(tmp_path), frames=4)
+    assert (source.class_names, source.classes) == (("walk",), 1)
+    assert source.notes()[-2] == "note: the class run has no samples: all its videos are left out"
+
+
 def test_gifs_say_how_fast_they_are_shown(tmp_path):
     write_gif(tmp_path / "a.gif", noise(8))
     assert video(str(tmp_path), frames=4).rate == 20
