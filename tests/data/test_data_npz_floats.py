@@ -1,9 +1,12 @@
 """Samples of any rank from .npz files, and how their numbers are mapped."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from gan_jax.data import Mirrored, read_all
+from gan_jax.data.floats import map_to_floats
 from gan_jax.data.npz import npz
 from gan_jax.errors import UserError
 
@@ -103,6 +106,35 @@ def test_a_range_makes_floats_of_audio_too(tmp_path, channels):
         assert "used as images" not in str(error.value)
     (note, *_) = npz(saved(tmp_path, sound.transpose(0, 2, 1)), range=(-(2**15), 2**15)).notes()
     assert note == f"note: these are images of {channels} x 100 pixels; audio must be [N, T, C]: transpose it"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int16, np.float64])
+def test_parts_have_the_numbers_of_the_whole_and_need_little_memory(monkeypatch, dtype):
+    samples = (RNG.normal(size=(300, 7, 400)) * 50).astype(dtype)
+    monkeypatch.setattr("gan_jax.data.floats._PART", 10_000)
+    deviation = float(np.std(samples, dtype=np.float64))
+    ranged = np.clip((samples - np.float64(-90)) * (2 / 150) - 1, -1, 1).astype(np.float32)
+    scaled = (samples * np.float64(0.37)).astype(np.float32)
+    by_std = (samples * np.float64(f"{1 / deviation:.4g}")).astype(np.float32)
+    unchanged = np.ascontiguousarray(samples, np.float32) / 300
+    tracemalloc.start()
+    for values, given, scale, expected in [
+        (samples, (-90, 60), None, ranged),
+        (samples, None, 0.37, scaled),
+        (samples, None, "std", by_std),
+        (unchanged, None, None, unchanged),
+    ]:
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        got, note = map_to_floats("it", values, given, scale)
+        _, peak = tracemalloc.get_traced_memory()
+        assert peak - before < (1.2 if expected is not unchanged else 0.2) * expected.nbytes
+        np.testing.assert_array_equal(got, expected)
+        if given:
+            outside = np.count_nonzero((samples < -90) | (samples > 60))
+            assert f"and {outside:,} of 840,000 numbers beyond them are clipped" in note
+        del got
+    tracemalloc.stop()
 
 
 def test_refusals_are_one_sentence(tmp_path):
