@@ -13,7 +13,7 @@ from .floats import Scale, map_to_floats
 from .image_set import used_labels
 from .images import Channels, Crop, Filter, Size, Transform
 from .npz_file import load_arrays
-from .source import Mirrored, Source, describe_shape, expand_path
+from .source import Mirrored, Source, check_rate, describe_shape, expand_path
 
 
 def npz(
@@ -27,6 +27,7 @@ def npz(
     range: Range | None = None,
     scale: Scale | None = None,
     mirror: bool = False,
+    rate: float | None = None,
 ) -> Source:
     """Returns a source of the samples in a .npz file, which are held in memory.
 
@@ -41,7 +42,7 @@ def npz(
       values become -1 and 1. Floats in [-1, 1] need neither. [N, T, 1] and [N, T, 2] are always audio.
 
     `scale` makes floats of images too. A note says what the array holds and how it is mapped. The image options
-    are for images only.
+    are for images only. `rate` is for audio and video: the samples, or frames, in a second.
 
     Labels are the array `label_key` of integers, if the file has it; "" ignores it. If they are not 0 to K - 1,
     the K different ones become these. The array `names` of text, if there is one, names the classes 0 to K - 1;
@@ -64,7 +65,11 @@ def npz(
         raise UserError(
             f"'{one_line(file)}' holds {kind}: size, crop, filter, channels, range and mirror are only for images"
         )
-    source = Npz(file, image, label, transform, arrays.get("names"), notes)
+    check_rate(rate, least=1 if image.ndim == 3 else 0.01)
+    if rate is not None and image.ndim in (2, 4):
+        kind = "vectors" if image.ndim == 2 else "images"
+        raise UserError(f"'{one_line(file)}' holds {kind}: rate is only for audio and video")
+    source = Npz(file, image, label, transform, arrays.get("names"), notes, rate)
     return Mirrored(source) if mirror else source
 
 
@@ -74,6 +79,7 @@ class Npz(Arrays):
     label: int64 [N] as in the file, or None.
     names: the name of the array of names in the file, and that array; None: there is none.
     value_notes: how the numbers were mapped.
+    rate: samples of audio, or frames of video, in a second; None: not known.
     """
 
     def __init__(
@@ -84,8 +90,9 @@ class Npz(Arrays):
         transform: Transform,
         names: tuple[str, np.ndarray] | None,
         value_notes: list[str],
+        rate: float | None,
     ):
-        self._raw, self._label_notes = (image, label, transform), list[str]()
+        self.rate, self._raw, self._label_notes = rate, (image, label, transform), list[str]()
         self._value_notes = value_notes
         if label is None:
             super().__init__("npz", image, transform=transform)

@@ -16,7 +16,7 @@ from .image_set import Layout, choose_split, classes_by_folder, natural
 from .images import Channels, Crop, Filter, Size, Transform
 from .ranges import range_notes
 from .read_images import Images, check_images, common_shape, read_images, room_note
-from .source import Mirrored, Source, checked_indices, describe_shape, expand_path, hash_parts
+from .source import Mirrored, Source, check_rate, checked_indices, describe_shape, expand_path, hash_parts
 
 _LISTED = 5  # videos in one message
 _MOST = 2**20  # frames in a clip, and steps between frames
@@ -44,6 +44,7 @@ def video(
     channels: Channels | None = None,
     range: Range | None = None,
     mirror: bool = False,
+    rate: float | None = None,
 ) -> Source:
     """Returns a source of clips [T, H, W, C], uint8, of the videos in a folder or zip file.
 
@@ -55,12 +56,14 @@ def video(
 
     `labels` and `split` are those of `folder`: the topmost sub-folder of a video is its class. All frames must
     have the same size, or `size` must be given; `images.Transform` describes it and the options after it. Every
-    frame is decoded once and kept in the user's cache folder. Raises UserError if files cannot be read (it names
-    them), or all videos are too short.
+    frame is decoded once and kept in the user's cache folder. `rate` is the number of frames of the videos in a
+    second, before `every`, for sample grids; GIFs say it themselves, and `rate` overrides that. Raises UserError
+    if files cannot be read (it names them), or all videos are too short.
     """
     for name, value in (("frames", frames), ("every", every), ("stride", 1 if stride is None else stride)):
         if not 1 <= value <= _MOST:
             raise UserError(f"{name} must be 1 to {_MOST:,}, not {value:,}")
+    check_rate(rate)
     transform = Transform(size, crop, filter, channels, range)
     container = open_container(expand_path(path))
     quiet_pillow()
@@ -74,7 +77,7 @@ def video(
     notes += range_notes([known.values for known in found.images.facts], transform)
     layout = Layout(found.layout.names, notes=notes, depth=found.layout.depth)
     step = every * frames if stride is None else stride
-    clips = Clips(container, layout, found.content, found.counts, frames, step, every, labels)
+    clips = Clips(container, layout, found.content, found.counts, frames, step, every, labels, rate)
     return Mirrored(clips) if mirror else clips
 
 
@@ -121,11 +124,11 @@ class Clips:
         layout: the names of the videos.
         content: their frames.
         counts: the number of frames of each video.
-        frames, stride, every, labels: as for `video`.
+        frames, stride, every, labels, rate: as for `video`.
 
     Attributes:
         label: int32 `[N]`, or None.
-        rate: frames in a second, where GIFs say it; else None. It is for sample grids.
+        rate: frames of a clip in a second, as it is given or GIFs say it; else None. It is for sample grids.
 
     Raises:
         UserError: all videos are too short, or only some are in folders.
@@ -141,10 +144,11 @@ class Clips:
         stride: int,
         every: int,
         labels: bool,
+        rate: float | None = None,
     ):
         self._content = content
-        content_rate = getattr(content, "rate", None)
-        self.rate = None if content_rate is None else content_rate / every
+        rate = getattr(content, "rate", None) if rate is None else rate
+        self.rate = None if rate is None else rate / every
         self.shape, self.dtype = (frames, *content.shape), np.dtype(np.uint8)
         self._steps = every * np.arange(frames)
         span = int(self._steps[-1]) + 1

@@ -8,6 +8,7 @@ import pytest
 from gan_jax.data import Mirrored, read_all
 from gan_jax.data.floats import map_to_floats
 from gan_jax.data.npz import npz
+from gan_jax.data.source import rate
 from gan_jax.errors import UserError
 
 RNG = np.random.default_rng(2)
@@ -135,6 +136,23 @@ def test_parts_have_the_numbers_of_the_whole_and_need_little_memory(monkeypatch,
             assert f"and {outside:,} of 840,000 numbers beyond them are clipped" in note
         del got
     tracemalloc.stop()
+
+
+def test_a_rate_is_that_of_audio_and_video(tmp_path):
+    sound = RNG.uniform(-1, 1, (3, 100, 1))
+    assert rate(npz(saved(tmp_path, sound))) is None
+    assert rate(npz(saved(tmp_path, sound), rate=22_050)) == 22_050
+    clips = RNG.integers(0, 256, (4, 3, 6, 5, 3), np.uint8)
+    assert rate(npz(saved(tmp_path, clips), rate=12.5, mirror=True)) == 12.5
+    for image, given, message in [
+        (sound, 0.4, "rate must be from 1 to 1,000,000,000 a second, not 0.4"),
+        (sound, float("nan"), "rate must be from 1 to"),
+        (clips, 0, "rate must be from 0.01 to"),
+        (clips[:, 0], 10, "holds images: rate is only for audio and video"),
+        (sound[:, :2, 0].astype(np.float32), 10, "holds vectors: rate"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            npz(saved(tmp_path, image), rate=given)
 
 
 def test_refusals_are_one_sentence(tmp_path):
