@@ -193,17 +193,17 @@ def _alike(
     """
     shown, notes = one_line(container.path), list[str]()
     kept = list(range(len(facts)))
-    for what, unit, asked in (("rate", "Hz", rate), ("channels", "channels", channels if channels == 2 else None)):
+    for what, unit, asked in (("rate", "Hz", rate), ("channels", "channel", channels if channels == 2 else None)):
         counts = Counter(getattr(facts[index], what) for index in kept)
-        found = ", ".join(f"{value:,} {unit}: {_files(count)}" for value, count in sorted(counts.items()))
+        found = ", ".join(f"{_number(value, unit)}: {_files(count)}" for value, count in sorted(counts.items()))
         if asked is not None:
             left = [index for index in kept if getattr(facts[index], what) != asked]
             kept = [index for index in kept if getattr(facts[index], what) == asked]
             if not kept:
-                raise UserError(f"no audio file under '{shown}' has {asked:,} {unit}: there are {found}")
+                raise UserError(f"no audio file under '{shown}' has {_number(asked, unit)}: there are {found}")
             if left:
                 listed = _listed([names[index] for index in left])
-                notes.append(f"note: {_files(len(left))} without {asked:,} {unit}: left out ({listed})")
+                notes.append(f"note: {_files(len(left))} without {_number(asked, unit)}: left out ({listed})")
         elif len(counts) > 1 and (what == "rate" or channels is None):
             usual = counts.most_common(1)[0][0]
             alone = f"data.source.rate={usual} to read the files of that rate alone"
@@ -221,7 +221,12 @@ def _alike(
 
 
 def _files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
+    return _number(count, "file")
+
+
+def _number(count: int, unit: str) -> str:
+    """Returns the number and its unit, such as "2 files" or "8,000 Hz"."""
+    return f"{count:,} {unit}{'' if count == 1 or unit == 'Hz' else 's'}"
 
 
 def _listed(names: Sequence[Name]) -> str:

@@ -196,7 +196,7 @@ def _describe(
     """Returns a line on how clips are cut, and what is left out."""
     total = sum(counts)
     text = f"note: {long:,} video{'' if long == 1 else 's'} of {len(counts):,}, {total:,} frames in all, "
-    text += f"give clips of {frames:,} frames"
+    text += f"give clips of {frames:,} frame{'' if frames == 1 else 's'}"
     text += f" at steps of {every}" if every > 1 else ""
     text += (
         ", one after another"

@@ -95,7 +95,7 @@ def test_rates_and_channels_must_agree(tmp_path):
     write(tmp_path / "c.wav", stereo := noise(100, 2), 44_100)
     assert "differ (8,000 Hz: 1 file, 44,100 Hz: 2 files), and nothing is resampled" in refusal(tmp_path)
     assert "pass data.source.rate=44100" in refusal(tmp_path)
-    assert "differ (1 channels: 1 file, 2 channels: 1 file)" in refusal(tmp_path, rate=44_100)
+    assert "differ (1 channel: 1 file, 2 channels: 1 file)" in refusal(tmp_path, rate=44_100)
     assert "no audio file under" in refusal(tmp_path, rate=16_000)
     low = audio(str(tmp_path), window=100, rate=8000)
     assert (len(low), low.rate) == (1, 8000)

@@ -90,6 +90,8 @@ def test_stride_and_every(tmp_path, kind):
     expected = np.stack([frames[start : start + 5 : 2] for start in range(5)])
     np.testing.assert_array_equal(read_all(source)["image"], expected)
     assert source.notes()[-1].endswith("give clips of 3 frames at steps of 2, a new one every 1 frame")
+    (note,) = video(str(tmp_path), frames=1).notes()
+    assert note.endswith("give clips of 1 frame, one after another")
     prints = {
         video(str(tmp_path), frames=3, **options).fingerprint() for options in ({}, {"every": 2}, {"stride": 1})
     }
