@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UserError, one_line
-from .audio_files import SUFFIXES, AudioFacts, is_named_audio, open_audio, read_facts
+from .audio_files import SUFFIXES, AudioFacts, is_named_audio, mix_channels, open_audio, read_facts
 from .containers import Container, Name, open_container
 from .file_kinds import describe_left_out
 from .image_set import Layout, choose_split, classes_by_folder
@@ -45,7 +45,7 @@ def audio(
     container = open_container(expand_path(path))
     names = container.names()
     chosen = choose_split(container, [name for name in names if is_named_audio(name)], split, is_named_audio)
-    facts = read_facts(container, chosen.names, window, decode=check == "all")
+    facts = read_facts(container, chosen.names, window, decode=check == "all", mix=channels == 1)
     _check(container, chosen.names, facts, names)
     kept, notes = _alike(container, chosen.names, facts, rate, channels)
     long = [index for index in kept if facts[index].samples >= window]
@@ -125,7 +125,7 @@ class Audio:
                     opened.seek(number * self._window)
                     samples = opened.read(self._window, dtype="float32", always_2d=True)
                     if self.shape[1] == 1:
-                        samples = samples.mean(axis=1, keepdims=True)
+                        samples = mix_channels(samples)
                     windows[place] = np.clip(samples, -1, 1)
             if not np.isfinite(windows[places]).all():
                 raise ValueError("it has samples that are not finite")
@@ -151,9 +151,13 @@ class Audio:
         silent = sum(known.silent for known in self._facts)
         clipped = sum(known.clipped for known in self._facts)
         peak = max(known.peak for known in self._facts)
-        words = [f"{silent:,} are silent (below -60 dB)"] if silent else []
-        words += [f"{clipped:,} clip (three samples or more at full scale)"] if clipped else []
-        text = [f"of {len(self):,} windows {' and '.join(words)}"] if words else []
+        words = [f"{silent:,} {'is' if silent == 1 else 'are'} silent (below -60 dB)"] if silent else []
+        words += (
+            [f"{clipped:,} clip{'s' if clipped == 1 else ''} (three samples or more at full scale)"]
+            if clipped
+            else []
+        )
+        text = [f"of {_number(len(self), 'window')} {' and '.join(words)}"] if words else []
         text += [f"samples go up to {peak:.4g} and are clipped to 1"] if peak > 1 else []
         return [f"note: {'; '.join(text)}"] if text else []
 

@@ -122,13 +122,49 @@ def test_silence_and_clipping_are_said(tmp_path):
     write(tmp_path / "a.wav", np.concatenate([quiet, loud]), subtype="PCM_16")
     source = audio(str(tmp_path), window=100)
     assert source.notes()[-1] == (
-        "note: of 4 windows 3 are silent (below -60 dB) and 1 clip (three samples or more at full scale)"
+        "note: of 4 windows 3 are silent (below -60 dB) and 1 clips (three samples or more at full scale)"
     )
     assert len(audio(str(tmp_path), window=100, check="header").notes()) == 1
     write(tmp_path / "a.wav", 1.5 * np.ones(100, np.float32), subtype="FLOAT")
     source = audio(str(tmp_path), window=100)
     assert source.notes()[-1].endswith("samples go up to 1.5 and are clipped to 1")
     assert source.read(np.array([0]))["image"].max() == 1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype"),
+    [
+        ("wav", "PCM_U8"),
+        ("flac", "PCM_S8"),
+        ("wav", "PCM_16"),
+        ("wav", "PCM_24"),
+        ("wav", "ULAW"),
+        ("wav", "ALAW"),
+    ],
+)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_clipping_is_found_at_the_full_scale_of_the_file(tmp_path, suffix, subtype, sign):
+    loud = np.full((200, 1), 0.5 * sign)
+    loud[:3] = 0.999999 * sign
+    write(tmp_path / f"a.{suffix}", loud, subtype=subtype)
+    assert audio(str(tmp_path), window=100).notes()[-1] == (
+        "note: of 2 windows 1 clips (three samples or more at full scale)"
+    )
+
+
+def test_a_mean_of_channels_is_judged_as_it_is_used(tmp_path):
+    opposite, one_side = np.ones((100, 2)), np.ones((100, 2))
+    opposite[:, 1], one_side[:, 1] = -1, 0
+    write(tmp_path / "a.wav", np.concatenate([opposite, one_side, np.ones((100, 2))]), subtype="PCM_16")
+    both = audio(str(tmp_path), window=100)
+    mean = audio(str(tmp_path), window=100, channels=1)
+    assert both.notes()[-1] == "note: of 3 windows 3 clip (three samples or more at full scale)"
+    assert mean.notes()[-1] == (
+        "note: of 3 windows 1 is silent (below -60 dB) and 1 clips (three samples or more at full scale)"
+    )
+    write(tmp_path / "a.wav", 1.5 * one_side, subtype="FLOAT")
+    assert "go up to 1.5 and are clipped" in audio(str(tmp_path), window=100).notes()[-1]
+    assert "clipped" not in audio(str(tmp_path), window=100, channels=1).notes()[-1]
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
