@@ -80,3 +80,8 @@ class Arrays:
 def is_image(samples: np.ndarray, transform: Transform) -> bool:
     """Returns whether the samples [N, ...] are images of bytes, or become such images by the range."""
     return samples.ndim == 4 and (samples.dtype == np.uint8 or transform.range is not None)
+
+
+def is_audio(samples: np.ndarray) -> bool:
+    """Returns whether the samples [N, ...] are mono or stereo audio [N, T, C], as `report.view` shows them."""
+    return samples.ndim == 3 and samples.shape[2] <= 2

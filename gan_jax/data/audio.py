@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UserError, one_line
-from .audio_files import SUFFIXES, AudioFacts, is_named_audio, open_audio, read_facts
+from .audio_files import SUFFIXES, AudioFacts, is_named_audio, mix_channels, open_audio, read_facts
 from .containers import Container, Name, open_container
 from .file_kinds import describe_left_out
 from .image_set import Layout, choose_split, classes_by_folder
@@ -31,10 +31,10 @@ def audio(
 
     WAV, FLAC, Ogg and AIFF files at any depth are read by the package soundfile (`pip install 'gan_jax[audio]'`).
     Windows are cut one after another from the beginning of each file. The rest at its end, and files shorter than
-    a window, are left out, and counted in a note. Nothing is resampled: all files must have one rate and as many
-    channels. `rate` reads the files of that rate (in Hz) alone. `channels=1` takes the mean of the channels of
-    each file, `channels=2` reads the stereo files alone. `labels` and `split` are those of `folder`: the topmost
-    sub-folder of a file is its class.
+    a window, are left out, and counted in a note. Nothing is resampled: all files must have one rate, and all one
+    channel or all two. `rate` reads the files of that rate (in Hz) alone. `channels=1` takes the mean of the
+    channels of each file, `channels=2` reads the stereo files alone. `labels` and `split` are those of `folder`:
+    the topmost sub-folder of a file is its class.
 
     `check="all"` decodes every file once; a note counts windows that are silent (no sample above -60 dB) or clip
     (three samples or more at full scale). Samples of floats beyond [-1, 1] are clipped. "header" decodes a window
@@ -45,21 +45,26 @@ def audio(
     container = open_container(expand_path(path))
     names = container.names()
     chosen = choose_split(container, [name for name in names if is_named_audio(name)], split, is_named_audio)
-    facts = read_facts(container, chosen.names, window, decode=check == "all")
+    facts = read_facts(container, chosen.names, window, decode=check == "all", mix=channels == 1)
     _check(container, chosen.names, facts, names)
     kept, notes = _alike(container, chosen.names, facts, rate, channels)
     long = [index for index in kept if facts[index].samples >= window]
     short = [chosen.names[index] for index in kept if facts[index].samples < window]
     if not long:
         longest = max(facts[index].samples for index in kept)
+        if longest == 0:
+            raise UserError(f"the audio files under '{one_line(container.path)}' hold no samples: replace them")
         raise UserError(
             f"all audio files under '{one_line(container.path)}' are shorter than a window: the longest has "
             f"{longest:,} samples; pass data.source.window={longest} or less"
         )
     others = [(name, "") for name in names if not is_named_audio(name)]
     notes = [*chosen.notes, *describe_left_out(others, "audio"), *notes]
-    layout = Layout([chosen.names[index] for index in long], notes=notes, depth=chosen.depth)
-    layout = classes_by_folder(container, layout, "audio files") if labels else layout
+    if labels:
+        layout = Layout(chosen.names, notes=notes, depth=chosen.depth)
+        layout = classes_by_folder(container, layout, "audio files", long)
+    else:
+        layout = Layout([chosen.names[index] for index in long], notes=notes)
     return Audio(container, layout, [facts[index] for index in long], window, channels, short)
 
 
@@ -120,7 +125,7 @@ class Audio:
                     opened.seek(number * self._window)
                     samples = opened.read(self._window, dtype="float32", always_2d=True)
                     if self.shape[1] == 1:
-                        samples = samples.mean(axis=1, keepdims=True)
+                        samples = mix_channels(samples)
                     windows[place] = np.clip(samples, -1, 1)
             if not np.isfinite(windows[places]).all():
                 raise ValueError("it has samples that are not finite")
@@ -130,7 +135,7 @@ class Audio:
             raise UserError(f"'{shown}' has changed since the run began: do not change files during a run")
 
     def notes(self) -> list[str]:
-        kind = {1: "mono", 2: "stereo"}.get(self.shape[1], f"of {self.shape[1]} channels")
+        kind = "mono" if self.shape[1] == 1 else "stereo"
         total = sum(known.samples for known in self._facts)
         rest = total - len(self) * self._window
         text = f"note: {_files(len(self._facts))} of {self.rate:,} Hz, {kind}, "
@@ -146,9 +151,13 @@ class Audio:
         silent = sum(known.silent for known in self._facts)
         clipped = sum(known.clipped for known in self._facts)
         peak = max(known.peak for known in self._facts)
-        words = [f"{silent:,} are silent (below -60 dB)"] if silent else []
-        words += [f"{clipped:,} clip (three samples or more at full scale)"] if clipped else []
-        text = [f"of {len(self):,} windows {' and '.join(words)}"] if words else []
+        words = [f"{silent:,} {'is' if silent == 1 else 'are'} silent (below -60 dB)"] if silent else []
+        words += (
+            [f"{clipped:,} clip{'s' if clipped == 1 else ''} (three samples or more at full scale)"]
+            if clipped
+            else []
+        )
+        text = [f"of {_number(len(self), 'window')} {' and '.join(words)}"] if words else []
         text += [f"samples go up to {peak:.4g} and are clipped to 1"] if peak > 1 else []
         return [f"note: {'; '.join(text)}"] if text else []
 
@@ -188,17 +197,17 @@ def _alike(
     """
     shown, notes = one_line(container.path), list[str]()
     kept = list(range(len(facts)))
-    for what, unit, asked in (("rate", "Hz", rate), ("channels", "channels", channels if channels == 2 else None)):
+    for what, unit, asked in (("rate", "Hz", rate), ("channels", "channel", channels if channels == 2 else None)):
         counts = Counter(getattr(facts[index], what) for index in kept)
-        found = ", ".join(f"{value:,} {unit}: {_files(count)}" for value, count in sorted(counts.items()))
+        found = ", ".join(f"{_number(value, unit)}: {_files(count)}" for value, count in sorted(counts.items()))
         if asked is not None:
             left = [index for index in kept if getattr(facts[index], what) != asked]
             kept = [index for index in kept if getattr(facts[index], what) == asked]
             if not kept:
-                raise UserError(f"no audio file under '{shown}' has {asked:,} {unit}: there are {found}")
+                raise UserError(f"no audio file under '{shown}' has {_number(asked, unit)}: there are {found}")
             if left:
                 listed = _listed([names[index] for index in left])
-                notes.append(f"note: {_files(len(left))} without {asked:,} {unit}: left out ({listed})")
+                notes.append(f"note: {_files(len(left))} without {_number(asked, unit)}: left out ({listed})")
         elif len(counts) > 1 and (what == "rate" or channels is None):
             usual = counts.most_common(1)[0][0]
             alone = f"data.source.rate={usual} to read the files of that rate alone"
@@ -207,11 +216,21 @@ def _alike(
                 f"the audio files under '{shown}' differ ({found}), and nothing is resampled here: convert them, "
                 f"or pass {alone if what == 'rate' else mixed}"
             )
+    if channels is None and (many := facts[kept[0]].channels) > 2:
+        raise UserError(
+            f"the audio files under '{shown}' have {many:,} channels, and samples are mono or stereo: pass "
+            "data.source.channels=1 to take their mean, or convert the files"
+        )
     return kept, notes
 
 
 def _files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
+    return _number(count, "file")
+
+
+def _number(count: int, unit: str) -> str:
+    """Returns the number and its unit, such as "2 files" or "8,000 Hz"."""
+    return f"{count:,} {unit}{'' if count == 1 or unit == 'Hz' else 's'}"
 
 
 def _listed(names: Sequence[Name]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import UserError, one_line, quoted
 from ..files.typed_json import parse_object
+from .classes import list_names
 from .containers import Container, Name
 from .file_kinds import DATASET_JSON, is_named_image
 from .source import reason
@@ -147,20 +148,28 @@ def _below(names: Sequence[Name], depth: int, top: str) -> list[Name]:
     return [name for name in names if len(name) > depth + 1 and name[depth] == top]
 
 
-def classes_by_folder(container: Container, layout: Layout, kind: str = "images") -> Layout:
+def classes_by_folder(
+    container: Container, layout: Layout, kind: str = "images", kept: Sequence[int] | None = None
+) -> Layout:
     """Adds the classes: the topmost folder of each file, below that of its split.
 
     A folder that alone holds folders is no class. A folder of files is, also if it is the only one.
-    `kind`: what the files are, for messages.
+    `kind`: what the files are, for messages. `kept`: which files are read, None for all; the layout that is
+    returned has these alone, and a note names the classes that have none of them.
 
     Raises:
         UserError: some files are in no folder.
     """
-    names, depth = layout.names, _common_depth(layout.names, layout.depth)
-    tops = [name[depth] if len(name) > depth + 1 else None for name in names]
+    depth = _common_depth(layout.names, layout.depth)
+    all_tops = [name[depth] if len(name) > depth + 1 else None for name in layout.names]
+    names, tops = layout.names, all_tops
+    if kept is not None:
+        names, tops = [names[index] for index in kept], [tops[index] for index in kept]
     found = {top for top in tops if top is not None}
+    lost = sorted({top for top in all_tops if top is not None} - found, key=natural)
+    notes = [*layout.notes, *([_describe_lost(lost, kind)] if lost else [])]
     if not found:
-        return layout
+        return Layout(names, notes=notes, depth=layout.depth)
     if None in tops:
         root_file = one_line("/".join(names[tops.index(None)]))
         raise MixedFoldersError(
@@ -169,7 +178,13 @@ def classes_by_folder(container: Container, layout: Layout, kind: str = "images"
             "pass data.source.labels=false"
         )
     classes = sorted(found, key=natural)
-    return Layout(names, _numbers(tops, classes), tuple(map(one_line, classes)), layout.notes, layout.depth)
+    return Layout(names, _numbers(tops, classes), tuple(map(one_line, classes)), notes, layout.depth)
+
+
+def _describe_lost(classes: Sequence[str], kind: str) -> str:
+    one = len(classes) == 1
+    which = f"class {list_names(classes)} has" if one else f"classes {list_names(classes)} have"
+    return f"note: the {which} no samples: all {'its' if one else 'their'} {kind} are left out"
 
 
 def _numbers(values: Sequence[str | None], order: Sequence[str]) -> np.ndarray:

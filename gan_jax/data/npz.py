@@ -7,13 +7,13 @@ from typing import NoReturn
 import numpy as np
 
 from ..errors import UserError, one_line
-from .arrays import Arrays, is_image
+from .arrays import Arrays, is_audio, is_image
 from .decode import Range
 from .floats import Scale, map_to_floats
 from .image_set import used_labels
 from .images import Channels, Crop, Filter, Size, Transform
 from .npz_file import load_arrays
-from .source import Mirrored, Source, describe_shape, expand_path
+from .source import Mirrored, Source, check_rate, describe_shape, expand_path
 
 
 def npz(
@@ -27,6 +27,7 @@ def npz(
     range: Range | None = None,
     scale: Scale | None = None,
     mirror: bool = False,
+    rate: float | None = None,
 ) -> Source:
     """Returns a source of the samples in a .npz file, which are held in memory.
 
@@ -38,10 +39,10 @@ def npz(
     - any other samples [N, ...], such as audio [N, T, C], video [N, T, H, W, C], volumes [N, D, H, W, C] or
       latents of an autoencoder [N, H, W, C]. Video and volumes of uint8 stay so. Other numbers become floats: they
       are multiplied by `scale` (a number, or "std": 1 / the standard deviation of all), or `range` says which
-      values become -1 and 1. Floats in [-1, 1] need neither.
+      values become -1 and 1. Floats in [-1, 1] need neither. [N, T, 1] and [N, T, 2] are always audio.
 
     `scale` makes floats of images too. A note says what the array holds and how it is mapped. The image options
-    are for images only.
+    are for images only. `rate` is for audio and video: the samples, or frames, in a second.
 
     Labels are the array `label_key` of integers, if the file has it; "" ignores it. If they are not 0 to K - 1,
     the K different ones become these. The array `names` of text, if there is one, names the classes 0 to K - 1;
@@ -53,9 +54,8 @@ def npz(
     if range is not None and scale is not None:
         raise UserError("data.source.range and data.source.scale both map the numbers: give one of them")
     key, samples = arrays["image"]
-    image, notes = _checked_samples(_describe(file, key, samples), samples, transform, scale), list[str]()
-    if image is not None and image.ndim == 4 and image.shape[-1] == 4 and image.dtype.kind == "f":
-        notes = ["note: the fourth channel is read as transparency; data.source.scale keeps it, as latents want"]
+    image = _checked_samples(_describe(file, key, samples), samples, transform, scale)
+    notes = [] if image is None else _image_notes(samples)
     if image is None:
         image, note = map_to_floats(_describe(file, key, samples), samples, range, scale)
         notes, transform = [note], dataclasses.replace(transform, range=None)
@@ -65,7 +65,11 @@ def npz(
         raise UserError(
             f"'{one_line(file)}' holds {kind}: size, crop, filter, channels, range and mirror are only for images"
         )
-    source = Npz(file, image, label, transform, arrays.get("names"), notes)
+    check_rate(rate, least=1 if image.ndim == 3 else 0.01)
+    if rate is not None and image.ndim in (2, 4):
+        kind = "vectors" if image.ndim == 2 else "images"
+        raise UserError(f"'{one_line(file)}' holds {kind}: rate is only for audio and video")
+    source = Npz(file, image, label, transform, arrays.get("names"), notes, rate)
     return Mirrored(source) if mirror else source
 
 
@@ -75,6 +79,7 @@ class Npz(Arrays):
     label: int64 [N] as in the file, or None.
     names: the name of the array of names in the file, and that array; None: there is none.
     value_notes: how the numbers were mapped.
+    rate: samples of audio, or frames of video, in a second; None: not known.
     """
 
     def __init__(
@@ -85,8 +90,9 @@ class Npz(Arrays):
         transform: Transform,
         names: tuple[str, np.ndarray] | None,
         value_notes: list[str],
+        rate: float | None,
     ):
-        self._raw, self._label_notes = (image, label, transform), list[str]()
+        self.rate, self._raw, self._label_notes = rate, (image, label, transform), list[str]()
         self._value_notes = value_notes
         if label is None:
             super().__init__("npz", image, transform=transform)
@@ -136,7 +142,7 @@ def _checked_samples(
             f"{name} is neither images [N, H, W], [N, H, W, C], vectors [N, D] nor other numbers [N, ...]: images "
             "must be uint8"
         )
-    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+    if samples.dtype.kind == "f" and not np.isfinite([samples.min(), samples.max()]).all():
         raise UserError(f"{name} holds values that are not finite")
     if scale is not None:
         return None
@@ -144,6 +150,8 @@ def _checked_samples(
         if samples.dtype != np.float32:
             raise UserError(f"{name} must be float32 to be used as vectors: convert it with .astype('float32')")
         return samples
+    if is_audio(samples):
+        return None
     if samples.ndim > 4:
         return samples if samples.dtype == np.uint8 and transform.range is None else None
     has_colours = samples.ndim == 3 or samples.shape[-1] in (1, 3, 4)
@@ -157,6 +165,16 @@ def _checked_samples(
         hint = " (channels come last: transpose it)" if samples.shape[1] in (1, 3, 4) else ""
         raise UserError(f"{name} must have 1, 3 or 4 channels in its last axis{hint}")
     return samples[..., None] if samples.ndim == 3 else samples
+
+
+def _image_notes(samples: np.ndarray) -> list[str]:
+    """Returns a note on what an array, which is not mapped to floats, may hold in place of images."""
+    if samples.ndim == 4 and samples.shape[-1] == 4 and samples.dtype.kind == "f":
+        return ["note: the fourth channel is read as transparency; data.source.scale keeps it, as latents want"]
+    if samples.ndim == 3 and samples.shape[1] <= 2 < samples.shape[2]:
+        size = f"{samples.shape[1]} x {samples.shape[2]}"
+        return [f"note: these are images of {size} pixels; audio must be [N, T, C]: transpose it"]
+    return []
 
 
 def _refuse_values(name: str, samples: np.ndarray) -> NoReturn:

@@ -15,6 +15,7 @@ class DataMissingError(UserError):
     """A data set is not where the config says."""
 
 
+_MOST_RATE = 10**9  # a WAV file has 32 bits for the bytes in a second
 MAX_ROWS = 2**28  # the most rows of a set that is made in memory
 
 
@@ -64,6 +65,12 @@ def rate(source: Described) -> float | None:
     """Returns the samples of audio, or the frames of video, in a second; None if the source does not say it."""
     found = getattr(source, "rate", None)
     return None if found is None else float(found)
+
+
+def check_rate(given: float | None, least: float = 0.01) -> None:
+    """Raises UserError if the rate that a user gives is one that GIFs and WAV files cannot have."""
+    if given is not None and not least <= given <= _MOST_RATE:
+        raise UserError(f"rate must be from {least:g} to {_MOST_RATE:,} a second, not {given:g}")
 
 
 def notes(source: Described) -> list[str]:

@@ -16,7 +16,7 @@ from .image_set import Layout, choose_split, classes_by_folder, natural
 from .images import Channels, Crop, Filter, Size, Transform
 from .ranges import range_notes
 from .read_images import Images, check_images, common_shape, read_images, room_note
-from .source import Mirrored, Source, checked_indices, describe_shape, expand_path, hash_parts
+from .source import Mirrored, Source, check_rate, checked_indices, describe_shape, expand_path, hash_parts
 
 _LISTED = 5  # videos in one message
 _MOST = 2**20  # frames in a clip, and steps between frames
@@ -48,6 +48,7 @@ def video(
     range: Range | None = None,
     mirror: bool = False,
     kind: Kind | None = None,
+    rate: float | None = None,
 ) -> Source:
     """Returns a source of clips [T, H, W, C], uint8, of the videos in a folder or zip file.
 
@@ -61,12 +62,14 @@ def video(
     `labels` and `split` are those of `folder`: the topmost sub-folder of a video is its class. All frames must
     have the same size, or `size` must be given; `images.Transform` describes it and the options after it. The
     frames are decoded and kept in the user's cache folder, where later runs find them; those of GIFs are decoded
-    once more before, to check them. Raises UserError if files cannot be read (it names them), all videos are too
-    short, or there are both kinds of videos and no `kind`.
+    once more before, to check them. `rate` is the number of frames of the videos in a second, before `every`, for
+    sample grids; GIFs say it themselves, and `rate` overrides that. Raises UserError if files cannot be read (it
+    names them), all videos are too short, or there are both kinds of videos and no `kind`.
     """
     for name, value in (("frames", frames), ("every", every), ("stride", 1 if stride is None else stride)):
         if not 1 <= value <= _MOST:
             raise UserError(f"{name} must be 1 to {_MOST:,}, not {value:,}")
+    check_rate(rate)
     transform = Transform(size, crop, filter, channels, range)
     container = open_container(expand_path(path))
     quiet_pillow()
@@ -80,7 +83,7 @@ def video(
     notes += range_notes([known.values for known in found.images.facts], transform)
     layout = Layout(found.layout.names, notes=notes, depth=found.layout.depth)
     step = every * frames if stride is None else stride
-    clips = Clips(container, layout, found.content, found.counts, frames, step, every, labels)
+    clips = Clips(container, layout, found.content, found.counts, frames, step, every, labels, rate)
     return Mirrored(clips) if mirror else clips
 
 
@@ -150,11 +153,12 @@ class Clips:
         layout: the names of the videos.
         content: their frames.
         counts: the number of frames of each video.
-        frames, stride, every, labels: as for `video`.
+        frames, stride, every, labels, rate: as for `video`.
 
     Attributes:
         label: int32 `[N]`, or None.
-        rate: frames in a second, where the GIFs that give clips say it; else None. It is for sample grids.
+        rate: frames of a clip in a second, as it is given, or as the GIFs that give clips say it; else None. It is
+            for sample grids.
 
     Raises:
         UserError: all videos are too short, or only some are in folders.
@@ -170,8 +174,9 @@ class Clips:
         stride: int,
         every: int,
         labels: bool,
+        rate: float | None = None,
     ):
-        self._content, self._notes = content, layout.notes
+        self._content = content
         self.shape, self.dtype = (frames, *content.shape), np.dtype(np.uint8)
         self._steps = every * np.arange(frames)
         span = int(self._steps[-1]) + 1
@@ -183,10 +188,10 @@ class Clips:
                 f"all videos under '{shown}' are shorter than a clip of {span:,} frames: the longest has "
                 f"{max(counts):,}; pass a smaller data.source.frames"
             )
-        rate = content.rate(long) if isinstance(content, GifFrames) else None
+        if rate is None and isinstance(content, GifFrames):
+            rate = content.rate(long)
         self.rate = None if rate is None else rate / every
-        kept = Layout([layout.names[index] for index in long], depth=layout.depth)
-        kept = classes_by_folder(container, kept, "videos") if labels else kept
+        kept = classes_by_folder(container, layout, "videos", long) if labels else layout
         first = np.concatenate([[0], np.cumsum(counts)])
         starts = [np.arange(first[index], first[index] + counts[index] - span + 1, stride) for index in long]
         self._starts = np.concatenate(starts)
@@ -196,7 +201,7 @@ class Clips:
         used = len(np.unique((self._starts[:, None] + np.arange(span)).ravel()))
         timing = content.notes(long) if isinstance(content, GifFrames) else []
         cut = _describe(counts, len(long), used, self.shape[0], stride, every, short)
-        self._notes = [*self._notes, *timing, cut]
+        self._notes = [*kept.notes, *timing, cut]
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -224,7 +229,7 @@ def _describe(
     """Returns a line on how clips are cut, and what is left out."""
     total = sum(counts)
     text = f"note: {long:,} video{'' if long == 1 else 's'} of {len(counts):,}, {total:,} frames in all, "
-    text += f"give clips of {frames:,} frames"
+    text += f"give clips of {frames:,} frame{'' if frames == 1 else 's'}"
     text += f" at steps of {every}" if every > 1 else ""
     text += (
         ", one after another"

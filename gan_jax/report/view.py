@@ -96,5 +96,8 @@ def view_notes(shape: tuple[int, ...], rate: float | None, count: int, classes: 
     if (shown := view.shown(count, classes)) < count:
         lines.append(f"note: sample.count={count}, and a grid of such samples shows the first {shown}")
     if view.kind == "audio" and rate is None:
-        lines.append(f"note: the data do not say their rate: WAV files get {RATE:,} samples a second")
+        lines.append(
+            f"note: the data do not say their rate: WAV files get {RATE:,} samples a second; data.source.rate "
+            "says it"
+        )
     return lines

@@ -85,7 +85,7 @@ def test_a_run_of_audio(audio):
 
 def test_audio_without_a_rate_is_said_before_training():
     config = configs.Config("tones", data=configs.Data(configs.Call("small_sets:tones")))
-    said = "note: the data do not say their rate: WAV files get 16,000 samples a second"
+    said = "note: the data do not say their rate: WAV files get 16,000 samples a second; data.source.rate says it"
     assert said in notes(config, Declared.of(small_sets.tones()))
     assert said not in notes(config, Declared.of(small_sets.tones(rate=8000)))
     content = files_beside("a.png", small_sets.tones().image, None, None)["a_3.wav"]

@@ -77,13 +77,25 @@ def test_classes_splits_and_zip_files_are_those_of_folders(tmp_path):
     np.testing.assert_array_equal(read_all(zipped)["image"], moved["image"])
 
 
+def test_classes_without_a_window_are_named(tmp_path):
+    for name, samples in (("dog/a/1.wav", 200), ("dog/b/1.wav", 99), ("cat/1.wav", 99), ("cow 10/1.wav", 0)):
+        write(tmp_path / name, noise(samples))
+    source = audio(str(tmp_path), window=100)
+    assert source.class_names == ("dog",)  # not a, which alone has a window
+    assert source.notes()[0] == "note: the classes cat, cow 10 have no samples: all their audio files are left out"
+    assert "no samples" not in "".join(audio(str(tmp_path), window=100, labels=False).notes())
+    source = audio(str(tmp_path), window=99)
+    assert (source.class_names, source.classes) == (("cat", "dog"), 2)
+    assert source.notes()[0] == "note: the class cow 10 has no samples: all its audio files are left out"
+
+
 def test_rates_and_channels_must_agree(tmp_path):
     write(tmp_path / "a.wav", noise(100), 8000)
     write(tmp_path / "b.wav", noise(100), 44_100)
     write(tmp_path / "c.wav", stereo := noise(100, 2), 44_100)
     assert "differ (8,000 Hz: 1 file, 44,100 Hz: 2 files), and nothing is resampled" in refusal(tmp_path)
     assert "pass data.source.rate=44100" in refusal(tmp_path)
-    assert "differ (1 channels: 1 file, 2 channels: 1 file)" in refusal(tmp_path, rate=44_100)
+    assert "differ (1 channel: 1 file, 2 channels: 1 file)" in refusal(tmp_path, rate=44_100)
     assert "no audio file under" in refusal(tmp_path, rate=16_000)
     low = audio(str(tmp_path), window=100, rate=8000)
     assert (len(low), low.rate) == (1, 8000)
@@ -95,6 +107,14 @@ def test_rates_and_channels_must_agree(tmp_path):
     np.testing.assert_array_equal(read_all(both)["image"], [stereo / np.float32(32768)])
 
 
+def test_more_than_two_channels_need_their_mean(tmp_path):
+    write(tmp_path / "a.wav", surround := noise(100, 6))
+    assert "have 6 channels, and samples are mono or stereo: pass data.source.channels=1" in refusal(tmp_path)
+    assert "no audio file under" in refusal(tmp_path, channels=2)
+    (mean,) = read_all(audio(str(tmp_path), window=100, channels=1))["image"]
+    np.testing.assert_allclose(mean, (surround / 32768).mean(1, keepdims=True), atol=1e-7)
+
+
 def test_silence_and_clipping_are_said(tmp_path):
     quiet, loud = np.zeros((300, 1)), 0.5 * np.ones((100, 1))
     quiet[250] = 0.0009
@@ -102,13 +122,49 @@ def test_silence_and_clipping_are_said(tmp_path):
     write(tmp_path / "a.wav", np.concatenate([quiet, loud]), subtype="PCM_16")
     source = audio(str(tmp_path), window=100)
     assert source.notes()[-1] == (
-        "note: of 4 windows 3 are silent (below -60 dB) and 1 clip (three samples or more at full scale)"
+        "note: of 4 windows 3 are silent (below -60 dB) and 1 clips (three samples or more at full scale)"
     )
     assert len(audio(str(tmp_path), window=100, check="header").notes()) == 1
     write(tmp_path / "a.wav", 1.5 * np.ones(100, np.float32), subtype="FLOAT")
     source = audio(str(tmp_path), window=100)
     assert source.notes()[-1].endswith("samples go up to 1.5 and are clipped to 1")
     assert source.read(np.array([0]))["image"].max() == 1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype"),
+    [
+        ("wav", "PCM_U8"),
+        ("flac", "PCM_S8"),
+        ("wav", "PCM_16"),
+        ("wav", "PCM_24"),
+        ("wav", "ULAW"),
+        ("wav", "ALAW"),
+    ],
+)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_clipping_is_found_at_the_full_scale_of_the_file(tmp_path, suffix, subtype, sign):
+    loud = np.full((200, 1), 0.5 * sign)
+    loud[:3] = 0.999999 * sign
+    write(tmp_path / f"a.{suffix}", loud, subtype=subtype)
+    assert audio(str(tmp_path), window=100).notes()[-1] == (
+        "note: of 2 windows 1 clips (three samples or more at full scale)"
+    )
+
+
+def test_a_mean_of_channels_is_judged_as_it_is_used(tmp_path):
+    opposite, one_side = np.ones((100, 2)), np.ones((100, 2))
+    opposite[:, 1], one_side[:, 1] = -1, 0
+    write(tmp_path / "a.wav", np.concatenate([opposite, one_side, np.ones((100, 2))]), subtype="PCM_16")
+    both = audio(str(tmp_path), window=100)
+    mean = audio(str(tmp_path), window=100, channels=1)
+    assert both.notes()[-1] == "note: of 3 windows 3 clip (three samples or more at full scale)"
+    assert mean.notes()[-1] == (
+        "note: of 3 windows 1 is silent (below -60 dB) and 1 clips (three samples or more at full scale)"
+    )
+    write(tmp_path / "a.wav", 1.5 * one_side, subtype="FLOAT")
+    assert "go up to 1.5 and are clipped" in audio(str(tmp_path), window=100).notes()[-1]
+    assert "clipped" not in audio(str(tmp_path), window=100, channels=1).notes()[-1]
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
@@ -124,10 +180,33 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     assert all(name in message for name in ("cut.flac (", "text.wav (", "gone.ogg (", "nan.wav (it has samples"))
 
 
+@pytest.mark.parametrize("check", ["all", "header"])
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff"])
+def test_a_file_that_is_cut_is_broken(tmp_path, name, check):
+    write(tmp_path / name, noise(40_000))
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    message = refusal(tmp_path, check=check)
+    assert "1 of the 1 audio files under" in message
+    assert f"{name} (it ends after 39,9" in message
+    assert " of 80,0" in message
+
+
+def test_a_size_that_a_pipe_left_open_is_no_cut(tmp_path):
+    samples = write(tmp_path / "a.wav", noise(100))
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[40:44] = b"\xff" * 4  # as ffmpeg writes it
+    (tmp_path / "a.wav").write_bytes(content)
+    np.testing.assert_array_equal(read_all(audio(str(tmp_path), window=100))["image"][0], samples / 32768)
+
+
 def test_a_set_without_windows_is_refused(tmp_path):
     assert "there are no audio files under" in refusal(tmp_path)
     (tmp_path / "a.mp4").write_bytes(b"")
     assert "1 file there, such as a.mp4" in refusal(tmp_path)
+    write(tmp_path / "a.wav", noise(0))
+    assert "the audio files under" in (message := refusal(tmp_path))
+    assert message.endswith("hold no samples: replace them")
     write(tmp_path / "a.wav", noise(99))
     assert "the longest has 99 samples; pass data.source.window=99 or less" in refusal(tmp_path)
     assert "window must be 1 to" in refusal(tmp_path, window=0)

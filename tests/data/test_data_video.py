@@ -10,6 +10,7 @@ from PIL import Image
 from gan_jax.data import Loader, Mirrored, Source, read_all
 from gan_jax.data.folder import folder
 from gan_jax.data.loader import read_resident
+from gan_jax.data.source import rate
 from gan_jax.data.video import video
 from gan_jax.errors import UserError
 
@@ -90,6 +91,8 @@ def test_stride_and_every(tmp_path, kind):
     expected = np.stack([frames[start : start + 5 : 2] for start in range(5)])
     np.testing.assert_array_equal(read_all(source)["image"], expected)
     assert source.notes()[-1].endswith("give clips of 3 frames at steps of 2, a new one every 1 frame")
+    (note,) = video(str(tmp_path), frames=1).notes()
+    assert note.endswith("give clips of 1 frame, one after another")
     prints = {
         video(str(tmp_path), frames=3, **options).fingerprint() for options in ({}, {"every": 2}, {"stride": 1})
     }
@@ -117,10 +120,20 @@ def test_classes_splits_zip_files_and_mirror(tmp_path, kind):
     np.testing.assert_array_equal(read_all(both)["image"][3:], read_all(source)["image"][..., ::-1, :])
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+def test_classes_without_a_clip_are_named(tmp_path, kind):
+    WRITERS[kind](tmp_path / "walk/deep/1", noise(4))
+    WRITERS[kind](tmp_path / "run/1", noise(3))
+    source = video(str(tmp_path), frames=4)
+    assert (source.class_names, source.classes) == (("walk",), 1)
+    assert source.notes()[-2] == "note: the class run has no samples: all its videos are left out"
+
+
 def test_gifs_say_how_fast_they_are_shown(tmp_path):
     write_gif(tmp_path / "a.gif", noise(8))
     assert video(str(tmp_path), frames=4).rate == 20
     assert video(str(tmp_path), frames=4, every=2, mirror=True).rate == 10
+    assert video(str(tmp_path), frames=4, every=2, rate=30).rate == 15
     (note,) = folder(str(tmp_path)).notes()
     assert note == "note: 'a.gif' is animated: its first frame is read; data.source=video reads all frames"
 
@@ -175,6 +188,14 @@ def test_frames_are_resized_as_images_are(tmp_path, kind):
     WRITERS[kind](tmp_path / "b", noise(4, 6, 6))
     assert "differ in size" in (message := refusal(tmp_path))
     assert "pass data.source.size=N" in message
+
+
+def test_a_rate_is_given_for_folders_of_frames(tmp_path):
+    write_frames(tmp_path / "a", noise(8))
+    assert rate(video(str(tmp_path), frames=4)) is None
+    assert rate(video(str(tmp_path), frames=4, rate=25)) == 25
+    assert rate(video(str(tmp_path), frames=4, every=2, mirror=True, rate=25)) == 12.5
+    assert "rate must be from 0.01 to 1,000,000,000 a second, not -1" in refusal(tmp_path, rate=-1)
 
 
 def test_frames_in_the_folder_itself_are_one_video(tmp_path):

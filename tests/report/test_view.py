@@ -197,7 +197,7 @@ def test_what_may_surprise_is_said():
     assert view_notes((64, 64, 3), None, 1000) == []
     assert view_notes((16_000, 1), 8000.0, 16) == []
     assert view_notes((16_000, 1), None, 16) == [
-        "note: the data do not say their rate: WAV files get 16,000 samples a second"
+        "note: the data do not say their rate: WAV files get 16,000 samples a second; data.source.rate says it"
     ]
     assert view_notes((16, 256, 256, 3), None, 64) == [
         "note: sample.count=64, and a grid of such samples shows the first 4"
