@@ -22,7 +22,7 @@ from ..types import PyTree, Schedule
 from .overrides import home_of
 from .resolve import Call, keywords, resolve
 from .schema import HOMES, Config, ConfigTerm
-from .values import is_protocol
+from .values import is_built
 
 
 class SampleSpec(NamedTuple):
@@ -62,7 +62,7 @@ def build(call: Call, home: str, allow: Allow = None, **offered: object) -> Any:
     for name in given:
         if known and name not in known:
             raise UserError(f"{call.name} takes no keyword {name!r}: it takes {', '.join(sorted(known))}")
-        if is_protocol(known.get(name)) and not isinstance(given[name], Call):
+        if is_built(known.get(name)) and not isinstance(given[name], Call):
             raise UserError(f"{home}.{name} wants the name of a function, got {quoted(given[name])}")
     passed = {k: v for k, v in offered.items() if k in known and k not in given}
     parameters = inspect.signature(function).parameters.values()

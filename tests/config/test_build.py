@@ -102,6 +102,22 @@ def test_conditional_on_data_without_labels(tmp_path):
         make_source(tiny(conditional=True, data=Data(source)))
 
 
+def test_names_inside_others_are_those_of_their_field():
+    pairs = Call("with_noise", inputs=Call("downsampled"), latent=Call("normal", size=4))
+    config = Config(name="nested", inputs=pairs, loss=Call("over_members", loss=Call("hinge")))
+    overrides = ["inputs=with_noise", "inputs.inputs=downsampled", "inputs.latent=normal", "inputs.latent.size=4"]
+    assert override(Config(name="nested"), [*overrides, "loss=over_members", "loss.loss=hinge"]) == config
+    gan = make_gan(config, SPEC, ())
+    half, latent = gan.inputs({"image": jnp.ones((8, 8, 1))}, jax.random.key(0))
+    assert (half.shape, latent.shape) == ((4, 4, 1), (4,))
+    assert gan.loss.discriminator([jnp.ones(2)], [jnp.ones(2)]) == 2
+    assert error_of(override, config, ["loss.loss=5"]) == "loss.loss wants the name of a function, got '5'"
+    with pytest.raises(UserError, match=r"no 'hing' in gan_jax\.losses"):
+        override(config, ["loss.loss=hing"])
+    with pytest.raises(UserError, match="--allow os"):
+        make_gan(Config(name="nested", inputs=Call("with_noise", inputs=Call("os:getcwd"))), SPEC, ())
+
+
 # ---- schedules
 
 
