@@ -101,14 +101,16 @@ def make_source(config: Config, allow: Allow = None) -> Source:
     return source
 
 
-def _schedule(value: float | Call, allow: Allow) -> float | Schedule:
-    return build(value, "schedule", allow) if isinstance(value, Call) else value
+def _schedule(value: float | Call, home: str, allow: Allow) -> float | Schedule:
+    return build(value, home, allow) if isinstance(value, Call) else value
 
 
 def _optimizer(call: Call, home: str, images_per_update: float, allow: Allow) -> optax.GradientTransformation:
     """Builds an optimizer. Schedules in a config count images; Optax counts updates."""
     passed = {
-        name: per_update(build(value, "schedule", allow), images_per_update) if isinstance(value, Call) else value
+        name: per_update(build(value, f"{home}.{name}", allow), images_per_update)
+        if isinstance(value, Call)
+        else value
         for name, value in call.items
     }
     function = resolve(call.name, HOMES[home].module, HOMES[home].attribute, allow=allow)
@@ -120,7 +122,12 @@ def _optimizer(call: Call, home: str, images_per_update: float, allow: Allow) ->
 
 def _terms(terms: tuple[ConfigTerm, ...], home: str, allow: Allow) -> tuple[GANTerm, ...]:
     return tuple(
-        Term(_schedule(term.weight, allow), build(term.penalty, home, allow), term.every) for term in terms
+        Term(
+            _schedule(term.weight, f"{home}.{i}.weight", allow),
+            build(term.penalty, f"{home}.{i}.penalty", allow),
+            term.every,
+        )
+        for i, term in enumerate(terms)
     )
 
 
@@ -162,13 +169,13 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
             discriminator_tx=discriminator_tx,
             latent=missing if config.inputs else build(config.latent, "latent", allow),
             inputs=build(config.inputs, "inputs", allow) if config.inputs else None,
-            generator_weight=_schedule(config.generator_weight, allow),
-            discriminator_weight=_schedule(config.discriminator_weight, allow),
+            generator_weight=_schedule(config.generator_weight, "generator_weight", allow),
+            discriminator_weight=_schedule(config.discriminator_weight, "discriminator_weight", allow),
             adaptive_weight=_adaptive(config.adaptive_weight),
-            generator_terms=_terms(config.generator_terms, "generator_terms.penalty", allow),
-            discriminator_terms=_terms(config.discriminator_terms, "discriminator_terms.penalty", allow),
+            generator_terms=_terms(config.generator_terms, "generator_terms", allow),
+            discriminator_terms=_terms(config.discriminator_terms, "discriminator_terms", allow),
             augment=augment,
-            ema=half_life(_schedule(config.ema.half_life, allow), config.ema.ramp_up),
+            ema=half_life(_schedule(config.ema.half_life, "ema.half_life", allow), config.ema.ramp_up),
             disc_steps=config.disc_steps,
             share_latents=config.share_latents,
             update=config.update,

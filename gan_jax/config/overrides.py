@@ -10,7 +10,6 @@ from .resolve import Call, default, field_types, keywords, resolve
 from .schema import HOMES, Config
 from .values import describe, is_number, may_be_call, parse
 
-
 _NESTED = ("inputs", "latent", "loss")  # keywords of Calls that are looked up as the fields of these names
 
 

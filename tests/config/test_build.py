@@ -11,7 +11,7 @@ import pytest
 import gan_jax
 import gan_jax.train
 from gan_jax import config as configs
-from gan_jax.config import Call, Config, Data, Term, override
+from gan_jax.config import Call, Config, Data, Ema, Term, override
 from gan_jax.config.build import SampleSpec, batch_spec, build, make_gan, make_source
 from gan_jax.errors import UserError
 from gan_jax.models import dcgan, mlp
@@ -93,6 +93,20 @@ def test_a_name_that_cannot_be_used_is_one_sentence(changes, words):
     assert "\n" not in str(error.value)
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"discriminator_weight": Call("after")}, "discriminator_weight"),
+        ({"generator_weight": Call("after")}, "generator_weight"),
+        ({"ema": Ema(half_life=Call("after"))}, "ema.half_life"),
+        ({"generator_optimizer": Call("adam", learning_rate=Call("after"))}, "generator_optimizer.learning_rate"),
+        ({"discriminator_terms": (Term(Call("after"), Call("r1")),)}, "discriminator_terms.0.weight"),
+    ],
+)
+def test_a_schedule_that_lacks_a_keyword_names_its_field(changes, field):
+    assert error_of(make_gan, tiny(**changes), SPEC) == f"{field}=after needs images: say {field}.images=..."
 
 
 def test_conditional_on_data_without_labels(tmp_path):
