@@ -11,6 +11,7 @@ import optax
 from jax.typing import DTypeLike
 
 from ..augment import Augment
+from ..checks import frozen_readers
 from ..data.source import Source, class_names
 from ..errors import UserError, one_line, quoted
 from ..gan import GAN, AdaptiveWeight, GANTerm
@@ -138,7 +139,7 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
 
     Raises:
         UserError: a name or a keyword does not exist, or the networks do not fit the data. Or the config has
-            `remat`, and a network does not take it.
+            `remat`, and a network does not take it. Or a network or a penalty reads frozen variables.
     """
     offered = {
         "shape": tuple(spec.shape),
@@ -161,7 +162,7 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
             )
         discriminator_tx = freeze_first(discriminator_tx, discriminator.image_blocks, config.freeze_discriminator)
     try:
-        return GAN(
+        gan = GAN(
             generator=build(config.generator, "generator", allow, **offered),
             discriminator=discriminator,
             loss=build(config.loss, "loss", allow),
@@ -184,6 +185,12 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
         )  # fmt: skip
     except ValueError as error:
         raise UserError(f"{config.name}: {error}") from error
+    if readers := frozen_readers(gan):
+        raise UserError(
+            f"the {readers[0]} reads frozen variables: gan-jax train gives no frozen variables, call the step "
+            "from Python"
+        )
+    return gan
 
 
 def _adaptive(path: str) -> AdaptiveWeight | None:

@@ -80,7 +80,7 @@ def test_the_shape_of_a_batch(disc_steps, shared, lead):
         ({"generator": Call("dcgan", widht=3)}, ["dcgan takes no keyword 'widht'", "width"]),
         ({"loss": Call("hing")}, ["'hing'", "'hinge'"]),
         ({"generator_optimizer": Call("adam", learning=1.0)}, ["generator_optimizer=adam", "learning"]),
-        ({"discriminator_terms": (Term(1.0, Call("r3")),)}, ["'r3'", "path_length, perceptual, r1,"]),
+        ({"discriminator_terms": (Term(1.0, Call("r3")),)}, ["'r3'", "path_length, r1,"]),
         ({"discriminator_terms": (Term(1.0, Call("r1")), Term(1.0, Call("r1")))}, ["different names"]),
         ({"latent": Call("normal", length=3)}, ["normal takes no keyword 'length'"]),
         ({"discriminator_terms": (Term(Call("linier", start=1.0), Call("r1")),)}, ["'linier'", "'linear'"]),
@@ -130,6 +130,35 @@ def test_names_inside_others_are_those_of_their_field():
         override(config, ["loss.loss=hing"])
     with pytest.raises(UserError, match="--allow os"):
         make_gan(Config(name="nested", inputs=Call("with_noise", inputs=Call("os:getcwd"))), SPEC, ())
+
+
+READERS = """
+import flax.linen as nn
+from gan_jax.penalties import Penalty, perceptual
+def distance():
+    return perceptual(lambda variables, image: [image])
+class Reader(nn.Module):
+    @nn.compact
+    def __call__(self, latents, *, frozen):
+        return latents
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "reader"),
+    [
+        ({"generator_terms": (Term(1.0, Call("my_readers:distance")),)}, "penalty perceptual"),
+        ({"generator": Call("my_readers:Reader")}, "generator"),
+    ],
+)
+def test_a_run_has_no_frozen_variables(tmp_path, monkeypatch, changes, reader):
+    (tmp_path / "my_readers.py").write_text(READERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert error_of(make_gan, tiny(**changes), SPEC) == (
+        f"the {reader} reads frozen variables: gan-jax train gives no frozen variables, call the step from Python"
+    )
+    with pytest.raises(UserError, match=r"no 'perceptual' in gan_jax\.penalties"):
+        make_gan(tiny(generator_terms=(Term(1.0, Call("perceptual")),)), SPEC)
 
 
 # ---- schedules
