@@ -215,7 +215,7 @@ def _naming_inputs(gan: GAN, inputs: Latents) -> Iterator[None]:
     """Says what the generator was called with, if it fails and that was not noise."""
     try:
         yield
-    except (TypeError, ValueError, FlaxError) as error:
+    except (TypeError, ValueError, AttributeError, FlaxError) as error:
         if gan.inputs is None:
             raise
         shapes = jax.tree.map(jnp.shape, inputs)

@@ -34,6 +34,7 @@ GAN_DEFAULTS = {field.name: getattr(small_gan.make(), field.name) for field in d
         ("discriminator_terms", Term(1.0, penalties.r1()), "must be a tuple of terms, got a term"),
         ("discriminator_terms", (Term("5", penalties.r1()),), "the weight must be a finite number or a schedule"),
         ("discriminator_terms", (Term(float("nan"), penalties.r1()),), "the weight must be a finite number"),
+        ("inputs", gan_jax.inputs.image(), "not both: .*sets inputs, set latent=gan_jax.latents.missing too"),
         ("discriminator_terms", (Term(1.0, penalties.r1(), 2.5),), "every must be an integer, got 2.5"),
     ],
 )

@@ -91,6 +91,15 @@ def check_state(gan: "GAN", state: "GANState") -> None:
             )
 
 
+def frozen_readers(gan: "GAN") -> list[str]:
+    """Returns the networks and penalties that name the keyword `frozen`."""
+    readers = [name for name in ("generator", "discriminator") if names(getattr(gan, name), "frozen")]
+    for term in (*gan.generator_terms, *gan.discriminator_terms):
+        if "frozen" in read_signature(term.penalty.apply)[0]:
+            readers.append(f"penalty {term.penalty.name}")
+    return readers
+
+
 def check_frozen(gan: "GAN", frozen: PyTree) -> None:
     """Checks that a step which reads `frozen` has got it.
 
@@ -99,11 +108,7 @@ def check_frozen(gan: "GAN", frozen: PyTree) -> None:
     """
     if frozen is not None:
         return
-    readers = [name for name in ("generator", "discriminator") if names(getattr(gan, name), "frozen")]
-    for term in (*gan.generator_terms, *gan.discriminator_terms):
-        if "frozen" in read_signature(term.penalty.apply)[0]:
-            readers.append(f"penalty {term.penalty.name}")
-    if readers:
+    if readers := frozen_readers(gan):
         raise ValueError(
             f"the {readers[0]} reads frozen variables, but the step has none: give them as the third argument, "
             "step(state, batch, frozen)"

@@ -66,7 +66,10 @@ def _check_fields(gan: "GAN") -> None:
 
 def _check_inputs(gan: "GAN") -> None:
     if gan.latent is not missing and gan.inputs is not None:
-        raise ValueError("a GAN has latent (noise alone) or inputs (from a row of the batch and a key), not both")
+        raise ValueError(
+            "a GAN has latent (noise alone) or inputs (from a row of the batch and a key), not both: where "
+            "dataclasses.replace sets inputs, set latent=gan_jax.latents.missing too"
+        )
     if gan.inputs is not None and not callable(gan.inputs):
         raise ValueError(
             "inputs must be a function of a row of the batch and a key, such as lambda row, key: row['edges'], "

@@ -12,7 +12,6 @@ from ..batch_statistics import standing_statistics
 from ..config import Call
 from ..config.build import Allow, make_source
 from ..config.location import located
-from ..data.source import as_known
 from ..errors import UserError, one_line
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import choose_extractor
@@ -64,14 +63,10 @@ def evaluate(
     if count < 2:
         raise UserError(f"--count must be at least 2, got {count}")
     run = open_run(workdir, step, allow)
-    config = run.config if data is None else located(run.config, data, allow)
     with data_option(data):
-        trained_on, fingerprint = as_known(make_source(config, allow), run.data, run.spec.class_names)
-    now, then = tuple(trained_on.shape), tuple(run.spec.shape)
-    if now != then:
-        raise UserError(f"the data have shape {now} now, but the run's samples have shape {then}")
-    is_same = fingerprint == run.data
-    notes = () if is_same else (f"the run was trained on other data, {run.data}",)
+        trained_on, note = run.open_data(data)
+    notes = () if note is None else (note,)
+    config = run.config if data is None else located(run.config, data, allow)
     source = trained_on
     if split is not None:
         field = "data.source.source.split" if config.data.source.name == "stacked" else "data.source.split"
@@ -82,7 +77,7 @@ def evaluate(
     labels = None
     if config.conditional:
         labels, options["labels"] = evaluator.wanted_labels(count), "the reals'"
-    sampler, variables = run.sampler(seed, truncation), run.state.ema
+    sampler, variables = run.sampler(seed, truncation, source=trained_on), run.state.ema
     if standing:
         options["standing_statistics"] = standing
         variables = _standing(run, seed, standing)

@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     }  # fmt: skip
     if arguments.features is not None and arguments.neighbours is None:
         raise UserError("--features says what --neighbours compares: give both, or neither")
-    if arguments.data is not None and arguments.neighbours is None:
-        raise UserError("--data is for --neighbours, which alone reads the data: give both, or neither")
+    if arguments.data is not None and arguments.interpolate is not None:
+        raise UserError("--data is for samples that are made from data, and for --neighbours: leave one out")
     if arguments.interpolate is not None:
         paths = sample_run.interpolate(arguments.workdir, steps=arguments.interpolate, **common)
     elif arguments.neighbours is not None:
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
             **common,
         )
     else:
-        paths = sample_run.sample(arguments.workdir, **common)
+        paths = sample_run.sample(arguments.workdir, data=arguments.data, **common)
     if len(paths) > 1:  # only single samples are several files, and all lie in the folder
         kind = {".gif": "clips", ".wav": "sounds"}.get(paths[0].suffix, "images")
         by_class = "" if paths[0].parent == arguments.out else ", in a folder for each class"

@@ -39,6 +39,7 @@ def sample(
     step: int | str | None = None,
     truncation: float = 1.0,
     labels: Sequence[int | str] | None = None,
+    data: str | None = None,
     out: str | os.PathLike | None = None,
     allow: Allow = (),
 ) -> list[Path]:
@@ -51,6 +52,8 @@ def sample(
         step: the step of the checkpoint; None: the newest good one; "best": the best one that was kept.
         truncation: the truncation of the latents, 1.0 for none; only for generators that define it.
         labels: the classes of a conditional run, by number or name, used in turn; None: all.
+        data: where the data lie now, for a run with `inputs`, whose samples are made from them; None: where the
+            config says.
         out: what is written. A path that ends in .png: a grid (default: `<workdir>/samples_<step>.png`). A path
             that ends in .gif: a grid of clips that play. A path that ends in .wav: audio, one sample after the
             other. A path that ends in .npz: an array `image` (uint8 or float32, as the data), and for a
@@ -70,7 +73,7 @@ def sample(
         raise UserError(f"samples are not written as {path.suffix}: give --out a .png or .npz file, or a folder")
     run = open_run(workdir, step, allow)
     view = choose_view(run.spec.shape)
-    sampler = run.sampler(seed, truncation, labels)
+    sampler = _sampler(run, seed, truncation, labels, data)
     path = path or workdir / f"samples_{run.step:08d}.png"
     if (is_folder or path.suffix in (".gif", ".wav")) and view.suffix is None:
         raise UserError(f"samples of shape {run.spec.shape} are no images: give --out a .png or .npz file")
@@ -158,7 +161,7 @@ def neighbours(
     path = Path(out) if out is not None else workdir / f"neighbours_{run.step:08d}.png"
     if path.suffix != ".png":
         raise UserError(f"neighbours are shown in a .png, not {path}: give another --out")
-    sampler = run.sampler(seed, truncation, labels)
+    sampler = _sampler(run, seed, truncation, labels, data if run.gan.inputs is not None else None)
     values = sampler(run.state.ema, count)
     _check_images(values, run, "they have no features")
     config = run.config if data is None else located(run.config, data, allow)
@@ -175,6 +178,20 @@ def neighbours(
         report.save_png(path, report.picture(grid, columns=nearest_reals + 1))
         _say_legend(run, sampler, count, lambda names: rows_legend(names, count))
     return [path]
+
+
+def _sampler(
+    run: OpenedRun, seed: int, truncation: float, labels: Sequence[int | str] | None, data: str | None
+) -> Sampler:
+    if run.gan.inputs is None:
+        if data is not None:
+            raise UserError("--data is for --neighbours: samples of this run are not made from data")
+        return run.sampler(seed, truncation, labels)
+    with data_option(data):
+        source, note = run.open_data(data)
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr)
+    return run.sampler(seed, truncation, labels, source)
 
 
 def _check_count(count: int, least: int) -> None:

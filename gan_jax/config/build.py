@@ -11,6 +11,7 @@ import optax
 from jax.typing import DTypeLike
 
 from ..augment import Augment
+from ..checks import frozen_readers
 from ..data.source import Source, class_names
 from ..errors import UserError, one_line, quoted
 from ..gan import GAN, AdaptiveWeight, GANTerm
@@ -22,7 +23,7 @@ from ..types import PyTree, Schedule
 from .overrides import home_of
 from .resolve import Call, keywords, resolve
 from .schema import HOMES, Config, ConfigTerm
-from .values import is_protocol
+from .values import is_built
 
 
 class SampleSpec(NamedTuple):
@@ -62,7 +63,7 @@ def build(call: Call, home: str, allow: Allow = None, **offered: object) -> Any:
     for name in given:
         if known and name not in known:
             raise UserError(f"{call.name} takes no keyword {name!r}: it takes {', '.join(sorted(known))}")
-        if is_protocol(known.get(name)) and not isinstance(given[name], Call):
+        if is_built(known.get(name)) and not isinstance(given[name], Call):
             raise UserError(f"{home}.{name} wants the name of a function, got {quoted(given[name])}")
     passed = {k: v for k, v in offered.items() if k in known and k not in given}
     parameters = inspect.signature(function).parameters.values()
@@ -101,14 +102,16 @@ def make_source(config: Config, allow: Allow = None) -> Source:
     return source
 
 
-def _schedule(value: float | Call, allow: Allow) -> float | Schedule:
-    return build(value, "schedule", allow) if isinstance(value, Call) else value
+def _schedule(value: float | Call, home: str, allow: Allow) -> float | Schedule:
+    return build(value, home, allow) if isinstance(value, Call) else value
 
 
 def _optimizer(call: Call, home: str, images_per_update: float, allow: Allow) -> optax.GradientTransformation:
     """Builds an optimizer. Schedules in a config count images; Optax counts updates."""
     passed = {
-        name: per_update(build(value, "schedule", allow), images_per_update) if isinstance(value, Call) else value
+        name: per_update(build(value, f"{home}.{name}", allow), images_per_update)
+        if isinstance(value, Call)
+        else value
         for name, value in call.items
     }
     function = resolve(call.name, HOMES[home].module, HOMES[home].attribute, allow=allow)
@@ -120,7 +123,12 @@ def _optimizer(call: Call, home: str, images_per_update: float, allow: Allow) ->
 
 def _terms(terms: tuple[ConfigTerm, ...], home: str, allow: Allow) -> tuple[GANTerm, ...]:
     return tuple(
-        Term(_schedule(term.weight, allow), build(term.penalty, home, allow), term.every) for term in terms
+        Term(
+            _schedule(term.weight, f"{home}.{i}.weight", allow),
+            build(term.penalty, f"{home}.{i}.penalty", allow),
+            term.every,
+        )
+        for i, term in enumerate(terms)
     )
 
 
@@ -131,7 +139,7 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
 
     Raises:
         UserError: a name or a keyword does not exist, or the networks do not fit the data. Or the config has
-            `remat`, and a network does not take it.
+            `remat`, and a network does not take it. Or a network or a penalty reads frozen variables.
     """
     offered = {
         "shape": tuple(spec.shape),
@@ -154,7 +162,7 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
             )
         discriminator_tx = freeze_first(discriminator_tx, discriminator.image_blocks, config.freeze_discriminator)
     try:
-        return GAN(
+        gan = GAN(
             generator=build(config.generator, "generator", allow, **offered),
             discriminator=discriminator,
             loss=build(config.loss, "loss", allow),
@@ -162,13 +170,13 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
             discriminator_tx=discriminator_tx,
             latent=missing if config.inputs else build(config.latent, "latent", allow),
             inputs=build(config.inputs, "inputs", allow) if config.inputs else None,
-            generator_weight=_schedule(config.generator_weight, allow),
-            discriminator_weight=_schedule(config.discriminator_weight, allow),
+            generator_weight=_schedule(config.generator_weight, "generator_weight", allow),
+            discriminator_weight=_schedule(config.discriminator_weight, "discriminator_weight", allow),
             adaptive_weight=_adaptive(config.adaptive_weight),
-            generator_terms=_terms(config.generator_terms, "generator_terms.penalty", allow),
-            discriminator_terms=_terms(config.discriminator_terms, "discriminator_terms.penalty", allow),
+            generator_terms=_terms(config.generator_terms, "generator_terms", allow),
+            discriminator_terms=_terms(config.discriminator_terms, "discriminator_terms", allow),
             augment=augment,
-            ema=half_life(_schedule(config.ema.half_life, allow), config.ema.ramp_up),
+            ema=half_life(_schedule(config.ema.half_life, "ema.half_life", allow), config.ema.ramp_up),
             disc_steps=config.disc_steps,
             share_latents=config.share_latents,
             update=config.update,
@@ -177,6 +185,12 @@ def make_gan(config: Config, spec: SampleSpec, allow: Allow = None) -> GAN:
         )  # fmt: skip
     except ValueError as error:
         raise UserError(f"{config.name}: {error}") from error
+    if readers := frozen_readers(gan):
+        raise UserError(
+            f"the {readers[0]} reads frozen variables: gan-jax train gives no frozen variables, call the step "
+            "from Python"
+        )
+    return gan
 
 
 def _adaptive(path: str) -> AdaptiveWeight | None:

@@ -10,6 +10,8 @@ from .resolve import Call, default, field_types, keywords, resolve
 from .schema import HOMES, Config
 from .values import describe, is_number, may_be_call, parse
 
+_NESTED = ("inputs", "latent", "loss")  # keywords of Calls that are looked up as the fields of these names
+
 
 def override(config: Config, items: Iterable[str], *, allow: Iterable[str] | None = None) -> Config:
     """Returns `config` with each `"a.b=v"` applied.
@@ -65,12 +67,16 @@ def without_indices(path: str) -> str:
 def home_of(path: str) -> str:
     """Returns the key in `HOMES` of what a name at this path of a config means.
 
-    A Call among the keywords of a data set is a data set, at any depth; among those of another Call, a schedule.
+    A Call among the keywords of a data set is a data set, at any depth. Among those of another Call, the keywords
+    `inputs`, `latent` and `loss` mean what the fields of these names mean; any other is a schedule.
     """
     plain = without_indices(path)
     if plain in HOMES:
         return plain
-    return "data.source" if plain.startswith("data.source.") else "schedule"
+    if plain.startswith("data.source."):
+        return "data.source"
+    keyword = plain.rpartition(".")[2]
+    return keyword if keyword in _NESTED else "schedule"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,7 +86,8 @@ class Config:
     discriminator_weight: float | Call = 1.0
     """Weight of the discriminator's loss; a Call: a schedule over the images seen.
 
-    While it is 0 the discriminator does not change.
+    While it is 0 the discriminator does not change, and its optimizer does not count. So a schedule of its
+    learning rate begins where the discriminator begins.
     """
     adaptive_weight: str = ""
     """Parameter of the generator that balances its adversarial loss and its terms.

@@ -28,6 +28,11 @@ def validate(config: Config) -> None:
             raise UserError(f"{player}.learning_rate must not be negative, got {rate!r}")
     if not isinstance(config.ema.half_life, Call) and not config.ema.half_life > 0:
         raise UserError(f"ema.half_life must be above 0 images, got {config.ema.half_life!r}")
+    if config.inputs is not None and config.latent not in (Config.latent, Call("normal")):
+        raise UserError(
+            f"inputs is set, so latent={config.latent.name} would not be used: leave latent at its default "
+            "(latent=normal latent.size=100), or name it as inputs.latent of inputs=with_noise"
+        )
     if config.seed >= 2**32:
         raise UserError(f"seed must be below 2**32, got {config.seed}")
     if config.batch % config.microbatches:

@@ -56,7 +56,7 @@ def parse(text: str, hint: object) -> object:
         return int(float(text)) if is_whole else int(text)
     if hint is str:
         return text
-    if dataclasses.is_dataclass(origin or hint) or is_function(hint) or is_protocol(hint):
+    if dataclasses.is_dataclass(origin or hint) or is_function(hint) or is_built(hint):
         raise ValueError(text)
     return literal(text)
 
@@ -102,18 +102,20 @@ def is_number(text: str) -> bool:
 def is_function(hint: object) -> bool:
     """Whether values of this type are functions: a `Callable`, or a Protocol such as `Schedule`."""
     kind = typing.get_origin(hint) or hint
-    return kind is Callable or (is_protocol(kind) and "__call__" in vars(kind))
+    return kind is Callable or (is_built(kind) and "__call__" in vars(kind))
 
 
-def is_protocol(hint: object) -> bool:
-    """Whether values of this type are built by the function that a Call names, such as a `Source`."""
-    return getattr(typing.get_origin(hint) or hint, "_is_protocol", False)
+def is_built(hint: object) -> bool:
+    """Whether values of this type are built by the function that a Call names, such as a `Source` or a `Loss`."""
+    kind = typing.get_origin(hint) or hint
+    is_named_tuple = isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
+    return is_named_tuple or getattr(kind, "_is_protocol", False)
 
 
 def may_be_call(hint: object) -> bool:
     """Whether a value of this type may be given as the name of a function that builds it."""
     options = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else ()
-    return hint is Call or is_protocol(hint) or any(map(may_be_call, options)) or any(map(is_function, options))
+    return hint is Call or is_built(hint) or any(map(may_be_call, options)) or any(map(is_function, options))
 
 
 def _refuse(text: str) -> NoReturn:
@@ -137,7 +139,7 @@ def describe(hint: object) -> str:
         return "() for none, or one of its items' fields"
     if isinstance(hint, type) and issubclass(hint, Call):
         return "a Call"
-    if is_protocol(hint):
+    if is_built(hint):
         return "the name of a function"
     if is_function(hint):
         return "a function, which only a config file can give"

@@ -26,14 +26,13 @@ from .pairs import commitment as commitment
 from .pairs import perceptual as perceptual
 from .pairs import reconstruction as reconstruction
 
-__all__ = [  # the names that a config may use
+__all__ = [  # the names that a config may use: not perceptual, which reads frozen variables
     "commitment",
     "dragan",
     "feature_matching",
     "lecam",
     "logit_centering",
     "path_length",
-    "perceptual",
     "r1",
     "r1_approx",
     "r1_r2",

@@ -7,7 +7,8 @@ import numpy as np
 from ..config import Config
 from ..gan import GAN, Weight
 
-_MOST = 4096  # steps at which a schedule is read
+_BLOCK = 2**16  # steps at which a schedule is read at once
+_MOST = 2**31  # a step is an int32
 
 
 def late_starts(config: Config, gan: GAN) -> list[str]:
@@ -26,9 +27,17 @@ def late_starts(config: Config, gan: GAN) -> list[str]:
 
 
 def _first_step(weight: Weight, config: Config) -> int | None:
-    """Returns the first step with a weight above 0 (of long runs, to 1/4096 of the run); None: there is none."""
+    """Returns the first step with a weight above 0; None: there is none."""
     if not callable(weight) or not config.steps:
         return 0
-    steps = np.unique(np.linspace(0, config.steps - 1, min(_MOST, config.steps)).astype(int))
-    positive = np.asarray(jax.vmap(weight)(jnp.asarray(steps * config.batch, jnp.float32)) > 0)
-    return int(steps[np.argmax(positive)]) if positive.any() else None
+
+    @jax.jit
+    def weights(first: jax.Array) -> jax.Array:
+        steps = first + jnp.arange(_BLOCK)
+        return jax.vmap(weight)(steps.astype(float) * config.batch)  # as in the step
+
+    for first in range(0, min(config.steps, _MOST), _BLOCK):
+        positive = np.asarray(weights(jnp.int32(first)))[: config.steps - first] > 0
+        if positive.any():
+            return first + int(np.argmax(positive))
+    return None

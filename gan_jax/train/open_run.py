@@ -11,7 +11,9 @@ from ..checkpoint import Checkpoints
 from ..checkpoint.catalogue import Catalogue
 from ..config import Config
 from ..config.build import Allow, SampleSpec, make_gan, make_source
+from ..config.location import located
 from ..data.classes import find_classes
+from ..data.source import Source, as_known
 from ..errors import UserError
 from ..gan import GAN
 from ..metrics.measures import best_by
@@ -46,10 +48,35 @@ class OpenedRun(NamedTuple):
     allow: Allow
     rate: float | None = None
 
-    def sampler(self, seed: int, truncation: float = 1.0, labels: Sequence[int | str] | None = None) -> Sampler:
+    def open_data(self, data: str | None = None) -> tuple[Source, str | None]:
+        """Returns the data of the run, and a note if they are other data than those of its training.
+
+        `data`: where they lie now, see `config.location.located`; None: where the config says.
+
+        Raises:
+            UserError: they cannot be read, or their samples have another shape.
+        """
+        config = self.config if data is None else located(self.config, data, self.allow)
+        source, fingerprint = as_known(make_source(config, self.allow), self.data, self.spec.class_names)
+        now, then = tuple(source.shape), tuple(self.spec.shape)
+        if now != then:
+            raise UserError(f"the data have shape {now} now, but the run's samples have shape {then}")
+        return source, None if fingerprint == self.data else f"the run was trained on other data, {self.data}"
+
+    def sampler(
+        self,
+        seed: int,
+        truncation: float = 1.0,
+        labels: Sequence[int | str] | None = None,
+        source: Source | None = None,
+    ) -> Sampler:
         """Returns a sampler in the run's own precision.
 
-        `labels`: numbers or names of classes, used in turn; text that names no class is a number. None: all.
+        Args:
+            seed: of the latents.
+            truncation: of the latents; 1.0 for none.
+            labels: numbers or names of classes, used in turn; text that names no class is a number. None: all.
+            source: the rows that a run with `inputs` makes its samples from; see `open_data`.
 
         Raises:
             UserError: the generator has no truncation, or the run does not have these labels.
@@ -60,7 +87,6 @@ class OpenedRun(NamedTuple):
             raise UserError("labels are given, but this run is not conditional: leave them out")
         numbers = None if labels is None or names is None else find_classes(labels, names)
         classes = None if names is None else len(names)
-        source = None if self.gan.inputs is None else make_source(self.config, self.allow)
         return Sampler(self.gan, seed, classes, truncation, labels=numbers, precision=chosen, source=source)
 
 

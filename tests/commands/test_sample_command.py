@@ -130,3 +130,48 @@ def test_evaluate_keeps_the_classes_on_the_page(shapes):
     page = (shapes / "report.html").read_text()
     assert page.count("circle, a/b, 7") == before
     assert "frechet" in page
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """A run whose samples are made from rows of a file."""
+    folder = tmp_path_factory.mktemp("pairs")
+    image = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8)
+    np.savez(folder / "pairs.npz", image=image)
+    config = runs.write_config(folder, runs.MLP.replace('latent=Call("normal", size=8),', 'inputs=Call("image"),'))
+    fields = ["data.source=npz", f"data.source.path={folder / 'pairs.npz'}", "batch=4", "sample.count=4"]
+    outcome = call("train", config, "steps=1", *fields, "--workdir", folder / "run")
+    assert outcome.code == 0, outcome.err
+    return folder
+
+
+def test_samples_of_other_data_are_noted(pairs, tmp_path):
+    def drawn(*more):
+        outcome = call("sample", pairs / "run", "--count", 4, "--out", tmp_path / "x.npz", *more)
+        assert outcome.code == 0, outcome.err
+        with np.load(tmp_path / "x.npz") as file:
+            return outcome.err, file["image"]
+
+    said, image = drawn()
+    assert said == ""
+    (pairs / "pairs.npz").rename(tmp_path / "moved.npz")
+    sentence(call("sample", pairs / "run"), "there is no file", "where: --data PATH")
+    said, same = drawn("--data", tmp_path / "moved.npz")
+    assert said == ""
+    np.testing.assert_array_equal(image, same)
+    scored = call(
+        "evaluate", pairs / "run", "--count", 12, "--features", "fake_features:quarters",
+        "--allow", "fake_features", "--data", tmp_path / "moved.npz",
+    )  # fmt: skip
+    assert scored.code == 0, scored.err
+    np.savez(pairs / "pairs.npz", image=np.zeros((12, 8, 8, 1), np.uint8))
+    said, other = drawn()
+    assert said.startswith("note: the run was trained on other data, npz ")
+    assert (other != image).any()
+    np.savez(pairs / "pairs.npz", image=np.zeros((12, 4, 4, 1), np.uint8))
+    sentence(call("sample", pairs / "run"), "the data have shape (4, 4, 1) now")
+
+
+def test_data_where_no_sample_is_made_from_data(trained):
+    sentence(call("sample", trained, "--data", "x"), "--data is for --neighbours")
+    sentence(call("sample", trained, "--interpolate", 2, "--data", "x"), "--data is for samples")

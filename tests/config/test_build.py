@@ -11,7 +11,7 @@ import pytest
 import gan_jax
 import gan_jax.train
 from gan_jax import config as configs
-from gan_jax.config import Call, Config, Data, Term, override
+from gan_jax.config import Call, Config, Data, Ema, Term, override
 from gan_jax.config.build import SampleSpec, batch_spec, build, make_gan, make_source
 from gan_jax.errors import UserError
 from gan_jax.models import dcgan, mlp
@@ -80,7 +80,7 @@ def test_the_shape_of_a_batch(disc_steps, shared, lead):
         ({"generator": Call("dcgan", widht=3)}, ["dcgan takes no keyword 'widht'", "width"]),
         ({"loss": Call("hing")}, ["'hing'", "'hinge'"]),
         ({"generator_optimizer": Call("adam", learning=1.0)}, ["generator_optimizer=adam", "learning"]),
-        ({"discriminator_terms": (Term(1.0, Call("r3")),)}, ["'r3'", "path_length, perceptual, r1,"]),
+        ({"discriminator_terms": (Term(1.0, Call("r3")),)}, ["'r3'", "path_length, r1,"]),
         ({"discriminator_terms": (Term(1.0, Call("r1")), Term(1.0, Call("r1")))}, ["different names"]),
         ({"latent": Call("normal", length=3)}, ["normal takes no keyword 'length'"]),
         ({"discriminator_terms": (Term(Call("linier", start=1.0), Call("r1")),)}, ["'linier'", "'linear'"]),
@@ -95,11 +95,70 @@ def test_a_name_that_cannot_be_used_is_one_sentence(changes, words):
         assert word in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"discriminator_weight": Call("after")}, "discriminator_weight"),
+        ({"generator_weight": Call("after")}, "generator_weight"),
+        ({"ema": Ema(half_life=Call("after"))}, "ema.half_life"),
+        ({"generator_optimizer": Call("adam", learning_rate=Call("after"))}, "generator_optimizer.learning_rate"),
+        ({"discriminator_terms": (Term(Call("after"), Call("r1")),)}, "discriminator_terms.0.weight"),
+    ],
+)
+def test_a_schedule_that_lacks_a_keyword_names_its_field(changes, field):
+    assert error_of(make_gan, tiny(**changes), SPEC) == f"{field}=after needs images: say {field}.images=..."
+
+
 def test_conditional_on_data_without_labels(tmp_path):
     np.savez(tmp_path / "plain.npz", image=np.zeros((4, 8, 8, 1), np.uint8))
     source = Call("npz", path=str(tmp_path / "plain.npz"))
     with pytest.raises(UserError, match="npz has no labels"):
         make_source(tiny(conditional=True, data=Data(source)))
+
+
+def test_names_inside_others_are_those_of_their_field():
+    pairs = Call("with_noise", inputs=Call("downsampled"), latent=Call("normal", size=4))
+    config = Config(name="nested", inputs=pairs, loss=Call("over_members", loss=Call("hinge")))
+    overrides = ["inputs=with_noise", "inputs.inputs=downsampled", "inputs.latent=normal", "inputs.latent.size=4"]
+    assert override(Config(name="nested"), [*overrides, "loss=over_members", "loss.loss=hinge"]) == config
+    gan = make_gan(config, SPEC, ())
+    half, latent = gan.inputs({"image": jnp.ones((8, 8, 1))}, jax.random.key(0))
+    assert (half.shape, latent.shape) == ((4, 4, 1), (4,))
+    assert gan.loss.discriminator([jnp.ones(2)], [jnp.ones(2)]) == 2
+    assert error_of(override, config, ["loss.loss=5"]) == "loss.loss wants the name of a function, got '5'"
+    with pytest.raises(UserError, match=r"no 'hing' in gan_jax\.losses"):
+        override(config, ["loss.loss=hing"])
+    with pytest.raises(UserError, match="--allow os"):
+        make_gan(Config(name="nested", inputs=Call("with_noise", inputs=Call("os:getcwd"))), SPEC, ())
+
+
+READERS = """
+import flax.linen as nn
+from gan_jax.penalties import Penalty, perceptual
+def distance():
+    return perceptual(lambda variables, image: [image])
+class Reader(nn.Module):
+    @nn.compact
+    def __call__(self, latents, *, frozen):
+        return latents
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "reader"),
+    [
+        ({"generator_terms": (Term(1.0, Call("my_readers:distance")),)}, "penalty perceptual"),
+        ({"generator": Call("my_readers:Reader")}, "generator"),
+    ],
+)
+def test_a_run_has_no_frozen_variables(tmp_path, monkeypatch, changes, reader):
+    (tmp_path / "my_readers.py").write_text(READERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert error_of(make_gan, tiny(**changes), SPEC) == (
+        f"the {reader} reads frozen variables: gan-jax train gives no frozen variables, call the step from Python"
+    )
+    with pytest.raises(UserError, match=r"no 'perceptual' in gan_jax\.penalties"):
+        make_gan(tiny(generator_terms=(Term(1.0, Call("perceptual")),)), SPEC)
 
 
 # ---- schedules

@@ -67,6 +67,10 @@ def test_text_is_what_override_takes(homes):
             for rate in (-1e-4, -2)
         ),
         ({"microbatches": 3}, "microbatches must divide batch: 3 does not divide 64"),
+        *(
+            ({"inputs": Call("image"), "latent": Call(name, size=3)}, f"inputs is set, so latent={name} would not")
+            for name in ("uniform", "normal")
+        ),
         ({"ema": configs.Ema(half_life=0)}, "ema.half_life must be above 0 images, got 0"),
         ({"log": configs.Log(every=0)}, "log.every must be at least 1, got 0"),
         ({"parallel": configs.Parallel(fuse=0)}, "parallel.fuse must be at least 1, got 0"),
@@ -81,6 +85,11 @@ def test_text_is_what_override_takes(homes):
 def test_validate(change, wanted):
     configs.validate(CONFIG)
     assert error_of(configs.validate, replace(CONFIG, **change)).startswith(wanted)
+
+
+@pytest.mark.parametrize("latent", [Config.latent, Call("normal")])
+def test_inputs_go_with_the_latent_that_nobody_set(latent):
+    configs.validate(replace(CONFIG, inputs=Call("image"), latent=latent))
 
 
 def test_load(tmp_path):

@@ -1,5 +1,7 @@
 """What a generator is called with, what it returns, and what is read and not trained."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -301,7 +303,7 @@ def test_arrays_that_a_network_returns_stay_usable():
 
 def test_a_generator_that_cannot_take_its_inputs_is_named():
     """Whatever it fails with: here the first axis of a batch of images is lost."""
-    from gan_jax.models import dcgan
+    from gan_jax.models import dcgan, mlp
 
     gan = small_gan.make(
         generator=dcgan.Generator((8, 8, 1), width=4),
@@ -311,4 +313,8 @@ def test_a_generator_that_cannot_take_its_inputs_is_named():
     with pytest.raises(
         ValueError, match=r"Generator of gan_jax.models.dcgan, makes no samples of .* \(2, 8, 8, 1\)"
     ):
+        gan_jax.init(gan, jax.random.key(0), {"image": jnp.zeros((4, 8, 8, 1))})
+    pair = gan_jax.inputs.with_noise(gan_jax.inputs.image(), gan_jax.latents.normal(3))
+    gan = dataclasses.replace(gan, generator=mlp.Generator((8, 8, 1), width=4), inputs=pair)
+    with pytest.raises(ValueError, match=r"makes no samples of .* \(\(1, 8, 8, 1\), \(1, 3\)\)"):
         gan_jax.init(gan, jax.random.key(0), {"image": jnp.zeros((4, 8, 8, 1))})

@@ -1,5 +1,7 @@
 """What a run says about adversarial losses that begin late."""
 
+import dataclasses
+
 import pytest
 
 from gan_jax.config import Call, Config
@@ -28,9 +30,19 @@ def said(weight, steps):
         ),
         (Call("linear", start=0.0, end=1.0, images=5, delay=300), 31, "0 in all 31 steps, so the discriminator"),
         (Call("constant", value=1.0), 0, None),
+        (Call("after", images=100), 400_000, "0 before step 10: until then the discriminator"),
+        (Call("after", images=3_000_001), 400_000, "0 before step 300001: until then the discriminator"),
+        (Call("after", images=3_999_991), 400_000, "0 in all 400000 steps, so the discriminator"),
     ],
 )
 def test_a_late_start_is_said(weight, steps, line):
     lines = said(weight, steps)
     assert len(lines) == (line is not None)
     assert line is None or line in lines[0]
+
+
+def test_a_window_of_one_step_is_found():
+    config = Config(name="late", steps=400_000, batch=10, generator=Call("mlp"), discriminator=Call("mlp"))
+    gan = dataclasses.replace(make_gan(config, SPEC), generator_weight=lambda seen: seen == 700_010)
+    (line,) = late_starts(config, gan)
+    assert "generator_weight is 0 before step 70001:" in line

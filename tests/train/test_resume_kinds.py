@@ -25,7 +25,7 @@ from gan_jax.config import Call, Checkpoint, Config, Data, Log, Sample, Term
 
 def get_config():
     return Config(
-        name="kinds", steps=60, batch=16, latent=Call("normal", size=8), {fields},
+        name="kinds", steps=60, batch=16, {fields},
         log=Log(every=1, tensorboard=False),
         sample=Sample(every=20, count=4, gif=False),
         checkpoint=Checkpoint(every=10, keep=10),
@@ -41,10 +41,10 @@ FIELDS = {
         discriminator_weight=Call("after", images=128), generator_weight=Call("after", images=240, value=0.5),
         adaptive_weight="out/kernel", update="generator_first"''',
     "audio": """
-        data=Data(source=Call("audio", path="{folder}", window=64)),
+        latent=Call("normal", size=8), data=Data(source=Call("audio", path="{folder}", window=64)),
         generator=Call("dcgan", width=8), discriminator=Call("dcgan", width=8)""",
     "video": """
-        data=Data(source=Call("moving_digits", frames=8, size=16, count=200)),
+        latent=Call("normal", size=8), data=Data(source=Call("moving_digits", frames=8, size=16, count=200)),
         generator=Call("dcgan", width=8), discriminator=Call("dcgan", width=8, norm="spectral")""",
 }
 WAYS = {
