@@ -7,7 +7,7 @@ Source    The clips follow Moving MNIST (Srivastava et al., "Unsupervised learni
           R1 (Mescheder et al., 2018) instead of batch norm. Widths and rates are our own.
 Command   gan-jax train moving_digits
 Expected  clips in which a reader sees two strokes that move on straight lines and bounce. No score is claimed.
-Cost      not measured yet.
+Cost      not measured to its end: about 0.13 s a step on 2 busy CPU cores, so about 9 minutes.
 """
 
 from gan_jax.config import Call, Checkpoint, Config, Data, Ema, Log, Sample, Term

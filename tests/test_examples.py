@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from example_programs import PROGRAMS, load
@@ -37,3 +38,13 @@ def test_the_codec_is_better_than_twice_its_bits_in_samples() -> None:
 def test_the_adversarial_loss_improves_a_student() -> None:
     _, alone, adversarial = load("distill")["main"]()
     assert adversarial < 0.95 * alone
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_clips_move() -> None:
+    """After few steps, when the figure of the docstring is far away: whole clips, whose frames differ."""
+    clips = load("moving_digits")["train"](20)
+    assert clips.shape == (16, 16, 24, 24, 1)
+    assert np.isfinite(clips).all()
+    assert np.abs(np.diff(clips, axis=1)).mean() > 1e-3
