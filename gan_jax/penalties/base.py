@@ -47,12 +47,16 @@ class Penalty(NamedTuple):
         joint: the penalty shares no pass over the real or the generated samples alone with the loss, so a
             discriminator may read both as one batch (`GAN.joint_pass`). False: each is a batch of its own, unless
             the penalty is lazy, since the penalty would repeat a pass otherwise.
+        compared: of a penalty on the generator that is a mean over samples of what it compares: returns that,
+            a pytree of `[B, ...]`, from `(frozen, output of the generator, its inputs, real)`. So a step over
+            several devices can see that functions of its user keep samples apart, and need not run them.
     """
 
     name: str
     init: Callable[[], PyTree]
     apply: DiscriminatorPenalty | GeneratorPenalty
     joint: bool = False
+    compared: Callable[[PyTree, PyTree, Latents, Samples], PyTree] | None = None
 
 
 class Outputs(NamedTuple):
@@ -102,6 +106,8 @@ def calling(penalty: Penalty, *functions: Callable | None) -> Penalty:
     A step over several devices trusts a penalty whose `apply` is of this package, by the name of its module.
     """
     for function in functions:
+        while isinstance(function, functools.partial):
+            function = function.func
         module = getattr(function, "__module__", None)
         if module and module.partition(".")[0] != __name__.partition(".")[0]:
             penalty.apply.__module__ = module

@@ -1,5 +1,7 @@
 """What a generator is called with, what it returns, and what is read and not trained."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -265,6 +267,15 @@ def mixed_pair(image, aux, inputs, real):
     return image - jnp.mean(image, axis=0), real.image
 
 
+def features(variables, image):
+    """A network that is not finite for random variables, so it can be traced and not run."""
+    return [image @ jnp.sqrt(variables[:1, None] - 1e3)]
+
+
+def mixed_features(variables, image):
+    return [image - jnp.mean(image, axis=0)]
+
+
 @pytest.mark.parametrize(
     ("penalty", "refused"),
     [
@@ -273,6 +284,9 @@ def mixed_pair(image, aux, inputs, real):
         (gan_jax.OutputPenalty("apart", lambda: (), logits_apart), False),
         (gan_jax.OutputPenalty("centred", lambda: (), logits_centred), True),
         (penalties.reconstruction("l2", name="centred", pair=mixed_pair), True),
+        (penalties.perceptual(features, "scale"), False),
+        (penalties.perceptual(functools.partial(mixed_features), "scale", name="centred"), True),
+        (penalties.perceptual(features, "scale", pair=mixed_pair, name="centred"), True),
     ],
 )
 def test_penalties_under_pmap(penalty, refused):
