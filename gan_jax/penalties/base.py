@@ -84,7 +84,8 @@ class OutputPenalty(NamedTuple):
     """A penalty on one player that reads what the discriminator returned, and makes no pass of its own.
 
     In the discriminator's update these are the outputs that its loss reads. In the generator's update they are
-    those of the new discriminator on the batch's real samples and on the generated ones.
+    those of the discriminator that the generator's loss reads (the new one, if `GAN.update` is "alternating"), on
+    the batch's real samples and on the generated ones.
 
     Attributes:
         name, init, apply: as in `Penalty`.
