@@ -50,6 +50,8 @@ class Penalty(NamedTuple):
         compared: of a penalty on the generator that is a mean over samples of what it compares: returns that,
             a pytree of `[B, ...]`, from `(frozen, output of the generator, its inputs, real)`. So a step over
             several devices can see that functions of its user keep samples apart, and need not run them.
+        apart: it treats samples apart, although `apply` names `axis_name`. So microbatches do not change it, and
+            `step.mixes_samples` does not list it.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Penalty(NamedTuple):
     apply: DiscriminatorPenalty | GeneratorPenalty
     joint: bool = False
     compared: Callable[[PyTree, PyTree, Latents, Samples], PyTree] | None = None
+    apart: bool = False
 
 
 class Outputs(NamedTuple):
@@ -88,12 +91,13 @@ class OutputPenalty(NamedTuple):
     the batch's real samples and on the generated ones.
 
     Attributes:
-        name, init, apply: as in `Penalty`.
+        name, init, apply, apart: as in `Penalty`.
     """
 
     name: str
     init: Callable[[], PyTree]
     apply: OutputFunction
+    apart: bool = False
 
 
 def stateless(name: str, value: Callable[..., Scalar], joint: bool = False) -> Penalty:
