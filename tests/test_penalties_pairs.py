@@ -1,5 +1,7 @@
 """Penalties on pairs and on outputs against values computed by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from flax.core import FrozenDict
 
 from gan_jax import losses, penalties
+from gan_jax.metrics.features import perceptual
 from gan_jax.penalties import Outputs
 from gan_jax.types import Samples
 
@@ -181,6 +184,14 @@ def test_perceptual():
         on_generator(penalties.perceptual(features, weights=(1.0, [0.5] * 5)), made, real=real, frozen=frozen)
     with pytest.raises(ValueError, match="frozen\\['perceptual'\\]"):
         on_generator(penalties.perceptual(features), made, real=real)
+
+
+def test_feature_networks_of_this_package_are_trusted():
+    """By the module of their function, through a partial too; with a function of a user there is a check."""
+    ours, theirs = functools.partial(perceptual._efficientnet_maps, (1, 2)), functools.partial(features)
+    modules = {net: penalties.perceptual(net).apply.__module__ for net in (perceptual._vgg_maps, ours, theirs)}
+    assert list(modules.values()) == ["gan_jax.penalties.pairs", "gan_jax.penalties.pairs", __name__]
+    assert penalties.perceptual(ours, pair=lambda *_: (0, 0)).apply.__module__ == __name__
 
 
 @pytest.mark.parametrize(
