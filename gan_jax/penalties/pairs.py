@@ -117,8 +117,8 @@ def commitment(
     def value(generate: Generate, inputs: Latents, real: Samples, keys: Key) -> Scalar:
         encoded, codes = compared(None, generate(inputs), inputs, real)
         _check_alike(name, encoded, codes)
-        of_codes = _mean_over_leaves(jnp.square, lax.stop_gradient(encoded), codes)
-        return of_codes + beta * _mean_over_leaves(jnp.square, encoded, lax.stop_gradient(codes))
+        of_codes = _mean_over_leaves(lambda gap: gap**2, lax.stop_gradient(encoded), codes)
+        return of_codes + beta * _mean_over_leaves(lambda gap: gap**2, encoded, lax.stop_gradient(codes))
 
     return calling(stateless(name, value)._replace(compared=compared), of)
 
