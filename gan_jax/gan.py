@@ -234,7 +234,7 @@ def _check_outputs(
     with _naming_inputs(gan, two.latents):
         output, _ = call_network(gan.generator, params, model_state, two.latents, label=two.fake_label, **extra)
         images, aux = split_output(output)
-        check_images(images, 2, jax.tree.map(lambda x: x.shape[1:], two.image))
+        check_images(images, 2, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), two.image))
     check_aux(aux, 2)
     params, model_state = discriminator.params, discriminator.model_state
     output, _ = call_network(gan.discriminator, params, model_state, two.image, label=two.label, **extra)

@@ -49,6 +49,7 @@ def test_a_field_of_another_kind_is_refused(field, value, words):
         ({"images": jnp.zeros((8, *IMAGE))}, "under \"image\", but this one has the keys \\['images'\\]"),
         (jnp.zeros((8, *IMAGE)), "but this one has no keys"),
         ({"image": jnp.zeros((2, *IMAGE)), "label": [0, 1]}, "their leading axes must agree"),
+        ({"image": (jnp.zeros((8, *IMAGE)), jnp.zeros((8, 3)))}, "is a tuple of two, .* a dict or a NamedTuple"),
         ({"image": jnp.zeros(8)}, r"images are \[B, ...\], but their shape is \(8,\)"),
         ({"image": jnp.zeros((8, *IMAGE)), "label": jnp.zeros(7)}, "their leading axes must agree"),
     ],

@@ -141,6 +141,16 @@ def test_what_an_ensemble_says_of_its_members():
         start(small_gan.make(discriminator=networks.ensemble([small_gan.Discriminator()])))
 
 
+def test_a_generator_of_two_members_without_names_is_refused():
+    """Its tuple of two would be read as (images, aux)."""
+    two = [small_gan.Generator(), small_gan.Generator()]
+    for generator in (networks.ensemble(two), networks.after(jnp.tanh, networks.ensemble(two))):
+        with pytest.raises(ValueError, match=r"is read as \(images, aux\): give its members names"):
+            small_gan.make(generator=generator)
+    small_gan.make(generator=networks.ensemble({"a": two[0], "b": two[1]}))
+    small_gan.make(generator=networks.ensemble([*two, small_gan.Generator()]))
+
+
 class OverBatch(nn.Module):
     """Subtracts the mean of the batch, and does not say so."""
 

@@ -1,5 +1,7 @@
 """The path-length penalty on a linear generator, whose path lengths are known in closed form."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +72,36 @@ def test_lengths_and_their_running_mean(shrink):
         a += 0.1 * (np.mean(lengths) - a)
         np.testing.assert_allclose(state, a, rtol=1e-5)
         np.testing.assert_allclose(found, np.mean((lengths - a) ** 2), rtol=1e-5)
+
+
+def test_images_with_aux_and_samples_that_are_a_pytree():
+    """aux is not read. A second leaf adds its part to the gradient by w: |J1^T y1 + J2^T y2|."""
+    depth = draw.normal(size=(L, W, 3))
+
+    def generate(pytree, latents, method=None, **keywords):
+        output = Linear().apply({"params": PARAMS}, latents, method=method)
+        if method != "synthesis":
+            return output
+        second = {"image": output, "depth": jnp.einsum("blw,lwp->bp", latents, depth)}
+        return (second if pytree else output), {"w": latents}
+
+    found, arguments = [], (jnp.asarray(LATENTS, jnp.float32), REAL, KEYS)
+    penalty = penalties.path_length(decay=1.0, shrink=1)
+    for pytree in (False, True):
+        found.append([float(x) for x in penalty.apply(jnp.zeros(()), partial(generate, pytree), *arguments)])
+    plain, state = value(PARAMS, jnp.zeros(()), penalty)
+    assert found[0] == pytest.approx([float(plain), float(state)], rel=1e-6)
+
+    by_w = 0.0
+    for name, kernel, keys in (
+        ("depth", depth, KEYS),  # leaves of a dictionary are in the order of their names
+        ("image", PARAMS["images"], jax.vmap(lambda key: jax.random.fold_in(key, 2))(KEYS)),
+    ):
+        shape, spatial = ((3,), 1) if name == "depth" else (SHAPE, 4)
+        y = jax.vmap(lambda key: jax.random.normal(key, shape))(keys).reshape(B, -1)  # noqa: B023
+        by_w = by_w + np.einsum("lwp,bp->blw", kernel, np.asarray(y, np.float64) / np.sqrt(spatial))
+    lengths = np.sqrt(np.mean(np.sum(by_w**2, axis=2), axis=1))
+    assert found[1] == pytest.approx([np.var(lengths), np.mean(lengths)], rel=1e-5)
 
 
 @pytest.mark.parametrize("through_mean", [False, True])

@@ -1,11 +1,15 @@
 """Penalties on pairs and on outputs against values computed by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.core import FrozenDict
 
 from gan_jax import losses, penalties
+from gan_jax.metrics.features import perceptual
 from gan_jax.penalties import Outputs
 from gan_jax.types import Samples
 
@@ -58,6 +62,48 @@ def test_commitment():
     by_encoded, by_codes = jax.grad(value, (0, 1))(encoded, codes)
     np.testing.assert_allclose(by_encoded, 0.25 * 2 * gap / gap.size, rtol=1e-5)
     np.testing.assert_allclose(by_codes, -2 * gap / gap.size, rtol=1e-5)
+
+
+def test_commitment_of_a_residual_quantizer():
+    """A list with one array for each level: the sum of their values, and of their gradients."""
+    encoded, codes = [draw(3, 7), draw(4, 2, 5)], [draw(5, 7), draw(6, 2, 5)]
+    of = lambda aux: (aux["residuals"], aux["levels"])  # noqa: E731
+
+    def value(encoded):
+        aux = {"residuals": encoded, "levels": codes}
+        return on_generator(penalties.commitment(0.25, of=of), (draw(2, 3, 2), aux))
+
+    gaps = [np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in zip(encoded, codes)]
+    assert value(encoded) == pytest.approx(1.25 * sum((gap**2).mean() for gap in gaps), rel=1e-6)
+    for gradient, gap in zip(jax.grad(value)(encoded), gaps):
+        np.testing.assert_allclose(gradient, 0.25 * 2 * gap / gap.size, rtol=1e-5)
+
+
+def test_values_of_16_bits():
+    """They are compared in float32: against float64, whose rounding of the same numbers is 2^-8 in bfloat16."""
+    one, other = (draw(seed, 40).astype(jnp.bfloat16) for seed in (3, 4))
+    gap = np.asarray(one, np.float64) - np.asarray(other, np.float64)
+    made = (draw(2, 3, 2), {"encoded": one, "codes": other})
+    pair = lambda image, aux, inputs, real: (aux["encoded"], aux["codes"])  # noqa: E731
+    values = {
+        penalties.commitment(0.0): (gap**2).mean(),
+        penalties.reconstruction("l2", pair=pair): (gap**2).mean(),
+        penalties.reconstruction(pair=pair): abs(gap).mean(),
+    }
+    for penalty, by_hand in values.items():
+        value = on_generator(penalty, made)
+        assert value.dtype == jnp.float32
+        assert value == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_names_of_a_second_one():
+    """Two networks, or both directions of a CycleGAN: each has a metric, and its messages say which it is."""
+    assert penalties.commitment(name="coarse").name == "coarse"
+    assert penalties.perceptual(features, name="back").name == "back"
+    with pytest.raises(ValueError, match=r"coarse reads aux\['encoded'\]"):
+        on_generator(penalties.commitment(name="coarse"), draw(2, 3, 2))
+    with pytest.raises(ValueError, match=r"back reads the network's variables from frozen\['vgg'\]"):
+        on_generator(penalties.perceptual(features, "vgg", name="back"), draw(2, 3, 2), frozen={})
 
 
 def on_outputs(penalty, real, fake, state=None):
@@ -131,10 +177,21 @@ def test_perceptual():
         a, b = (np.asarray(x, np.float64) / np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
         by_hand += weight * ((a - b) ** 2).sum(-1).mean()
     assert value == pytest.approx(by_hand, rel=1e-5)
+    assert value == on_generator(
+        penalties.perceptual(features, weights=(1.0, 0.5)), made, real=real, frozen=FrozenDict(frozen)
+    )
     with pytest.raises(ValueError, match=r"weights of the shape \(5,\) for a layer of 2 channels"):
         on_generator(penalties.perceptual(features, weights=(1.0, [0.5] * 5)), made, real=real, frozen=frozen)
     with pytest.raises(ValueError, match="frozen\\['perceptual'\\]"):
         on_generator(penalties.perceptual(features), made, real=real)
+
+
+def test_feature_networks_of_this_package_are_trusted():
+    """By the module of their function, through a partial too; with a function of a user there is a check."""
+    ours, theirs = functools.partial(perceptual._efficientnet_maps, (1, 2)), functools.partial(features)
+    modules = {net: penalties.perceptual(net).apply.__module__ for net in (perceptual._vgg_maps, ours, theirs)}
+    assert list(modules.values()) == ["gan_jax.penalties.pairs", "gan_jax.penalties.pairs", __name__]
+    assert penalties.perceptual(ours, pair=lambda *_: (0, 0)).apply.__module__ == __name__
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,19 @@ def check_batch(batch: Batch, batches: int) -> None:
     """Checks what a step reads: arrays, or their shapes.
 
     Raises:
-        ValueError: there is no "image", it is neither uint8 nor floating, or the leading axes do not fit.
+        ValueError: there is no "image", it is a tuple of two or neither uint8 nor floating, or the leading axes do
+            not fit.
     """
     if not isinstance(batch, Mapping) or "image" not in batch:
         given = f"the keys {sorted(map(str, batch))}" if isinstance(batch, Mapping) else "no keys"
         raise ValueError(f'a batch is a dictionary with the real samples under "image", but this one has {given}')
     lead = ("B",) if batches == 1 else (batches, "B")
     images = jax.tree_util.tree_leaves_with_path(batch["image"])
+    if type(batch["image"]) is tuple and len(batch["image"]) == 2:
+        raise ValueError(
+            'batch["image"] is a tuple of two, and such a tuple of a generator is read as (images, aux): make the '
+            "samples a dict or a NamedTuple"
+        )
     if not images:
         raise ValueError(f'batch["image"] must be one array or a pytree of arrays, but it is {batch["image"]!r}')
     for path, image in images:

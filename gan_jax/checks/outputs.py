@@ -11,30 +11,28 @@ def at(path: tuple) -> str:
     return f" at {jax.tree_util.keystr(path)}" if path else ""
 
 
-def check_images(images: PyTree, size: int, shape: PyTree = None) -> None:
+def check_images(images: PyTree, size: int, like: PyTree = None) -> None:
     """Checks the images that a generator returned for a batch of `size`.
 
     Args:
         images: one array, or a pytree.
         size: the number of samples.
-        shape: of one sample, for each array of the batch's images; None if it is not known.
+        like: one sample of the batch, as a `jax.ShapeDtypeStruct` for each array; None if it is not known.
 
     Raises:
-        ValueError: they are not floating arrays `[size, *shape]` in the structure of the batch's images.
+        ValueError: they are not floating arrays `[size, *S]` of the structure and the shapes of `like`.
     """
-    one = isinstance(shape, tuple)
-    if not jax.tree.leaves(images) or (one and not hasattr(images, "shape")):
+    leaves = jax.tree.leaves(images)
+    if not leaves or (hasattr(like, "shape") and not hasattr(images, "shape")):
         raise ValueError(f"the generator must return one array of samples, but it returns {_structure(images)}")
-    shapes = None if shape is None else jax.tree.leaves(shape, is_leaf=lambda x: isinstance(x, tuple))
-    structure = jax.tree.structure(shape, is_leaf=lambda x: isinstance(x, tuple))
-    if shapes is not None and jax.tree.structure(images) != structure:
+    if like is not None and jax.tree.structure(images) != jax.tree.structure(like):
         raise ValueError(
             f"the generator makes samples of the structure {jax.tree.structure(images)}, but the batch's have "
-            f"{structure}: they must be alike"
+            f"{jax.tree.structure(like)}: they must be alike"
         )
-    leaves = jax.tree.leaves(images)
-    for leaf, wanted in zip(leaves, [None] * len(leaves) if shapes is None else shapes, strict=True):
-        _check_image(leaf, size, wanted)
+    shapes = [None] * len(leaves) if like is None else [leaf.shape for leaf in jax.tree.leaves(like)]
+    for leaf, shape in zip(leaves, shapes, strict=True):
+        _check_image(leaf, size, shape)
 
 
 def _check_image(images: PyTree, size: int, shape: tuple[int, ...] | None) -> None:

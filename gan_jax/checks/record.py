@@ -9,8 +9,9 @@ import numpy as np
 from ..augment import Augment
 from ..latents import missing
 from ..losses import Loss
+from ..networks.composites import After, Ensemble
 from ..penalties import OutputPenalty, Penalty, Term
-from ..types import PyTree
+from ..types import Network, PyTree
 
 if TYPE_CHECKING:
     from ..gan import GAN
@@ -40,10 +41,22 @@ def check_gan(gan: "GAN") -> None:
                 f"{name} must be an object with init and apply, such as a Linen module (other libraries need an "
                 f"adapter of gan_jax.networks), got {_words(network)}"
             )
+    _check_generator(gan.generator)
     _check_fields(gan)
     _check_inputs(gan)
     _check_weights(gan)
     _check_terms((*gan.generator_terms, *gan.discriminator_terms))
+
+
+def _check_generator(network: Network) -> None:
+    while isinstance(network, After):
+        network = network.network
+    if isinstance(network, Ensemble) and not network.by_name and len(network.parts) == 2:
+        raise ValueError(
+            "the generator is an ensemble of two without names, so it returns a tuple of two, which is read as "
+            "(images, aux): give its members names, as networks.ensemble({'a': g1, 'b': g2}), or write a network "
+            "that returns (images, aux)"
+        )
 
 
 def _check_fields(gan: "GAN") -> None:

@@ -100,4 +100,4 @@ def _approximate(
         return jnp.mean(slope**2) / 2, state
 
     # On the whole batch D(x) is the loss's own pass, if that reads real samples alone.
-    return Penalty(name, lambda: (), apply, joint=every > 1)
+    return Penalty(name, lambda: (), apply, joint=every > 1, apart=every == 1)

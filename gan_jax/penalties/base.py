@@ -47,12 +47,19 @@ class Penalty(NamedTuple):
         joint: the penalty shares no pass over the real or the generated samples alone with the loss, so a
             discriminator may read both as one batch (`GAN.joint_pass`). False: each is a batch of its own, unless
             the penalty is lazy, since the penalty would repeat a pass otherwise.
+        compared: of a penalty on the generator that is a mean over samples of what it compares: returns that,
+            a pytree of `[B, ...]`, from `(frozen, output of the generator, its inputs, real)`. So a step over
+            several devices can see that functions of its user keep samples apart, and need not run them.
+        apart: it treats samples apart, although `apply` names `axis_name`. So microbatches do not change it, and
+            `step.mixes_samples` does not list it.
     """
 
     name: str
     init: Callable[[], PyTree]
     apply: DiscriminatorPenalty | GeneratorPenalty
     joint: bool = False
+    compared: Callable[[PyTree, PyTree, Latents, Samples], PyTree] | None = None
+    apart: bool = False
 
 
 class Outputs(NamedTuple):
@@ -80,15 +87,17 @@ class OutputPenalty(NamedTuple):
     """A penalty on one player that reads what the discriminator returned, and makes no pass of its own.
 
     In the discriminator's update these are the outputs that its loss reads. In the generator's update they are
-    those of the new discriminator on the batch's real samples and on the generated ones.
+    those of the discriminator that the generator's loss reads (the new one, if `GAN.update` is "alternating"), on
+    the batch's real samples and on the generated ones.
 
     Attributes:
-        name, init, apply: as in `Penalty`.
+        name, init, apply, apart: as in `Penalty`.
     """
 
     name: str
     init: Callable[[], PyTree]
     apply: OutputFunction
+    apart: bool = False
 
 
 def stateless(name: str, value: Callable[..., Scalar], joint: bool = False) -> Penalty:
@@ -102,6 +111,8 @@ def calling(penalty: Penalty, *functions: Callable | None) -> Penalty:
     A step over several devices trusts a penalty whose `apply` is of this package, by the name of its module.
     """
     for function in functions:
+        while isinstance(function, functools.partial):
+            function = function.func
         module = getattr(function, "__module__", None)
         if module and module.partition(".")[0] != __name__.partition(".")[0]:
             penalty.apply.__module__ = module

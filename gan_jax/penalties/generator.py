@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..errors import NeedsWholeBatch
-from ..types import Generate, Key, Latents, PyTree, Samples, Scalar
+from ..outputs import split_output
+from ..types import Generate, Images, Key, Latents, PyTree, Samples, Scalar
 from .base import Penalty, safe_norm, squared_norm
 
 
@@ -20,9 +21,10 @@ def path_length(decay: float = 0.01, shrink: int = 2, through_mean: bool = False
     papers' weight is 2, every 4 steps.
 
     The generator needs two methods. "mapping" turns latents into w: `[B, W]`, or `[B, L, W]` with one w for each
-    of L layers. "synthesis" turns w into images; it gets new `keys` for noise, and no labels. The length is the
-    root of the squared norm over W and the *mean* over L, as in the authors' code. (With the paper's equation,
-    where all layers move together, it would be the norm of the sum over L.)
+    of L layers. "synthesis" turns w into images, or into `(images, aux)`, whose aux is not read; it gets new
+    `keys` for noise, and no labels. Samples that are a pytree are one vector of all their leaves, and each leaf
+    has its own y. The length is the root of the squared norm over W and the *mean* over L, as in the authors'
+    code. (With the paper's equation, where all layers move together, it would be the norm of the sum over L.)
 
     Args:
         decay: the share of the way to the new mean that a moves in each update.
@@ -56,9 +58,10 @@ def path_length(decay: float = 0.01, shrink: int = 2, through_mean: bool = False
         keys = keys[::shrink]
         ws = generate(latents, method="mapping")[::shrink]
         noise = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
-        images, pullback = jax.vjp(lambda ws: generate(ws, method="synthesis", keys=noise, label=None), ws)
-        directions = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:], images.dtype))(keys)
-        (by_ws,) = pullback(directions / math.sqrt(math.prod(images.shape[1:-1])))
+        images, pullback = jax.vjp(
+            lambda ws: split_output(generate(ws, method="synthesis", keys=noise, label=None))[0], ws
+        )
+        (by_ws,) = pullback(_directions(images, keys))
         lengths = safe_norm(squared_norm(by_ws) / math.prod(ws.shape[1:-1]))
         mean = jnp.mean(lengths) if through_mean else lax.stop_gradient(jnp.mean(lengths))
         mean = mean if axis_name is None else lax.pmean(mean, axis_name)
@@ -66,3 +69,15 @@ def path_length(decay: float = 0.01, shrink: int = 2, through_mean: bool = False
         return jnp.mean((lengths - state) ** 2), lax.stop_gradient(state)
 
     return Penalty("path_length", lambda: jnp.zeros(()), apply)
+
+
+def _directions(images: Images, keys: Key) -> Images:
+    """Returns `y ~ N(0, I) / sqrt(H W)` for each leaf; the first one draws from the keys themselves."""
+    leaves, structure = jax.tree.flatten(images)
+
+    def drawn(i: int, leaf: jax.Array) -> jax.Array:
+        own = keys if i == 0 else jax.vmap(lambda key: jax.random.fold_in(key, 1 + i))(keys)  # 1 is the noise
+        directions = jax.vmap(lambda key: jax.random.normal(key, leaf.shape[1:], leaf.dtype))(own)
+        return directions / math.sqrt(math.prod(leaf.shape[1:-1]))
+
+    return jax.tree.unflatten(structure, [drawn(i, leaf) for i, leaf in enumerate(leaves)])

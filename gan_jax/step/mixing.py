@@ -13,7 +13,7 @@ from ..checks import takes
 from ..errors import NeedsWholeBatch
 from ..gan import GAN
 from ..losses import LossFunction
-from ..networks.keywords import parts_of
+from ..networks.keywords import parts_of, read_signature
 from ..state import GANState
 from ..types import Logits, Network, PyTree
 
@@ -37,9 +37,10 @@ def mixing_operations(network: Network, model_state: dict[str, PyTree]) -> list[
 def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
     """Names the operations that see a microbatch instead of the whole batch; an empty list if there are none.
 
-    They are those of `mixing_operations`, the states of penalties, which all move once a microbatch, and a loss
-    that names `axis_name` or is no mean over samples. What a penalty or a network of your own mixes besides cannot
-    be seen here. The answer does not depend on `gan.microbatches`.
+    They are those of `mixing_operations`, the states of penalties, which all move once a microbatch, penalties
+    that name `axis_name` (unless they are `apart`), and a loss that names it or is no mean over samples. What a
+    penalty or a network of your own mixes besides cannot be seen here. The answer does not depend on
+    `gan.microbatches`.
 
     Args:
         gan: what is trained.
@@ -58,6 +59,8 @@ def mixes_samples(gan: GAN, state_shapes: GANState) -> list[str]:
         for term, state in zip(terms, player.penalties, strict=True):
             if jax.tree.leaves(state):
                 found.append(f"the state of the penalty {term.penalty.name}")
+            elif "axis_name" in read_signature(term.penalty.apply)[0] and not term.penalty.apart:
+                found.append(f"the penalty {term.penalty.name}")
         if takes(loss, "axis_name") or is_separable(loss, jnp.zeros(2), jnp.zeros(2)) is False:
             found.append(f"the {name}'s loss")
     return found + ([] if gan.adaptive_weight is None else ["the adaptive weight"])

@@ -160,11 +160,25 @@ def check_penalty(
     """
     if _is_of_the_package(penalty.apply) or "axis_name" in read_signature(penalty.apply)[0]:
         return
-    if arguments and not _is_mean(penalty, state, arguments, keywords):
+    if arguments and not (
+        _compares_apart(penalty, arguments, keywords) or _is_mean(penalty, state, arguments, keywords)
+    ):
         raise NeedsWholeBatch(
             f"the penalty {penalty.name} is not known to be a mean over samples, so it might be that of one "
             f"device only: {_ADVICE}"
         )
+
+
+def _compares_apart(
+    penalty: Penalty | OutputPenalty, arguments: tuple[PyTree, ...], keywords: dict[str, PyTree]
+) -> bool:
+    """Returns whether what a penalty compares is shown to keep samples apart; it is traced and not run."""
+    if isinstance(penalty, OutputPenalty) or penalty.compared is None:
+        return False
+    generate, inputs, real = arguments[:3]
+    samples = jax.eval_shape(lambda: (generate(inputs), inputs, real))
+    frozen = jax.eval_shape(lambda: keywords.get("frozen"))
+    return _mixing(penalty.compared, (_enlarged(frozen, 1),), _enlarged(samples, 2)) is None
 
 
 def _is_mean(

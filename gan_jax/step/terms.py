@@ -15,10 +15,8 @@ from .devices import vary
 from .samples_apart import check_penalty
 
 # Metrics of the adversarial losses, and the player of each: a step does not compute them while its weight is 0.
-PLAYER = dict.fromkeys(
-    ("loss/discriminator", "logits/real", "logits/fake", "grad_norm/discriminator"), "discriminator"
-)
-PLAYER["loss/generator"] = "generator"
+_OF_DISCRIMINATOR = ("loss/discriminator", "logits/real", "logits/fake", "grad_norm/discriminator")
+PLAYER: dict[str, str] = {"loss/generator": "generator", **dict.fromkeys(_OF_DISCRIMINATOR, "discriminator")}
 
 
 def weighted_sum(

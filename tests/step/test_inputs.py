@@ -1,6 +1,8 @@
 """What a generator is called with, what it returns, and what is read and not trained."""
 
 import dataclasses
+import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -226,6 +228,27 @@ def test_samples_that_are_a_dictionary():
     )
 
 
+class Scene(NamedTuple):
+    image: jax.Array
+    depth: jax.Array
+
+
+def test_samples_that_are_a_named_tuple():
+    """Two arrays, which are not read as images and aux: the value of r1 on a linear critic, and the logits."""
+    weights = {"image": 0.2 * draw(0, 2, 2, 1), "depth": 0.2 * draw(1, 3)}
+    gan = small_gan.make(
+        generator=network(
+            lambda v, z: Scene(jnp.zeros((len(z), 2, 2, 1)), jnp.ones((len(z), 3))), unused=jnp.zeros(1)
+        ),
+        discriminator=network(lambda v, scene: linear_critic(v, scene._asdict()), **weights),
+        discriminator_terms=(Term(0.1, penalties.r1()),),
+    )
+    _, (metrics,) = small_gan.train(gan, {"image": Scene(draw(2, B, 2, 2, 1), draw(3, B, 3))})
+    square = sum(float(jnp.sum(w**2)) for w in weights.values())
+    assert metrics["penalty/r1"] == pytest.approx(square / 2, rel=1e-5)
+    assert metrics["logits/fake"] == pytest.approx(float(jnp.sum(weights["depth"])), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [
@@ -267,6 +290,15 @@ def mixed_pair(image, aux, inputs, real):
     return image - jnp.mean(image, axis=0), real.image
 
 
+def features(variables, image):
+    """A network that is not finite for random variables, so it can be traced and not run."""
+    return [image @ jnp.sqrt(variables[:1, None] - 1e3)]
+
+
+def mixed_features(variables, image):
+    return [image - jnp.mean(image, axis=0)]
+
+
 @pytest.mark.parametrize(
     ("penalty", "refused"),
     [
@@ -275,6 +307,9 @@ def mixed_pair(image, aux, inputs, real):
         (gan_jax.OutputPenalty("apart", lambda: (), logits_apart), False),
         (gan_jax.OutputPenalty("centred", lambda: (), logits_centred), True),
         (penalties.reconstruction("l2", name="centred", pair=mixed_pair), True),
+        (penalties.perceptual(features, "scale"), False),
+        (penalties.perceptual(functools.partial(mixed_features), "scale", name="centred"), True),
+        (penalties.perceptual(features, "scale", pair=mixed_pair, name="centred"), True),
     ],
 )
 def test_penalties_under_pmap(penalty, refused):

@@ -1,6 +1,7 @@
 """Model state in a step, such as batch statistics, and a batch that is split into microbatches."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -116,6 +117,23 @@ def test_microbatches_are_the_large_batch(share):
     parts, second = small_gan.train(small_gan.make(**keywords, microbatches=4), batch, steps=2)
     close(whole.replace(key=0), parts.replace(key=0))
     close(first, second)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "found"),
+    [
+        (gan_jax.penalties.r1_approx(), []),
+        (gan_jax.penalties.r2_approx(share=1 / 2), ["the penalty r2_approx"]),  # it reads other samples
+        (gan_jax.penalties.logit_centering(), ["the penalty logit_centering"]),
+        (gan_jax.penalties.lecam(), ["the state of the penalty lecam"]),
+    ],
+)
+def test_penalties_that_are_of_a_microbatch_are_named(penalty, found):
+    """The states are shapes alone: nothing is compiled."""
+    gan = small_gan.make(discriminator_terms=(gan_jax.Term(1.0, penalty),))
+    generator = SimpleNamespace(model_state={}, penalties=())
+    discriminator = SimpleNamespace(model_state={}, penalties=(penalty.init(),))
+    assert mixes_samples(gan, SimpleNamespace(generator=generator, discriminator=discriminator)) == found
 
 
 class Counting(small_gan.Generator):
