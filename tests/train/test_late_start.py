@@ -1,9 +1,11 @@
 """What a run says about adversarial losses that begin late."""
 
 import dataclasses
+import re
 
 import pytest
 
+import runs
 from gan_jax.config import Call, Config
 from gan_jax.config.build import SampleSpec, make_gan
 from gan_jax.train.late_start import late_starts
@@ -46,3 +48,21 @@ def test_a_window_of_one_step_is_found():
     gan = dataclasses.replace(make_gan(config, SPEC), generator_weight=lambda seen: seen == 700_010)
     (line,) = late_starts(config, gan)
     assert "generator_weight is 0 before step 70001:" in line
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_run_ends_before_its_discriminator_begins(tmp_path):
+    """Its last line names the generator alone, and all is saved: 7 steps of 16 images, and D begins after 160."""
+    config = runs.write_config(tmp_path, runs.MLP)
+    late = [
+        "discriminator_weight=after",
+        "discriminator_weight.images=160",
+        "log.every=2",
+        "log.tensorboard=false",
+    ]
+    outcome = runs.call("train", config, *late, "steps=7", "--workdir", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    assert "note: discriminator_weight is 0 in all 7 steps" in outcome.err
+    assert re.search(r"^step 7: loss G \S+ since the last line$", outcome.err, re.MULTILINE)
+    assert runs.checkpoints(tmp_path / "run") == [7]
+    assert all("loss/discriminator" not in row for row in runs.rows(tmp_path / "run"))
