@@ -186,8 +186,9 @@ def test_a_backup_of_hard_links_does_not_unlock(config, trained, tmp_path):
 def test_what_is_planted_for_tensorboard_is_refused(config, trained, outside, tmp_path):
     """Its writer makes files whose names can be guessed."""
     workdir = Path(shutil.copytree(trained, tmp_path / "run"))
-    for second in range(60):
-        name = f"events.out.tfevents.{int(time.time()) + second}.{socket.gethostname()}"
+    now = int(time.time())
+    for second in range(now, now + 60):
+        name = f"events.out.tfevents.{second}.{socket.gethostname()}"
         (workdir / "tensorboard" / name).symlink_to(outside / "mine")
     sentence(call(*commands(config, workdir, 30)["train"]), "is a link, but a run has a file there")
 
