@@ -11,6 +11,7 @@ import gan_jax
 import small_gan
 from by_hand import LR_D, LR_G, close, latents_by_hand
 from gan_jax import Term, losses, penalties
+from gan_jax.models import mlp
 from gan_jax.step.meter import add, make_meter, read
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -226,3 +227,32 @@ def test_means_leave_out_the_steps_before_a_late_start():
     assert means["penalty/r1"] == pytest.approx(history[START]["penalty/r1"])  # every second step
     for name in ("grad_norm/generator", "weight/generator"):
         assert means[name] == pytest.approx(np.mean([m[name] for m in history]), rel=1e-6), name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_an_adaptive_weight_costs_a_part_of_a_backward_pass():
+    """Its two gradients are needed by the last layer alone: the compiler drops the rest of the generator."""
+
+    def generate(variables, x):
+        for kernel in variables["params"]["hidden"]:
+            x = jax.nn.relu(x @ kernel)
+        return x @ variables["params"]["out"]
+
+    def params(key, x):
+        normal = lambda i: 0.1 * jax.random.normal(jax.random.fold_in(key, i), (64, 64))  # noqa: E731
+        return {"params": {"hidden": [normal(i) for i in range(6)], "out": normal(6)}}
+
+    generator = gan_jax.networks.from_functions(params, generate)
+    batch = {"image": jnp.zeros((32, 64))}
+
+    def flops(adaptive):
+        gan = small_gan.make(
+            generator=generator, discriminator=mlp.Discriminator(width=64), inputs=gan_jax.inputs.image(),
+            latent=gan_jax.latents.missing, generator_terms=TERMS[:1], adaptive_weight=adaptive,
+        )  # fmt: skip
+        state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
+        compiled = gan_jax.jit_step(gan_jax.make_train_step(gan)).lower(state, batch).compile()
+        return compiled.cost_analysis()["flops"]
+
+    assert flops(gan_jax.AdaptiveWeight(lambda params: params["out"])) < 1.1 * flops(None)
