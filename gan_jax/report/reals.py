@@ -24,9 +24,8 @@ def write_reals(workdir: Path, source: Source, paired: int = 0) -> None:
         paired: of a run whose samples are made from rows of the data, the number of samples in a grid: the first
             rows are shown, each in the place of the sample that is made from it.
     """
-    samples, groups = _choose(source)
-    if paired:
-        samples, groups = source.read(np.arange(paired) % len(source))["image"], None
+    rows = np.arange(paired) % len(source)
+    samples, groups = (source.read(rows)["image"], None) if paired else _choose(source)
     centers = getattr(source, "centers", None)
     grid = report.picture(samples, centers=centers, groups=groups)
     files = files_beside(REALS, samples, rate(source), groups)

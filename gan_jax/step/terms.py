@@ -12,7 +12,7 @@ from ..gan import GANTerm, Weight
 from ..penalties import OutputPenalty, Penalty
 from ..types import AxisName, Metrics, PyTree, Scalar
 from .devices import vary
-from .samples_apart import check_penalty
+from .penalty_means import check_penalty
 
 # Metrics of the adversarial losses, and the player of each: a step does not compute them while its weight is 0.
 _OF_DISCRIMINATOR = ("loss/discriminator", "logits/real", "logits/fake", "grad_norm/discriminator")
