@@ -1,8 +1,8 @@
 """Checks that a step may work on one device's share of a batch: what mixes samples has to name `axis_name`.
 
 A network or augmentation (or a penalty, see `penalty_means.py`) that names the keyword `axis_name` is trusted to
-reduce over it, and so are the ones of this package. Of any other one it is shown that it keeps samples apart, or else
-the step is refused.
+reduce over it, and so are the ones of this package. Of any other one it is shown that it keeps samples apart, or
+else the step is refused.
 """
 
 from collections.abc import Callable, Sequence
