@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0
 test: dev
 	$(PYTEST)
 
-slow: dev
+slow: $(VENV)/.installed-after
 	$(PYTEST) -m slow
 
 # A program is compiled once: all its tests run in one process (tests/programs/conftest.py).
@@ -75,6 +75,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
 
 $(VENV)/.installed-programs: $(VENV)/.installed-dev
 	$(PIP) -e '.[dev,target-gpu,target-tpu]'
+	touch $@
+
+$(VENV)/.installed-after: $(VENV)/.installed-dev
+	$(PIP) -e '.[dev,after]'
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed pyproject.toml

@@ -30,6 +30,8 @@ APPLICATION = [
     {"metrics"},
     {"report"},
     {"train"},
+    {"exchange", "latent_space", "sweep"},
+    {"explorer"},
     {"commands"},
     {"cli"},
     {"__main__"},
