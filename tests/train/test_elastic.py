@@ -95,7 +95,7 @@ def checksum(tree, index):
 def probe(axis_name):
     def step(state, batch):
         index = global_index(len(batch["image"]), axis_name)
-        draws = draw(gan, state["key"], state["step"], 0, None, index)
+        draws = draw(gan, state["key"], state["step"], 0, {{}}, index)
         images = gan.augment.apply(gan.augment.init(), batch["image"], draws.real)
         values = {{"draws": draws, "augmented": images, "data": batch}}
         parts = {{name: checksum(value, index) for name, value in values.items()}}
