@@ -4,12 +4,13 @@ The program has the weights in it. Operations of ours are lowered for each platf
 there (`ops.backend`), and the program chooses among them when it is compiled. The file is what
 `jax.export.Exported.serialize` gives; a JSON file of the same name says what its inputs are.
 
-JAX promises to run it for 6 months: where JAX and jaxlib were released up to 6 months after those that wrote it, or
-up to 3 weeks before (https://docs.jax.dev/en/latest/export/export.html#compatibility-guarantees).
+JAX promises to run it where JAX and jaxlib were released up to 6 months after those that wrote it, or up to 3
+weeks before (https://docs.jax.dev/en/latest/export/export.html#compatibility-guarantees).
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,11 +97,11 @@ def draws(network: Network, inputs: PyTree, labels: jax.ShapeDtypeStruct) -> boo
     return closed.jaxpr.invars[-1] in needed
 
 
-def inputs_of(network: Network, drawn: bool) -> list[dict[str, object]]:
+def inputs_of(network: Network, drawn: bool) -> list[dict[str, Any]]:
     """Returns name, type and shape of each input of a network; the first axis of all but the seed is the batch."""
     leaves = named_leaves(network.inputs)
     names = [network.input if path == "value" else f"{network.input}/{path}" for path in leaves]
-    found = [
+    found: list[dict[str, Any]] = [
         {"name": name, "dtype": np.dtype(leaf.dtype).name, "shape": ["batch", *leaf.shape]}
         for name, leaf in zip(names, leaves.values())
     ]

@@ -97,9 +97,8 @@ def test_a_published_file_names_no_folder_of_its_author(tmp_path):
     config = runs.write_config(tmp_path, runs.MLP)
     words = ["steps=1", "batch=4", "data.source=npz", f"data.source.path={tmp_path / 'some.npz'}"]
     assert call("train", config, *words, "--workdir", tmp_path / "run").code == 0
-    assert (
-        call("export", tmp_path / "run", "--format", "safetensors", "--out", tmp_path / "a.safetensors").code == 0
-    )
+    path = tmp_path / "a.safetensors"
+    assert call("export", tmp_path / "run", "--format", "safetensors", "--out", path).code == 0
     content = path.read_bytes()
     assert str(tmp_path).encode() not in content
     assert b"some.npz" in content
