@@ -8,7 +8,9 @@ JAX promises to run it where JAX and jaxlib were released up to 6 months after t
 weeks before (https://docs.jax.dev/en/latest/export/export.html#compatibility-guarantees).
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +81,24 @@ def make_program(network: Network, batch: int | None = None) -> tuple[export.Exp
 
     try:
         drawn = draws(network, inputs, labels)
-        program = export.export(jax.jit(call), platforms=PLATFORMS)(*arguments, *([seed] if drawn else []))
+        with _without_places():
+            program = export.export(jax.jit(call), platforms=PLATFORMS)(*arguments, *([seed] if drawn else []))
     except (ValueError, TypeError, NotImplementedError) as error:
         fixed = "" if batch is not None else " for any batch size: try a fixed one, such as --batch 16"
         raise UserError(f"the {network.name} can't be exported ({one_line(first_line(error))}){fixed}") from error
     return program, drawn
+
+
+@contextlib.contextmanager
+def _without_places() -> Iterator[None]:
+    """Leaves the places in the sources out of a program, which would name the folders of its author."""
+    name = "jax_traceback_in_locations_limit"
+    before = jax.config.values[name]
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def draws(network: Network, inputs: PyTree, labels: jax.ShapeDtypeStruct) -> bool:
