@@ -57,14 +57,15 @@ def export(
             players = PLAYERS if network in (None, "both") else (network,)
             safetensors_file.write(run, path, players)
             return [f"{path}: {' and '.join(players)} at step {run.step}; gan-jax import reads it"]
-        part = make_network(run, network or "generator", truncation)
+        name = network or "generator"
         if format == "stablehlo":
             from ..exchange import stablehlo
 
-            return stablehlo.write(run, part, path, batch)
+            return stablehlo.write(run, make_network(run, name, truncation), path, batch)
         from ..exchange import onnx_file
 
-        return onnx_file.write(run, part, path, batch)
+        run = onnx_file.in_float32(run)
+        return onnx_file.write(run, make_network(run, name, truncation), path, batch)
     except OSError as error:
         reason = f"{one_line(error.filename or path)} can't be written ({error.strerror})"
         raise UserError(f"{reason}: choose another --out") from error
