@@ -44,6 +44,10 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         from ..exchange.safetensors_file import import_exported
 
+        if arguments.file.suffix in (".stablehlo", ".onnx"):
+            raise UserError(
+                f"{arguments.file} is a program, not weights: export the run with --format safetensors"
+            )
         if arguments.overrides or arguments.discriminator is not None:
             given = "--discriminator" if arguments.discriminator is not None else arguments.overrides[0]
             raise UserError(f"{given} is for published weights: add --as, or leave it out")

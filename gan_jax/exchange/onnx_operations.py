@@ -41,11 +41,7 @@ def convert(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> list[Tenso
     if name in _IDENTITY:
         return given
     if all(tensor.is_constant for tensor in given) and not any(symbolic(n) for shape in shapes for n in shape):
-        arrays = [
-            jnp.asarray(np.broadcast_to(t.source, t.shape), v.aval.dtype) for t, v in zip(given, equation.invars)
-        ]
-        out = equation.primitive.bind(*arrays, **equation.params)
-        return [constant(x) for x in (out if equation.primitive.multiple_results else [out])]
+        return [constant(x) for x in _compute(equation, given, [tensor.shape for tensor in given])]
     if name in _SAME or name in _BY_NUMBER:
         return [_by_number(graph, equation, given)]
     if name == "split":
@@ -53,6 +49,14 @@ def convert(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> list[Tenso
     if name not in _OPERATIONS:
         raise NotImplementedError(f"the operation {name}")
     return [_OPERATIONS[name](graph, equation, given)]
+
+
+def _compute(equation: JaxprEqn, given: list[Tensor], shapes: list[tuple]) -> list[Any]:
+    """Returns what an operation computes from constants, broadcast to these shapes."""
+    rows = [np.broadcast_to(np.asarray(tensor.source), shape) for tensor, shape in zip(given, shapes)]
+    arrays = [jnp.asarray(row, variable.aval.dtype) for row, variable in zip(rows, equation.invars)]
+    out = equation.primitive.bind(*arrays, **equation.params)
+    return out if equation.primitive.multiple_results else [out]
 
 
 # -- on each number
@@ -63,9 +67,7 @@ def _by_number(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
     shape, dtype = tuple(variable.aval.shape), dtype_of(variable.aval.dtype)
     stored = _together([tensor.stored for tensor in given])
     if all(tensor.is_constant for tensor in given):
-        rows = [np.broadcast_to(t.source, stored) for t in given]
-        arrays = [jnp.asarray(row, v.aval.dtype) for row, v in zip(rows, equation.invars)]
-        return constant(np.asarray(equation.primitive.bind(*arrays, **equation.params)), shape)
+        return constant(_compute(equation, given, [stored] * len(given))[0], shape)
     names = [graph.name(tensor) for tensor in given]
     kind = _SAME.get(equation.primitive.name)
     source = graph.node(kind, *names) if kind else _BY_NUMBER[equation.primitive.name](graph, equation, names)
@@ -150,6 +152,22 @@ def _concatenate(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tenso
     names = [graph.name(graph.whole(tensor)) for tensor in given]
     source = graph.node("Concat", *names, axis=equation.params["dimension"])
     return Tensor(source, _shape(equation), _shape(equation), given[0].dtype)
+
+
+def _stack(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
+    axis, shape = equation.params["axis"], _shape(equation)
+    one = (*shape[:axis], 1, *shape[axis + 1 :])
+    names = [graph.name(graph.reshape(tensor, one)) for tensor in given]
+    return Tensor(graph.node("Concat", *names, axis=axis), shape, shape, given[0].dtype)
+
+
+def _tile(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
+    source = graph.whole(given[0])
+    times = [1 if new == old else new // old for new, old in zip(_shape(equation), source.shape, strict=True)]
+    if any(map(symbolic, times)):
+        raise NotImplementedError("a tile of the batch size")
+    name = graph.node("Tile", graph.name(source), graph.integers(times))
+    return Tensor(name, _shape(equation), _shape(equation), source.dtype)
 
 
 def _pad(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
@@ -248,6 +266,8 @@ _OPERATIONS: dict[str, Callable[[Graph, JaxprEqn, list[Tensor]], Tensor]] = {
     "rev": lambda g, e, t: g.flip(t[0], e.params["dimensions"]),
     "slice": _slice,
     "squeeze": _squeeze,
+    "stack": _stack,
+    "tile": _tile,
     "transpose": lambda g, e, t: g.transpose(t[0], e.params["permutation"]),
     **dict.fromkeys(_REDUCTIONS, _reduce),
 }

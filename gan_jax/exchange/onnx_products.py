@@ -37,11 +37,8 @@ def convolution(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor
     shape = tuple(equation.outvars[0].aval.shape[axis] for axis in numbers.out_spec)
     dense = not any(gap != 1 for gap in p["lhs_dilation"])
     plain = all(step == 1 for step in (*p["window_strides"], *p["rhs_dilation"]))
-    if not dense and plain:
-        out = _transposed(graph, x, kernel, p, shape)
-    else:
-        out = _forward(graph, x, kernel, p, shape)
-    return graph.transpose(out, back)
+    add = _transposed if plain and not dense else _forward
+    return graph.transpose(add(graph, x, kernel, p, shape), back)
 
 
 def _forward(graph: Graph, x: Tensor, kernel: Tensor, p: dict[str, Any], shape: tuple) -> Tensor:

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from ..ops import primitives, resample
+from ..ops import compiler_options, primitives, resample
 from ..types import PyTree
 from .exported import Network
 
 _CALLS = {  # these run the program in one of their parameters
-    "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
+    "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call",
+    "custom_vjp_call",
 }  # fmt: skip
 _PLATFORM = "other"  # whose formulations are XLA's own operations
 _NORMAL = "_normal"  # the name of the function inside `jax.random.normal`
@@ -60,23 +61,23 @@ def flatten(network: Network, size: Any) -> Plain:
     return Plain(jax.make_jaxpr(with_noise)(*leaves, *noise), tuple(noise))
 
 
-def draw_noise(network: Network, inputs: PyTree, labels: Any, seed: Any) -> list[jax.Array]:
-    """Returns the normal noise that a network draws for these inputs, in the order of `Plain.noise`."""
-    closed = jax.make_jaxpr(network.function)(inputs, labels, seed)
-    drawn: list[jax.Array] = []
+def make_noise(network: Network, size: int) -> Callable[[PyTree, Any, Any], list[jax.Array]]:
+    """Builds the function of inputs, labels and seed that returns what a network draws, as `Plain.noise` has it."""
+    closed = jax.make_jaxpr(network.function)(*example_arguments(network, size))
 
-    def record(equation: JaxprEqn, values: list[Any]) -> list[Any]:
-        inner = equation.params["jaxpr"]
-        out = _evaluate(inner.jaxpr, inner.consts, values, record)
-        drawn.extend(out)
-        return out
+    def run(*arguments: PyTree) -> list[jax.Array]:
+        drawn: list[jax.Array] = []
 
-    def run(*values: Any) -> list[jax.Array]:
-        drawn.clear()
-        _evaluate(closed.jaxpr, closed.consts, values, record)
-        return list(drawn)
+        def record(equation: JaxprEqn, values: list[Any]) -> list[Any]:
+            inner = equation.params["jaxpr"]
+            out = _evaluate(inner.jaxpr, inner.consts, values, record)
+            drawn.extend(out)
+            return out
 
-    return jax.jit(run)(*jax.tree.leaves((inputs, labels, seed)))
+        _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(arguments), record)
+        return drawn
+
+    return jax.jit(run, compiler_options=compiler_options(once=True))
 
 
 def example_arguments(network: Network, size: Any) -> tuple[PyTree, jax.ShapeDtypeStruct | None, Any]:

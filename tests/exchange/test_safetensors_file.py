@@ -197,6 +197,7 @@ def test_a_hostile_file_gets_one_sentence(name, exported, tmp_path):
 def test_what_is_no_file(tmp_path):
     sentence(call("import", tmp_path, "--out", tmp_path / "new"), "there is no file")
     sentence(call("import", tmp_path / "absent", "--out", tmp_path / "new"), "there is no file")
+    sentence(call("import", tmp_path / "a.onnx", "--out", tmp_path / "new"), "is a program, not weights")
 
 
 def test_options_that_do_not_belong_together(trained, tmp_path):
