@@ -157,7 +157,7 @@ class Graph:
         missing = len(tensor.shape) - len(tensor.stored)
         return self.restored(tensor, (1,) * missing + tensor.stored) if missing else tensor
 
-    def slice(self, tensor: Tensor, axes: dict[int, tuple[int, int, int]], shape: Shape) -> Tensor:
+    def slice(self, tensor: Tensor, axes: dict[int, tuple[Any, Any, int]], shape: Shape) -> Tensor:
         """Returns a part of a tensor: start, end and step along some axes; `shape` is the result's."""
         tensor = self.full_rank(tensor)
         kept = {axis: cut for axis, cut in axes.items() if tensor.stored[axis] == tensor.shape[axis]}

@@ -25,6 +25,11 @@ _REDUCTIONS = {
 }  # fmt: skip
 
 
+def aval(variable: Any) -> Any:
+    """Returns shape and type of a variable of a program."""
+    return variable.aval
+
+
 def dtype_of(dtype: Any) -> np.dtype:
     """Returns the type that stands for a type of JAX: float32 for bfloat16, which few runtimes compute in."""
     return np.dtype(np.float32) if dtype == jnp.bfloat16 else np.dtype(dtype)
@@ -37,7 +42,7 @@ def convert(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> list[Tenso
         NotImplementedError: ONNX has nothing like it, or nothing that is written here.
     """
     name = equation.primitive.name
-    shapes = [tuple(variable.aval.shape) for variable in equation.outvars]
+    shapes = [tuple(aval(variable).shape) for variable in equation.outvars]
     if name in _IDENTITY:
         return given
     if all(tensor.is_constant for tensor in given) and not any(symbolic(n) for shape in shapes for n in shape):
@@ -54,7 +59,7 @@ def convert(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> list[Tenso
 def _compute(equation: JaxprEqn, given: list[Tensor], shapes: list[tuple]) -> list[Any]:
     """Returns what an operation computes from constants, broadcast to these shapes."""
     rows = [np.broadcast_to(np.asarray(tensor.source), shape) for tensor, shape in zip(given, shapes)]
-    arrays = [jnp.asarray(row, variable.aval.dtype) for row, variable in zip(rows, equation.invars)]
+    arrays = [jnp.asarray(row, aval(variable).dtype) for row, variable in zip(rows, equation.invars)]
     out = equation.primitive.bind(*arrays, **equation.params)
     return out if equation.primitive.multiple_results else [out]
 
@@ -63,8 +68,8 @@ def _compute(equation: JaxprEqn, given: list[Tensor], shapes: list[tuple]) -> li
 
 
 def _by_number(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
-    variable = equation.outvars[0]
-    shape, dtype = tuple(variable.aval.shape), dtype_of(variable.aval.dtype)
+    out = aval(equation.outvars[0])
+    shape, dtype = tuple(out.shape), dtype_of(out.dtype)
     stored = _together([tensor.stored for tensor in given])
     if all(tensor.is_constant for tensor in given):
         return constant(_compute(equation, given, [stored] * len(given))[0], shape)
@@ -82,7 +87,7 @@ def _together(shapes: Sequence[tuple]) -> tuple:
 
 
 def _number(graph: Graph, equation: JaxprEqn, value: float) -> str:
-    return graph.name(np.asarray(value, dtype_of(equation.outvars[0].aval.dtype)))
+    return graph.name(np.asarray(value, dtype_of(aval(equation.outvars[0]).dtype)))
 
 
 def _power(graph: Graph, equation: JaxprEqn, names: list[str]) -> str:
@@ -98,7 +103,7 @@ def _cast(graph: Graph, equation: JaxprEqn, names: list[str]) -> str:
 
 
 def _select(graph: Graph, equation: JaxprEqn, names: list[str]) -> str:
-    if len(names) != 3 or equation.invars[0].aval.dtype != np.bool_:
+    if len(names) != 3 or aval(equation.invars[0]).dtype != np.bool_:
         raise NotImplementedError("a choice among more than two")
     return graph.node("Where", names[0], names[2], names[1])
 
@@ -127,7 +132,7 @@ _BY_NUMBER: dict[str, Callable[[Graph, JaxprEqn, list[str]], str]] = {
 
 
 def _shape(equation: JaxprEqn) -> tuple:
-    return tuple(equation.outvars[0].aval.shape)
+    return tuple(aval(equation.outvars[0]).shape)
 
 
 def _broadcast(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
@@ -180,26 +185,35 @@ def _slice(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
     p, shape = equation.params, given[0].shape
     steps = p["strides"] or (1,) * len(shape)
     cuts = enumerate(zip(p["start_indices"], p["limit_indices"], steps, strict=True))
-    axes = {axis: cut for axis, cut in cuts if not (cut[0] == 0 and cut[1] == shape[axis] and cut[2] == 1)}
+    axes: dict[int, tuple[Any, Any, int]] = {
+        axis: cut for axis, cut in cuts if not (cut[0] == 0 and cut[1] == shape[axis] and cut[2] == 1)
+    }
     return graph.slice(given[0], axes, _shape(equation))
 
 
 def _dynamic_slice(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
-    source, sizes, axes = given[0], equation.params["slice_sizes"], {}
-    for axis, (start, size) in enumerate(zip(given[1:], sizes)):
-        if size == source.shape[axis]:
+    places = [int(start.source) if isinstance(start.source, np.ndarray) else None for start in given[1:]]
+    return _part(graph, equation, given[0], dict(enumerate(places)))
+
+
+def _part(graph: Graph, equation: JaxprEqn, source: Tensor, places: dict[int, int | None]) -> Tensor:
+    """The part of a tensor that begins at these places along some axes; JAX moves it where it would leave it."""
+    sizes = equation.params["slice_sizes"]
+    axes: dict[int, tuple[Any, Any, int]] = {}
+    for axis, place in places.items():
+        if sizes[axis] == source.shape[axis]:
             continue
-        if not isinstance(start.source, np.ndarray) or symbolic(source.shape[axis]):
-            raise NotImplementedError("a slice from a computed place")
-        first = min(max(int(start.source), 0), source.shape[axis] - size)
-        axes[axis] = (first, first + size, 1)
-    return graph.slice(source, axes, _shape(equation))
+        if place is None or symbolic(source.shape[axis]):
+            raise NotImplementedError("a part from a computed place")
+        first = min(max(place, 0), source.shape[axis] - sizes[axis])
+        axes[axis] = (first, first + sizes[axis], 1)
+    return graph.reshape(graph.slice(source, axes, tuple(sizes)), _shape(equation))
 
 
 def _split(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> list[Tensor]:
     axis, start, parts = equation.params["axis"], 0, []
     for size, variable in zip(equation.params["sizes"], equation.outvars):
-        parts.append(graph.slice(given[0], {axis: (start, start + size, 1)}, tuple(variable.aval.shape)))
+        parts.append(graph.slice(given[0], {axis: (start, start + size, 1)}, tuple(aval(variable).shape)))
         start += size
     return parts
 
@@ -230,9 +244,12 @@ def _iota(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
 
 
 def _gather(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
-    """Rows of a table by their numbers, along one axis."""
-    table, index = graph.whole(given[0]), graph.whole(given[1])
+    """Rows of a table by their numbers along one axis, or a part at one known place."""
     p, numbers = equation.params, equation.params["dimension_numbers"]
+    if isinstance(given[1].source, np.ndarray) and len(given[1].shape) == 1:
+        places = np.broadcast_to(given[1].source, given[1].shape).tolist()
+        return _part(graph, equation, given[0], dict(zip(numbers.start_index_map, places)))
+    table, index = graph.whole(given[0]), graph.whole(given[1])
     [axis] = numbers.start_index_map if len(numbers.start_index_map) == 1 else [-1]
     others = tuple(size for at, size in enumerate(p["slice_sizes"]) if at != axis)
     along = table.shape[:axis] + table.shape[axis + 1 :]

@@ -34,7 +34,8 @@ def convolution(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor
     x = graph.transpose(graph.whole(given[0]), numbers.lhs_spec)  # [B, C, *S]
     kernel = graph.transpose(graph.whole(given[1]), numbers.rhs_spec)  # [O, I / groups, *k]
     back = np.argsort(numbers.out_spec).tolist()
-    shape = tuple(equation.outvars[0].aval.shape[axis] for axis in numbers.out_spec)
+    out: Any = equation.outvars[0].aval
+    shape = tuple(out.shape[axis] for axis in numbers.out_spec)
     dense = not any(gap != 1 for gap in p["lhs_dilation"])
     plain = all(step == 1 for step in (*p["window_strides"], *p["rhs_dilation"]))
     add = _transposed if plain and not dense else _forward

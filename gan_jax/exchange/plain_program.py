@@ -45,9 +45,9 @@ def flatten(network: Network, size: Any) -> Plain:
     noise: list[jax.ShapeDtypeStruct] = []
 
     def find(equation: JaxprEqn, values: list[Any]) -> list[Any]:
-        [variable] = equation.outvars
-        noise.append(jax.ShapeDtypeStruct(variable.aval.shape, variable.aval.dtype))
-        return [jnp.zeros(variable.aval.shape, variable.aval.dtype)]
+        drawn: Any = equation.outvars[0].aval
+        noise.append(jax.ShapeDtypeStruct(drawn.shape, drawn.dtype))
+        return [jnp.zeros(drawn.shape, drawn.dtype)]
 
     def run(draw: Draw, *values: Any) -> Any:
         return _evaluate(closed.jaxpr, closed.consts, [*values, jnp.uint32(0)], draw)[0]
@@ -62,7 +62,7 @@ def flatten(network: Network, size: Any) -> Plain:
 
 
 def make_noise(network: Network, size: int) -> Callable[[PyTree, Any, Any], list[jax.Array]]:
-    """Builds the function of inputs, labels and seed that returns what a network draws, as `Plain.noise` has it."""
+    """Builds the function of inputs, labels and seed to a network's noise: `Plain.noise`."""
     closed = jax.make_jaxpr(network.function)(*example_arguments(network, size))
 
     def run(*arguments: PyTree) -> list[jax.Array]:
@@ -90,8 +90,12 @@ def example_arguments(network: Network, size: Any) -> tuple[PyTree, jax.ShapeDty
 def _evaluate(program: Jaxpr, constants: Sequence[Any], values: Sequence[Any], draw: Draw) -> list[Any]:
     """Runs a program with plain operations; `draw` makes its normal noise."""
     known: dict[Any, Any] = dict(zip([*program.constvars, *program.invars], [*constants, *values], strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if hasattr(atom, "val") else known[atom]
+
     for equation in program.eqns:
-        given = [atom.val if hasattr(atom, "val") else known[atom] for atom in equation.invars]
+        given = [read(atom) for atom in equation.invars]
         name, parameters = equation.primitive.name, equation.params
         if name in ("conv_forward", "conv_transpose", "conv_kernel"):
             out = [primitives.compute(name, _PLATFORM, *given, **parameters)]
@@ -107,4 +111,4 @@ def _evaluate(program: Jaxpr, constants: Sequence[Any], values: Sequence[Any], d
             out = equation.primitive.bind(*given, **parameters)
             out = out if equation.primitive.multiple_results else [out]
         known |= zip(equation.outvars, out)
-    return [atom.val if hasattr(atom, "val") else known[atom] for atom in program.outvars]
+    return [read(atom) for atom in program.outvars]
