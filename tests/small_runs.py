@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from filled import filled
@@ -40,11 +39,14 @@ def small_config(name: str, conditional: bool, **fields) -> Config:
     )  # fmt: skip
 
 
-def fresh_run(name: str, conditional: bool, workdir: Path, config: Config | None = None, shape=None) -> Path:
+def fresh_run(
+    name: str, conditional: bool, workdir: Path, config: Config | None = None, shape=None, classes: int = 3
+) -> Path:
     """Writes a run whose variables are random, also where a network begins with zeros."""
     config = config or small_config(name, conditional)
     configs.validate(config)
-    spec = SampleSpec(shape or NETWORKS[name][2], "uint8", len(NAMES), NAMES)
+    names = NAMES if classes == len(NAMES) else tuple(map(str, range(classes)))
+    spec = SampleSpec(shape or NETWORKS[name][2], "uint8", classes, names)
     gan = make_gan(config, spec)
     state = jax.eval_shape(lambda key: init(gan, key, batch_spec(config, gan, spec)), jax.random.key(0))
 
@@ -52,7 +54,3 @@ def fresh_run(name: str, conditional: bool, workdir: Path, config: Config | None
         return {at: host_array(leaf) for at, leaf in named_leaves(filled(variables)).items()}
 
     return write_workdir(workdir, config, spec, arrays(state.ema), arrays(state.discriminator.variables), "a test")
-
-
-def latents(count: int, size: int = 8) -> np.ndarray:
-    return np.asarray(jax.random.normal(jax.random.key(7), (count, size), jnp.float32))

@@ -15,6 +15,7 @@ from gan_jax.exchange import onnx_file
 from gan_jax.exchange.exported import Network, make_network
 from gan_jax.exchange.onnx_file import TOLERANCE, make_model
 from gan_jax.exchange.plain_program import flatten
+from gan_jax.networks import sample_network
 from gan_jax.ops import conv, conv_transpose, downsample, grouped_conv, upsample
 from gan_jax.train.open_run import open_run
 from runs import call, sentence
@@ -54,8 +55,8 @@ def test_every_model(name, conditional, tmp_path):
     made = session.run(None, {**feeds, **{one.name: np.zeros((3, *one.shape[1:]), np.float32) for one in noise}})[
         0
     ]
-    options = {"label": feeds["labels"]} if conditional else {}
-    expected = run.gan.generator.apply(run.state.ema, jnp.asarray(feeds["latents"]), train=False, **options)
+    given = {"label": feeds.get("labels"), "axis_name": None}
+    expected = sample_network(run.gan.generator, run.state.ema, jnp.asarray(feeds["latents"]), **given)
     assert np.abs(made - expected).max() <= TOLERANCE
     properties = session.get_modelmeta().custom_metadata_map
     assert {"config", "sample", "step", "digest", "data", "gan_jax", "inputs"} <= set(properties)
