@@ -64,10 +64,12 @@ def test_a_run_starts_from_it_and_none_goes_on_in_it(run, config, tmp_path):
     )
 
 
-def test_class_names_are_kept(run, tmp_path):
+def test_class_names_and_rates_are_kept(run, tmp_path):
     names = ("circle", "square")
-    write(run, tmp_path / "new", spec=SampleSpec((8, 8, 1), np.uint8, 2, names))
-    assert open_run(tmp_path / "new", None).spec.class_names == names
+    spec = SampleSpec((8, 8, 1), np.uint8, 2, names)
+    write_workdir(tmp_path / "new", run.config, spec, arrays(run.state.ema), None, "a", data="some", rate=8000.0)
+    opened = open_run(tmp_path / "new", None)
+    assert (opened.spec.class_names, opened.data, opened.rate) == (names, "some", 8000.0)
 
 
 @pytest.mark.parametrize(
