@@ -25,6 +25,8 @@ COMMANDS = {
     "train": Command("train a config; the same command resumes the run", compiles=True),
     "sample": Command("write samples of a run", compiles=True),
     "evaluate": Command("measure the quality of a run's samples", compiles=True),
+    "export": Command("write a run's networks as safetensors, StableHLO or ONNX", compiles=True),
+    "import": Command("make a run of exported or published weights", compiles=True),
     "compare": Command("measure how much two sets of images differ", compiles=True),
     "digest": Command("print the digest of a run's state, as read back from disk", compiles=True),
     "checkpoints": Command("list a run's checkpoints and verify each"),

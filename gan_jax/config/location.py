@@ -45,6 +45,27 @@ def _absolute(call: Call) -> Call:
     return Call(call.name, **{**call.kwargs, **changed})
 
 
+def unplaced(config: Config) -> Config:
+    """Returns the config with the last part of each absolute path: it is for others, who have other folders."""
+    data, metrics = config.data, config.metrics
+    data = dataclasses.replace(data, source=_unplaced(data.source))
+    metrics = dataclasses.replace(metrics, features=_unplaced(metrics.features))
+    return dataclasses.replace(config, data=data, metrics=metrics)
+
+
+def _unplaced(call: Call) -> Call:
+    def last(value: object) -> object:
+        if isinstance(value, Call):
+            return _unplaced(value)
+        if isinstance(value, tuple):
+            return tuple(last(item) for item in value)
+        if isinstance(value, str) and os.path.isabs(os.path.expanduser(value)):
+            return os.path.basename(value.rstrip("/"))
+        return value
+
+    return Call(call.name, **{name: last(value) for name, value in call.items})
+
+
 def _own_images(path: str, name: str) -> str | None:
     """Returns the source that reads what is at a path, if it is a file or holds images, and no TFDS set `name`."""
     place = expand_path(path)

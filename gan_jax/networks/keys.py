@@ -29,8 +29,11 @@ def per_sample_key(keys: Key) -> Key:
 
 
 @functools.cache
-def _implementation(size: int, words: int, inner: Hashable) -> Hashable:
-    """Returns the random number generator whose key is `size` keys of the generator `inner`, of `words` words."""
+def _implementation(size: Any, words: int, inner: Hashable) -> Hashable:
+    """Returns the random number generator whose key is `size` keys of the generator `inner`, of `words` words.
+
+    `size` is a number, or a symbol where a program for any batch size is exported.
+    """
 
     def wrap(data: jax.Array) -> Key:
         return jax.random.wrap_key_data(data, impl=inner)

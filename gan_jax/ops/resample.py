@@ -166,7 +166,7 @@ def _resample(x: jax.Array, f: np.ndarray, up: int, down: int, pads: Pads, gain:
     return _primitive.bind(widen(x), filter=filter, transposed=False).astype(x.dtype)
 
 
-def _compute(platform: str, x: jax.Array, *, filter: Filter, transposed: bool) -> jax.Array:
+def compute(platform: str, x: jax.Array, *, filter: Filter, transposed: bool) -> jax.Array:
     """Applies the filter, or its transpose, as `FORMULATIONS` says for the platform."""
     form = FORMS[formulations(platform).resample]
     if not transposed:
@@ -193,7 +193,7 @@ def _compute_now(x: jax.Array, *, filter: Filter, transposed: bool) -> jax.Array
 @functools.lru_cache
 def _jitted(platform: str, filter: Filter, transposed: bool, row: object) -> Callable[[jax.Array], jax.Array]:
     """Compiles the function; `row`, the formulations, is here so that another row compiles anew."""
-    return jax.jit(functools.partial(_compute, platform, filter=filter, transposed=transposed))
+    return jax.jit(functools.partial(compute, platform, filter=filter, transposed=transposed))
 
 
 def _transposed(cotangent: jax.Array, x, *, filter: Filter, transposed: bool) -> list[jax.Array]:
@@ -208,4 +208,4 @@ def _batched(arguments, dims, **parameters):
 
 ad.deflinear2(_primitive, _transposed)
 batching.primitive_batchers[_primitive] = _batched
-lower_by_platform(_primitive, _compute)
+lower_by_platform(_primitive, compute)
