@@ -113,7 +113,8 @@ def _find(arrays: Arrays, kind: str, player: str, file: Path, source: str | None
         if not prefixes or source not in (None, layout.source):
             continue
         prefix = min(prefixes, key=lambda text: ("ema" not in text.lower(), prefixes.index(text)))
-        members = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+        members = {name: arrays[name] for name in layout.beside if name in arrays}
+        members |= {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
         try:
             tables = importlib.import_module("gan_jax.models.published.tables")
             network = layout.read(tables.Reading({name: array.shape for name, array in members.items()}))
@@ -152,11 +153,10 @@ def _config(kind: str, file: Path, generator: _Found, critic: _Found | None) -> 
     """Returns the config that the shapes say, with the other settings of a recipe."""
     network = generator.network
     height, width, channels = network.shape
-    source = Call(
-        "folder", path="images", labels=network.classes is not None, size=height if height == width else (height, width),
-        **({"channels": channels} if channels in (1, 3) else {}),
-    )  # fmt: skip
-    against = network.opposite if critic is None else critic.network.keywords
+    kept = {"channels": channels} if channels in (1, 3) else {}
+    size = height if height == width else (height, width)
+    source = Call("folder", path="images", labels=network.classes is not None, size=size, **kept)
+    against = (network.opposite or {}) if critic is None else critic.network.keywords
     return dataclasses.replace(
         configs.load(KINDS[kind]),
         name=re.sub(r"[^\w.-]+", "_", file.stem)[:64].strip(".") or kind,

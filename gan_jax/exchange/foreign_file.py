@@ -16,8 +16,8 @@ _PARAMETRIZED = {
     "parametrizations.weight.0._v": "weight_v",
 }  # fmt: skip
 _STATE_DICT = (
-    "a pickle of Python objects is never opened: load it with the code that it is from, and save the networks with "
-    "torch.save({'g_ema': G_ema.state_dict(), 'd': D.state_dict()}, 'weights.pth')"
+    "a pickle of Python objects is never opened: load it with the code that it is from, and save the networks "
+    "with torch.save({'g_ema': G_ema.state_dict(), 'd': D.state_dict()}, 'weights.pth')"
 )
 
 
@@ -69,6 +69,6 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         )
     try:
         with safe_open(path, framework="numpy") as file:  # it checks the header, the offsets and the size
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: it is no dict
+            return {name: file.get_tensor(name) for name in list(file.keys())}
     except Exception as error:  # the library raises its own exception, and TypeError for types that NumPy lacks
         raise UserError(f"{one_line(path)} can't be read as safetensors: {one_line(first_line(error))}") from None

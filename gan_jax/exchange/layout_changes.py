@@ -1,7 +1,7 @@
 """Changes the order of the numbers of an array from PyTorch's to ours. The tables of published weights name these.
 
 A function gets the array, its name, and all arrays of the network; it raises ValueError for another shape. A map
-is `[C, H, W]` there and `[H, W, C]` here. A network that begins or ends with a dense layer has a map of 4 x 4 there.
+is `[C, H, W]` there and `[H, W, C]` here. A dense layer that gives or gets a map has one of 4 x 4.
 """
 
 from collections.abc import Callable, Mapping
@@ -88,6 +88,7 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 CHANGES: dict[str, Callable[[np.ndarray, str, Arrays], np.ndarray]] = {
     change.__name__: change
     for change in (
-        kernel, dense, map, depthwise, first, flat, scalar, rows_to_map, columns_from_map, taps, iterated_u, iterated_v,
+        kernel, dense, map, depthwise, first, flat, scalar, rows_to_map, columns_from_map, taps,
+        iterated_u, iterated_v,
     )
 }  # fmt: skip

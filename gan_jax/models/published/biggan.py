@@ -22,7 +22,7 @@ def _with_labels(network: Network, attention: tuple[int, ...], chunk: int, input
         )
     blocks = len(network.keywords["widths"]) - 1  # type: ignore[arg-type]
     more = {"embedding": embedding, "attention": attention, "spectral_vectors": "uv"}
-    opposite = {**network.opposite, "attention": (1,) if attention else ()}
+    opposite = {**(network.opposite or {}), "attention": (1,) if attention else ()}
     return network._replace(
         keywords={**network.keywords, **more}, classes=classes, latents=chunk * (blocks + 1), opposite=opposite
     )

@@ -4,7 +4,8 @@ The authors' files are pickles of whole Python objects. The layout is that of th
 `D.state_dict()`, of which stylegan3's code writes the same for its `stylegan2` configurations. The mapping's
 learning rate is 0.01 times that of the rest in all of them, and what is clipped at +-256 there is clipped here.
 
-rosinality's files are dictionaries with `g_ema`, `g`, `d`, and in converted files `latent_avg`. Nothing is clipped.
+rosinality's files are dictionaries with `g_ema`, `g`, `d`, and in converted files `latent_avg`; nothing is clipped
+there.
 """
 
 from .tables import DENSE, KERNEL, From, Layout, Network, Shapes, Table, channels, numbers, placed
@@ -177,9 +178,10 @@ _ROSINALITY_UNUSED = (r".*\.kernel",)  # of the filters, which are always [1, 3,
 GENERATORS = (
     Layout("stylegan2-ada-pytorch", ("synthesis.b4.const", "mapping.fc0.weight"), _generator, _UNUSED),
     Layout(
-        "rosinality", ("input.input", "style.1.weight", "to_rgb1.conv.weight"), _rosinality, _ROSINALITY_UNUSED
+        "rosinality", ("input.input", "style.1.weight", "to_rgb1.conv.weight"), _rosinality, _ROSINALITY_UNUSED,
+        ("latent_avg",),
     ),
-)
+)  # fmt: skip
 DISCRIMINATORS = (
     Layout("stylegan2-ada-pytorch", ("b4.fc.weight", "b4.out.weight"), _discriminator, _UNUSED),
     Layout(

@@ -43,7 +43,7 @@ class Network(NamedTuple):
     classes: int | None = None
     shape: tuple[int, int, int] = (0, 0, 0)
     latents: int = 0
-    opposite: dict[str, object] = {}
+    opposite: dict[str, object] | None = None
 
 
 class Layout(NamedTuple):
@@ -55,12 +55,14 @@ class Layout(NamedTuple):
         read: returns the network of these shapes. It raises ValueError, with a phrase about the file, where our
             network can't compute the same.
         unused: regular expressions of names that hold nothing which our network needs.
+        beside: names of arrays that lie outside of the network, at the top of the file.
     """
 
     source: str
     marks: tuple[str, ...]
     read: Callable[[Shapes], Network]
     unused: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 class Missing(ValueError):
