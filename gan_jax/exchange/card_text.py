@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import config as configs
+from ..config import Call
 from ..config.location import unplaced
+from ..config.schema import ConfigTerm
 from ..errors import one_line, printable
 from ..metrics.record import Record, readable
 from ..train.layout import this_version
@@ -22,7 +24,7 @@ from .new_workdir import RECORD
 WEIGHTS, GRID, CONFIG, METRICS = "model.safetensors", "samples.png", "config.json", "evaluations.jsonl"
 _IMAGES = "unconditional-image-generation"  # the Hub has no task for images of a class
 _MOST_CLASSES = 20
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|~!&])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 LOAD = f"""from gan_jax import report
 from gan_jax.exchange.load import load
@@ -57,9 +59,9 @@ def card(facts: Facts) -> str:
     run = facts.run
     parts = [_header(facts), f"# {_plain(run.config.name)}\n", _what(facts)]
     if facts.grid:
-        labels = "Each class in turn, with" if run.config.conditional else "With"
+        classes = ", each class in turn" if run.config.conditional else ""
         parts.append(
-            f"![samples]({GRID})\n\n{labels} latents that were not selected (seed 0), without truncation.\n"
+            f"![samples]({GRID})\n\nThe first latents of seed 0{classes}: none is selected or truncated.\n"
         )
     for title, text in (
         ("How to load it", _how_to_load()),
@@ -151,7 +153,7 @@ def _source(run: OpenedRun) -> str:
 
 def _data(run: OpenedRun) -> str:
     rows = [
-        ("source", str(unplaced(run.config).data.source)),
+        ("source", _words(unplaced(run.config).data.source)),
         ("fingerprint", run.data),
         ("one sample", f"{' x '.join(map(str, run.spec.shape))}, {run.spec.dtype}"),
     ]
@@ -166,20 +168,34 @@ def _training(facts: Facts) -> str:
     config = unplaced(facts.run.config)
     rows = [
         ("steps", f"{facts.run.step:,} of {config.batch} real images each"),
-        ("generator", str(config.generator)),
-        ("discriminator", str(config.discriminator)),
-        ("latents", str(config.inputs or config.latent)),
-        ("loss", str(config.loss)),
-        *(("term", f"{term.weight} x {term.penalty}, every {term.every}") for term in config.discriminator_terms),
-        ("optimizers", f"{config.generator_optimizer}; {config.discriminator_optimizer}"),
-        ("augmentation", str(config.augment)),
-        ("moving average", configs.value_text(config.ema.half_life) + " images of half-life"),
+        ("generator", _words(config.generator)),
+        ("discriminator", _words(config.discriminator)),
+        ("latents", _words(config.inputs or config.latent)),
+        ("loss", _words(config.loss)),
+        *(("term of G", _term(term)) for term in config.generator_terms),
+        *(("term of D", _term(term)) for term in config.discriminator_terms),
+        ("optimizer of G", _words(config.generator_optimizer)),
+        ("optimizer of D", _words(config.discriminator_optimizer)),
+        ("augmentation", _words(config.augment)),
+        ("half-life of the moving average, in images", _words(config.ema.half_life)),
         ("precision", config.precision),
         ("seed", str(config.seed)),
     ]
     if origin := facts.record.get("init_from"):
         rows.append(("began with", f"the weights of a run at step {origin.get('step')}, {origin.get('digest')}"))
     return _table(("", ""), rows) + f"\n`{CONFIG}` has the whole config.\n"
+
+
+def _words(value: object) -> str:
+    """Returns a value of a config as text: `adam (learning_rate=0.0002, b1=0.5)`."""
+    if not isinstance(value, Call):
+        return configs.value_text(value)
+    keywords = ", ".join(f"{name}={_words(item)}" for name, item in value.items)
+    return f"{value.name} ({keywords})" if keywords else value.name
+
+
+def _term(term: ConfigTerm) -> str:
+    return f"{_words(term.penalty)}, weight {_words(term.weight)}, every {term.every} updates"
 
 
 def _metrics(facts: Facts) -> str:

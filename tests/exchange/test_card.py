@@ -79,7 +79,13 @@ def test_the_card(folder, workdir):
         {"type": "kernel", "name": "kernel, features inception", "value": "nan"},
     ]
     assert model["results"][0]["dataset"] == {"name": "cats.npz", "type": "cats.npz"}
-    for words in ("cat, dog, owl", "1.25 hours", "50 images a second", r"200 generated images against 100 real"):
+    for words in (
+        "cat, dog, owl",
+        r"npz (path=cats.npz)",
+        "1.25 hours",
+        "50 images a second",
+        r"200 generated images against 100 real",
+    ):
         assert words in text, words
     assert "11.25" in text
     assert "99" not in text
