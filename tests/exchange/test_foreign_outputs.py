@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan_jax.config import load
 from gan_jax.exchange.foreign import import_foreign, read_networks
+from gan_jax.exchange.foreign_layouts import search
 from gan_jax.train.open_run import open_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("programs")]
@@ -101,6 +103,13 @@ def test_images_and_logits_are_pytorchs(case, tmp_path):
     assert names == {"g_ema": shapes(state_g), "d": shapes(state_d)}
 
 
+class Shapes(dict):
+    """Weights without numbers."""
+
+    def __call__(self, name, *shape, scale=1.0, mean=0.0):
+        return self.setdefault(name, torch.zeros(shape))
+
+
 def shapes(state):
     return {name: list(tensor.shape) for name, tensor in state.items()}
 
@@ -163,3 +172,44 @@ def test_new_names_of_spectral_norm_and_bfloat16(tmp_path):
         assert array.dtype == np.float32
         assert np.array_equal(array, found[1][name])
     np.testing.assert_array_equal(found[0]["params/embed/kernel"], half["shared.weight"].float().numpy())
+
+
+SIZES = {  # what the networks have in the published code, and in ours
+    "r3gan cifar10": (20_781_952, 21_280_512),
+    "r3gan ffhq64": (22_429_824, 22_381_440),
+    "sngan cifar10": (4_304_387, 1_055_105),
+    "biggan cifar10": (9_416_196, 2_415_170),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_the_references_have_the_published_sizes(case):
+    """At full size they have the published numbers of parameters, and the config has the published widths."""
+    kind = case.split()[0]
+    with torch.device("meta"):
+        label = None if case.endswith("ffhq64") else torch.zeros(1, dtype=torch.long)
+        if kind == "r3gan":
+            widths, groups = (768,) * 4, (96,) * 4
+            widths, groups = (widths, groups) if label is not None else ((*widths, 384), (*groups, 48))
+            side, generator, discriminator = 4 * 2 ** (len(widths) - 1), Shapes(), Shapes()
+            theirs.r3gan_generator(generator, torch.zeros(1, 64), label, widths, groups, 10, embedding=64)
+            image = torch.zeros(1, 3, side, side)
+            theirs.r3gan_discriminator(discriminator, image, label, widths[::-1], groups[::-1], 10)
+            ignored = ("Kernel",)
+        else:
+            widths = (256 if kind == "sngan" else 384,) * 4
+            more = {"embedding": 128} if kind == "biggan" else {}
+            generator = others.StudioGenerator(80 if more else 128, widths, 10, **more).state_dict()
+            half = (128 if kind == "sngan" else 192,) * 4
+            discriminator = others.StudioDiscriminator(half, 2, 10, attention=bool(more)).state_dict()
+            ignored = ("weight_u", "weight_v", "running_mean", "running_var", "num_batches_tracked")
+    for state, player, published in zip((generator, discriminator), ("GENERATORS", "DISCRIMINATORS"), SIZES[case]):
+        kept = {name: tensor for name, tensor in state.items() if not name.endswith(ignored)}
+        assert sum(tensor.numel() for tensor in kept.values()) == published
+        arrays = {name: np.broadcast_to(np.float32(0), tuple(tensor.shape)) for name, tensor in state.items()}
+        found = search(arrays, kind, player, Path("w.pth"))
+        recipe = load({"r3gan ffhq64": "ffhq64_r3gan"}.get(case, f"cifar10_{kind}"))
+        asked = getattr(recipe, player.lower()[:-1]).kwargs
+        assert found.network.keywords["widths"] == asked.get("widths", widths if player == "GENERATORS" else half)
+        if player == "GENERATORS":
+            assert found.network.latents == recipe.latent.kwargs["size"]

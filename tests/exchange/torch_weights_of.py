@@ -56,9 +56,9 @@ def r3gan_block(w, at, x, groups):
     return x + F.conv2d(h, w(f"{at}.LinearLayer3.Layer.weight", width, hidden, 1, 1, scale=0.3))
 
 
-def r3gan_generator(w, z, y, widths=(8, 8, 4), groups=(4, 2, 2), classes=3, blocks=2):
+def r3gan_generator(w, z, y, widths=(8, 8, 4), groups=(4, 2, 2), classes=3, blocks=2, embedding=5):
     if y is not None:
-        z = torch.cat([z, one_hot(y, classes) @ w("EmbeddingLayer.weight", 5, classes).T], 1)
+        z = torch.cat([z, one_hot(y, classes) @ w("EmbeddingLayer.weight", embedding, classes).T], 1)
     style = z @ w("MainLayers.0.Layers.0.LinearLayer.weight", widths[0], z.shape[1]).T
     x = w("MainLayers.0.Layers.0.Basis", widths[0], 4, 4) * style[:, :, None, None]
     for i, width in enumerate(widths):
