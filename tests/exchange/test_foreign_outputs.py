@@ -195,7 +195,7 @@ def test_the_references_have_the_published_sizes(case):
             theirs.r3gan_generator(generator, torch.zeros(1, 64), label, widths, groups, 10, embedding=64)
             image = torch.zeros(1, 3, side, side)
             theirs.r3gan_discriminator(discriminator, image, label, widths[::-1], groups[::-1], 10)
-            ignored = ("Kernel",)
+            ignored, half = ("Kernel",), widths
         else:
             widths = (256 if kind == "sngan" else 384,) * 4
             more = {"embedding": 128} if kind == "biggan" else {}
