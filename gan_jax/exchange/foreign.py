@@ -38,7 +38,10 @@ def import_foreign(
     """
     read = read_networks(file, kind, overrides, discriminator=discriminator)
     write_workdir(workdir, read.config, read.spec, read.generator, read.discriminator, str(file))
-    return read.lines
+    shape, classes = " x ".join(map(str, read.spec.shape)), read.spec.classes
+    labels = "without labels" if classes is None else f"{classes} classes"
+    latents = read.config.latent.kwargs["size"]
+    return [*read.lines, f"{workdir}: {kind}, samples of {shape}, {labels}, {latents} latents"]
 
 
 class Networks(NamedTuple):

@@ -77,7 +77,8 @@ def r3gan(tmp_path_factory):
     made = {name: (0.3 * random.standard_normal(shape)).astype(np.float32) for name, shape in names.items()}
     np.savez(folder / "w.npz", **{f"G_ema.Model.{name}": array for name, array in made.items()})
     lines = import_foreign(folder / "w.npz", "r3gan", folder / "run")
-    assert "the discriminator is a new one" in lines[-1]
+    assert "the discriminator is a new one" in lines[-2]
+    assert lines[-1].endswith("run: r3gan, samples of 16 x 16 x 3, without labels, 6 latents")
     assert lines[0].startswith("34 arrays of G_ema.Model. are taken")
     return made, folder / "run"
 
