@@ -28,6 +28,7 @@ COMMANDS = {
     "export": Command("write a run's networks as safetensors, StableHLO or ONNX", compiles=True),
     "import": Command("make a run of exported or published weights", compiles=True),
     "compare": Command("measure how much two sets of images differ", compiles=True),
+    "card": Command("write a model card, and a folder for a repository of models", compiles=True),
     "digest": Command("print the digest of a run's state, as read back from disk", compiles=True),
     "checkpoints": Command("list a run's checkpoints and verify each"),
     "recipes": Command("list the recipes: configs that come with gan_jax"),

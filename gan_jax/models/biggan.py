@@ -31,7 +31,7 @@ from .layers import (
     image_size,
     recomputable,
 )
-from .layers.residual import Skip, blocks_to_image, first_map, image_to_logits, label_table
+from .layers.residual import EPSILON, Skip, blocks_to_image, first_map, image_to_logits, label_table
 from .layers.widths import Layout, discriminator_widths, generator_widths
 
 BOUND = 2.0  # the truncated normal distribution has no values beyond it
@@ -83,6 +83,7 @@ class Generator(SpectralNormed):
         remat: "none", "blocks" or "all": what its derivatives recompute; see `layers.Remat`.
         spectral_vectors: "u" or "uv": what spectral norm keeps; see `layers.SpectralVectors`.
         running_variance: "biased" or "unbiased"; see `layers.BatchNorm`.
+        epsilon: of batch norm; the authors' code has 1e-5, StudioGAN 1e-4.
     """
 
     shape: tuple[int, ...]
@@ -94,6 +95,7 @@ class Generator(SpectralNormed):
     dtype: DTypeLike = jnp.float32
     spectral_vectors: SpectralVectors = "u"
     running_variance: RunningVariance = "biased"
+    epsilon: float = EPSILON
     remat: Remat = "none"
 
     @nn.compact
@@ -125,7 +127,7 @@ class Generator(SpectralNormed):
             chunks, widths[1:], self.shape[-1],
             attention=self.attention if self.attention is not None else (max(1, len(chunks) - 1),),
             spectral=self.spectral_vectors, running_variance=self.running_variance,
-            dtype=self.dtype, remat=self.remat, train=train, axis_name=axis_name,
+            epsilon=self.epsilon, dtype=self.dtype, remat=self.remat, train=train, axis_name=axis_name,
         )  # fmt: skip
 
 

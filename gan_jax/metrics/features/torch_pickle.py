@@ -22,8 +22,13 @@ _DTYPES = {
     "float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": jnp.bfloat16,
     "int64": np.int64, "int32": np.int32, "int16": np.int16, "int8": np.int8, "uint8": np.uint8, "bool": np.bool_,
 }  # fmt: skip
+_IGNORED = {
+    ("argparse", "Namespace"), ("numpy", "dtype"), ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"), ("_codecs", "encode"), ("torch", "Size"), ("torch", "device"),
+}  # fmt: skip
 _NOT_TENSORS = "does not hold named tensors alone: save a network's state_dict()"
 _MAX_EXPANDED = 2**24  # elements of a tensor that repeats stored numbers, by a stride of 0
+_MAX_DEPTH = 16  # of dictionaries in dictionaries
 
 
 class Refused(Exception):
@@ -53,19 +58,36 @@ class _Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
+class _Ignored:
+    """The stand-in for a value beside the tensors, such as the arguments of a program: it takes anything."""
+
+    __slots__ = ()
+
+    def __new__(cls, *arguments: object, **keywords: object) -> "_Ignored":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
 class Unpickler(pickle.Unpickler):
     """An unpickler that allows the names in `_allowed` alone.
+
+    Args:
+        file: is read from where it stands.
+        nested: allows the names in `_IGNORED` too, for values that training programs save beside the tensors.
 
     Attributes:
         storages: those that the pickle has named, by key.
     """
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: BinaryIO, nested: bool = False):
         super().__init__(file)
         self.storages: dict[str, Storage] = {}
+        self._nested = nested
 
     def find_class(self, module: str, name: str) -> object:
-        stand_in = _allowed(module, name)
+        stand_in = _Ignored if self._nested and (module, name) in _IGNORED else _allowed(module, name)
         if stand_in is None:
             raise Refused(f"asks for {module}.{name}, which no file of weights needs: it was not read further")
         return stand_in
@@ -92,6 +114,43 @@ def read_arrays(state: object, read: Callable[[Storage], np.ndarray]) -> dict[st
     if not all(isinstance(name, str) and isinstance(value, _Tensor) for name, value in tensors.items()):
         raise Refused(_NOT_TENSORS)
     return {name: _array(tensor, read) for name, tensor in tensors.items()}
+
+
+def read_nested(state: object, read: Callable[[Storage], np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays of dictionaries and lists in one another, by their paths, such as `g_ema.conv1.weight`.
+
+    Values that are no tensors are left out. Of a dictionary that is there twice, the first place counts.
+
+    Raises:
+        Refused: it is no dictionary, holds itself, is too deep, or its tensors are far larger than what is stored.
+    """
+    if not isinstance(state, dict):
+        raise Refused(_NOT_TENSORS)
+    tensors: dict[str, _Tensor] = {}
+    _walk(state, "", tensors, [], set())
+    stored = {tensor.storage for tensor in tensors.values()}
+    if sum(math.prod(t.size) for t in tensors.values()) > 2 * sum(s.numel for s in stored) + _MAX_EXPANDED:
+        raise Refused("has tensors that are far larger than the numbers in it")
+    return {name: _array(tensor, read) for name, tensor in tensors.items()}
+
+
+def _walk(node: object, path: str, found: dict[str, _Tensor], above: list[int], seen: set[int]) -> None:
+    """Adds the tensors in a node to `found`; `above` has the containers around it, `seen` all before it."""
+    if isinstance(node, _Tensor):
+        if found.setdefault(path, node) is not node:
+            raise Refused(f"has two tensors of the name {path}")
+        return
+    if id(node) in above:
+        raise Refused(f"has a dictionary or list that holds itself, {path[:80]}")
+    if type(node) not in (dict, OrderedDict, list, tuple) or id(node) in seen:
+        return
+    if len(above) >= _MAX_DEPTH:
+        raise Refused(f"has more than {_MAX_DEPTH} dictionaries in one another")
+    seen.add(id(node))
+    members = dict.items(node) if isinstance(node, dict) else enumerate(node)  # type: ignore[arg-type]
+    for key, value in members:
+        if isinstance(key, str | int):
+            _walk(value, f"{path}.{key}" if path else str(key), found, [*above, id(node)], seen)
 
 
 def _allowed(module: str, name: str) -> object:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...data.npz_file import check_size
 from ...errors import UserError
-from .torch_pickle import Refused, Storage, Unpickler, read_arrays
+from .torch_pickle import Refused, Storage, Unpickler, read_arrays, read_nested
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the legacy format, before PyTorch 1.6
 _BIG_ENDIAN = "was written on a big-endian machine: save it again on a little-endian one"
@@ -40,11 +40,15 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"'{path}' can't be read as arrays: {type(error).__name__}: {error}") from None
 
 
-def read_torch(path: str | Path) -> dict[str, np.ndarray]:
+def read_torch(path: str | Path, nested: bool = False) -> dict[str, np.ndarray]:
     """Returns the tensors of a state dict that `torch.save` wrote, in its zip format or its legacy format.
 
+    With `nested` the file may hold dictionaries of tensors, numbers and other values in one another, as training
+    programs save them; see `torch_pickle.read_nested`.
+
     Nothing that the file names is imported or called, except for `OrderedDict` and the stand-ins in `torch_pickle`
-    for PyTorch's `_rebuild_tensor`, `_rebuild_tensor_v2`, `_rebuild_parameter`, storages and dtypes.
+    for PyTorch's `_rebuild_tensor`, `_rebuild_tensor_v2`, `_rebuild_parameter`, storages and dtypes. With `nested`
+    a few more names have a stand-in that does nothing.
 
     Raises:
         UserError: there is no such file; it is damaged; or it holds something else than named tensors. Then the
@@ -56,7 +60,7 @@ def read_torch(path: str | Path) -> dict[str, np.ndarray]:
             file.seek(0)
             if start not in (b"PK", b"\x80\x02"):
                 raise Refused("is not a PyTorch file of weights")
-            return _read_zip(file) if start == b"PK" else _read_legacy(file)
+            return _read_zip(file, nested) if start == b"PK" else _read_legacy(file, nested)
     except OSError as error:
         raise UserError(f"'{path}' can't be read: {error.strerror or error}") from None
     except Refused as error:
@@ -71,7 +75,7 @@ def _numbers(data: bytes, storage: Storage) -> np.ndarray:
     return np.frombuffer(data, storage.dtype.newbyteorder("<")).astype(storage.dtype, copy=False)
 
 
-def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_zip(file: BinaryIO, nested: bool) -> dict[str, np.ndarray]:
     """Reads the zip format: the pickle is NAME/data.pkl, and a storage is NAME/data/KEY."""
     with zipfile.ZipFile(file) as archive:
         check_size(os.fstat(file.fileno()).st_size, archive.infolist())
@@ -91,12 +95,13 @@ def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
 
         if f"{roots[0]}byteorder" in sizes and contents("byteorder", 0, 16).strip() != b"little":
             raise Refused(_BIG_ENDIAN)
-        return read_arrays(Unpickler(io.BytesIO(contents("data.pkl", 1, _MAX_PICKLE))).load(), numbers)
+        state = Unpickler(io.BytesIO(contents("data.pkl", 1, _MAX_PICKLE)), nested).load()
+        return read_nested(state, numbers) if nested else read_arrays(state, numbers)
 
 
-def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_legacy(file: BinaryIO, nested: bool) -> dict[str, np.ndarray]:
     """Reads the legacy format: pickles of a magic number, version, machine, state dict and keys; then storages."""
-    pickles = [Unpickler(file) for _ in range(5)]
+    pickles = [Unpickler(file, nested) for _ in range(5)]
     if (pickles[0].load(), pickles[1].load()) != (_MAGIC, _PROTOCOL):
         raise Refused("is a pickle, but torch.save did not write it")
     if pickles[2].load().get("little_endian") is not True:
@@ -112,4 +117,5 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
         if bytes_left < 0 or int.from_bytes(file.read(8), "little") != storage.numel:
             raise Refused(f"is damaged: storage {storage.key} doesn't have {storage.numel} numbers")
         arrays[storage.key] = _numbers(file.read(size), storage)
-    return read_arrays(state, lambda storage: arrays[storage.key])
+    read = read_nested if nested else read_arrays
+    return read(state, lambda storage: arrays[storage.key])

@@ -42,13 +42,14 @@ class ConditionalBatchNorm(nn.Module):
     spectral: Spectral = False
     dtype: DTypeLike = jnp.float32
     running_variance: RunningVariance = "biased"
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(
         self, x: jax.Array, condition: jax.Array | None, *, train: bool, axis_name: str | None
     ) -> jax.Array:
         norm = BatchNorm(
-            self.dtype, epsilon=EPSILON, affine=condition is None,
+            self.dtype, epsilon=self.epsilon, affine=condition is None,
             running_variance=self.running_variance, name="batch",
         )  # fmt: skip
         x = norm(x, train=train, axis_name=axis_name)
@@ -76,6 +77,7 @@ class GeneratorBlock(nn.Module):
     running_variance: RunningVariance = "biased"
     remat: bool = False
     factor: Factor = 2
+    epsilon: float = EPSILON
 
     @nn.compact
     @recomputable
@@ -85,7 +87,7 @@ class GeneratorBlock(nn.Module):
         conv3x3 = functools.partial(_conv3x3, self.features, spectral=self.spectral, dtype=self.dtype)
 
         def norm(h: jax.Array, name: str) -> jax.Array:
-            layer = ConditionalBatchNorm(self.spectral, self.dtype, self.running_variance, name=name)
+            layer = ConditionalBatchNorm(self.spectral, self.dtype, self.running_variance, self.epsilon, name=name)
             return relu(layer(h, condition, train=train, axis_name=axis_name))
 
         h = conv3x3(name="conv_0")(upsample(norm(x, "norm_0"), _BOX, self.factor))
@@ -141,6 +143,7 @@ def blocks_to_image(
     attention: Sequence[int] = (),
     spectral: Spectral = False,
     running_variance: RunningVariance = "biased",
+    epsilon: float = EPSILON,
     dtype: DTypeLike = jnp.float32,
     remat: Remat = "none",
     train: bool,
@@ -155,6 +158,7 @@ def blocks_to_image(
         channels: the channels of the image.
         factors: of the upsampling of each block; None: 2.
         attention: the blocks that self-attention follows, counted from 1.
+        epsilon: of batch norm.
         remat: of the network; the blocks are recomputed unless it is "none".
 
     Raises:
@@ -164,11 +168,13 @@ def blocks_to_image(
     inside = remat != "none"
     for i, (width, condition) in enumerate(zip(widths, conditions, strict=True), 1):
         factor = 2 if factors is None else factors[i - 1]
-        block = GeneratorBlock(width, spectral, dtype, running_variance, inside, factor, name=f"block_{i}")
+        block = GeneratorBlock(
+            width, spectral, dtype, running_variance, inside, factor, epsilon, name=f"block_{i}"
+        )
         x = block(x, condition, train=train, axis_name=axis_name)
         if i in attention:
             x = SelfAttention(spectral, dtype, inside, name=f"attention_{i}")(x)
-    norm = BatchNorm(dtype, epsilon=EPSILON, running_variance=running_variance, name="norm")
+    norm = BatchNorm(dtype, epsilon=epsilon, running_variance=running_variance, name="norm")
     x = norm(x, train=train, axis_name=axis_name)
     x = _conv3x3(channels, spectral=spectral, dtype=dtype, name="image")(relu(x))
     return jnp.tanh(widen(x))

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from torch_files import Call, Name, legacy, storage, zipped
 
 from gan_jax import penalties
 from gan_jax.errors import UserError
 from gan_jax.metrics.features import efficientnet_lite0 as efficientnet
 from gan_jax.metrics.features import perceptual
 from gan_jax.types import Samples
+from torch_files import Call, Name, legacy, storage, zipped
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -6,11 +6,11 @@ from collections import OrderedDict
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from torch_files import DATA, FORMATS, Call, Name, storage, tensor, zipped
 
 from devices import run_json
 from gan_jax.errors import UserError
 from gan_jax.metrics.features.torch_weights import digest, read_torch, read_weights
+from torch_files import DATA, FORMATS, Call, Name, storage, tensor, zipped
 
 
 @pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)

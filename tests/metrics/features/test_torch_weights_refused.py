@@ -6,10 +6,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from torch_files import DATA, FORMATS, Call, Name, Writer, legacy, pickled, storage, tensor, zipped
 
 from gan_jax.errors import UserError
 from gan_jax.metrics.features.torch_weights import read_torch
+from torch_files import DATA, FORMATS, Call, Name, Writer, legacy, pickled, storage, tensor, zipped
 
 
 @pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
