@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("train a config; the same command resumes the run", compiles=True),
+    "sweep": Command("train a population of runs that differ in some fields", compiles=True),
     "sample": Command("write samples of a run", compiles=True),
     "evaluate": Command("measure the quality of a run's samples", compiles=True),
     "compare": Command("measure how much two sets of images differ", compiles=True),
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_WINDOWS, file=sys.stderr)
         return 2
     # Before JAX is imported, which takes seconds: a run can be asked to stop from its first moment on.
-    if words[:1] == ["train"] and not {"--dry-run", "--help", "-h"}.intersection(words):
+    if words[:1] in (["train"], ["sweep"]) and not {"--dry-run", "--help", "-h"}.intersection(words):
         asked = Preemption(to_the_end=arguments is None)
         # A run without a reader of its progress saves before it ends.
         with asked, streams.guarded(lambda sentence, _: asked.request(sentence)):

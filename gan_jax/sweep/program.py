@@ -9,6 +9,8 @@ from jax.sharding import SingleDeviceSharding
 
 from ..config import Config
 from ..config.build import Allow, SampleSpec, batch_spec, make_gan
+from ..data.loader import Loader, resident_spec
+from ..data.source import Source
 from ..gan import init
 from ..ops import compiler_options
 from ..parallel import fuse_steps, jit_step
@@ -61,6 +63,7 @@ class PopulationPrograms:
         self._keys_differ = len(self.seeds) > 1 or not self._numbers  # something has to have an axis of members
         keys = [jax.random.key(seed) for seed in seeds]
         self.key = jnp.stack(keys) if self._keys_differ else keys[0]
+        self._batches = make_gan(members[0], spec, allow).batches_per_step
         check_traces(self._numbers, self._trace)
         self._init = jax.jit(
             jax.vmap(self._new, in_axes=(0 if self._keys_differ else None, 0), out_axes=self._axes.state),
@@ -159,6 +162,18 @@ class PopulationPrograms:
             self.shapes, lambda x: jax.ShapeDtypeStruct((self.count, *x.shape), x.dtype, weak_type=False)
         )
         return self.placed_step.lower(*with_sharding((carry, dict(chunk), self._numbers, *shared), place))
+
+    def lower_for(self, source: Source) -> jax.stages.Lowered:
+        """Lowers the step for these data, as a run would."""
+        config = self._config
+        loader = Loader(
+            source, seed=config.seed, batch=config.batch, batches_per_step=self._batches, fuse=config.parallel.fuse,
+            resident=self._gather is not None, labels=config.conditional,
+        )  # fmt: skip
+        chunk, count = loader.spec, len(self.seeds)
+        if count > 1:
+            chunk = {name: jax.ShapeDtypeStruct((count, *one.shape), one.dtype) for name, one in chunk.items()}
+        return self.lower(chunk, (resident_spec(source, config.conditional),) if self._gather is not None else ())
 
 
 def _zeros(shapes: PyTree) -> PyTree:

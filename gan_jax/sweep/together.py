@@ -72,7 +72,7 @@ def train_together(
     lost, workdir = lost or {}, Path(workdir)
     timings, hosts = Timings(), Hosts()
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
-    members = {name: _for_one_device(config) for name, config in configs_by_name.items()}
+    members = {name: for_one_device(config) for name, config in configs_by_name.items()}
     for config in members.values():
         configs.validate(config)
         check_one_program(config)
@@ -86,7 +86,7 @@ def train_together(
         try:
             with stoppable(stop):
                 one = prepare(next(iter(members.values())), hosts, timings, allow, known)
-                everything = _prepare_all(list(members.values()), one, allow)
+                everything = prepare_all(list(members.values()), one, allow)
         except StopAskedError:
             return None
         programs = everything.programs
@@ -115,14 +115,14 @@ def train_together(
         return run.run(workdir)
 
 
-def _for_one_device(config: Config) -> Config:
+def for_one_device(config: Config) -> Config:
     """Returns the config for one device, with at least two checkpoints: a kill may come between two members' saves."""
     parallel = dataclasses.replace(config.parallel, mode="jit", devices=1)
     checkpoint = dataclasses.replace(config.checkpoint, keep=max(2, config.checkpoint.keep))
     return dataclasses.replace(config, parallel=parallel, checkpoint=checkpoint)
 
 
-def _prepare_all(members: Sequence[Config], one: Prepared, allow: Allow) -> Prepared:
+def prepare_all(members: Sequence[Config], one: Prepared, allow: Allow = None) -> Prepared:
     """Returns what is prepared for one member, with the programs and the placement of all."""
     placement = PopulationPlacement(one.config)
     placement.count = len(members)
