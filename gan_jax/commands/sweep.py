@@ -9,18 +9,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a recipe (see gan-jax recipes), or a Python file with get_config()")
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=a,b,c",
-        help="values of a field, a member for each, such as discriminator_terms.0.weight=0.3,1,3 or seed=0..3; several "
-        "fields: every combination; key=value sets a field of all members",
+        help="values of a field, a member for each, such as discriminator_terms.0.weight=0.3,1,3 or seed=0..3; "
+        "several fields: every combination; key=value sets a field of all members",
     )  # fmt: skip
-    parser.add_argument("--workdir", type=path, help="the folder of the sweep; runs/<config name>_sweep if not given")
+    parser.add_argument(
+        "--workdir", type=path, help="the folder of the sweep; runs/<config name>_sweep if not given"
+    )
     add_data(parser)
     parser.add_argument(
-        "--zip", action="store_true", help="combine the first values of all fields, then the second ones, and so on"
+        "--zip",
+        action="store_true",
+        help="combine the first values of all fields, then the second ones, and so on",
     )
     parser.add_argument(
         "--members", choices=("vmap", "devices", "processes"),
-        help="vmap: all in one program, the same to rounding; devices: a GPU for each, or some cores; processes: one "
-        "after another, each the same bits as gan-jax train; if not given, by the fields that differ and the size",
+        help="vmap: all in one program, the same to rounding; devices: a GPU for each, or some cores; processes: "
+        "one after another, each the same bits as gan-jax train; if not given, by what differs and by the size",
     )  # fmt: skip
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="with devices and processes: the number of members at a time"

@@ -5,7 +5,6 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -26,7 +25,7 @@ from ..sweep.run import Sweep, run_sweep
 from ..sweep.search import Maker, Space, read_space, run_search
 from ..train.workdir import locked
 from .arguments import data_option, path
-from .train import SAVED
+from .train import SAVED, make_deterministic
 
 
 class _Plan(NamedTuple):
@@ -53,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         return config if arguments.data is None else located(config, arguments.data)
 
     members = [where(one.config) for one in plan.members]
+    if arguments.members in (None, "vmap") and members[0].deterministic:
+        make_deterministic()
     with data_option(arguments.data):
         cost = check_members(members)
     mode, reason = _mode(arguments, members, cost)
@@ -74,9 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
     }  # fmt: skip
     with locked(workdir), data_option(arguments.data):
         record = SweepRecord(workdir, content, grows=bool(plan.spaces))
+        title = f"{config.name}: {', '.join(short_names(plan.paths))}"
         sweep = Sweep(
-            arguments.config, f"{config.name}: {', '.join(short_names(plan.paths))}", plan.paths, workdir, record, plan.by,
-            mode, places.devices(arguments.jobs) if mode == "devices" else places.anywhere(arguments.jobs),
+            arguments.config, title, plan.paths, workdir, record, plan.by, mode,
+            places.devices(arguments.jobs) if mode == "devices" else places.anywhere(arguments.jobs),
             arguments.data, where, None, lambda: preemption.reason, _deadline(arguments),
         )  # fmt: skip
         if plan.spaces:
@@ -97,7 +99,9 @@ def _check_options(arguments: argparse.Namespace) -> None:
         if arguments.optuna and getattr(arguments, option):
             raise UserError(f"--optuna chooses the members itself: leave --{option} out")
     if arguments.optuna and arguments.members == "vmap":
-        raise UserError("--optuna chooses a member by those before, so they train in processes: leave --members out")
+        raise UserError(
+            "--optuna chooses a member by those before, so they train in processes: leave --members out"
+        )
     if arguments.halving and arguments.by not in (None, arguments.halving):
         raise UserError(f"--halving {arguments.halving} compares members by that number: leave --by out")
 
@@ -141,7 +145,9 @@ def _plan_search(config: Config, arguments: argparse.Namespace) -> _Plan:
     axes, shared = read_axes(config, rest)
     spaces += [Space(axis.path, values=axis.values) for axis in axes]
     if not spaces:
-        raise UserError("--optuna needs a range such as discriminator_terms.0.weight=0.1..30, or values such as a,b,c")
+        raise UserError(
+            "--optuna needs a range such as discriminator_terms.0.weight=0.1..30, or values such as a,b,c"
+        )
     paths = [space.path for space in spaces]
     if len(set(paths)) < len(paths):
         raise UserError("a field has a range or values twice: leave one out")
@@ -168,7 +174,7 @@ def _check_halving(members: Sequence[Member], paths: Sequence[str]) -> None:
     for field in paths:
         if field == "steps" or field.startswith(("metrics.", "parallel.fuse", "batch")):
             raise UserError(
-                f"--halving compares members after as many steps and images: {one_line(field)} must be the same in all"
+                f"--halving compares members after as many steps and images: give {one_line(field)} one value"
             )
 
 
@@ -176,8 +182,8 @@ def _check_measured(config: Config, by: str, option: str) -> None:
     metric = NUMBERS[by][0]
     if metric not in config.metrics.names or not config.metrics.every:
         raise UserError(
-            f"{option} compares members by {by}, which is never measured: set metrics.every, and put {metric} among "
-            "metrics.names"
+            f"{option} compares members by {by}, which is never measured: set metrics.every, and put {metric} "
+            "among metrics.names"
         )
 
 
@@ -216,4 +222,8 @@ def _describe(arguments: argparse.Namespace, plan: _Plan, members: Sequence[Conf
 
     what = f"a step of all {len(members)} members" if mode == "vmap" else "a step of one member"
     needed = step_memory(members if mode == "vmap" else members[:1])
-    print(f"memory of {what}: {needed / 2**20:,.1f} MiB" if needed else f"memory of {what}: the compiler does not say")
+    print(
+        f"memory of {what}: {needed / 2**20:,.1f} MiB"
+        if needed
+        else f"memory of {what}: the compiler does not say"
+    )

@@ -17,6 +17,7 @@ from .places import Place
 
 NOT_FINITE, MISTAKE, STOPPED = 3, 2, 75  # exit codes of gan-jax train
 _QUIET_SECONDS = 5.0  # from one progress line of a member to its next, in the progress of the sweep
+_SHOWN = ("step ", "resum", "warning:", "checkpoint ", "gan-jax: ")  # the log has all lines
 _POLL_SECONDS = 0.2
 
 
@@ -39,7 +40,7 @@ def train_apart(
         commands: the words behind `gan-jax train` of each member, by its name.
         workdir: of the sweep.
         places: where processes run.
-        on_lost: called with the name of a member whose numbers are not finite, and the sentence that it ended with.
+        on_lost: called with the name of a member whose numbers are not finite, and its last sentence.
         stream: where progress goes; None: standard error.
         max_seconds: after them the processes are asked to save and stop.
         stop: returns why to save and stop, or None.
@@ -66,7 +67,9 @@ def train_apart(
         running: dict[Future[tuple[int, str]], str] = {}
         try:
             while waiting or running:
-                reason = reason or stop() or ("the time is up" if deadline and time.monotonic() > deadline else None)
+                reason = (
+                    reason or stop() or ("the time is up" if deadline and time.monotonic() > deadline else None)
+                )
                 if reason:
                     asked.set()
                     waiting.clear()
@@ -93,7 +96,9 @@ def _failure(name: str, code: int, last: str, workdir: Path) -> UserError:
     if code == MISTAKE:
         return UserError(f"member {name}: {last}")
     how = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
-    return UserError(f"member {name} {how}: see {workdir / 'logs' / f'{name}.txt'}, then start the same command again")
+    return UserError(
+        f"member {name} {how}: see {workdir / 'logs' / f'{name}.txt'}, then start the same command again"
+    )
 
 
 def _member(
@@ -116,7 +121,8 @@ def _member(
                 log.flush()
                 text = line.rstrip("\n")
                 last = text.removeprefix("gan-jax: ") if text else last
-                if not text.startswith("step ") or time.monotonic() >= next_line:
+                quiet = text.startswith("step ") and time.monotonic() < next_line
+                if text.startswith(_SHOWN) and not quiet:
                     say(f"{name}: {text}")
                     next_line = time.monotonic() + _QUIET_SECONDS
             return process.wait(), one_line(last)
@@ -143,6 +149,6 @@ def _process(command: Sequence[str], place: Place) -> subprocess.Popen[str]:
     words = [*place.before, sys.executable, "-m", "gan_jax", "train", *command]
     # In a session of its own: Ctrl-C comes to the sweep alone, which then asks its members to stop.
     return subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        encoding="utf-8", errors="backslashreplace", env={**os.environ, **place.environment}, start_new_session=True,
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+        errors="backslashreplace", env={**os.environ, **place.environment}, start_new_session=True,
     )  # fmt: skip

@@ -23,8 +23,8 @@ Mode = Literal["vmap", "devices", "processes"]
 MODES: tuple[Mode, ...] = ("vmap", "devices", "processes")
 
 # FLOPs of a step of one member, up to which one program for all was quicker than one after another. Measured on a
-# CPU of 2 cores (benchmarks/results/sweep.md). For a GPU it is an estimate: a step of so many takes about as long as its
-# kernels take to start.
+# CPU of 2 cores (benchmarks/results/populations.jsonl). For a GPU it is an estimate: a step of so many takes about
+# as long as its kernels take to start.
 SMALL_FLOPS = {"cpu": 1e8, "gpu": 1e10}
 
 
@@ -89,13 +89,17 @@ def flops_text(count: float) -> str:
     return f"{count / scale:.3g} {unit}"
 
 
+def size_text(count: float) -> str:
+    return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
+
+
 def cost_lines(members: Sequence[Config], cost: Cost, mode: Mode, steps: int) -> list[str]:
     """Says what a sweep costs: `steps` are those of all members together."""
-    first, each = members[0], cost.state_bytes / 2**20
-    together = f", {each * len(members):,.1f} MiB in all" if mode == "vmap" else ""
+    first, each = members[0], cost.state_bytes
+    together = f", {size_text(each * len(members))} in all" if mode == "vmap" else ""
     lines = [
-        f"cost: {len(members)} members, {steps:,} steps in all, {steps * first.batch:,} images; state {each:,.1f} MiB "
-        f"a member{together}"
+        f"cost: {len(members)} members, {steps:,} steps in all, {steps * first.batch:,} images; state "
+        f"{size_text(each)} a member{together}"
     ]
     if cost.flops is not None:
         lines[0] += f"; {flops_text(cost.flops * steps)} in all"

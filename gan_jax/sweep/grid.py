@@ -102,8 +102,10 @@ def _is_list(config: Config, path: str, text: str) -> bool:
     return any(at == path and isinstance(value, tuple) for at, value, _ in leaves(changed))
 
 
-def make_members(config: Config, axes: Sequence[Axis], shared: Sequence[str], zipped: bool = False) -> list[Member]:
-    """Returns a member for each combination of values, or, if `zipped`, for the first values, the second, and so on.
+def make_members(
+    config: Config, axes: Sequence[Axis], shared: Sequence[str], zipped: bool = False
+) -> list[Member]:
+    """Returns a member for each combination of values; if `zipped`, for the first values, the second, and so on.
 
     Raises:
         UserError: no field differs, a value is wrong, or lists to be zipped have different lengths.
@@ -121,7 +123,9 @@ def make_members(config: Config, axes: Sequence[Axis], shared: Sequence[str], zi
         zip(*(axis.values for axis in axes)) if zipped else itertools.product(*(axis.values for axis in axes))
     )
     if len(combinations) > _MOST:
-        raise UserError(f"these are {len(combinations)} members, and a sweep has at most {_MOST}: leave values out")
+        raise UserError(
+            f"these are {len(combinations)} members, and a sweep has at most {_MOST}: leave values out"
+        )
     return [make_member(config, [axis.path for axis in axes], shared, values) for values in combinations]
 
 
@@ -148,7 +152,9 @@ def short_names(paths: Sequence[str]) -> list[str]:
     for path in paths:
         others = [other for other in paths if other != path]
         sizes = range(1, len(path.split(".")) + 1)
-        names.append(next((tail(path, n) for n in sizes if tail(path, n) not in [tail(o, n) for o in others]), path))
+        names.append(
+            next((tail(path, n) for n in sizes if tail(path, n) not in [tail(o, n) for o in others]), path)
+        )
     return names
 
 

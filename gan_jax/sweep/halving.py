@@ -3,6 +3,7 @@
 Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", 2016.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ def interval(config: Config, members: int, factor: int) -> int:
 
 
 def rungs(config: Config, members: int, factor: int, every: int) -> list[Rung]:
-    """Returns the stages: about 1 / `factor` of the members go on from each to the next, for `factor` times the steps.
+    """Returns the stages: 1 / `factor` of the members go on from each to the next, for `factor` times the steps.
 
     The last one trains to `config.steps`. The others end where metrics are measured, at multiples of `every`.
 
@@ -53,11 +54,11 @@ def rungs(config: Config, members: int, factor: int, every: int) -> list[Rung]:
         steps = max(every, round(config.steps / factor ** (rounds - index) / every) * every)
         found.append(Rung(steps, math.ceil(members / factor**index)))
     found.append(Rung(config.steps, math.ceil(members / factor**rounds)))
-    if any(now.steps >= after.steps for now, after in zip(found, found[1:])):
+    if any(now.steps >= after.steps for now, after in itertools.pairwise(found)):
         ends = ", ".join(str(rung.steps) for rung in found)
         raise UserError(
-            f"halving would choose after {ends} steps, because metrics are measured every {every} steps: raise steps, "
-            "lower metrics.every, or raise --factor"
+            f"halving would choose after {ends} steps, because metrics are measured every {every} steps: raise "
+            "steps, lower metrics.every, or raise --factor"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""The page of a sweep: one HTML file with the members' numbers, their curves on common axes, and their last grids."""
+"""The page of a sweep: one HTML file with the members' numbers, their curves in one chart, and their last grids."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,9 @@ a { color: var(--c0); }
 
 def best_of(standings: Sequence[Standing], by: str) -> Standing | None:
     """Returns the best member of those that were measured last, by a number; None: none was measured."""
-    measured = [one for one in standings if one.score is not None and math.isfinite(one.score) and one.state != "lost"]
+    measured = [
+        one for one in standings if one.score is not None and math.isfinite(one.score) and one.state != "lost"
+    ]
     if not measured:
         return None
     last = max(one.scored or 0 for one in measured)
@@ -61,7 +63,9 @@ def table_text(standings: Sequence[Standing], paths: Sequence[str], by: str) -> 
         for one in ordered(standings, by)
     ]
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [heads, *rows])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [heads, *rows]
+    )
 
 
 def write_page(workdir: Path, title: str, standings: Sequence[Standing], paths: Sequence[str], by: str) -> Path:
@@ -72,8 +76,8 @@ def write_page(workdir: Path, title: str, standings: Sequence[Standing], paths: 
     sections = [f"<h1>{escape(title)}</h1>"]
     if best is not None and best.score is not None:
         sections.append(
-            f"<p>The best of {len(members)} members: {escape(best.name)}, {escape(by)} {readable(best.score)} at step "
-            f"{best.scored}</p>"
+            f"<p>The best of {len(members)} members: {escape(best.name)}, {escape(by)} {readable(best.score)} at "
+            f"step {best.scored}</p>"
         )
     sections += ["<h2>Members</h2>", _table(members, paths, by, best)]
     charts = _charts(workdir, shown, by)
@@ -142,4 +146,6 @@ def _grid(workdir: Path, one: Standing) -> str:
         return ""
     source = f"members/{quote(one.name)}/{quote(steps[max(steps)])}"
     caption = f"{_link(one)}, step {max(steps)}"
-    return f'<figure><img src="{escape(source)}" alt="{escape(one.name)}"><figcaption>{caption}</figcaption></figure>'
+    return (
+        f'<figure><img src="{escape(source)}" alt="{escape(one.name)}"><figcaption>{caption}</figcaption></figure>'
+    )

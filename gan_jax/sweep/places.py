@@ -39,7 +39,9 @@ def devices(jobs: int | None) -> list[Place]:
     """
     if found := gpus():
         if jobs is not None and jobs > len(found):
-            raise UserError(f"--jobs {jobs}, but there are {len(found)} GPUs: lower it, or use --members processes")
+            raise UserError(
+                f"--jobs {jobs}, but there are {len(found)} GPUs: lower it, or use --members processes"
+            )
         return [Place({"CUDA_VISIBLE_DEVICES": gpu}) for gpu in found[:jobs]]
     if os.environ.get("JAX_PLATFORMS", "cpu") != "cpu":
         raise UserError(

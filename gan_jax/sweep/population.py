@@ -76,9 +76,7 @@ class _All:
 class PopulationCheckpoints(_All):
     """The checkpoints of all members; see `RunCheckpoints`. `on_lost` hears of a member that is lost."""
 
-    def __init__(
-        self, members: Sequence[Member], programs: PopulationPrograms, on_lost: Callable[[Member, int], None]
-    ):
+    def __init__(self, members: Sequence[Member], programs: PopulationPrograms, on_lost: Callable[[Member], None]):
         super().__init__(members, programs)
         self._on_lost = on_lost
 
@@ -94,7 +92,9 @@ class PopulationCheckpoints(_All):
         common = set.intersection(*map(set, steps.values()))
         if not common:
             if all(steps.values()) or any(len(found) > 1 for found in steps.values()):
-                told = "; ".join(f"{name}: {', '.join(map(str, found)) or 'none'}" for name, found in steps.items())
+                told = "; ".join(
+                    f"{name}: {', '.join(map(str, found)) or 'none'}" for name, found in steps.items()
+                )
                 raise UserError(
                     f"the members have no checkpoint of the same step ({told}): restore them from a backup, or go "
                     "on with --members processes, which trains each from its own"
@@ -138,9 +138,7 @@ class PopulationCheckpoints(_All):
             except NonFiniteError as error:
                 member.lost = str(error)
                 member.recorder.say(str(error))
-                found = bad[place]
-                assert found is not None
-                self._on_lost(member, found[0])
+                self._on_lost(member)
         if all(member.lost for member in self.members):
             raise NonFiniteError(f"no member is left; of the first one: {self.members[0].lost}")
 
@@ -240,7 +238,8 @@ class PopulationLoader:
     def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
         count = len(self._loaders)
         return {
-            name: jax.ShapeDtypeStruct((count, *one.shape), one.dtype) for name, one in self._loaders[0].spec.items()
+            name: jax.ShapeDtypeStruct((count, *one.shape), one.dtype)
+            for name, one in self._loaders[0].spec.items()
         }
 
     def __next__(self) -> dict[str, np.ndarray]:

@@ -167,8 +167,8 @@ class PopulationPrograms:
         """Lowers the step for these data, as a run would."""
         config = self._config
         loader = Loader(
-            source, seed=config.seed, batch=config.batch, batches_per_step=self._batches, fuse=config.parallel.fuse,
-            resident=self._gather is not None, labels=config.conditional,
+            source, seed=config.seed, batch=config.batch, batches_per_step=self._batches,
+            fuse=config.parallel.fuse, resident=self._gather is not None, labels=config.conditional,
         )  # fmt: skip
         chunk, count = loader.spec, len(self.seeds)
         if count > 1:

@@ -25,7 +25,8 @@ class SweepRecord:
 
     Args:
         workdir: of the sweep.
-        content: what makes it this sweep: "config", "shared", "paths", "members" (values by name), "halving", "by".
+        content: what makes it this sweep: "config", "shared", "paths", "members" (values by name), "halving"; "by".
+        grows: members are added on the way.
 
     Attributes:
         lost: why, by name.
@@ -40,7 +41,9 @@ class SweepRecord:
         self.lost: dict[str, str] = {}
         self.dropped: dict[str, int] = {}
         if (workdir / "config.json").exists():
-            raise UserError(f"{one_line(workdir)} holds a run, and a sweep needs a folder of its own: use another --workdir")
+            raise UserError(
+                f"{one_line(workdir)} holds a run, and a sweep needs a folder of its own: use another --workdir"
+            )
         before = read(workdir)
         if before is None:
             return
@@ -88,9 +91,13 @@ def read(workdir: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): restore it, or use another --workdir") from error
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): restore it, or use another --workdir"
+        ) from error
     except ValueError as error:
-        raise UserError(f"{path} is not of a sweep ({one_line(error)}): restore it, or use another --workdir") from error
+        raise UserError(
+            f"{path} is not of a sweep ({one_line(error)}): restore it, or use another --workdir"
+        ) from error
     if any(name in ("", ".", "..") or "/" in name for name in content["members"]):
         raise UserError(f"{path} names a member that is no folder's name: restore it, or use another --workdir")
     return content
@@ -129,7 +136,9 @@ def scores(workdir: Path, name: str, by: str) -> dict[int, float]:
     values: dict[int, float] = {}
     for record in found:
         if record.metric == by and record.step is not None:
-            values.setdefault(record.step, record.value)  # the run's own is the first; gan-jax evaluate adds others
+            values.setdefault(
+                record.step, record.value
+            )  # the run's own is the first; gan-jax evaluate adds others
     return values
 
 

@@ -1,7 +1,7 @@
 """`run_sweep`: from the members of a sweep to their trained runs, a table and a page. Read this first.
 
-The workdir contains `sweep.json` (what the sweep is), `members/NAME/` (an ordinary run each), `logs/NAME.txt` (what
-each printed) and `report.html`.
+The workdir contains `sweep.json` (what the sweep is), `members/NAME/` (an ordinary run each), `logs/NAME.txt`
+(what each printed) and `report.html`.
 """
 
 import sys
@@ -70,17 +70,17 @@ class Sweep:
         left = [one for one in members if one.name not in self.record.lost]
         todo = [one for one in left if not is_finished(self.workdir, one.name, steps)]
         if not left:
-            raise NonFiniteError(f"all members are lost; of the first one: {next(iter(self.record.lost.values()))}")
+            raise NonFiniteError(
+                f"all members are lost; of the first one: {next(iter(self.record.lost.values()))}"
+            )
         if not todo:
             return None
         seconds = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
         shared = {"stream": self.stream, "max_seconds": seconds, "stop": self.stop}
         if self.mode == "vmap":
             configs = {one.name: self.located(replace(one.config, steps=steps)) for one in members}
-            done = train_together(
-                configs, self.workdir, lost={one.name: self.record.lost[one.name] for one in members if one not in left},
-                on_lost=lambda name, step, reason: self.lose(name, reason), **shared,
-            )  # fmt: skip
+            lost = {one.name: self.record.lost[one.name] for one in members if one not in left}
+            done = train_together(configs, self.workdir, lost=lost, on_lost=self.lose, **shared)
             return None if done is not None else self.stop() or "the time is up"
         commands = {one.name: self.command(one, steps) for one in todo}
         return train_apart(commands, self.workdir, self.places, on_lost=self.lose, **shared)
@@ -106,7 +106,8 @@ class Sweep:
             UserError: none of them was measured there.
         """
         found = {one.name: scores(self.workdir, one.name, self.by).get(steps) for one in members}
-        measured = {name: value for name, value in found.items() if value is not None and name not in self.record.lost}
+        # One that was lost later counts all the same, so that a sweep that is resumed chooses the same members.
+        measured = {name: value for name, value in found.items() if value is not None}
         if not measured:
             raise UserError(
                 f"no member was measured at step {steps}, so none can be chosen by {self.by}: look into "
@@ -121,9 +122,7 @@ class Sweep:
     def standings(self, members: Sequence[Member]) -> list[Standing]:
         """Returns where each member is."""
         states = {**dict.fromkeys(self.record.dropped, "dropped"), **dict.fromkeys(self.record.lost, "lost")}
-        return [
-            standing(self.workdir, one.name, one.values, self.by, states.get(one.name, "")) for one in members
-        ]
+        return [standing(self.workdir, one.name, one.values, self.by, states.get(one.name, "")) for one in members]
 
     def show(self, members: Sequence[Member]) -> Standing | None:
         """Prints the table, writes the page, and returns the best member; None: none was measured."""

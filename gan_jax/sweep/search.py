@@ -60,8 +60,8 @@ def read_space(path: str, text: str) -> Space | None:
 def run_search(sweep: Sweep, make: "Maker", spaces: Sequence[Space], trials: int, seed: int = 0) -> bool:
     """Trains `trials` members whose values Optuna chooses, as many at a time as the sweep has places.
 
-    Nothing of the study is stored: Optuna's sampler has a seed, so it makes the same proposals again when it is told
-    the numbers of the members on disk. So the same call goes on after a kill.
+    Nothing of the study is stored: Optuna's sampler has a seed, so it makes the same proposals again when it is
+    told the numbers of the members on disk. So the same call goes on after a kill.
 
     Args:
         sweep: its members train in processes.

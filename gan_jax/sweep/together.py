@@ -41,7 +41,7 @@ def train_together(
     workdir: Path,
     *,
     lost: Mapping[str, str] | None = None,
-    on_lost: Callable[[str, int, str], None] = lambda name, step, reason: None,
+    on_lost: Callable[[str, str], None] = lambda name, reason: None,
     allow: Allow = None,
     stream: TextIO | None = None,
     max_seconds: float | None = None,
@@ -49,14 +49,14 @@ def train_together(
 ) -> str | None:
     """Trains members in one program, each in `workdir/members/NAME`, from the newest step that all have.
 
-    Each member gets the files of an ordinary run, and its progress goes to `workdir/logs/NAME.txt`. The results are
-    those of `gan-jax train` to rounding. The same call goes on after a kill, with the same bits.
+    Each member gets the files of an ordinary run, and its progress goes to `workdir/logs/NAME.txt`. The results
+    are those of `gan-jax train` to rounding. The same call goes on after a kill, with the same bits.
 
     Args:
         configs_by_name: the members. They differ in the seed and in numbers of the training step alone.
         workdir: of the sweep.
         lost: why some of them are lost already; the program keeps their place.
-        on_lost: called with the name of a member that is lost, the step, and the reason, before others save.
+        on_lost: called with the name of a member that is lost, and the reason, before others save.
         allow: top-level packages that names may come from besides gan_jax; None: any.
         stream: where the progress of all goes; None: standard error.
         max_seconds: from this call; see `train`.
@@ -107,7 +107,7 @@ def train_together(
             everything,
             PopulationRecorder(population, programs, stream),  # type: ignore[arg-type]
             PopulationCheckpoints(  # type: ignore[arg-type]
-                population, programs, lambda member, step: on_lost(member.name, step, member.lost or "")
+                population, programs, lambda member: on_lost(member.name, member.lost or "")
             ),
             PopulationProvenance(population, programs),  # type: ignore[arg-type]
             hosts, timings, StopRules(stop, deadline),
@@ -116,7 +116,7 @@ def train_together(
 
 
 def for_one_device(config: Config) -> Config:
-    """Returns the config for one device, with at least two checkpoints: a kill may come between two members' saves."""
+    """Returns the config for one device, which keeps two checkpoints: a kill may come between members' saves."""
     parallel = dataclasses.replace(config.parallel, mode="jit", devices=1)
     checkpoint = dataclasses.replace(config.checkpoint, keep=max(2, config.checkpoint.keep))
     return dataclasses.replace(config, parallel=parallel, checkpoint=checkpoint)

@@ -45,7 +45,7 @@ def numbers_of(members: Sequence[Config]) -> Numbers:
             raise UserError(f"{path} differs between members, and it is no number in each of them: {_OFFER}")
         if all(type(value) is int for value in found):
             raise UserError(
-                f"{path} differs between members, and a whole number may decide about shapes and programs: {_OFFER}"
+                f"{path} differs between members, and a whole number may decide about the program: {_OFFER}"
             )
         numbers[path] = jnp.asarray(found, jnp.float32)
     return numbers
@@ -73,7 +73,7 @@ def with_numbers(config: Config, numbers: Mapping[str, PyTree]) -> Config:
 
 def _weak(number: jax.Array) -> jax.Array:
     """Makes a number weakly typed, as Python's are: so it does not turn a bfloat16 array into float32."""
-    return _convert_element_type(number, weak_type=True)
+    return _convert_element_type(number, weak_type=True)  # pyright: ignore[reportReturnType]
 
 
 def _set(node: object, parts: Sequence[str], value: object) -> object:
