@@ -13,7 +13,7 @@ __all__ = ["adam", "lazy_adam", "rmsprop", "sgd"]  # what a config may name
 
 def adam(
     learning_rate: optax.ScalarOrSchedule = 2e-4,
-    b1: float = 0.5,
+    b1: float | jax.Array = 0.5,
     b2: optax.ScalarOrSchedule = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
@@ -30,7 +30,7 @@ def adam(
     return optax.chain(_scale_by_adam(b1, b2, eps), optax.scale_by_learning_rate(learning_rate))
 
 
-def _scale_by_adam(b1: float, b2: optax.Schedule, eps: float) -> optax.GradientTransformation:
+def _scale_by_adam(b1: float | jax.Array, b2: optax.Schedule, eps: float) -> optax.GradientTransformation:
     def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         current = optax.scale_by_adam(b1=b1, b2=b2(state.count), eps=eps)
         return current.update(updates, state, params)
@@ -54,7 +54,7 @@ def rmsprop(
 
 def lazy_adam(
     learning_rate: optax.ScalarOrSchedule = 2e-3,
-    b1: float = 0.0,
+    b1: float | jax.Array = 0.0,
     b2: optax.ScalarOrSchedule = 0.99,
     k: int = 16,
     eps: float = 1e-8,

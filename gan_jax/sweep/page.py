@@ -1,4 +1,4 @@
-"""The page of a sweep: one HTML file with the members' numbers, their curves in one chart, and their last grids."""
+"""The page of a sweep: one HTML file with the members' numbers, their curves together, and their last grids."""
 
 import math
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ class SweepRecord:
 
     Args:
         workdir: of the sweep.
-        content: what makes it this sweep: "config", "shared", "paths", "members" (values by name), "halving"; "by".
+        content: "config", "shared", "paths", "members" (values by name) and "halving" make it this sweep; also "by".
         grows: members are added on the way.
 
     Attributes:
