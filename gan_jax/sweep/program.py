@@ -20,7 +20,7 @@ from ..runtime.precision import traced_with
 from ..runtime.startup_timings import Timings
 from ..state import GANState
 from ..step import Step, make_train_step
-from ..step.meter import Carry, Meter, Reading, begin_read_each, metered, reset
+from ..step.meter import Carry, FirstBad, Means, Meter, begin_read_each, metered, reset
 from ..train.programs import Programs, with_sharding
 from ..types import Batch, Key, PyTree
 from .varying import Numbers, check_traces, numbers_of, with_numbers
@@ -57,26 +57,26 @@ class PopulationPrograms:
         self.count, self.shapes, self.batch_axis = len(members), one.shapes, 0
         self._config, self._spec, self._placement, self._allow = members[0], spec, placement, allow
         self._gather = spec.shape if resident else None
-        self._numbers = numbers_of(members)
+        self.numbers = numbers_of(members)
         seeds = [member.seed for member in members]
         self.seeds = seeds if len(set(seeds)) > 1 else seeds[:1]
-        self._keys_differ = len(self.seeds) > 1 or not self._numbers  # something has to have an axis of members
+        self._keys_differ = len(self.seeds) > 1 or not self.numbers  # something has to have an axis of members
         keys = [jax.random.key(seed) for seed in seeds]
         self.key = jnp.stack(keys) if self._keys_differ else keys[0]
         self._batches = make_gan(members[0], spec, allow).batches_per_step
-        check_traces(self._numbers, self._trace)
+        check_traces(self.numbers, self._trace)
         self._init = jax.jit(
             jax.vmap(self._new, in_axes=(0 if self._keys_differ else None, 0), out_axes=self._axes.state),
             compiler_options=compiler_options(once=True),
         )
-        self.make_state: Callable[[Key], GANState] = lambda key: self._init(key, self._numbers)
+        self.make_state: Callable[[Key], GANState] = lambda key: self._init(key, self.numbers)
         by_seed = 0 if len(self.seeds) > 1 else None
         shared = (None,) if resident else ()
         self.placed_step = jit_step(
             Step(jax.vmap(self._step, in_axes=(self._axes, by_seed, 0, *shared), out_axes=(self._axes, None)))
         )
         self.step: Callable[..., tuple[Carry, jax.Array]] = lambda carry, batch, *shared: self.placed_step(
-            carry, batch, self._numbers, *shared
+            carry, batch, self.numbers, *shared
         )
         self.empty_meter = jax.jit(lambda: jax.tree.map(self._repeated, reset(self.shapes.meter)))
 
@@ -136,9 +136,9 @@ class PopulationPrograms:
         key = jnp.concatenate([one.state.key for one in parts]) if self._keys_differ else first.key
         return joined._replace(state=joined.state.replace(step=first.step, key=key))
 
-    def begin_read(self, meter: Meter) -> Reading:
+    def begin_read(self, meter: Meter) -> Callable[[], tuple[list[Means], list[FirstBad | None]]]:
         """Starts to read the meters of all members; see `step.meter.begin_read_each`."""
-        return begin_read_each(meter)  # type: ignore[return-value]
+        return begin_read_each(meter)
 
     # -- compiling
 
@@ -148,11 +148,11 @@ class PopulationPrograms:
         """Starts to compile in the background; see `Programs.compile`."""
         compiler = BackgroundCompiler(self._placement.devices[0].platform, timings)
         if starts:
-            make = compiler("state", self._init.lower(self.key, self._numbers))
-            self.make_state = lambda key: make(key, self._numbers)
+            make = compiler("state", self._init.lower(self.key, self.numbers))
+            self.make_state = lambda key: make(key, self.numbers)
         if chunk is not None:
             compiled = compiler("step", self.lower(chunk, shared))
-            self.step = lambda carry, batch, *shared: compiled(carry, batch, (self._numbers, *shared))
+            self.step = lambda carry, batch, *shared: compiled(carry, batch, (self.numbers, *shared))
         compiler.close()
 
     def lower(self, chunk: Mapping[str, jax.ShapeDtypeStruct], shared: PyTree) -> jax.stages.Lowered:
@@ -161,7 +161,7 @@ class PopulationPrograms:
         carry = self._with_axis(
             self.shapes, lambda x: jax.ShapeDtypeStruct((self.count, *x.shape), x.dtype, weak_type=False)
         )
-        return self.placed_step.lower(*with_sharding((carry, dict(chunk), self._numbers, *shared), place))
+        return self.placed_step.lower(*with_sharding((carry, dict(chunk), self.numbers, *shared), place))
 
     def lower_for(self, source: Source) -> jax.stages.Lowered:
         """Lowers the step for these data, as a run would."""

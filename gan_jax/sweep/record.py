@@ -25,7 +25,8 @@ class SweepRecord:
 
     Args:
         workdir: of the sweep.
-        content: "config", "shared", "paths", "members" (values by name) and "halving" make it this sweep; also "by".
+        content: "config", "shared", "paths", "members" (values by name) and "halving", which make it this sweep, and
+            "by".
         grows: members are added on the way.
 
     Attributes:

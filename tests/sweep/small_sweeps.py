@@ -1,6 +1,7 @@
 """A config that is swept in tests, parts that it names, and what a member must be."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ def get_config():
 
 def swept(**changes: object) -> Config:
     """Returns the smallest config with R1 and metrics, whose features need no training."""
-    fields = {
+    fields: dict[str, Any] = {
         "name": "swept",
         "steps": 20,
         "batch": 16,
@@ -38,7 +39,7 @@ def swept(**changes: object) -> Config:
         "checkpoint": Checkpoint(every=5),
         "metrics": Metrics(every=10, count=32, features=Call("fake_features:quarters")),
     }
-    return Config(**{**fields, **changes})  # type: ignore[arg-type]
+    return Config(**{**fields, **changes})
 
 
 def reads_its_value(margin: float = 1.0) -> losses.Loss:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from typing import Any
 
 import jax
 import numpy as np
@@ -109,7 +110,7 @@ def test_members_with_seeds_of_their_own():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_fused_steps_and_types(precision):
     """A traced number is as weak as Python's: in a bfloat16 run no array gets another type."""
-    same = {"loss": Call("small_sweeps:scaled"), "parallel": Parallel(fuse=2), "steps": 4}
+    same: dict[str, Any] = {"loss": Call("small_sweeps:scaled"), "parallel": Parallel(fuse=2), "steps": 4}
     members = [swept(f"loss.scale={scale}", f"precision={precision}", **same) for scale in (0.5, 2.0)]
     programs, spec = programs_of(members)
     given = batches(4)
