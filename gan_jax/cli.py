@@ -23,10 +23,10 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("train a config; the same command resumes the run", compiles=True),
-    "sweep": Command("train a population of runs that differ in some fields", compiles=True),
     "sample": Command("write samples of a run", compiles=True),
     "evaluate": Command("measure the quality of a run's samples", compiles=True),
     "compare": Command("measure how much two sets of images differ", compiles=True),
+    "sweep": Command("train a population of runs that differ in some fields", compiles=True),
     "digest": Command("print the digest of a run's state, as read back from disk", compiles=True),
     "checkpoints": Command("list a run's checkpoints and verify each"),
     "recipes": Command("list the recipes: configs that come with gan_jax"),

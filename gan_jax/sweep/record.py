@@ -25,8 +25,8 @@ class SweepRecord:
 
     Args:
         workdir: of the sweep.
-        content: "config", "shared", "paths", "members" (values by name) and "halving", which make it this sweep, and
-            "by".
+        content: "config", "shared", "paths", "members" (values by name) and "halving" say which sweep it is; "by" may
+            change.
         grows: members are added on the way.
 
     Attributes:
