@@ -45,8 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     _check_options(arguments)
     config = configs.load(arguments.config)
     plan = _plan_search(config, arguments) if arguments.optuna else _plan(config, arguments)
-    if arguments.members != "vmap" and places.gpus():  # this process must leave the GPUs to the members
-        jax.config.update("jax_platforms", "cpu")
 
     def where(config: Config) -> Config:
         return config if arguments.data is None else located(config, arguments.data)
@@ -57,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     with data_option(arguments.data):
         cost = check_members(members)
     mode, reason = _mode(arguments, members, cost)
+    if mode != "vmap" and places.gpus():  # this process must leave the GPUs to the members
+        jax.config.update("jax_platforms", "cpu")
     steps = plan.trials * members[0].steps if plan.spaces else _all_steps(plan.stages)
     count = plan.trials if plan.spaces else len(members)
     for line in (f"members: {mode}, {reason}", *cost_lines([members[0]] * count, cost, mode, steps)):

@@ -57,7 +57,7 @@ class PopulationPrograms:
         self.count, self.shapes, self.batch_axis = len(members), one.shapes, 0
         self._config, self._spec, self._placement, self._allow = members[0], spec, placement, allow
         self._gather = spec.shape if resident else None
-        self.numbers = numbers_of(members)
+        self.numbers = jax.tree.map(jnp.asarray, numbers_of(members))
         seeds = [member.seed for member in members]
         self.seeds = seeds if len(set(seeds)) > 1 else seeds[:1]
         self._keys_differ = len(self.seeds) > 1 or not self.numbers  # something has to have an axis of members

@@ -25,8 +25,8 @@ class SweepRecord:
 
     Args:
         workdir: of the sweep.
-        content: "config", "shared", "paths", "members" (values by name) and "halving" say which sweep it is; "by" may
-            change.
+        content: "paths", "members" (values by name) and "halving" say which sweep it is. "config", "shared" and
+            "by" may change; each member checks for itself whether it is the same run.
         grows: members are added on the way.
 
     Attributes:
@@ -48,10 +48,11 @@ class SweepRecord:
         before = read(workdir)
         if before is None:
             return
-        for name in ("config", "shared", "paths", "halving", *(() if grows else ("members",))):
+        compared = {"paths": "fields", "halving": "stages", **({} if grows else {"members": "members"})}
+        for name, words in compared.items():
             if before[name] != self._content[name]:
                 raise UserError(
-                    f"{one_line(workdir)} holds another sweep (its {name} differ): use another --workdir, or the "
+                    f"{one_line(workdir)} holds another sweep (its {words} differ): use another --workdir, or the "
                     "command that began it"
                 )
         self.lost, self.dropped = before["lost"], before["dropped"]

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax._src.lax.lax import _convert_element_type
 
 from ..config import Call, Config
@@ -12,7 +12,7 @@ from ..config.overrides import leaves
 from ..errors import UserError, one_line
 from ..types import PyTree
 
-Numbers = dict[str, jax.Array]
+Numbers = dict[str, PyTree]
 """The numbers that differ between members, by the path of their field: float32 `[N]`, or `[]` of one member."""
 
 _NOT_IN_A_STEP = ("checkpoint", "data", "health", "log", "metrics", "parallel", "sample")
@@ -28,7 +28,7 @@ def differing(members: Sequence[Config]) -> list[str]:
 
 
 def numbers_of(members: Sequence[Config]) -> Numbers:
-    """Returns the numbers that differ between members, besides the seed.
+    """Returns the numbers that differ between members, besides the seed, in host memory.
 
     Raises:
         UserError: something else differs, which needs another program.
@@ -47,7 +47,7 @@ def numbers_of(members: Sequence[Config]) -> Numbers:
             raise UserError(
                 f"{path} differs between members, and a whole number may decide about the program: {_OFFER}"
             )
-        numbers[path] = jnp.asarray(found, jnp.float32)
+        numbers[path] = np.asarray(found, np.float32)
     return numbers
 
 

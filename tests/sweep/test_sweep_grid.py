@@ -5,6 +5,7 @@ import re
 import pytest
 
 import small_sweeps
+from devices import run_json
 from gan_jax.config import Parallel
 from gan_jax.errors import UserError
 from gan_jax.sweep.grid import check_names, make_members, read_axes, short_names
@@ -154,3 +155,20 @@ def test_ranges():
     assert read_space("x", "a..b") is None
     with pytest.raises(UserError, match=r"x=3\.\.3 is no range"):
         read_space("x", "3..3")
+
+
+@pytest.mark.slow
+def test_no_device_is_used_before_members_train():
+    """A process that only starts others must leave the memory of the GPUs to them."""
+    source = """
+import json
+from jax._src import xla_bridge
+import small_sweeps
+from devices import run_json
+from gan_jax.config import override
+from gan_jax.sweep.choose import check_members, choose_mode
+members = [override(small_sweeps.swept(), [f"discriminator_terms.0.weight={weight}"]) for weight in (1, 2)]
+mode, _ = choose_mode(members, check_members(members))
+print(json.dumps([mode, xla_bridge.backends_are_initialized()]))
+"""
+    assert run_json(source) == ["vmap", False]
