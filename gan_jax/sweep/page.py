@@ -10,7 +10,7 @@ from ..files.folder import Folder
 from ..metrics.measures import NUMBERS
 from ..metrics.record import readable
 from ..report import writer
-from ..report.chart import Points, line_chart
+from ..report.chart import COLOURS, Points, line_chart
 from ..report.page import STYLE
 from ..report.sample_files import SAMPLES, step_of
 from .grid import short_names
@@ -19,9 +19,11 @@ from .record import Standing, scores
 
 PAGE = "report.html"
 _CURVES = ("loss/generator", "loss/discriminator", "logits/real", "logits/fake", "grad_norm/generator")
-_MOST = 12  # curves in a chart: more can't be told apart
+_MOST = 2 * COLOURS  # curves in a chart: more can't be told apart
 _MORE_STYLE = """
-.row.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 250px), 1fr)); }
+.row.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 200px), 1fr)); }
+.row.curves { grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); }
+.key.dashed::before { background: repeating-linear-gradient(90deg, var(--key) 0 4px, transparent 4px 6px); }
 .best td, .best th { font-weight: 600; color: var(--ink); }
 a { color: var(--c0); }
 """
@@ -80,13 +82,12 @@ def write_page(workdir: Path, title: str, standings: Sequence[Standing], paths: 
             f"step {best.scored}</p>"
         )
     sections += ["<h2>Members</h2>", _table(members, paths, by, best)]
-    charts = _charts(workdir, shown, by)
-    if charts:
-        few = f" of the first {_MOST}" if len(members) > _MOST else ""
-        sections += [f"<h2>Curves{few}</h2>", _keys(shown), f'<div class="row">{"".join(charts)}</div>']
     grids = [figure for one in members if (figure := _grid(workdir, one))]
     if grids:
         sections += ["<h2>Last samples</h2>", f'<div class="row small">{"".join(grids)}</div>']
+    if charts := _charts(workdir, shown, by):
+        few = f" of the first {_MOST}" if len(members) > _MOST else ""
+        sections += [f"<h2>Curves{few}</h2>", _keys(shown), f'<div class="row curves">{"".join(charts)}</div>']
     head = '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
     text = (
         f'<!doctype html>\n<html lang="en">\n<head>\n{head}<title>{escape(title)}</title>\n'
@@ -114,10 +115,12 @@ def _table(members: Sequence[Standing], paths: Sequence[str], by: str, best: Sta
 
 
 def _keys(members: Sequence[Standing]) -> str:
-    return "<p>" + "".join(
-        f'<span class="key" style="--key: var(--c{index % 6})">{escape(one.name)}</span>'
+    keys = [
+        f'<span class="key{" dashed" if index >= COLOURS else ""}" style="--key: var(--c{index % COLOURS})">'
+        f"{escape(one.name)}</span>"
         for index, one in enumerate(members)
-    ) + "</p>"  # fmt: skip
+    ]
+    return f"<p>{''.join(keys)}</p>"
 
 
 def _charts(workdir: Path, members: Sequence[Standing], by: str) -> list[str]:
