@@ -149,6 +149,8 @@ def is_finished(workdir: Path, name: str, steps: int) -> bool:
     folder = workdir / "members" / name
     catalogue, page = Catalogue(folder / "checkpoints"), folder / "report.html"
     newest = catalogue.steps()
+    if newest and newest[-1] > steps:
+        return True  # it was chosen there, and went on
     if not newest or newest[-1] < steps or not page.is_file():
         return False
     manifest = catalogue.step_directory(newest[-1]) / MANIFEST

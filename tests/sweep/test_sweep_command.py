@@ -148,6 +148,15 @@ def test_members_apart_are_ordinary_runs(config, tmp_path):
     assert "step 20/20" not in again.err  # nothing is left to do
 
 
+def until_step(process, workdir, step):
+    """Waits until a run has logged this step."""
+    give_up = time.monotonic() + 120
+    while runs.last_step(workdir) < step:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["vmap", "processes"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -157,11 +166,7 @@ def test_a_killed_sweep_goes_on(config, tmp_path, mode, how):
     calm = runs.spawn("sweep", *words, "--workdir", tmp_path / "calm", timeout=300)
     assert calm.code == 0, calm.err
     process = runs.start(["sweep", *words, "--workdir", tmp_path / "killed"])
-    log, give_up = tmp_path / "killed" / "members" / "weight=1", time.monotonic() + 120
-    while runs.last_step(log) < 60:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    until_step(process, tmp_path / "killed" / "members" / "weight=1", 60)
     process.send_signal(how)
     _, err = process.communicate(timeout=120)
     assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 75), err
@@ -176,6 +181,33 @@ def test_a_killed_sweep_goes_on(config, tmp_path, mode, how):
         one, other = pair
         assert runs.call("digest", one).out == runs.call("digest", other).out
         assert runs.rows(one) == runs.rows(other)
+
+
+@pytest.mark.slow
+def test_a_stage_goes_on(config, tmp_path):
+    """A sweep that is killed in its last stage trains no earlier one again."""
+    words = [
+        config,
+        f"{WEIGHT}=1,100",
+        "steps=400",
+        "checkpoint.every=20",
+        "--halving",
+        "frechet",
+        "--members",
+        "vmap",
+    ]
+    calm = runs.spawn("sweep", *words, "--workdir", tmp_path / "calm", timeout=300)
+    best = re.findall(r"best: (\S+) ", calm.err)[0]
+    process = runs.start(["sweep", *words, "--workdir", tmp_path / "killed"])
+    until_step(process, tmp_path / "killed" / "members" / best, 260)
+    process.kill()
+    process.communicate()
+    resumed = runs.spawn("sweep", *words, "--workdir", tmp_path / "killed", timeout=300)
+    assert resumed.code == 0, resumed.err
+    assert int(re.findall(r"resuming at step (\d+)", resumed.err)[0]) >= 240
+    assert "/200" not in resumed.err
+    pair = (runs.call("digest", tmp_path / folder / "members" / best).out for folder in ("calm", "killed"))
+    assert len(set(pair)) == 1
 
 
 @pytest.mark.slow
