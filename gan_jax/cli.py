@@ -29,6 +29,7 @@ COMMANDS = {
     "import": Command("make a run of exported or published weights", compiles=True),
     "compare": Command("measure how much two sets of images differ", compiles=True),
     "card": Command("write a model card, and a folder for a repository of models", compiles=True),
+    "sweep": Command("train a population of runs that differ in some fields", compiles=True),
     "digest": Command("print the digest of a run's state, as read back from disk", compiles=True),
     "checkpoints": Command("list a run's checkpoints and verify each"),
     "recipes": Command("list the recipes: configs that come with gan_jax"),
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_WINDOWS, file=sys.stderr)
         return 2
     # Before JAX is imported, which takes seconds: a run can be asked to stop from its first moment on.
-    if words[:1] == ["train"] and not {"--dry-run", "--help", "-h"}.intersection(words):
+    if words[:1] in (["train"], ["sweep"]) and not {"--dry-run", "--help", "-h"}.intersection(words):
         asked = Preemption(to_the_end=arguments is None)
         # A run without a reader of its progress saves before it ends.
         with asked, streams.guarded(lambda sentence, _: asked.request(sentence)):

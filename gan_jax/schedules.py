@@ -10,28 +10,30 @@ import optax
 
 from .types import Schedule
 
+Number = float | jax.Array  # traced where members of a sweep differ in it
 
-def constant(value: float) -> Schedule:
+
+def constant(value: Number) -> Schedule:
     """Always returns `value`."""
     return lambda images: jnp.asarray(value, jnp.float32)
 
 
-def linear(start: float, end: float, images: float, delay: float = 0.0) -> Schedule:
+def linear(start: Number, end: Number, images: Number, delay: Number = 0.0) -> Schedule:
     """Goes from `start` to `end` in a straight line over `images` images, after `delay` images at `start`."""
     return lambda seen: start + (end - start) * jnp.clip((seen - delay) / images, 0.0, 1.0)
 
 
-def after(images: float, value: float = 1.0) -> Schedule:
+def after(images: Number, value: Number = 1.0) -> Schedule:
     """Is 0 until `images` images were seen, and `value` from then on: for a loss that starts late."""
     return lambda seen: jnp.where(seen >= jnp.float32(images), jnp.float32(value), 0.0)
 
 
-def cosine(start: float, end: float, images: float) -> Schedule:
+def cosine(start: Number, end: Number, images: Number) -> Schedule:
     """Goes from `start` to `end` along half a cosine over `images` images, then stays (R3GAN's schedules)."""
     return lambda seen: end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(seen / images, 0.0, 1.0)))
 
 
-def half_life(images: float | Schedule, ramp_up: float | None = None) -> Schedule:
+def half_life(images: Number | Schedule, ramp_up: Number | None = None) -> Schedule:
     """The half-life of the moving average (EMA) in images: a number, or itself a schedule.
 
     With `ramp_up` the half-life is `min(images, ramp_up * seen)`: early in a run the moving average then forgets

@@ -66,9 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     configs.validate(config)
     if arguments.data is not None:
         config = located(config, arguments.data)
-    if config.deterministic:  # the backend reads the flag when it starts, so set it before any use of a device
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if config.deterministic:
+        make_deterministic()
     if arguments.target and not arguments.dry_run:
         raise UserError("--target needs --dry-run: it compiles for a device that is not here, and trains nothing")
     if arguments.json is not None and not arguments.target:
@@ -104,6 +103,12 @@ def run(arguments: argparse.Namespace) -> int:
 
         disconnect()
     return arguments.preempt_exit_code if finished is None else 0
+
+
+def make_deterministic() -> None:
+    """Sets the flag for kernels that give the same bits. The backend of a GPU reads it when it starts."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
 
 
 def _join(arguments: argparse.Namespace) -> None:

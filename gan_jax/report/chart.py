@@ -6,6 +6,7 @@ from html import escape
 
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 30, 12, 44  # margins for the labels
+COLOURS = 6  # of curves; further ones are dashed
 MAX_POINTS = 400  # more points on one line can't be told apart
 
 Points = Sequence[tuple[float, float | None]]
@@ -67,7 +68,8 @@ def line_chart(lines: Mapping[str, Points], x_label: str, y_label: str) -> str:
     rotated = f'transform="rotate(-90 14 {middle})" x="14" y="{middle}" text-anchor="middle"'
     parts.append(f"<text {rotated}>{escape(y_label)}</text>")
     for index, (name, points) in enumerate(lines.items()):
-        parts.append(_curve(name, points, f"var(--c{index % 6})", x_label, to_pixels))
+        dashes = ";stroke-dasharray:5 3" if index >= COLOURS else ""
+        parts.append(_curve(name, points, f"var(--c{index % COLOURS}){dashes}", x_label, to_pixels))
     return "\n".join([*parts, "</svg>"])
 
 

@@ -85,21 +85,32 @@ def begin_read(meter: Meter) -> Reading:
     names = list(meter.sums)
     # With several devices, all hold the same.
     packed = _pack(jax.tree.map(lambda x: x.addressable_data(0), meter))
+    return lambda: _unpack(jax.device_get(packed), names)
 
-    def finish() -> tuple[Means, FirstBad | None]:
-        words = jax.device_get(packed)
-        sums, counts = words[1:].view(np.float32)[: 2 * len(names)].reshape(2, -1)
-        means = {n: float(s / c) for n, s, c in zip(names, sums, counts) if c > 0}
-        first_bad = int(words[0])
-        if first_bad < 0:
-            return means, None
-        bad = [n for n, flag in zip(names, words[1 + 2 * len(names) :]) if flag]
-        # If a loss is bad, its gradient is too: the cause is named first.
-        causes = ("loss", "logits", "penalty", "grad_norm")  # then whatever else a GAN reports
-        named = sorted(bad, key=lambda n: (*causes, n.split("/")[0]).index(n.split("/")[0]))
-        return means, (first_bad, named[0] if named else "labels/out_of_range")
+
+def begin_read_each(meter: Meter) -> Callable[[], tuple[list[Means], list[FirstBad | None]]]:
+    """Packs the meters of several members, whose leaves are `[N]`; as `begin_read`, with lists of N results."""
+    names, packed = list(meter.sums), _pack_each(meter)
+
+    def finish() -> tuple[list[Means], list[FirstBad | None]]:
+        means, bad = zip(*(_unpack(words, names) for words in jax.device_get(packed)))
+        return list(means), list(bad)
 
     return finish
+
+
+def _unpack(words: np.ndarray, names: list[str]) -> tuple[Means, FirstBad | None]:
+    """Returns the means and the first bad step in what `_pack` returned."""
+    sums, counts = words[1:].view(np.float32)[: 2 * len(names)].reshape(2, -1)
+    means = {n: float(s / c) for n, s, c in zip(names, sums, counts) if c > 0}
+    first_bad = int(words[0])
+    if first_bad < 0:
+        return means, None
+    bad = [n for n, flag in zip(names, words[1 + 2 * len(names) :]) if flag]
+    # If a loss is bad, its gradient is too: the cause is named first.
+    causes = ("loss", "logits", "penalty", "grad_norm")  # then whatever else a GAN reports
+    named = sorted(bad, key=lambda n: (*causes, n.split("/")[0]).index(n.split("/")[0]))
+    return means, (first_bad, named[0] if named else "labels/out_of_range")
 
 
 def read(meter: Meter) -> tuple[Means, FirstBad | None]:
@@ -113,6 +124,9 @@ def _pack(meter: Meter) -> jax.Array:
     values = jnp.stack([*meter.sums.values(), *meter.counts.values()])
     flags = jnp.stack(list(meter.bad.values())).astype(jnp.int32)
     return jnp.concatenate([meter.first_bad[None], lax.bitcast_convert_type(values, jnp.int32), flags])
+
+
+_pack_each = jax.jit(jax.vmap(_pack))
 
 
 def metered(step: Step, gather: tuple[int, ...] | None = None) -> Step:

@@ -8,7 +8,7 @@ everything that comes before its newest checkpoint, or a resumed run writes it a
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from ..data.loader import Loader, read_resident, resident_spec
 from ..errors import NonFiniteError
 from ..runtime.hosts import Hosts
 from ..runtime.startup_timings import Timings
-from ..step.meter import Carry, Reading, begin_read, read
+from ..step.meter import Carry, Reading
 from ..types import PyTree
 from .due import due_after
 from .prepare import Prepared
@@ -51,17 +51,17 @@ class Run:
         prepared: Prepared,
         recorder: Recorder,
         checkpoints: RunCheckpoints,
+        provenance: Provenance,
         hosts: Hosts,
         timings: Timings,
         stops: StopRules,
-        on_first_step: Callable[[dict[str, Any]], None] | None,
-        allow_change: Collection[str] = (),
+        on_first_step: Callable[[dict[str, Any]], None] | None = None,
     ):
         self.config, self.placement, self.programs = prepared.config, prepared.placement, prepared.programs
         self.prepared, self.recorder, self.checkpoints = prepared, recorder, checkpoints
+        self.provenance = provenance
         self.hosts, self.timings = hosts, timings
         self.stops, self.on_first_step = stops, on_first_step
-        self.provenance = Provenance(prepared, hosts, allow_change)
         self.stop_reason: str | None = None
         self.returned = 0  # how often the run went back to a checkpoint because a number was not finite
 
@@ -186,7 +186,7 @@ class Run:
                     reading = None
                     due, last = due_after(config, step), step >= config.steps
                     if due.log:
-                        reading = step, begin_read(carry.meter)
+                        reading = step, programs.begin_read(carry.meter)
                         carry = carry._replace(meter=programs.empty_meter())
                 if last or due.grid or due.checkpoint or due.archive or due.metrics:
                     self._log(reading)
@@ -201,9 +201,12 @@ class Run:
         return step, carry
 
     def _loader(self, step: int) -> Loader:
+        return self._load(step, self.config.seed)
+
+    def _load(self, step: int, seed: int) -> Loader:
         config, data = self.config, self.config.data
         return Loader(
-            self.prepared.source, seed=config.seed, batch=config.batch,
+            self.prepared.source, seed=seed, batch=config.batch,
             batches_per_step=self.prepared.gan.batches_per_step, fuse=config.parallel.fuse, start_step=step,
             resident=self.prepared.resident, workers=data.workers, prefetch=data.prefetch,
             local=self.hosts.share(config.batch), labels=config.conditional,
@@ -245,9 +248,13 @@ class Run:
         self.recorder.measure(step, carry)
         self._save(step, carry)
 
+    def _check_finite(self, carry: Carry) -> None:
+        _, bad = self.programs.begin_read(carry.meter)()
+        self.checkpoints.check_finite(bad)
+
     def _save(self, step: int, carry: Carry) -> None:
         """Saves a checkpoint, if everything that it would contain is finite."""
-        self.checkpoints.check_finite(read(carry.meter)[1])
+        self._check_finite(carry)
         due = due_after(self.config, step)
         undisturbed = step == 0 or due.checkpoint or due.metrics or self.provenance.begins
         more = {**self.recorder.measured(step), **self.provenance.record()}

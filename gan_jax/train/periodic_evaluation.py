@@ -1,8 +1,9 @@
 """Metrics during a run: how they are measured, and what checkpoints and resumed runs keep of them."""
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ..config import Config
@@ -49,23 +50,34 @@ def protocol(records: Iterable[Record]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def make_evaluator(config: Config, source: Source, allow: Allow = None) -> Callable[[], Evaluator]:
+    """Returns a function that makes the evaluator at its first call, and returns the same one at the others.
+
+    The feature network is loaded, or trained, at the first call.
+    """
+
+    @functools.cache
+    def make() -> Evaluator:
+        metrics = config.metrics
+        extractor = make_extractor(metrics.features, source, allow)
+        return Evaluator(source, extractor, metrics.names, metrics.reference)
+
+    return make
+
+
 class PeriodicEvaluation:
     """Measures metrics during a run. Call it with a step and variables.
-
-    The feature network is loaded, or trained, at the first measurement.
 
     Args:
         config: of the run.
         workdir: where the records go.
         sampler: makes the samples, with the run's seed.
-        source: the real data.
-        allow: top-level packages that names may come from besides gan_jax; None: any.
+        evaluator: from `make_evaluator`; called at the first measurement.
     """
 
-    def __init__(self, config: Config, workdir: Path, sampler: Sampler, source: Source, allow: Allow = None):
+    def __init__(self, config: Config, workdir: Path, sampler: Sampler, evaluator: Callable[[], Evaluator]):
         self._config, self._workdir, self._sampler = config, workdir, sampler
-        self._source, self._allow = source, allow
-        self._evaluator: Evaluator | None = None
+        self._evaluator = evaluator
         self._last: tuple[int, dict[str, object]] = (-1, {})
 
     def measured(self, step: int) -> dict[str, object]:
@@ -83,12 +95,9 @@ class PeriodicEvaluation:
 
     def __call__(self, step: int, variables: Variables) -> list[Record]:
         """Measures, writes the records to the workdir and returns them."""
-        metrics = self._config.metrics
-        if self._evaluator is None:
-            extractor = make_extractor(metrics.features, self._source, self._allow)
-            self._evaluator = Evaluator(self._source, extractor, metrics.names, metrics.reference)
-        labels = self._evaluator.wanted_labels(metrics.count) if self._config.conditional else None
-        records = self._evaluator.score(
+        metrics, evaluator = self._config.metrics, self._evaluator()
+        labels = evaluator.wanted_labels(metrics.count) if self._config.conditional else None
+        records = evaluator.score(
             generate_images(self._sampler, variables, metrics.count, labels), seed=self._config.seed, step=step,
             options={} if labels is None else {"labels": "the reals'"},
         )  # fmt: skip

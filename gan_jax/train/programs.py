@@ -16,7 +16,7 @@ from ..runtime.sampler import Sampler
 from ..runtime.startup_timings import Timings
 from ..state import GANState
 from ..step import make_train_step
-from ..step.meter import Carry, reset
+from ..step.meter import Carry, Meter, Reading, begin_read, reset
 from ..types import Key, PyTree
 from .shapes import state_shapes, traced_shapes
 
@@ -69,13 +69,23 @@ class Programs:
         )
         self.batch_axis = self.placed_step.batch_axis
         self.step: Callable[..., tuple[Carry, jax.Array]] = self.placed_step
-        classes, precision = (spec.classes if config.conditional else None), placement.precision
-        self.sampler = Sampler(
+        self.sampler, self.metrics_sampler = self.make_samplers(config, gan, spec, source)
+        self.empty_meter = jax.jit(lambda: reset(self.shapes.meter), out_shardings=placement.replicated)
+
+    def make_samplers(
+        self, config: Config, gan: GAN, spec: SampleSpec, source: Source | None
+    ) -> tuple[Sampler, Sampler]:
+        """Returns the samplers for sample grids and for metrics of a run with this config on these devices."""
+        classes, precision = (spec.classes if config.conditional else None), self._placement.precision
+        grids = Sampler(
             gan, config.seed, classes, config.sample.truncation, precision=precision, source=source,
             fast_compile=True,
         )  # fmt: skip
-        self.metrics_sampler = Sampler(gan, config.seed, classes, precision=precision, source=source)
-        self.empty_meter = jax.jit(lambda: reset(self.shapes.meter), out_shardings=placement.replicated)
+        return grids, Sampler(gan, config.seed, classes, precision=precision, source=source)
+
+    def begin_read(self, meter: Meter) -> Reading:
+        """Starts to read a meter; see `step.meter.begin_read`."""
+        return begin_read(meter)
 
     def compile(
         self, *, starts: bool, chunk: Mapping[str, jax.ShapeDtypeStruct] | None, shared: PyTree, timings: Timings

@@ -15,6 +15,7 @@ from ..checkpoint.digest import leaf_digests, state_digest
 from ..config.build import Allow
 from ..errors import printable
 from ..files.folder import Folder
+from ..metrics.evaluator import Evaluator
 from ..report.page import make_legends, page
 from ..report.reals import write_reals
 from ..report.sample_files import grid_names
@@ -26,7 +27,7 @@ from ..step.meter import Carry, read
 from ..types import Variables
 from .due import due_after
 from .health import Health
-from .periodic_evaluation import PeriodicEvaluation
+from .periodic_evaluation import PeriodicEvaluation, make_evaluator
 from .prepare import Prepared
 from .workdir import keep_config, read_config
 
@@ -55,20 +56,28 @@ class Recorder:
         hosts: the processes of the run.
         allow: top-level packages that names may come from besides gan_jax; None: any.
         stream: where progress goes; None: standard error.
+        evaluator: from `make_evaluator`, where several runs share one; None: one of its own.
 
     Attributes:
         writes: whether this process writes.
     """
 
     def __init__(
-        self, prepared: Prepared, workdir: Path, hosts: Hosts, allow: Allow = None, stream: TextIO | None = None
+        self,
+        prepared: Prepared,
+        workdir: Path,
+        hosts: Hosts,
+        allow: Allow = None,
+        stream: TextIO | None = None,
+        evaluator: Callable[[], Evaluator] | None = None,
     ):
         config, programs, source = prepared.config, prepared.programs, prepared.source
         self.writes = hosts.first
         self._prepared, self._config, self._workdir, self._hosts = prepared, config, workdir, hosts
         self._stream = stream or sys.stderr
         self._grids = SampleGrids(workdir, programs.sampler, source, config.sample.count)
-        self._evaluation = PeriodicEvaluation(config, workdir, programs.metrics_sampler, source, allow)
+        evaluator = evaluator or make_evaluator(config, source, allow)
+        self._evaluation = PeriodicEvaluation(config, workdir, programs.metrics_sampler, evaluator)
         cycle = programs.sampler.cycle
         self._health = Health(prepared.gan.loss, source, cycle) if config.health.warn else None
         self._writer: Writer | None = None

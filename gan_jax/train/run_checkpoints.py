@@ -47,13 +47,20 @@ class RunCheckpoints:
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
-    def restore(self, grid: bool = False) -> tuple[int, Carry, dict[str, Any]] | None:
+    def good_steps(self) -> list[int]:
+        """Returns the steps whose checkpoints are intact, in process 0."""
+        if not self._folder.is_dir():
+            return []
+        return [step for step in self._checkpoints.steps() if self._checkpoints.verify(step) is None]
+
+    def restore(self, grid: bool = False, step: int | None = None) -> tuple[int, Carry, dict[str, Any]] | None:
         """Restores the newest good checkpoint: its step, the carry on the devices, and the record.
 
         Process 0 reads and verifies it, and sends it to the others.
 
         Args:
             grid: restore the newest checkpoint that a run without stops would also have.
+            step: restore the checkpoint of this step.
 
         Returns:
             None if there is no checkpoint.
@@ -61,12 +68,12 @@ class RunCheckpoints:
         placement = self._prepared.placement
         shapes = placement.shapes(self._prepared.programs.shapes)
         if self._hosts.count == 1:
-            restored = self._read(shapes, grid)
+            restored = self._read(shapes, grid, step)
             return None if restored is None else (restored.step, restored.state, restored.record)
         leaves: dict[str, PyTree] = {}
 
         def read() -> list | None:
-            restored = self._read(placement.on_host(shapes), grid)
+            restored = self._read(placement.on_host(shapes), grid, step)
             if restored is None:
                 return None
             leaves.update(named_leaves(restored.state))
@@ -79,8 +86,8 @@ class RunCheckpoints:
         carry = jax.tree.unflatten(jax.tree.structure(shapes), list(arrays.values()))
         return found[0], placement.put_state(carry, shapes), found[1]
 
-    def _read(self, target: PyTree, grid: bool) -> Restored | None:
-        restored = self._checkpoints.restore(target, grid=grid) if self._folder.is_dir() else None
+    def _read(self, target: PyTree, grid: bool, step: int | None) -> Restored | None:
+        restored = self._checkpoints.restore(target, step, grid=grid) if self._folder.is_dir() else None
         for step, reason in restored.passed_over if restored else ():
             self._say(f"checkpoint {step} is passed over: {reason}")
         return restored

@@ -22,6 +22,7 @@ from ..runtime.hosts import Hosts
 from ..runtime.startup_timings import Timings
 from .loop import Run, StopRules
 from .prepare import prepare
+from .provenance import Provenance
 from .recorder import Recorder
 from .run_checkpoints import RunCheckpoints
 from .workdir import check_config, known_data, locked
@@ -88,5 +89,6 @@ def train(
         if hosts.count == 1 and (reason := stop()):  # several processes have to agree first
             recorder.say(f"{reason} before the first step: the same command goes on")
             return None
-        run = Run(prepared, recorder, checkpoints, hosts, timings, stops, on_first_step, allow_change)
+        provenance = Provenance(prepared, hosts, allow_change)
+        run = Run(prepared, recorder, checkpoints, provenance, hosts, timings, stops, on_first_step)
         return run.run(workdir)

@@ -1,0 +1,255 @@
+"""`gan-jax sweep` as a command: the same bits in processes, kills and resumes, halving, Optuna, and its page."""
+
+import html.parser
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+
+import runs
+import small_sweeps
+from gan_jax.cli import main
+from gan_jax.sweep import places
+from gan_jax.sweep.record import read, scores
+
+pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(400)]
+WEIGHT = "discriminator_terms.0.weight"
+TESTS = os.pathsep.join([str(runs.ROOT / "tests"), str(runs.ROOT / "tests" / "sweep")])
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", TESTS)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    return small_sweeps.write(tmp_path)
+
+
+def sweep(config, workdir, *words):
+    return runs.call("sweep", config, *words, "--workdir", workdir)
+
+
+# ---- what is said before training
+
+
+def test_dry_run(config, tmp_path, capsys):
+    """It says the members, the mode with its reason, the cost and the memory, and makes no file."""
+    code = main(["sweep", str(config), f"{WEIGHT}=1,3", "--dry-run", "--workdir", str(tmp_path / "w")])
+    out, err = capsys.readouterr()
+    assert code == 0
+    assert "members: vmap, all in one program, because a step is small (" in err
+    assert re.search(
+        r"cost: 2 members, 40 steps in all, 640 images; state [\d.]+ KiB a member, [\d.]+ KiB in", err
+    )
+    assert f"weight=3: gan-jax train {config} {WEIGHT}=3" in out
+    assert re.search(r"memory of a step of all 2 members: 0\.\d MiB", out)
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--halving", "loss"], "--halving loss: there is no such number, there are frechet, kernel"),
+        (
+            ["--halving", "recall"],
+            "--halving compares members by recall, which is never measured: set metrics.every",
+        ),
+        (
+            ["--halving", "frechet", "--by", "recall"],
+            "--halving frechet compares members by that number: leave --by",
+        ),
+        (["--halving", "frechet", "--factor", "1"], "--factor must be at least 2, got 1"),
+        (["--optuna", "2", "--zip"], "--optuna chooses the members itself: leave --zip out"),
+        (["--optuna", "0"], "--optuna wants a number of members, got 0"),
+        (["--members", "vmap", "--jobs", "2"], "--jobs is for members in processes, and --members vmap has one"),
+        (["--jobs", "0"], "--jobs must be at least 1, got 0"),
+        (["--members", "vmap", "latent.size=3,4"], "latent.size differs between members, and a whole number may"),
+        (["metrics.names=(frechet),(french)"], "no metric 'french'"),
+    ],
+)
+def test_refusals(config, tmp_path, words, sentence):
+    outcome = sweep(config, tmp_path / "w", f"{WEIGHT}=1,2", *words)
+    assert outcome.code == 2
+    assert sentence in outcome.err.splitlines()[-1]
+    assert not (tmp_path / "w" / "sweep.json").exists() or "latent" in sentence
+
+
+def test_a_folder_of_something_else(config, tmp_path):
+    workdir = tmp_path / "w"
+    workdir.mkdir()
+    (workdir / "config.json").write_text("{}")
+    assert "w holds a run, and a sweep needs a folder of its own" in sweep(config, workdir, f"{WEIGHT}=1,2").err
+    (workdir / "config.json").unlink()
+    good = {
+        "format": 1, "config": str(config), "shared": [], "paths": [WEIGHT], "by": "frechet", "halving": None,
+        "members": {"weight=1": ["1"]}, "lost": {}, "dropped": {},
+    }  # fmt: skip
+    for content, sentence in (
+        (json.dumps(good), "holds another sweep (its members differ): use another --workdir"),
+        ("[" * 10_000, "is not of a sweep (it is not JSON)"),
+        (json.dumps({**good, "format": 2}), "is not of a sweep (its format is not 1)"),
+        (json.dumps({**good, "lost": {"a": 1}}), "is not of a sweep (lost.a is an integer, not text)"),
+        (json.dumps({**good, "members": {"../x": []}}), "names a member that is no folder's name"),
+    ):
+        (workdir / "sweep.json").write_text(content)
+        outcome = sweep(config, workdir, f"{WEIGHT}=1,2")
+        assert outcome.code == 2
+        assert sentence in outcome.err.splitlines()[-1]
+        assert (workdir / "sweep.json").read_text() == content
+
+
+def test_where_members_run(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert places.gpus() == []
+    assert len(places.anywhere(3)) == 3
+    (alone,) = places.devices(1)
+    assert alone.before[:2] == ("taskset", "--cpu-list")
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    assert [dict(place.environment) for place in places.devices(None)] == [
+        {"CUDA_VISIBLE_DEVICES": "2"}, {"CUDA_VISIBLE_DEVICES": "5"}
+    ]  # fmt: skip
+
+
+# ---- whole sweeps
+
+
+class _Page(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links = []
+
+    def handle_starttag(self, tag, attrs):
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+
+
+@pytest.mark.slow
+def test_members_apart_are_ordinary_runs(config, tmp_path):
+    """Each has the bits of `gan-jax train`. One that is lost stops no other. The page shows all."""
+    workdir = tmp_path / "w"
+    outcome = sweep(config, workdir, f"{WEIGHT}=1,1e30,3", "--members", "processes", "--jobs", "2")
+    assert outcome.code == 0, outcome.err
+    assert "member weight=1e30 is lost: grad_norm/discriminator is not finite" in outcome.err
+    single = runs.spawn("train", config, f"{WEIGHT}=3", "--workdir", tmp_path / "single")
+    assert single.code == 0, single.err
+    assert runs.call("digest", workdir / "members" / "weight=3").out.strip() == single.digest
+    content = read(workdir)
+    assert content is not None
+    assert list(content["lost"]) == ["weight=1e30"]
+    page = _Page()
+    page.feed((workdir / "report.html").read_text())
+    links = [link.replace("%3D", "=") for link in page.links]
+    assert len([link for link in links if link.endswith(".png")]) == 2 + 1  # the lost one drew its first grid
+    assert all((workdir / link).is_file() for link in links if "1e30/report" not in link)
+    again = sweep(config, workdir, f"{WEIGHT}=1,1e30,3", "--members", "processes")
+    assert again.code == 0, again.err
+    assert "step 20/20" not in again.err  # nothing is left to do
+
+
+def until_step(process, workdir, step):
+    """Waits until a run has logged this step."""
+    give_up = time.monotonic() + 120
+    while runs.last_step(workdir) < step:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["vmap", "processes"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_sweep_goes_on(config, tmp_path, mode, how):
+    """It ends with the bits of a sweep that was never killed."""
+    words = [config, f"{WEIGHT}=1,3", "steps=400", "checkpoint.every=20", "--members", mode]
+    calm = runs.spawn("sweep", *words, "--workdir", tmp_path / "calm", timeout=300)
+    assert calm.code == 0, calm.err
+    process = runs.start(["sweep", *words, "--workdir", tmp_path / "killed"])
+    until_step(process, tmp_path / "killed" / "members" / "weight=1", 60)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 75), err
+    give_up = time.monotonic() + 120
+    while True:  # a process of a member may still be saving
+        resumed = runs.spawn("sweep", *words, "--workdir", tmp_path / "killed", timeout=300)
+        if "another run is training" not in resumed.err or time.monotonic() > give_up:
+            break
+    assert resumed.code == 0, resumed.err
+    for name in ("weight=1", "weight=3"):
+        pair = (tmp_path / folder / "members" / name for folder in ("calm", "killed"))
+        one, other = pair
+        assert runs.call("digest", one).out == runs.call("digest", other).out
+        assert runs.rows(one) == runs.rows(other)
+
+
+@pytest.mark.slow
+def test_a_stage_goes_on(config, tmp_path):
+    """A sweep that is killed in its last stage trains no earlier one again."""
+    words = [
+        config,
+        f"{WEIGHT}=1,100",
+        "steps=400",
+        "checkpoint.every=20",
+        "--halving",
+        "frechet",
+        "--members",
+        "vmap",
+    ]
+    calm = runs.spawn("sweep", *words, "--workdir", tmp_path / "calm", timeout=300)
+    best = re.findall(r"best: (\S+) ", calm.err)[0]
+    process = runs.start(["sweep", *words, "--workdir", tmp_path / "killed"])
+    until_step(process, tmp_path / "killed" / "members" / best, 260)
+    process.kill()
+    process.communicate()
+    resumed = runs.spawn("sweep", *words, "--workdir", tmp_path / "killed", timeout=300)
+    assert resumed.code == 0, resumed.err
+    assert int(re.findall(r"resuming at step (\d+)", resumed.err)[0]) >= 240
+    assert "/200" not in resumed.err
+    pair = (runs.call("digest", tmp_path / folder / "members" / best).out for folder in ("calm", "killed"))
+    assert len(set(pair)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["vmap", "processes"])
+def test_halving_keeps_the_best(config, tmp_path, mode):
+    """At each stage those with the best numbers go on; the last one is `gan-jax train` to the end."""
+    words = [f"{WEIGHT}=0.1,1,10,300", "steps=40", "--halving", "frechet", "--members", mode]
+    outcome = sweep(config, tmp_path / "w", *words)
+    assert outcome.code == 0, outcome.err
+    assert "halving: members train in stages, by frechet: 4 to step 10, 2 to step 20, 1 to step 40" in outcome.err
+    content = read(tmp_path / "w")
+    assert content is not None
+    found = {name: scores(tmp_path / "w", name, "frechet") for name in content["members"]}
+    first = sorted(found, key=lambda name: found[name][10])
+    assert {name for name, step in content["dropped"].items() if step == 10} == set(first[2:])
+    second = sorted(first[:2], key=lambda name: found[name][20])
+    assert {name: step for name, step in content["dropped"].items() if step == 20} == {second[1]: 20}
+    assert sorted(found[second[0]]) == [10, 20, 30, 40]
+    assert f"best: {second[0]} (frechet" in outcome.err
+    if mode == "processes":
+        override = f"{WEIGHT}={second[0].partition('=')[2]}"
+        single = runs.spawn("train", config, override, "steps=40", "--workdir", tmp_path / "single")
+        assert runs.call("digest", tmp_path / "w" / "members" / second[0]).out.strip() == single.digest
+    again = sweep(config, tmp_path / "w", *words)
+    assert again.code == 0, again.err
+    assert read(tmp_path / "w") == content
+
+
+@pytest.mark.slow
+def test_optuna_chooses_members(config, tmp_path):
+    """The same call goes on with the same proposals: three members, then two more."""
+    words = [f"{WEIGHT}=0.1..100", "loss=hinge,non_saturating"]
+    outcome = sweep(config, tmp_path / "w", *words, "--optuna", "3")
+    assert outcome.code == 0, outcome.err
+    first = set(read(tmp_path / "w")["members"])  # type: ignore[index]
+    assert len(first) == 3
+    assert all(re.fullmatch(r"weight=[\d.]+,loss=(hinge|non_saturating)", name) for name in first)
+    outcome = sweep(config, tmp_path / "w", *words, "--optuna", "5")
+    assert outcome.code == 0, outcome.err
+    content = read(tmp_path / "w")
+    assert content is not None
+    assert first < set(content["members"])
+    assert len(content["members"]) == 5
+    best = min(content["members"], key=lambda name: scores(tmp_path / "w", name, "frechet")[20])
+    assert f"best: {best} (frechet" in outcome.err
