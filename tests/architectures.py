@@ -115,7 +115,7 @@ RANKS = {
         rate=0.02,
         discriminator_terms=(gan_jax.Term(0.1, penalties.r1_r2()),),
     ),
-    # One stage leaves the time axis alone, and one doubles it. Its sums are the longest, so the rate and the weight
+    # One stage leaves the time axis alone, and one doubles it. Its sums are long, so the rate and the weight
     # keep its gradients small: with those of others they end at 5e-6.
     "video": lambda: _game(
         *_players(dcgan, {"width": 2, "base": 2}, shape=(8, 8, 8, 1)),
