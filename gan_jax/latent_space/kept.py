@@ -47,7 +47,7 @@ def keep_latents(workdir: Path, name: str, kept: KeptLatents, replace: bool = Fa
     """Keeps latents under a name, by one rename, and returns the path of their file.
 
     Raises:
-        UserError: it is no name, the workdir keeps such latents already and `replace` is False, or the disk refuses.
+        UserError: it is no name, the name is taken and `replace` is False, or the disk refuses.
     """
     arrays = {
         "latents": kept.latents.astype(np.float32), "space": np.array(kept.space), "step": np.array(kept.step),
@@ -133,8 +133,8 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"{quoted(name)} is no name to keep latents under: it has letters, digits, _, ., + and -, at most 100, and "
-            "begins with one of the first three"
+            f"{quoted(name)} is no name to keep latents under: it has letters, digits, _, ., + and -, at most 100, "
+            "and begins with one of the first three"
         )
     return name
 
@@ -155,7 +155,7 @@ def _names(workdir: Path, folder: str) -> list[str]:
 def _write(workdir: Path, folder: str, name: str, arrays: Mapping[str, np.ndarray], replace: bool) -> Path:
     check_free(workdir, folder, check_name(name), replace)
     content, path = io.BytesIO(), f"{folder}/{name}.npz"
-    np.savez_compressed(content, **arrays)
+    np.savez_compressed(content, **arrays)  # pyright: ignore[reportArgumentType]
     try:
         Folder(workdir).write(path, content.getvalue())
     except OSError as error:

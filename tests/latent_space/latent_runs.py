@@ -48,7 +48,7 @@ def open_gan(generator, size=6, classes=None, latent=None, variables=None, step=
 
 
 def linear_run(seed=0, size=6):
-    """Returns a run of `Linear`, its matrix `[N, pixels]` and its bias, which keep pixels within [-1, 1] mostly."""
+    """Returns a run of `Linear`, its matrix `[N, pixels]` and its bias, whose pixels are mostly in [-1, 1]."""
     rng = np.random.default_rng(seed)
     matrix = (rng.normal(size=(size, SIDE * SIDE)) * np.linspace(0.02, 0.2, size)[:, None]).astype(np.float32)
     bias = rng.uniform(-0.1, 0.1, SIDE * SIDE).astype(np.float32)

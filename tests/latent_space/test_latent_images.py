@@ -33,9 +33,9 @@ def test_a_linear_generator_by_hand():
     assert np.abs(images(z).astype(int) - expected).max() <= 1  # rounding of x.5
     with pytest.raises(UserError, match=r"shape \(3, 5\), but those of the space z of this run are \[count, 6\]"):
         images(z[:3, :5])
-    with pytest.raises(UserError, match=r"no space w: it has z"):
+    with pytest.raises(UserError, match="no space w: it has z"):
         images(z, space="w")
-    with pytest.raises(UserError, match="has none: leave it at 1.0"):
+    with pytest.raises(UserError, match=r"has none: leave it at 1\.0"):
         images(z, truncation=0.5)
 
 
@@ -91,7 +91,7 @@ def test_labels():
 
 
 def test_other_variables_without_compiling_again():
-    run, matrix, bias = linear_run()
+    run, _, _ = linear_run()
     images = LatentImages(run)
     z = images.latents(0, 1)
     images(z)
