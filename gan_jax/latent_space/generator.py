@@ -5,6 +5,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
@@ -31,6 +32,7 @@ class LatentGenerator:
         spaces: ("z",), or ("z", "w", "w+").
         size: N.
         w_shape: (L, W); None without w.
+        is_continuous: bool `[N]`, whether a number of z is a float, which has derivatives.
         noise: the shapes of the maps of noise that the layers add, a pytree of `jax.ShapeDtypeStruct` `[h, w]`;
             None: the generator draws none, or its maps are variables of the run.
 
@@ -45,6 +47,8 @@ class LatentGenerator:
         example = gan.latent(jax.random.key(0))
         flat, unravel = ravel_pytree(example)
         self.size, self._rows = flat.shape[0], jax.vmap(lambda row: unravel(row.astype(flat.dtype)))
+        kinds = jax.tree.map(lambda x: jnp.full(x.shape, jnp.issubdtype(x.dtype, jnp.floating)), example)
+        self.is_continuous = np.asarray(ravel_pytree(kinds)[0])
         label = None if classes is None else jnp.zeros(1, jnp.int32)
         self.w_shape: tuple[int, int] | None = None
         if _has_method(self.network, "mapping") and _has_method(self.network, "synthesis"):

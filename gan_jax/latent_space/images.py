@@ -9,7 +9,7 @@ import numpy as np
 from .. import pixels
 from ..errors import UserError
 from ..runtime import precision
-from ..runtime.precision import traced_with
+from ..runtime.precision import Function, traced_with
 from ..train.open_run import OpenedRun
 from ..types import PyTree, Variables
 from .generator import LatentGenerator, Space
@@ -63,6 +63,10 @@ class LatentImages:
         self._images = jax.jit(traced_with(self._precision, self.generator.images), static_argnames=static)
         self._draw = jax.jit(self.generator.draw)
         self._map = jax.jit(traced_with(self._precision, self.generator.map))
+
+    def traced(self, function: Function) -> Function:
+        """Returns the function, traced in the precision of the run."""
+        return traced_with(self._precision, function)
 
     def latents(self, seed: int, count: int = 1, first: int = 0) -> np.ndarray:
         """Returns z `[count, N]`, float32: those of samples `first` and following of `gan-jax sample --seed`."""

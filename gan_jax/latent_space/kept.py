@@ -133,7 +133,7 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"{quoted(name)} is no name to keep latents under: it has letters, digits, _, ., + and -, at most 100, "
+            f"{quoted(name)} is no name to keep latents under: it has letters, digits and _.+-, at most 100, "
             "and begins with one of the first three"
         )
     return name
