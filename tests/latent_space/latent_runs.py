@@ -11,6 +11,7 @@ from gan_jax.config import Call, Config
 from gan_jax.config.build import SampleSpec
 from gan_jax.latents import normal
 from gan_jax.models import mlp, stylegan2
+from gan_jax.networks import accepted
 from gan_jax.train.open_run import OpenedRun
 
 SIDE = 4
@@ -38,8 +39,7 @@ def open_gan(generator, size=6, classes=None, latent=None, variables=None, step=
     label = None if classes is None else jnp.zeros(2, jnp.int32)
     z = jax.vmap(latent)(jax.random.split(jax.random.key(0), 2))
     extra = {} if label is None else {"label": label}
-    if isinstance(generator, stylegan2.Generator):
-        extra["train"] = False
+    extra |= accepted(generator, "apply", {"train": False})
     variables = variables or jax.jit(lambda: generator.init(jax.random.key(1), z, **extra))()
     shape = jax.eval_shape(lambda v: generator.apply(v, z, **extra), variables).shape[1:]
     config = Config("test", generator=Call("mlp"), discriminator=Call("mlp"), conditional=classes is not None)

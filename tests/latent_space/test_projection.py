@@ -199,7 +199,7 @@ def test_what_cannot_be_projected():
         project(images, good, "w")
     for settings, words in (
         (Settings(steps=0), "steps must be at least 1, got 0"),
-        (Settings(starts=9, candidates=3), "9 starts are among 3 candidates"),
+        (Settings(starts=9, candidates=3), "9 starts are chosen among 3 candidates"),
         (Settings(rate=float("nan")), "rate must be a number from 0 up"),
     ):
         with pytest.raises(UserError, match=words):
