@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from . import sample_run
+    from . import sample_figures, sample_run
 
     common = {
         "seed": arguments.seed, "step": arguments.step, "truncation": arguments.truncation,
@@ -47,9 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.data is not None and arguments.interpolate is not None:
         raise UserError("--data is for samples that are made from data, and for --neighbours: leave one out")
     if arguments.interpolate is not None:
-        paths = sample_run.interpolate(arguments.workdir, steps=arguments.interpolate, **common)
+        paths = sample_figures.interpolate(arguments.workdir, steps=arguments.interpolate, **common)
     elif arguments.neighbours is not None:
-        paths = sample_run.neighbours(
+        paths = sample_figures.neighbours(
             arguments.workdir,
             nearest_reals=arguments.neighbours,
             features=arguments.features,

@@ -38,6 +38,7 @@ class LatentImages:
         spaces: ("z",), or ("z", "w", "w+") for a generator with `mapping` and `synthesis`, such as StyleGAN2.
         size: the numbers N of a z. A latent that is a pytree is flattened.
         w_shape: the layers and the numbers of a w, (L, W); None without w.
+        default_space: "w" where there is one, or else "z".
         class_names: of a conditional run, in the order of the labels; None without labels.
         step: of the checkpoint.
         truncates: whether truncation may differ from 1.0.
@@ -57,6 +58,7 @@ class LatentImages:
         self.generator = LatentGenerator(run.gan, self.variables, classes)
         self.spaces, self.size = self.generator.spaces, self.generator.size
         self.w_shape = self.generator.w_shape
+        self.default_space: Space = "z" if self.w_shape is None else "w"
         self.truncates = self.generator.truncates(self.variables)
         self._precision = precision.matmul_precision(run.config, jax.default_backend())
         static = ("space",) if self.w_shape is not None else ("space", "truncation")

@@ -6,6 +6,7 @@ from html import escape
 
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 30, 12, 44  # margins for the labels
+COLOURS = ("#1f60c4", "#d6452d", "#2b8a57", "#9055b8", "#b07d12", "#12808c")  # of the lines on white
 MAX_POINTS = 400  # more points on one line can't be told apart
 
 Points = Sequence[tuple[float, float | None]]
@@ -69,6 +70,18 @@ def line_chart(lines: Mapping[str, Points], x_label: str, y_label: str) -> str:
     for index, (name, points) in enumerate(lines.items()):
         parts.append(_curve(name, points, f"var(--c{index % 6})", x_label, to_pixels))
     return "\n".join([*parts, "</svg>"])
+
+
+def svg_file(chart: str) -> bytes:
+    """Returns a chart as the content of an SVG file, which has the colours that the page has in its style."""
+    style = "; ".join(f"--c{i}: {colour}" for i, colour in enumerate(COLOURS))
+    rules = (
+        f"svg {{ {style}; background: #fff; font: 12px system-ui, sans-serif }} .rule {{ stroke: #dde1e7 }} "
+        ".curve { fill: none; stroke-width: 1.6; stroke-linejoin: round } text { fill: #667080 }"
+    )
+    head, rest = chart.split(">", 1)
+    size = f' xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}"'
+    return f"{head}{size}><style>{rules}</style>{rest}\n".encode()
 
 
 def _curve(
