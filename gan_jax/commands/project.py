@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the random latents, of which the nearest are the starts (1000)",
     )
     parser.add_argument(
-        "--starts", type=int, default=4, help="the starts of each image; the best result counts (4)"
+        "--starts", type=int, default=8, help="the starts of each image, of which the best result counts (8)"
     )
     parser.add_argument(
         "--prior", type=float, default=0.1, help="the weight of what keeps latents plausible; 0 for none (0.1)"

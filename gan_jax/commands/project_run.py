@@ -118,17 +118,18 @@ def _say_resized(targets: Sequence[Targets], shape: tuple[int, ...]) -> None:
 
 
 def _say_found(found: Projection, targets: Sequence[Targets], names: Sequence[str] | None) -> None:
-    each = [
-        f"{one.file.name}" + (f" {i}" if len(one.images) > 1 else "")
-        for one in targets
-        for i in range(len(one.images))
-    ]
-    for i, (file, ratio) in enumerate(zip(each, found.psnr, strict=True)):
-        label = "" if found.labels is None or names is None else f", class {names[found.labels[i]]}"
-        print(f"{file}: PSNR {ratio:.1f} dB{label}", file=sys.stderr)
-    if len(each) > 1:
-        least, median = found.psnr.min(), np.median(found.psnr)
-        print(f"PSNR of {len(each)} images: least {least:.1f} dB, median {median:.1f} dB", file=sys.stderr)
+    """Says the PSNR of each image and its class, and of a file of several the least and the median PSNR."""
+    first = 0
+    for file, images, _ in targets:
+        ratios, several = found.psnr[first : first + len(images)], len(images) > 1
+        for i, ratio in enumerate(ratios):
+            label = found.labels[first + i] if found.labels is not None else None
+            which = "" if label is None or names is None else f", class {names[label]}"
+            print(f"{file.name}{f' {i}' if several else ''}: PSNR {ratio:.1f} dB{which}", file=sys.stderr)
+        if several:
+            middle = f"least {ratios.min():.1f} dB, median {np.median(ratios):.1f} dB"
+            print(f"{file.name}: PSNR of {len(images)} images: {middle}", file=sys.stderr)
+        first += len(images)
 
 
 def _keep(

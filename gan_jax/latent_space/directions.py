@@ -54,9 +54,13 @@ def moved(latents: np.ndarray, directions: Directions, amounts: Sequence[float] 
 
 
 def steps_along(latent: np.ndarray, directions: Directions, amounts: Sequence[float]) -> np.ndarray:
-    """Returns one latent `[N]` moved along each direction alone by each amount, `[K, len(amounts), N]`."""
+    """Returns one latent moved along each direction alone by each amount, `[K, len(amounts), ...]`.
+
+    `latent`: `[N]` of the space of the directions, or `[L, N]` of w+, moved in each layer.
+    """
     shifts = np.asarray(amounts, np.float32)[None, :, None] * directions.scales[:, None, None]
-    return latent + shifts * directions.vectors[:, None]
+    moves = shifts * directions.vectors[:, None]
+    return latent + (moves if latent.ndim == 1 else moves[:, :, None])
 
 
 def sefa(images: "LatentImages", space: str, count: int = 10) -> Directions:

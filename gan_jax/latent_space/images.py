@@ -1,6 +1,7 @@
 """Images of latents that a person chooses."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +75,11 @@ class LatentImages:
         """Returns z `[count, N]`, float32: those of samples `first` and following of `gan-jax sample --seed`."""
         index = np.arange(first, first + count, dtype=np.int32)
         return np.asarray(self._draw(jax.random.key(seed), index))
+
+    def check_space(self, space: str) -> Space:
+        """Returns the name of a space that the generator has, or raises UserError."""
+        self.generator.check(space)
+        return cast(Space, space)
 
     def map(self, latents: np.ndarray, labels: int | Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Returns w `[count, W]` of z `[count, N]`. It is not truncated: images are, when they are drawn.

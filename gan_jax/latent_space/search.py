@@ -33,7 +33,7 @@ class Settings(NamedTuple):
     """
 
     steps: int = 500
-    starts: int = 4
+    starts: int = 8
     candidates: int = 1000
     rate: float = 0.1
     prior: float = 0.1
