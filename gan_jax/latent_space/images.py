@@ -1,7 +1,7 @@
 """Images of latents that a person chooses."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,11 @@ from .. import pixels
 from ..errors import UserError
 from ..runtime import precision
 from ..runtime.precision import Function, traced_with
-from ..train.open_run import OpenedRun
 from ..types import PyTree, Variables
 from .generator import LatentGenerator, Space
+
+if TYPE_CHECKING:  # so that this folder does not need that of training
+    from ..train.open_run import OpenedRun
 
 BLOCK = 64  # the largest number of images that one call of the generator makes
 
@@ -48,7 +50,7 @@ class LatentImages:
         UserError: the run's samples are no images, or are made from data in place of latents.
     """
 
-    def __init__(self, run: OpenedRun, variables: Variables | None = None):
+    def __init__(self, run: "OpenedRun", variables: Variables | None = None):
         shape = tuple(run.spec.shape)
         if len(shape) != 3 or shape[-1] not in (1, 3, 4):
             raise UserError(f"the latent space is looked at by images, and this run's samples have shape {shape}")

@@ -8,10 +8,16 @@ import pytest
 from PIL import Image
 
 import runs
-from gan_jax.latent_space import kept
+from gan_jax.latent_space import directions, kept
 from runs import call, sentence
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(directions, "DRAWN", 500)
+
 
 QUICK = ("--iterations", 20, "--candidates", 50, "--starts", 2)
 
@@ -149,6 +155,7 @@ def test_directions_are_found_and_kept(projected, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_class_means_of_a_run_that_does_not_see_the_classes(projected, tmp_path):
     """The classifier of the digits is trained once; what an untrained generator shows is up to it."""
     workdir = shutil.copytree(projected[0], tmp_path / "run")
@@ -168,19 +175,21 @@ STYLED = (
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_mixing_of_stylegan2(config, tmp_path):
+    quick = ("--iterations", 6, "--candidates", 20, "--starts", 2)
     workdir, out = tmp_path / "run", tmp_path / "x.npz"
-    trained = call("train", config, "steps=2", "sample.every=0", *STYLED, "--workdir", workdir)
+    trained = call("train", config, "steps=2", *STYLED, "--workdir", workdir)
     assert trained.code == 0, trained.err
     call("sample", workdir, "--count", 2, "--labels", "4,7", "--out", tmp_path / "own.npz")
-    outcome = call("project", workdir, tmp_path / "own.npz", "--labels", "4,7", *QUICK)
+    outcome = call("project", workdir, tmp_path / "own.npz", "--labels", "4,7", *quick)
     assert outcome.code == 0, outcome.err
     stored = kept.read_latents(workdir, "own")
     assert (stored.space, stored.latents.shape, stored.labels.tolist()) == ("w", (2, 6), [4, 7])
     assert len(stored.noise) == 3
     for space in ("z", "w+"):
         words = ("--space", space, "--name", f"in{space}", "--labels", "4,7")
-        assert call("project", workdir, tmp_path / "own.npz", *words, *QUICK).code == 0
+        assert call("project", workdir, tmp_path / "own.npz", *words, *quick).code == 0
     mixed = images_of(workdir, "--from", "own", "--mix", 2, out=out)
     assert mixed.shape == (4, 8, 8, 1)
     assert (mixed[0] != mixed[1]).any()
