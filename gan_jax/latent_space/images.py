@@ -129,7 +129,8 @@ class LatentImages:
             space: of the latents.
             labels: the class of all images, or one for each; None: class i mod classes for image i, as in
                 `gan-jax sample`. Ignored by the image where w is given, and by a run without labels.
-            truncation: moves w towards the mean w; BigGAN shortens z. 1.0 for none.
+            truncation: moves w towards the mean w; BigGAN shortens z, and compiles for each value.
+                1.0 for none.
             noise_seed: of the noise inside the generator, which is the same for all images: that of the first
                 sample of `gan-jax sample --seed`.
             noise: maps of noise in its place, as `projection` finds them, with leaves `[count, h, w]`.

@@ -53,6 +53,8 @@ def _read(file: Path, shape: tuple[int, ...], transform: Transform) -> Targets:
         return _from_arrays(file, shape, transform)
     if not file.is_file():
         raise UserError(f"there is no image '{one_line(file)}'")
+    if shape[-1] not in (1, 3):
+        raise UserError(f"the run's samples have {shape[-1]} channels: give such images in an .npz file")
     try:
         with open_image(file) as image:
             before = (image.height, image.width, len(image.getbands()))
@@ -65,7 +67,8 @@ def _read(file: Path, shape: tuple[int, ...], transform: Transform) -> Targets:
 def _from_arrays(file: Path, shape: tuple[int, ...], transform: Transform) -> Targets:
     array = load_arrays(file, "image", "")["image"][1]
     array = array[..., None] if array.ndim == 3 else array
-    if array.ndim != 4 or array.dtype != np.uint8 or array.shape[-1] not in (1, 3) or not array.size:
+    is_one = array.shape[1:] == shape or array.shape[-1] in (1, 3)
+    if array.ndim != 4 or array.dtype != np.uint8 or not is_one or not array.size:
         raise UserError(
             f"'{one_line(file)}' has an array of {array.dtype} of shape {array.shape}, and images to project are "
             "uint8 of shape [n, H, W, 1 or 3]"

