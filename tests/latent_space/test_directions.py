@@ -60,7 +60,7 @@ def test_the_first_layer_of_a_program():
         (mlp.Generator((4, 4, 1), width=4, classes=3), 3, 1),
         (r3gan.Generator((8, 8, 1), widths=(4, 4), blocks=1), None, 1),
         # z enters 1 + (2 norms in each of 2 blocks) times
-        (biggan.Generator((16, 16, 3), width=4, classes=3), 3, None),
+        (biggan.Generator((16, 16, 3), widths=(8, 8, 4), classes=3), 3, None),
     ],
     ids=["dcgan", "mlp", "r3gan", "biggan"],
 )
