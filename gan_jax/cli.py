@@ -24,6 +24,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train a config; the same command resumes the run", compiles=True),
     "sample": Command("write samples of a run", compiles=True),
+    "project": Command("find the latents whose images are nearest to given images", compiles=True),
+    "directions": Command("find directions in latent space that change images in one way", compiles=True),
     "evaluate": Command("measure the quality of a run's samples", compiles=True),
     "export": Command("write a run's networks as safetensors, StableHLO or ONNX", compiles=True),
     "import": Command("make a run of exported or published weights", compiles=True),

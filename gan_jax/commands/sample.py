@@ -1,6 +1,7 @@
 """`gan-jax sample`: writes samples of a run."""
 
 import argparse
+from pathlib import Path
 
 from ..errors import UserError
 from .arguments import add_data, add_latents, add_run, call, names, path
@@ -23,6 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds.add_argument(
         "--neighbours", type=int, metavar="K", help="show each sample beside its K nearest real images"
     )
+    kinds.add_argument(
+        "--mix", type=int, metavar="LAYERS",
+        help="mix styles of stylegan2: all pairs of the latents of --from, this many coarse layers of one and the "
+        "others of the other",
+    )  # fmt: skip
+    parser.add_argument(
+        "--from", dest="kept", type=names, metavar="NAME,...",
+        help="draw the latents that the workdir keeps under these names, as gan-jax project does; with "
+        "--interpolate a walk between them",
+    )  # fmt: skip
     parser.add_argument(
         "--features", type=call, metavar="NAME[:key=value,...]", help="the features that --neighbours compares"
     )
@@ -35,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from . import sample_run
+    from . import sample_figures, sample_run
 
     common = {
         "seed": arguments.seed, "step": arguments.step, "truncation": arguments.truncation,
@@ -46,10 +57,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("--features says what --neighbours compares: give both, or neither")
     if arguments.data is not None and arguments.interpolate is not None:
         raise UserError("--data is for samples that are made from data, and for --neighbours: leave one out")
-    if arguments.interpolate is not None:
-        paths = sample_run.interpolate(arguments.workdir, steps=arguments.interpolate, **common)
+    if arguments.kept is not None or arguments.mix is not None:
+        paths = _kept(arguments)
+    elif arguments.interpolate is not None:
+        paths = sample_figures.interpolate(arguments.workdir, steps=arguments.interpolate, **common)
     elif arguments.neighbours is not None:
-        paths = sample_run.neighbours(
+        paths = sample_figures.neighbours(
             arguments.workdir,
             nearest_reals=arguments.neighbours,
             features=arguments.features,
@@ -64,3 +77,21 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{len(paths):,} {kind} in {arguments.out}{by_class}")
     else:
         print(*paths, sep="\n")
+
+
+def _kept(arguments: argparse.Namespace) -> list[Path]:
+    """Draws latents that the workdir keeps by name."""
+    from .sample_kept import sample_kept
+
+    if arguments.kept is None:
+        raise UserError("--mix mixes latents that the workdir keeps: name them, as --from NAME,NAME")
+    for option, value in (
+        ("--count", arguments.count), ("--seed", arguments.seed or None), ("--labels", arguments.labels),
+        ("--neighbours", arguments.neighbours), ("--data", arguments.data),
+    ):  # fmt: skip
+        if value is not None:
+            raise UserError(f"{option} is not for kept latents, which have theirs: leave out {option} or --from")
+    return sample_kept(
+        arguments.workdir, arguments.kept, steps=arguments.interpolate, mix=arguments.mix,
+        truncation=arguments.truncation, out=arguments.out, step=arguments.step, allow=arguments.allow,
+    )  # fmt: skip

@@ -1,10 +1,9 @@
-"""Writes samples of a run: a grid, single images, walks between latents, or samples beside their nearest reals."""
+"""Writes samples of a run: a grid, a file of arrays, or single images."""
 
 import contextlib
 import itertools
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,18 @@ from typing import Any
 import numpy as np
 
 from .. import pixels, report
-from ..config import Call
-from ..config.build import Allow, make_source
-from ..config.location import located
-from ..data.classes import folder_names, rows_legend
+from ..config.build import Allow
+from ..data.classes import folder_names
 from ..errors import UserError
 from ..files.folder import write_atomically
-from ..metrics.evaluator import Evaluator, generate
-from ..metrics.features.choose import choose_extractor
+from ..metrics.evaluator import generate
 from ..report.layout import choose_layout, grid_legend
-from ..report.sample_files import SIDE, clips, file_of
+from ..report.sample_files import clips, file_of
 from ..report.view import RATE, View, choose_view
 from ..report.wav import wav_bytes
 from ..runtime.sampler import BLOCK, Sampler
 from ..train.open_run import OpenedRun, open_run
 from .arguments import data_option
-
-_WALK = 9  # images from one sample to the next
 
 
 def sample(
@@ -66,123 +60,31 @@ def sample(
             no truncation.
     """
     workdir = Path(workdir)
-    _check_count(count, 1)
+    check_count(count, 1)
     path = None if out is None else Path(out)
     is_folder = path is not None and (path.is_dir() or not path.suffix)
     if path is not None and not is_folder and path.suffix not in (".png", ".npz", ".gif", ".wav"):
         raise UserError(f"samples are not written as {path.suffix}: give --out a .png or .npz file, or a folder")
     run = open_run(workdir, step, allow)
     view = choose_view(run.spec.shape)
-    sampler = _sampler(run, seed, truncation, labels, data)
+    sampler = open_sampler(run, seed, truncation, labels, data)
     path = path or workdir / f"samples_{run.step:08d}.png"
     if (is_folder or path.suffix in (".gif", ".wav")) and view.suffix is None:
         raise UserError(f"samples of shape {run.spec.shape} are no images: give --out a .png or .npz file")
     if not is_folder and path.suffix in (".gif", ".wav") and path.suffix != view.suffix:
         known = "a .png or .npz file, or a folder"
         raise UserError(f"samples of shape {run.spec.shape} are not written as {path.suffix}: give --out {known}")
-    with _as_user_error(path):
+    with as_user_error(path):
         if is_folder:
             return _write_each(path, run, sampler, count, view)
         _write_together(path, run, sampler, count, view)
     return [path]
 
 
-def interpolate(
-    workdir: str | os.PathLike,
-    *,
-    count: int = 8,
-    steps: int = _WALK,
-    seed: int = 0,
-    step: int | str | None = None,
-    truncation: float = 1.0,
-    labels: Sequence[int | str] | None = None,
-    out: str | os.PathLike | None = None,
-    allow: Allow = (),
-) -> list[Path]:
-    """Writes a walk from sample to sample and back to the first, with `steps` images from each to the next.
-
-    It is a grid with one row from each sample to the next (default: `<workdir>/interpolation_<step>.png`), or an
-    animation where `out` ends in .gif. Videos are film strips there, and audio spectrograms. Latents
-    move along great circles (`runtime.sampler.slerp`).
-
-    Raises:
-        UserError: as `sample`; or the samples are vectors.
-    """
-    workdir = Path(workdir)
-    _check_count(count, 2)
-    if steps < 2:
-        raise UserError(f"--interpolate must be at least 2 images from one sample to the next, got {steps}")
-    run = open_run(workdir, step, allow)
-    path = Path(out) if out is not None else workdir / f"interpolation_{run.step:08d}.png"
-    if path.suffix not in (".png", ".gif"):
-        raise UserError(f"an interpolation is a .png or a .gif, not {path}: give another --out")
-    sampler = run.sampler(seed, truncation, labels)
-    rows = sampler.between(run.state.ema, [*range(count), 0], steps)
-    flat = rows.reshape(-1, *rows.shape[2:])
-    view = choose_view(run.spec.shape)
-    if view.size is None:
-        raise UserError(f"samples of shape {run.spec.shape} are no images: there is nothing to show between them")
-    with _as_user_error(path):
-        if path.suffix == ".png":
-            report.save_png(path, report.picture(flat, columns=steps))
-            _say_legend(run, sampler, count, lambda names: rows_legend(names, count))
-        else:
-            _write_gif(path, view.cells(flat))
-    return [path]
-
-
-def neighbours(
-    workdir: str | os.PathLike,
-    *,
-    nearest_reals: int,
-    count: int = 16,
-    features: Call | None = None,
-    data: str | None = None,
-    seed: int = 0,
-    step: int | str | None = None,
-    truncation: float = 1.0,
-    labels: Sequence[int | str] | None = None,
-    out: str | os.PathLike | None = None,
-    allow: Allow = (),
-) -> list[Path]:
-    """Writes a grid: each row has one sample, then its nearest real images by the Euclidean distance of features.
-
-    It shows whether the generator copies its data. The default path is `<workdir>/neighbours_<step>.png`. `data`:
-    where the data lie now; None: where the config says.
-
-    Raises:
-        UserError: as `sample`; the samples are no images; or there are no such features.
-    """
-    workdir = Path(workdir)
-    _check_count(count, 1)
-    if nearest_reals < 1:
-        raise UserError(f"--neighbours must be at least 1 real image for each sample, got {nearest_reals}")
-    run = open_run(workdir, step, allow)
-    path = Path(out) if out is not None else workdir / f"neighbours_{run.step:08d}.png"
-    if path.suffix != ".png":
-        raise UserError(f"neighbours are shown in a .png, not {path}: give another --out")
-    sampler = _sampler(run, seed, truncation, labels, data if run.gan.inputs is not None else None)
-    values = sampler(run.state.ema, count)
-    _check_images(values, run, "they have no features")
-    config = run.config if data is None else located(run.config, data, allow)
-    with data_option(data):
-        source = make_source(config, allow)
-    evaluator = Evaluator(source, choose_extractor(features, config, source, allow), ())
-    samples = pixels.to_uint8(values)
-    try:
-        reals = evaluator.nearest_reals(samples, nearest_reals)
-    except ValueError as error:
-        raise UserError(f"--neighbours {nearest_reals}: {error}") from error
-    grid = np.concatenate([samples[:, None], reals], axis=1).reshape(-1, *samples.shape[1:])
-    with _as_user_error(path):
-        report.save_png(path, report.picture(grid, columns=nearest_reals + 1))
-        _say_legend(run, sampler, count, lambda names: rows_legend(names, count))
-    return [path]
-
-
-def _sampler(
+def open_sampler(
     run: OpenedRun, seed: int, truncation: float, labels: Sequence[int | str] | None, data: str | None
 ) -> Sampler:
+    """Returns the sampler of a run. One with `inputs` reads its data, and a note says if they are others."""
     if run.gan.inputs is None:
         if data is not None:
             raise UserError("--data is for --neighbours: samples of this run are not made from data")
@@ -194,18 +96,14 @@ def _sampler(
     return run.sampler(seed, truncation, labels, source)
 
 
-def _check_count(count: int, least: int) -> None:
+def check_count(count: int, least: int) -> None:
+    """Raises UserError if there are fewer samples than `least`."""
     if count < least:
         raise UserError(f"--count must be at least {least}, got {count}")
 
 
-def _check_images(values: np.ndarray, run: OpenedRun, consequence: str) -> None:
-    if values.ndim != 4 or values.shape[-1] not in (1, 3, 4):
-        raise UserError(f"samples of shape {run.spec.shape} are no images: {consequence}")
-
-
 @contextlib.contextmanager
-def _as_user_error(path: Path) -> Iterator[None]:
+def as_user_error(path: Path) -> Iterator[None]:
     """Turns an error of writing to `path` into a UserError."""
     try:
         yield
@@ -213,15 +111,7 @@ def _as_user_error(path: Path) -> Iterator[None]:
         raise UserError(f"can't write to {path} ({error.strerror}): give another --out") from error
 
 
-def _write_gif(path: Path, images: np.ndarray) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        frames = [Path(folder) / f"{i:05d}.png" for i in range(len(images))]
-        for frame, image in zip(frames, images):
-            report.save_png(frame, report.grid(image[None], pad=0, min_side=SIDE))
-        report.save_gif(path, frames, seconds_per_frame=0.1, most=len(frames))
-
-
-def _say_legend(run: OpenedRun, sampler: Sampler, count: int, legend: Callable[[list[str]], str]) -> None:
+def say_legend(run: OpenedRun, sampler: Sampler, count: int, legend: Callable[[list[str]], str]) -> None:
     """Says which class is where, beside the paths, which alone are standard output."""
     names, cycle = run.spec.names(), sampler.cycle
     if names is not None and cycle is not None and len(shown := cycle[:count]):
@@ -244,7 +134,7 @@ def _write_together(path: Path, run: OpenedRun, sampler: Sampler, count: int, vi
         report.save_png(path, report.picture(samples, groups=groups))
     size = view.frame if path.suffix == ".gif" else view.size
     layout = None if size is None else choose_layout(count, *size, groups)
-    _say_legend(run, sampler, count, lambda names: grid_legend(names, layout))
+    say_legend(run, sampler, count, lambda names: grid_legend(names, layout))
 
 
 def _arrays(run: OpenedRun, sampler: Sampler, values: np.ndarray) -> dict[str, Any]:

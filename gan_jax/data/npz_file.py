@@ -29,7 +29,7 @@ def load_arrays(file: Path, image_key: str, label_key: str) -> dict[str, tuple[s
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             keys = _choose_arrays(shown, list(members), image_key, label_key)
             check_size(file.stat().st_size, [archive.getinfo(members[key]) for key in keys.values()])
-            return {role: (key, _read(archive, members[key])) for role, key in keys.items()}
+            return {role: (key, read_member(archive, members[key])) for role, key in keys.items()}
     except UserError:
         raise
     except Exception as error:  # zipfile and NumPy may raise any exception for damaged bytes
@@ -72,7 +72,7 @@ def check_size(packed: int, members: list[zipfile.ZipInfo]) -> None:
         raise ValueError(f"it needs {needed:,} bytes of memory, but this host has {available:,} available now")
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """Reads one array, after a check of its size. Damaged bytes may raise any exception."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     with archive.open(name) as member, warnings.catch_warnings():

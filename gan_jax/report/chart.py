@@ -6,7 +6,7 @@ from html import escape
 
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 30, 12, 44  # margins for the labels
-COLOURS = 6  # of curves; further ones are dashed
+COLOURS = ("#1f60c4", "#d6452d", "#2b8a57", "#9055b8", "#b07d12", "#12808c")  # of curves on white; further ones are dashed
 MAX_POINTS = 400  # more points on one line can't be told apart
 
 Points = Sequence[tuple[float, float | None]]
@@ -68,9 +68,21 @@ def line_chart(lines: Mapping[str, Points], x_label: str, y_label: str) -> str:
     rotated = f'transform="rotate(-90 14 {middle})" x="14" y="{middle}" text-anchor="middle"'
     parts.append(f"<text {rotated}>{escape(y_label)}</text>")
     for index, (name, points) in enumerate(lines.items()):
-        dashes = ";stroke-dasharray:5 3" if index >= COLOURS else ""
-        parts.append(_curve(name, points, f"var(--c{index % COLOURS}){dashes}", x_label, to_pixels))
+        dashes = ";stroke-dasharray:5 3" if index >= len(COLOURS) else ""
+        parts.append(_curve(name, points, f"var(--c{index % len(COLOURS)}){dashes}", x_label, to_pixels))
     return "\n".join([*parts, "</svg>"])
+
+
+def svg_file(chart: str) -> bytes:
+    """Returns a chart as the content of an SVG file, which has the colours that the page has in its style."""
+    style = "; ".join(f"--c{i}: {colour}" for i, colour in enumerate(COLOURS))
+    rules = (
+        f"svg {{ {style}; background: #fff; font: 12px system-ui, sans-serif }} .rule {{ stroke: #dde1e7 }} "
+        ".curve { fill: none; stroke-width: 1.6; stroke-linejoin: round } text { fill: #667080 }"
+    )
+    head, rest = chart.split(">", 1)
+    size = f' xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}"'
+    return f"{head}{size}><style>{rules}</style>{rest}\n".encode()
 
 
 def _curve(

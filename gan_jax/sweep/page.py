@@ -19,7 +19,7 @@ from .record import Standing, scores
 
 PAGE = "report.html"
 _CURVES = ("loss/generator", "loss/discriminator", "logits/real", "logits/fake", "grad_norm/generator")
-_MOST = 2 * COLOURS  # curves in a chart: more can't be told apart
+_MOST = 2 * len(COLOURS)  # curves in a chart: more can't be told apart
 _MORE_STYLE = """
 .row.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 200px), 1fr)); }
 .row.curves { grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); }

@@ -11,7 +11,7 @@ import fake_features
 import runs
 from gan_jax import pixels, report
 from gan_jax.checkpoint import Checkpoints
-from gan_jax.commands import sample_run
+from gan_jax.commands import sample_figures
 from gan_jax.commands.evaluate_run import evaluate
 from gan_jax.config import Call
 from gan_jax.data.digits import digits
@@ -228,7 +228,7 @@ def test_interpolation(kept, tmp_path):
     assert steps.max() < np.abs(rows[1, 0] - rows[0, 0]).max()  # no jump to the next sample
     with Image.open(tmp_path / "walk.png") as grid:
         assert (np.asarray(grid) == report.grid(rows.reshape(12, 8, 8, 1), columns=4)).all()
-    (path,) = sample_run.interpolate(
+    (path,) = sample_figures.interpolate(
         kept, count=3, steps=4, seed=2, allow=["fake_features"], out=tmp_path / "walk.gif"
     )
     with Image.open(path) as gif:
