@@ -6,7 +6,8 @@ from html import escape
 
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 30, 12, 44  # margins for the labels
-COLOURS = ("#1f60c4", "#d6452d", "#2b8a57", "#9055b8", "#b07d12", "#12808c")  # of curves on white; further ones are dashed
+# Of curves on white; further curves are dashed.
+COLOURS = ("#1f60c4", "#d6452d", "#2b8a57", "#9055b8", "#b07d12", "#12808c")
 MAX_POINTS = 400  # more points on one line can't be told apart
 
 Points = Sequence[tuple[float, float | None]]

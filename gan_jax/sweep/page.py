@@ -115,11 +115,11 @@ def _table(members: Sequence[Standing], paths: Sequence[str], by: str, best: Sta
 
 
 def _keys(members: Sequence[Standing]) -> str:
-    keys = [
-        f'<span class="key{" dashed" if index >= COLOURS else ""}" style="--key: var(--c{index % COLOURS})">'
-        f"{escape(one.name)}</span>"
-        for index, one in enumerate(members)
-    ]
+    keys = []
+    for index, one in enumerate(members):
+        again, colour = divmod(index, len(COLOURS))
+        kind = "key dashed" if again else "key"
+        keys.append(f'<span class="{kind}" style="--key: var(--c{colour})">{escape(one.name)}</span>')
     return f"<p>{''.join(keys)}</p>"
 
 
