@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeGuard
+from typing import Any
 from urllib.parse import quote
 
 from ..data.source import Source, class_names
@@ -17,6 +17,7 @@ from ..metrics import record as records
 from ..metrics.record import Record
 from . import writer
 from .chart import line_chart
+from .config_rows import flatten, text_of
 from .layout import choose_layout, grid_legend
 from .reals import reals_legend
 from .sample_files import SAMPLES, SOUNDS, grid_names, step_of
@@ -103,25 +104,6 @@ def _finite(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _flatten(value: object, path: str = "") -> list[tuple[str, str]]:
-    """Returns path and text of each leaf of a JSON tree; a Call is one leaf."""
-    if isinstance(value, dict) and not _is_call(value):
-        return [row for name, item in value.items() for row in _flatten(item, f"{path}.{name}" if path else name)]
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return [row for index, item in enumerate(value) for row in _flatten(item, f"{path}.{index}")]
-    return [(path, _text(value))]
-
-
-def _is_call(value: object) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict) and set(value) == {"call", "with"} and isinstance(value["with"], dict)
-
-
-def _text(value: object) -> str:
-    if _is_call(value):
-        return f"{value['call']}({', '.join(f'{k}={_text(v)}' for k, v in value['with'].items())})"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _table(rows: Sequence[tuple[str, str]]) -> str:
     cells = "\n".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
     return f"<table>{cells}</table>"
@@ -182,7 +164,7 @@ def _changes(workdir: Path) -> str:
     """Makes a table of what the run changed on the way; empty if it changed nothing."""
     found, _ = json_lines.read(Folder(workdir), "history.jsonl", dict)
     keys = ("step", "field", "before", "after", "text")
-    values = [[_text(row.get(key)) for key in keys] for row in found]
+    values = [[text_of(row.get(key)) for key in keys] for row in found]
     rows = [
         (f"step {step}", f"{field}: {words if 'text' in row else f'{before} -> {after}'}")
         for row, (step, field, before, after, words) in zip(found, values)
@@ -242,11 +224,11 @@ def page(workdir: str | Path, legends: Mapping[str, str] = MappingProxyType({}))
     if found:
         sections.append("<h2>Last metrics</h2>" + _last_metrics(found))
     if rows:
-        line = [(k, f"{v:.6g}" if isinstance(v, float) else _text(v)) for k, v in rows[-1].items()]
+        line = [(k, f"{v:.6g}" if isinstance(v, float) else text_of(v)) for k, v in rows[-1].items()]
         sections.append("<h2>Last line of the log</h2>" + _table(line))
     sections.append(_changes(workdir))
     if config:
-        sections.append("<h2>Config</h2>" + _table(_flatten(config)))
+        sections.append("<h2>Config</h2>" + _table(flatten(config)))
     head = '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
     head += f"<title>{escape(name)}</title>"
     text = f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n<style>{STYLE}</style>\n</head>\n<body>\n'

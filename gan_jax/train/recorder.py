@@ -15,6 +15,7 @@ from ..checkpoint.digest import leaf_digests, state_digest
 from ..config.build import Allow
 from ..errors import printable
 from ..files.folder import Folder
+from ..report.loggers.fan_out import Loggers
 from ..report.page import make_legends, page
 from ..report.reals import write_reals
 from ..report.sample_files import grid_names
@@ -72,6 +73,8 @@ class Recorder:
         cycle = programs.sampler.cycle
         self._health = Health(prepared.gan.loss, source, cycle) if config.health.warn else None
         self._writer: Writer | None = None
+        self._loggers: Loggers | None = None
+        self._allow = allow
 
     @_in_process_0
     def say(self, text: str) -> None:
@@ -107,13 +110,13 @@ class Recorder:
             self._grids.remove(step)
         self._writer = Writer(
             self._workdir, start_step=step, total_steps=config.steps, images_per_step=config.batch,
-            tensorboard=config.log.tensorboard, stream=self._stream,
+            stream=self._stream,
         )  # fmt: skip
         try:
-            with self._writer:
+            with self._writer, Loggers(config, self._workdir, step, self.say, self._allow) as self._loggers:
                 yield
         finally:
-            self._writer = None
+            self._writer = self._loggers = None
 
     @property
     def _log(self) -> Writer:
@@ -124,6 +127,8 @@ class Recorder:
     def log(self, step: int, means: Mapping[str, float]) -> None:
         """Writes a line of metrics, and says what looks wrong in it."""
         self._log.write(step, means)
+        if self._loggers is not None:
+            self._loggers.line_written()
         self._warn(self._health and self._health.line(means))
 
     @_in_process_0
@@ -148,7 +153,8 @@ class Recorder:
 
     @_in_process_0
     def _draw(self, step: int, variables: Variables, new: bool) -> None:
-        samples = self._grids.draw(step, variables, self._log, new)
+        samples = self._grids.draw(step, variables, self.say)
+        self._news()
         if new and step and self._config.sample.truncation == 1.0:
             self._warn(self._health and self._health.samples(samples))
 
@@ -160,9 +166,19 @@ class Recorder:
             records = self._evaluation(step, variables)
             for record in records:
                 self.say(record.text())
-            self._log.scalars(step, {f"metrics/{record.metric}": record.value for record in records})
+            self._news()
 
         self._hosts.from_first(measure)
+
+    @_in_process_0
+    def settle(self, step: int) -> None:
+        """Says that no kill can undo the steps up to `step`, and that all that they log is written."""
+        if self._loggers is not None:
+            self._loggers.settle(step)
+
+    def _news(self) -> None:
+        if self._loggers is not None:
+            self._loggers.wake()
 
     def lacks_metrics(self, step: int) -> bool:
         """Returns whether the checkpoint of this step was saved without the metrics that are due."""

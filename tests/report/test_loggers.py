@@ -1,0 +1,399 @@
+"""Loggers: every settled step is sent once, and no logger stops a run."""
+
+import io
+import json
+import shutil
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import fake_loggers
+import runs
+from fake_loggers import Broken, Store, Stuck
+from gan_jax.config import Config, Log
+from gan_jax.errors import UserError
+from gan_jax.metrics import record as records
+from gan_jax.report.images import png_bytes
+from gan_jax.report.loggers import choose, fan_out, workdir_log
+from gan_jax.report.loggers.fan_out import Loggers
+from gan_jax.report.loggers.identity import Identity
+from gan_jax.report.loggers.workdir_log import LoggedStep, WorkdirLog
+from gan_jax.report.writer import Writer, rewind
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("programs")]
+PNG = png_bytes(np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    Store.forget()
+    Stuck.free.clear()
+
+
+class Run:
+    """Writes a workdir as a run does: lines, grids, measurements, and the loggers that follow them."""
+
+    def __init__(self, workdir, *to, step=0, steps=100, checkpoints=False):
+        workdir.mkdir(exist_ok=True)
+        rewind(workdir, step)
+        records.rewind(workdir, step)
+        self.workdir, self.said = workdir, []
+        config = Config(name="a", steps=steps, log=Log(tensorboard=False, to=to, checkpoints=checkpoints))
+        self._writer = Writer(workdir, start_step=step, total_steps=steps, images_per_step=1, stream=io.StringIO())
+        self.loggers = Loggers(config, workdir, step, self.said.append)
+
+    def line(self, step, **values):
+        self._writer.write(step, {"loss/generator": step / 8, "bad": float("nan"), **values})
+        self.loggers.line_written()
+
+    def grid(self, step):
+        (self.workdir / "samples").mkdir(exist_ok=True)
+        (self.workdir / "samples" / f"step_{step:08d}.png").write_bytes(PNG)
+        self.loggers.wake()
+
+    def measure(self, step, metric="frechet", value=None):
+        records.append(self.workdir / records.EVALUATIONS, make_record(metric, step / 2 if value is None else value, step))
+        self.loggers.wake()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.loggers.__exit__(*error)
+        self._writer.close()
+
+
+def make_record(metric, value, step):
+    return records.Record(
+        metric=metric, value=value, features="f", weights="w", resize="none", reference="r", split="", seed=0,
+        reference_count=1, generated_count=1, step=step,
+    )  # fmt: skip
+
+
+def sent(kind=Store):
+    """Returns the rows of the one run that there is."""
+    [rows] = kind.runs.values()
+    return rows
+
+
+def steps():
+    return [step for step, *_ in sent()]
+
+
+def wait_for(condition):
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+# ---- what a workdir has logged
+
+
+def test_the_log_is_read_step_by_step(tmp_path):
+    with Run(tmp_path) as run:
+        run.grid(0)
+        for step in (5, 10, 15):
+            run.line(step)
+        run.measure(10)
+        run.measure(10, "kernel", float("inf"))
+        run.grid(12)
+    with open(tmp_path / "metrics.jsonl", "ab") as file:
+        file.write(b'no row\n{"step": 20, "a": 1')  # the second line is not complete yet
+    grids = {step: tmp_path / "samples" / f"step_{step:08d}.png" for step in (0, 12)}
+    log = WorkdirLog(tmp_path, after=-1)
+    first, second = log.take(10), log.take()
+    speeds = [row.scalars.pop("images_per_second") for row in (*first, *second) if row.scalars]
+    assert len(speeds) == 3
+    assert first == [
+        LoggedStep(0, {}, {"samples": grids[0]}), LoggedStep(5, {"loss/generator": 5 / 8}, {}),
+        LoggedStep(10, {"loss/generator": 10 / 8, "metrics/frechet": 5.0}, {}),
+    ]  # fmt: skip
+    assert second == [LoggedStep(12, {}, {"samples": grids[12]}), LoggedStep(15, {"loss/generator": 15 / 8}, {})]
+    assert log.take() == []
+    with open(tmp_path / "metrics.jsonl", "ab") as file:
+        file.write(b"}\n")
+    assert log.take() == [LoggedStep(20, {"a": 1}, {})]
+    assert [row.step for row in WorkdirLog(tmp_path, after=10).take()] == [12, 15, 20]
+
+
+def test_a_step_may_come_in_parts_and_no_part_twice(tmp_path):
+    with Run(tmp_path) as run:
+        log = WorkdirLog(tmp_path, after=-1)
+        run.line(5)
+        run.line(10)
+        assert [row.step for row in log.take()] == [5, 10]
+        run.grid(10)
+        run.measure(5, "late")  # by `gan-jax evaluate`, which the run does not log
+        [grid] = log.take()
+        run.measure(10)
+        run.measure(10, value=7.0)
+        [metric] = log.take()
+        assert log.take() == []
+    assert (grid.step, grid.scalars, list(grid.images)) == (10, {}, ["samples"])
+    assert metric == LoggedStep(10, {"metrics/frechet": 5.0}, {})
+
+
+def test_a_long_log_comes_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(workdir_log, "_CHUNK", 700)
+    monkeypatch.setattr(workdir_log, "_MOST", 4)
+    with Run(tmp_path) as run:
+        for step in range(1, 101):
+            run.line(step)
+            if step % 2 == 0:
+                run.grid(step)
+    log, pieces = WorkdirLog(tmp_path, after=9), []
+    while piece := log.take():
+        pieces.append(piece)
+    assert [row.step for piece in pieces for row in piece] == list(range(10, 101))
+    assert all(bool(row.images) == (row.step % 2 == 0) and row.scalars for piece in pieces for row in piece)
+    assert len(pieces) > 3
+
+
+# ---- what is sent
+
+
+def test_settled_steps_are_sent_and_no_others(tmp_path):
+    with Run(tmp_path, "fake_loggers:Store") as run:
+        run.grid(0)
+        for step in range(1, 6):
+            run.line(step)
+        time.sleep(0.05)
+        assert not any(Store.runs.values())  # nothing is settled
+        run.loggers.settle(3)
+        wait_for(lambda: Store.runs and steps() == [0, 1, 2, 3])
+        run.grid(5)
+    assert steps() == [0, 1, 2, 3]  # the run ended before step 4 was settled
+    assert [row[2] for row in sent()] == [["samples"], [], [], []]
+    assert Store.calls[-1][0] == "close"
+    [(told, before)] = Store.told
+    assert (told.name, told.workdir, told.step, told.steps, before) == (tmp_path.name, tmp_path, 0, 100, None)
+    assert told.config["log"]["to"] == ["fake_loggers:Store"]
+    assert {thread for _, thread in Store.calls} == {"logger fake_loggers:Store"}
+    assert run.said == []
+
+
+@pytest.mark.parametrize("kind", ["Store", "Forgetful", "Live"])
+def test_a_killed_run_ends_with_every_step_once(tmp_path, kind):
+    """The first process is stopped behind its checkpoint of step 3, and the second goes on from there."""
+    name = f"fake_loggers:{kind}"
+    with Run(tmp_path, name, steps=8) as run:
+        for step in range(1, 4):
+            run.line(step)
+        run.loggers.settle(3)
+        for step in range(4, 6):
+            run.line(step, extra=1.0)  # made again
+    with Run(tmp_path, name, steps=8, step=3) as run:
+        for step in range(4, 9):
+            run.line(step)
+        run.measure(8)
+        run.grid(8)
+        run.loggers.settle(8)
+    rows = {}
+    for step, scalars, images in sent():
+        for part in (*scalars, *images):
+            assert part not in rows.setdefault(step, {})
+            rows[step][part] = scalars.get(part)
+    assert list(rows) == list(range(1, 9))
+    assert [row["loss/generator"] for row in rows.values()] == [step / 8 for step in range(1, 9)]
+    assert not any("extra" in row for row in rows.values())
+    assert rows[8].keys() == {"loss/generator", "images_per_second", "metrics/frechet", "samples"}
+    assert Store.calls[-1][0] == "finish"
+    assert [before for _, before in Store.told] == [None, 3]
+
+
+def test_a_kill_between_sending_and_writing_that_down(tmp_path):
+    """The store tells what it has, so it does not matter that the workdir does not know."""
+    with Run(tmp_path, "fake_loggers:Store") as run:
+        run.line(1)
+        run.line(2)
+        run.loggers.settle(2)
+    kept = json.loads((tmp_path / "loggers.json").read_text())
+    assert kept["sent"] == {"fake_loggers:Store": 2}
+    (tmp_path / "loggers.json").write_text(json.dumps({**kept, "sent": {"fake_loggers:Store": -1}}))
+    with Run(tmp_path, "fake_loggers:Store", step=2) as run:
+        run.line(3)
+        run.loggers.settle(3)
+    assert steps() == [1, 2, 3]
+
+
+def test_a_logger_that_is_added_later_gets_all(tmp_path):
+    with Run(tmp_path) as run:
+        for step in range(1, 5):
+            run.line(step)
+    assert not (tmp_path / "loggers.json").exists()
+    with Run(tmp_path, "fake_loggers:Store", step=4, steps=4) as run:
+        run.loggers.settle(4)  # the run is at its end: it makes no step
+        assert threading.active_count() == 1
+    assert steps() == [1, 2, 3, 4]
+    Store.calls.clear()
+    with Run(tmp_path, "fake_loggers:Store", step=4, steps=4) as run:
+        run.loggers.settle(4)
+    assert Store.calls == []  # nothing is new
+
+
+def test_kept_checkpoints_are_sent_where_the_config_says_so(tmp_path, trained):
+    """The last one, and those that are kept for good; of `trained`, that is the last one of steps 10 and 20."""
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    with Run(workdir, "fake_loggers:Store", step=20, steps=20) as run:
+        run.loggers.settle(20)
+    assert Store.checkpoints == []
+    for _ in range(2):
+        with Run(workdir, "fake_loggers:Store", step=20, steps=20, checkpoints=True) as run:
+            run.line(20)
+            run.loggers.settle(20)
+    assert [step for step, _ in Store.checkpoints] == [20]
+    assert (Store.checkpoints[0][1] / "manifest.json").exists()
+
+
+# ---- what fails
+
+
+@pytest.mark.parametrize("at", ["init", "start", "log", "flush", "close"])
+@pytest.mark.parametrize("error", [RuntimeError("the store is\nnot there."), KeyboardInterrupt(), SystemExit(1)])
+def test_a_logger_that_fails_is_named_once_and_stops_nothing(tmp_path, monkeypatch, at, error):
+    monkeypatch.setattr(Broken, "at", at)
+    monkeypatch.setattr(Broken, "error", error)
+    with Run(tmp_path, "fake_loggers:Broken", "fake_loggers:Store") as run:
+        for step in range(1, 6):
+            run.line(step)
+            run.loggers.settle(step)
+    [note] = run.said
+    reason = "RuntimeError: the store is" if isinstance(error, RuntimeError) else type(error).__name__
+    assert note == (
+        f"note: the logger fake_loggers:Broken failed ({reason}): the run goes on without it, and the next start of "
+        "the same command sends what it lacks"
+    )
+    monkeypatch.undo()
+    with Run(tmp_path, "fake_loggers:Broken", "fake_loggers:Store", step=5, steps=5) as run:
+        run.loggers.settle(5)
+    assert run.said == []
+    assert Identity(tmp_path).last("fake_loggers:Broken") == 5
+    [rows] = Store.runs.values()
+    if at in ("log", "flush", "close"):  # both write into one list; Store alone had sent steps 1 to 5
+        assert {step for step, *_ in rows} == {1, 2, 3, 4, 5}
+
+
+def test_a_logger_that_hangs_keeps_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(fan_out, "STOPPED_SECONDS", 0.2)
+    with Run(tmp_path, "fake_loggers:Stuck") as run:
+        start = time.monotonic()
+        for step in range(1, 6):
+            run.line(step)
+            run.loggers.settle(step)
+        assert time.monotonic() - start < 5
+    assert run.said == [
+        "note: the logger fake_loggers:Stuck has not taken everything within 0.2 s: the next start of the same "
+        "command sends the rest"
+    ]
+    Stuck.free.set()
+    wait_for(lambda: threading.active_count() == 1)
+    assert steps() == [1]  # the step that was under way; nothing was sent behind the run's back
+
+
+def test_an_interrupted_run_does_not_wait(tmp_path):
+    run = Run(tmp_path, "fake_loggers:Stuck")
+    run.line(1)
+    run.loggers.settle(1)
+    start = time.monotonic()
+    run.loggers.__exit__(KeyboardInterrupt, None, None)
+    assert time.monotonic() - start < 4
+    run._writer.close()
+    Stuck.free.set()
+    wait_for(lambda: threading.active_count() == 1)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"id": 3}', '{"id": "a", "sent": {"x": 1.5}, "checkpoints": {}}'])
+def test_a_damaged_identity_is_replaced_and_said(tmp_path, text):
+    (tmp_path / "loggers.json").write_text(text)
+    with Run(tmp_path, "fake_loggers:Store") as run:
+        run.line(1)
+        run.loggers.settle(1)
+    [note] = run.said
+    assert note.startswith(f"note: {tmp_path}/loggers.json cannot be used (")
+    assert note.endswith("): loggers begin new runs")
+    assert steps() == [1]
+    assert Identity(tmp_path).note is None
+
+
+# ---- what a config names
+
+
+def config_of(*to, tensorboard=False):
+    return Config(name="a", log=Log(tensorboard=tensorboard, to=to))
+
+
+def test_loggers_are_found_by_name():
+    assert list(choose.find_loggers(config_of("tensorboard", "fake_loggers:Store", tensorboard=True))) == [
+        "tensorboard", "fake_loggers:Store",
+    ]  # fmt: skip
+    assert choose.find_loggers(config_of()) == {}
+    assert not {"wandb", "trackio", "mlflow"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("wandbb", "log.to=wandbb: no 'wandbb' in gan_jax.report.loggers: did you mean 'wandb'?"),
+        ("fake_loggers:Nothing", "log.to=fake_loggers:Nothing: no function 'Nothing' in fake_loggers"),
+        ("no_such_module:Logger", "log.to=no_such_module:Logger: cannot import 'no_such_module'"),
+    ],
+)
+def test_a_wrong_name_is_one_sentence(name, words):
+    with pytest.raises(UserError) as error:
+        choose.find_loggers(config_of(name))
+    assert str(error.value).startswith(words)
+
+
+def test_a_foreign_name_needs_leave():
+    with pytest.raises(UserError, match="add `--allow fake_loggers`"):
+        choose.find_loggers(config_of("fake_loggers:Store"), allow=())
+    assert choose.find_loggers(config_of("fake_loggers:Store"), allow=["fake_loggers"])
+
+
+def test_a_missing_package_is_said_before_training(monkeypatch):
+    monkeypatch.setattr(choose.importlib.util, "find_spec", lambda name: None)
+    for name in ("wandb", "trackio", "mlflow"):
+        with pytest.raises(UserError, match=rf"^log.to={name} needs the package {name}, .*'gan_jax\[{name}\]'$"):
+            choose.find_loggers(config_of(name))
+    choose.find_loggers(config_of("tensorboard"))
+
+
+# ---- whole runs
+
+
+def test_a_run_is_the_same_with_loggers(config, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(Broken, "at", "log")
+    workdir = tmp_path / "run"
+    to = "log.to=fake_loggers:Forgetful,fake_loggers:Broken"
+    outcome = runs.call("train", config, "steps=20", to, "--workdir", workdir)
+    assert outcome.code == 0, outcome.err
+    assert outcome.digest == runs.call("digest", trained).out.strip()
+    assert runs.rows(workdir) == runs.rows(trained)
+    assert outcome.err.count("note: the logger fake_loggers:Broken failed (RuntimeError: the store is)") == 1
+    rows = sent()
+    assert [step for step, *_ in rows] == list(range(21))
+    assert [row[2] for row in rows] == [["samples"] if step % 10 == 0 else [] for step in range(21)]
+    logged = [{k: v for k, v in row[1].items() if k != "images_per_second"} for row in rows[1:]]
+    assert logged == [{k: v for k, v in row.items() if k not in ("step", "images")} for row in runs.rows(trained)]
+
+
+def test_a_run_stopped_off_its_grid_goes_on_in_the_same_run(config, tmp_path):
+    workdir = tmp_path / "run"
+    for steps in (13, 20):
+        words = [f"steps={steps}", "log.every=5", "log.to=fake_loggers:Store"]
+        outcome = runs.call("train", config, *words, "--workdir", workdir)
+        assert outcome.code == 0, outcome.err
+    assert [(step, bool(scalars), images) for step, scalars, images in sent()] == [
+        (0, False, ["samples"]), (5, True, []), (10, True, ["samples"]), (13, False, ["samples"]), (15, True, []),
+        (20, True, ["samples"]),
+    ]  # fmt: skip
+    assert [run.step for run, _ in Store.told] == [0, 13]
+
+
+def test_a_missing_logger_stops_the_run_before_it_begins(config, tmp_path):
+    outcome = runs.call("train", config, "log.to=wandbb", "--workdir", tmp_path / "run")
+    runs.sentence(outcome, "no 'wandbb' in gan_jax.report.loggers")
