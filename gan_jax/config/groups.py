@@ -76,7 +76,10 @@ class Log:
     Or a class of your own, such as my_package:MyLogger. See `gan_jax.report.loggers`.
     """
     checkpoints: bool = setting(False, free=True)
-    """Send checkpoints to the loggers: the last one, and those that `checkpoint.archive_every` keeps for good."""
+    """Send kept checkpoints to the loggers in `to`, as artifacts.
+
+    These are the last one, and those that `checkpoint.archive_every` keeps for good.
+    """
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,7 @@ class SampleGrids:
         if centers is not None and step:
             more = self._sampler(variables, _MODE_SAMPLES, first=self._count)
             modes = mode_coverage(more, centers, self._source.sigma)  # type: ignore[attr-defined]
-            say(
-                f"step {step}: {modes.found} of {len(centers)} modes, {modes.share:.1%} of samples within 3 sigma"
-            )
+            say(f"step {step}: {modes.found} of {len(centers)} modes, {modes.share:.1%} of samples within 3 sigma")
         return samples
 
     def gif(self, step: int, say: Callable[[str], None]) -> list[Path]:

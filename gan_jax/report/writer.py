@@ -30,7 +30,8 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 1000 else f"{value:.3g}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Returns a time as `m:ss` or `h:mm:ss`, rounded up."""
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
@@ -94,7 +95,7 @@ class Writer:
 
     def _progress(self, step: int, speed: float, left: float | None, numbers: Mapping[str, float]) -> None:
         text = f"step {step}/{self._total}"
-        text += "" if left is None else f"  images/s {speed:.0f}  left {_duration(left)}"
+        text += "" if left is None else f"  images/s {speed:.0f}  left {duration(left)}"
         players = (("G", "loss/generator"), ("D", "loss/discriminator"))
         losses = " ".join(f"{player} {_short(numbers[name])}" for player, name in players if name in numbers)
         text += f"  loss {losses}" if losses else ""

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from ..errors import UserError, one_line, quoted
 from ..files.folder import Folder
 from ..files.typed_json import LARGEST_INT, parse_object
+from ..report.legends import LEGENDS
 from ..report.loggers.identity import IDENTITY
 from ..report.sample_files import is_claimed
 
@@ -23,7 +24,7 @@ HISTORY = "history.jsonl"
 _VERSION_FILE = "workdir.json"
 _FILES = (
     LOCK, _VERSION_FILE, CONFIG, HISTORY, "metrics.jsonl", "evaluations.jsonl", "report.html", "samples.gif",
-    IDENTITY,
+    IDENTITY, LEGENDS,
 )  # fmt: skip
 _RESTORE = "restore it, or remove it if this version of gan_jax wrote the run"
 _LOGGED = ("tensorboard", "wandb", "trackio", "mlflow")  # what other packages write

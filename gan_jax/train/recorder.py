@@ -15,8 +15,9 @@ from ..checkpoint.digest import leaf_digests, state_digest
 from ..config.build import Allow
 from ..errors import printable
 from ..files.folder import Folder
+from ..report.legends import keep_legends, make_legends
+from ..report.live_page import LivePage
 from ..report.loggers.fan_out import Loggers
-from ..report.page import make_legends, page
 from ..report.reals import write_reals
 from ..report.sample_files import grid_names
 from ..report.sample_grids import SampleGrids
@@ -75,6 +76,8 @@ class Recorder:
         self._writer: Writer | None = None
         self._loggers: Loggers | None = None
         self._allow = allow
+        legends = make_legends(source, config.conditional, config.sample.count, config.inputs is not None)
+        self._page, self._legends = LivePage(workdir, legends), legends
 
     @_in_process_0
     def say(self, text: str) -> None:
@@ -105,6 +108,7 @@ class Recorder:
             keep_config(self._workdir, replace(saved, data=replace(saved.data, source=config.data.source)))
         for note in (rewind(self._workdir, step), self._evaluation.resume(step, record)):
             self._warn(note)
+        keep_legends(self._workdir, self._legends)
         if step and not due_after(config, step).grid:
             # The grid at the end of an earlier stop. An undisturbed run has none there.
             self._grids.remove(step)
@@ -129,6 +133,7 @@ class Recorder:
         self._log.write(step, means)
         if self._loggers is not None:
             self._loggers.line_written()
+        self._page.refresh(is_line=True)
         self._warn(self._health and self._health.line(means))
 
     @_in_process_0
@@ -177,8 +182,10 @@ class Recorder:
             self._loggers.settle(step)
 
     def _news(self) -> None:
+        """Shows a new grid, or new metrics, to whoever follows the run."""
         if self._loggers is not None:
             self._loggers.wake()
+        self._page.refresh()
 
     def lacks_metrics(self, step: int) -> bool:
         """Returns whether the checkpoint of this step was saved without the metrics that are due."""
@@ -203,15 +210,13 @@ class Recorder:
         def finish() -> str:
             config, folder = self._config, Folder(self._workdir)
             gifs = self._grids.gif(step, self.say) if config.sample.gif else []
-            legends = make_legends(
-                self._prepared.source, config.conditional, config.sample.count, config.inputs is not None
-            )
+            legends = self._legends
             lines = "".join(
                 f"  {self._workdir / name}{f' ({legends[kind]})' if kind in legends else ''}\n"
                 for kind, name in grid_names(step).items()
                 if folder.kind(name) == "a file"
             )
-            lines += "".join(f"  {path}\n" for path in [*gifs, page(self._workdir, legends)])
+            lines += "".join(f"  {path}\n" for path in [*gifs, self._page.finish()])
             digest = state_digest(leaf_digests(state))
             self.say(f"look at:\n{lines}step {step}, state digest {digest}")
             return digest

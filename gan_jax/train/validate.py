@@ -16,8 +16,8 @@ from .periodic_evaluation import check_settings
 def check_run(config: Config, source: Source | None, allow: Allow = None) -> None:
     """Raises UserError if a run of `config` cannot end, or cannot be measured, as the config says.
 
-    Without the data (None) it is not checked whether the features of the metrics can be computed. `allow`: top-level
-    packages that names may come from besides gan_jax; None: any.
+    Without the data (None) it is not checked whether the features of the metrics can be computed. `allow`:
+    top-level packages that names may come from besides gan_jax; None: any.
     """
     steps, fuse = config.steps, config.parallel.fuse
     if steps % fuse:

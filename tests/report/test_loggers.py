@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 
-import fake_loggers
 import runs
 from fake_loggers import Broken, Store, Stuck
 from gan_jax.config import Config, Log
@@ -55,7 +54,8 @@ class Run:
         self.loggers.wake()
 
     def measure(self, step, metric="frechet", value=None):
-        records.append(self.workdir / records.EVALUATIONS, make_record(metric, step / 2 if value is None else value, step))
+        made = make_record(metric, step / 2 if value is None else value, step)
+        records.append(self.workdir / records.EVALUATIONS, made)
         self.loggers.wake()
 
     def __enter__(self):
@@ -264,8 +264,8 @@ def test_a_logger_that_fails_is_named_once_and_stops_nothing(tmp_path, monkeypat
     [note] = run.said
     reason = "RuntimeError: the store is" if isinstance(error, RuntimeError) else type(error).__name__
     assert note == (
-        f"note: the logger fake_loggers:Broken failed ({reason}): the run goes on without it, and the next start of "
-        "the same command sends what it lacks"
+        f"note: the logger fake_loggers:Broken failed ({reason}): the run goes on without it, and the next start "
+        "of the same command sends what it lacks"
     )
     monkeypatch.undo()
     with Run(tmp_path, "fake_loggers:Broken", "fake_loggers:Store", step=5, steps=5) as run:

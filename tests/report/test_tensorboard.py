@@ -11,13 +11,18 @@ from gan_jax.report.loggers.protocol import LoggedRun
 from gan_jax.report.loggers.tensorboard import Logger
 
 
-def events(path):
-    """Yields the events of a TensorBoard file. Each is stored as length, checksum, event, checksum."""
+def events(path, complete=True):
+    """Yields the events of a TensorBoard file. Each is stored as length, checksum, event, checksum.
+
+    The file of a killed process may not be complete: its last event is left out.
+    """
     from tensorboardX.proto.event_pb2 import Event  # type: ignore[attr-defined]
 
     data = path.read_bytes()
     while data:
-        (length,) = struct.unpack("<Q", data[:8])
+        (length,) = struct.unpack("<Q", data[:8]) if len(data) >= 8 else (0,)
+        if not complete and len(data) < 16 + length:
+            return
         yield Event.FromString(data[12 : 12 + length])
         data = data[16 + length :]
 

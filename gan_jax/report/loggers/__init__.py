@@ -1,6 +1,7 @@
 """Loggers: where the log of a run goes besides the workdir, such as TensorBoard, wandb, Trackio and MLflow.
 
-Each file with a class `Logger` is one, and `log.to` names it by its file. `protocol.py` says what such a class has.
+Each file with a class `Logger` is one, and `log.to` names it by its file. `protocol.py` says what such a class
+has.
 
 **Every step once.** A run may be killed at any instant. Steps after its newest checkpoint are then made again, so
 whatever was sent of them would be there twice. Therefore:

@@ -30,9 +30,7 @@ class Loggers:
         allow: top-level packages that names may come from besides gan_jax; None: any.
     """
 
-    def __init__(
-        self, config: Config, workdir: Path, step: int, say: Callable[[str], None], allow: Allow = None
-    ):
+    def __init__(self, config: Config, workdir: Path, step: int, say: Callable[[str], None], allow: Allow = None):
         self._say, self._step, self._steps, self._settled = say, step, config.steps, -1
         self._warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._followers: list[Follower] = []
@@ -86,8 +84,8 @@ class Loggers:
         for follower in self._followers:
             if not follower.end_close(max(0.0, until - time.monotonic())):
                 self._say(
-                    f"note: the logger {follower.name} has not taken everything within {seconds:g} s: the next start "
-                    "of the same command sends the rest"
+                    f"note: the logger {follower.name} has not taken everything within {seconds:g} s: the next "
+                    "start of the same command sends the rest"
                 )
         self._followers = []
         self._say_warnings()

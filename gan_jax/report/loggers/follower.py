@@ -87,8 +87,8 @@ class Follower:
             reason = first_line(error) if isinstance(error, Exception) else type(error).__name__
             kind = "" if type(error).__name__ in reason else f"{type(error).__name__}: "
             self._warn(
-                f"note: the logger {self.name} failed ({one_line(kind + reason, 300)}): the run goes on without it, "
-                "and the next start of the same command sends what it lacks"
+                f"note: the logger {self.name} failed ({one_line(kind + reason, 300)}): the run goes on without "
+                "it, and the next start of the same command sends what it lacks"
             )
 
     def _send(self, logger: RunLogger) -> None:

@@ -45,7 +45,10 @@ class Identity:
         return tree
 
     def last(self, logger: str, kind: str = "sent") -> int | None:
-        """Returns the last step that a logger has sent; None if there was no such logger. Kind "checkpoints": of those."""
+        """Returns the last step that a logger has sent; None if there was no such logger.
+
+        Kind "checkpoints": the last checkpoint that it has sent.
+        """
         return self._steps[kind].get(logger)
 
     def keep(self, logger: str, step: int, kind: str = "sent") -> None:

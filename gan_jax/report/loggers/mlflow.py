@@ -44,7 +44,8 @@ class Logger:
         client = MlflowClient(tracking_uri=uri)
         experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or self._experiment(client, uri, local)
         found = client.search_runs([experiment], f"tags.`{_TAG}` = '{run.id}'", max_results=1)
-        self._run_id = (found[0] if found else client.create_run(experiment, tags={_TAG: run.id}, run_name=run.name)).info.run_id
+        known = found[0] if found else client.create_run(experiment, tags={_TAG: run.id}, run_name=run.name)
+        self._run_id = known.info.run_id
         self._client = client
         client.update_run(self._run_id, status="RUNNING")
         self._log_config(run.config)
@@ -56,8 +57,8 @@ class Logger:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT
         if known := client.get_experiment_by_name(name):
             return known.experiment_id
-        is_local = uri == f"sqlite:///{local}/mlflow.db"
-        return client.create_experiment(name, artifact_location=(local / "artifacts").as_uri() if is_local else None)
+        artifacts = (local / "artifacts").as_uri() if uri == f"sqlite:///{local}/mlflow.db" else None
+        return client.create_experiment(name, artifact_location=artifacts)
 
     def _log_config(self, config: Mapping[str, object]) -> None:
         from mlflow.entities import Param

@@ -71,5 +71,5 @@ class RunLogger(Protocol):
         ...
 
     def close(self, finished: bool) -> None:
-        """Closes the run in the store. `finished`: it is at its last step. Called in every case, also after errors."""
+        """Closes the run in the store; called after errors too. `finished`: the run is at its last step."""
         ...

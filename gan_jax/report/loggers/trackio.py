@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .protocol import PROJECT, LoggedRun
 
 if TYPE_CHECKING:
-    from trackio import Run
+    from trackio.run import Run
 
 
 class Logger:

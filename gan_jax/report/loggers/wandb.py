@@ -35,7 +35,8 @@ class Logger:
         settings = wandb.Settings(console="off", silent=mode == "offline")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT, id=run.id, name=run.name, resume="allow",
-            dir=os.environ.get("WANDB_DIR") or run.workdir, config=run.config, mode=mode, settings=settings,
+            dir=os.environ.get("WANDB_DIR") or run.workdir, config=run.config, settings=settings,
+            mode=mode,  # type: ignore[arg-type]
         )  # fmt: skip
         if mode != "offline":
             return self._run.step - 1

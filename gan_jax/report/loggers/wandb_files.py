@@ -1,8 +1,8 @@
 """Reads the `.wandb` files in which wandb keeps a run on the disk.
 
-The format is that of LevelDB's log: blocks of 32 KiB with pieces of records, each piece with a checksum, its length
-(2 bytes, little endian) and its type; 7 bytes in all. A record is a protocol buffer, `wandb_internal_pb2.Record`.
-wandb has no function of its own that reads them.
+The format is that of LevelDB's log: blocks of 32 KiB with pieces of records, each piece with a checksum, its
+length (2 bytes, little endian) and its type; 7 bytes in all. A record is a protocol buffer,
+`wandb_internal_pb2.Record`. wandb has no function of its own that reads them.
 https://github.com/google/leveldb/blob/main/doc/log_format.md
 """
 
@@ -41,7 +41,7 @@ def records(path: Path) -> Iterator[bytes]:
 def history(path: Path) -> Iterator[dict[str, object]]:
     """Yields the rows of a run's history, each with its `_step`."""
     from google.protobuf.message import DecodeError
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
     for data in records(path):
         record = Record()
