@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("train a config; the same command resumes the run", compiles=True),
+    "watch": Command("show a run while it trains, in the terminal or in the browser"),
     "sample": Command("write samples of a run", compiles=True),
     "evaluate": Command("measure the quality of a run's samples", compiles=True),
     "export": Command("write a run's networks as safetensors, StableHLO or ONNX", compiles=True),

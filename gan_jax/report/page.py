@@ -159,15 +159,16 @@ def render(
     Args:
         workdir: of the run.
         legends: see `make_legends`.
-        live: whether the page says how far the run is, and reloads itself every 10 s.
+        live: whether the page says how far the run is, and reloads itself every 10 s until the run is finished.
         rows: of the workdir, kept by a caller that draws the page again and again.
     """
     logged, note_of_log = (RunRows(workdir) if rows is None else rows).read()
     config = read_config(workdir)
     name = str(config.get("name") or workdir.resolve().name)
     sections = [f"<h1>{escape(name)}</h1>"]
-    summary = f"<p>{escape(_summary(logged))}</p>"
-    sections.append(_live(read_progress(workdir, logged, config)) if live else summary)
+    progress = read_progress(workdir, logged, config)
+    live = live and progress.state != "finished"
+    sections.append(_live(progress) if live else f"<p>{escape(_summary(logged))}</p>")
     found, note_of_records = records.read(workdir / records.EVALUATIONS)
     sections += [f"<p>{escape(note)}</p>" for note in (note_of_log, note_of_records) if note]
     for title, figures in (
@@ -196,5 +197,6 @@ def render(
 def _live(progress: Progress) -> str:
     """Says how far a run is. The script counts on from the age of the last news."""
     bar = f'<progress max="{progress.steps}" value="{progress.step}"></progress>' if progress.steps else ""
-    news = f'<p id="news" data-age="{progress.age or 0:.1f}">{escape(progress.news())}</p>'
+    age = "" if progress.age is None else f' data-age="{progress.age:.1f}"'
+    news = f'<p id="news"{age}>{escape(progress.news())}</p>'
     return f"{bar}<p>{escape(progress.text())}</p>{news}"

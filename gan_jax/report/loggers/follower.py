@@ -10,6 +10,10 @@ from .identity import Identity
 from .protocol import LoggedRun, RunLogger
 from .workdir_log import EVERYTHING, WorkdirLog
 
+# One logger starts at a time. They import large packages, and threads of Python 3.11 that read syntax trees at the
+# same time fail with "AST constructor recursion depth mismatch". A store that hangs holds up the others this long:
+_starts, _PATIENCE = threading.Lock(), 30.0
+
 
 class Follower:
     """Sends the log of a run to one logger; see `gan_jax.report.loggers` for how each step is sent once.
@@ -92,7 +96,12 @@ class Follower:
             )
 
     def _send(self, logger: RunLogger) -> None:
-        last = logger.start(self._run, self._identity.last(self.name))
+        alone = _starts.acquire(timeout=_PATIENCE)
+        try:
+            last = logger.start(self._run, self._identity.last(self.name))
+        finally:
+            if alone:
+                _starts.release()
         if self._identity.last(self.name) is None:
             self._identity.keep(self.name, -1)
         log = WorkdirLog(self._run.workdir, last)
