@@ -1,5 +1,6 @@
 """Loggers: every settled step is sent once, and no logger stops a run."""
 
+import functools
 import io
 import json
 import shutil
@@ -10,13 +11,14 @@ import time
 import numpy as np
 import pytest
 
+import fake_loggers
 import runs
 from fake_loggers import Broken, Store, Stuck
 from gan_jax.config import Config, Log
 from gan_jax.errors import UserError
 from gan_jax.metrics import record as records
 from gan_jax.report.images import png_bytes
-from gan_jax.report.loggers import choose, fan_out, workdir_log
+from gan_jax.report.loggers import choose, fan_out, follower, workdir_log
 from gan_jax.report.loggers.fan_out import Loggers
 from gan_jax.report.loggers.identity import Identity
 from gan_jax.report.loggers.workdir_log import LoggedStep, WorkdirLog
@@ -264,8 +266,8 @@ def test_a_logger_that_fails_is_named_once_and_stops_nothing(tmp_path, monkeypat
     [note] = run.said
     reason = "RuntimeError: the store is" if isinstance(error, RuntimeError) else type(error).__name__
     assert note == (
-        f"note: the logger fake_loggers:Broken failed ({reason}): the run goes on without it, and the next start "
-        "of the same command sends what it lacks"
+        f"note: the logger fake_loggers:Broken failed ({reason}): the run goes on, and tries again from time to "
+        "time; the next start of the same command sends what it lacks"
     )
     monkeypatch.undo()
     with Run(tmp_path, "fake_loggers:Broken", "fake_loggers:Store", step=5, steps=5) as run:
@@ -275,6 +277,48 @@ def test_a_logger_that_fails_is_named_once_and_stops_nothing(tmp_path, monkeypat
     [rows] = Store.runs.values()
     if at in ("log", "flush", "close"):  # both write into one list; Store alone had sent steps 1 to 5
         assert {step for step, *_ in rows} == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("kind", ["Store", "Forgetful", "Live"])
+def test_a_logger_is_tried_again(tmp_path, monkeypatch, kind):
+    """The network is gone for a while: the first two attempts fail within step 3."""
+    monkeypatch.setattr(follower, "_FIRST_WAIT", 0.01)
+    left = [2]
+    chosen = getattr(fake_loggers, kind)
+
+    class Unsteady(chosen):
+        def log(self, step, scalars, images):
+            if step == 3 and left[0]:
+                left[0] -= 1
+                raise ConnectionError("no network")
+            super().log(step, scalars, images)
+
+    def was_sent(step):
+        return Identity(tmp_path).last("fake_loggers:Unsteady") == step
+
+    monkeypatch.setattr(fake_loggers, "Unsteady", Unsteady, raising=False)
+    with Run(tmp_path, "fake_loggers:Unsteady") as run:
+        for step in range(1, 5):
+            run.line(step)
+            run.loggers.settle(step)
+            if step < 3:
+                wait_for(functools.partial(was_sent, step))
+        wait_for(lambda: 4 in steps())
+        assert left == [0]
+    assert steps() == [1, 2, 3, 4]
+    assert len(run.said) == 1
+    assert "ConnectionError: no network" in run.said[0]
+
+
+def test_a_logger_that_failed_is_tried_when_the_run_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(Broken, "at", "start")
+    with Run(tmp_path, "fake_loggers:Broken") as run:
+        run.line(1)
+        run.loggers.settle(1)
+        wait_for(lambda: Store.calls[-1][0] == "close")
+        monkeypatch.setattr(Broken, "at", "")
+    assert steps() == [1]
+    assert len(run.said) == 1
 
 
 def test_a_logger_that_hangs_keeps_nothing(tmp_path, monkeypatch):

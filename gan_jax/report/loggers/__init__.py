@@ -20,6 +20,7 @@ whatever was sent of them would be there twice. Therefore:
    takes back what comes after the last settled step in `loggers.json`, and sends that again.
 
 `loggers.json` also has the identity of the run, made once, so that a resumed run goes on in the same run of each
-store. Only process 0 logs. A logger that fails is named in one note, and the run goes on without it. What it lacks
-is sent when the same command starts the next time.
+store. Only process 0 logs. A logger that fails is named in one note, and the run goes on. It is tried again
+after a minute, then more rarely, and once more at the end. What it lacks then is sent when the same command
+starts again.
 """

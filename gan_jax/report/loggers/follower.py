@@ -13,6 +13,7 @@ from .workdir_log import EVERYTHING, WorkdirLog
 # One logger starts at a time. They import large packages, and threads of Python 3.11 that read syntax trees at the
 # same time fail with "AST constructor recursion depth mismatch". A store that hangs holds up the others this long:
 _starts, _PATIENCE = threading.Lock(), 30.0
+_FIRST_WAIT, _LONGEST_WAIT = 60.0, 1800.0  # seconds until a logger that failed is tried again
 
 
 class Follower:
@@ -40,7 +41,7 @@ class Follower:
         self._make, self._run, self._identity, self._warn = make, run, identity, warn
         self._checkpoints = checkpoints
         self._news, self._settled = threading.Event(), -1
-        self._closing = self._abandoned = False
+        self._closing, self._abandoned, self._warned = threading.Event(), False, False
         # A daemon: a store that hangs must not keep the process.
         self._thread = threading.Thread(target=self._follow, name=f"logger {name}", daemon=True)
         self._started = False
@@ -69,7 +70,7 @@ class Follower:
         """Lets the thread end once everything settled is sent."""
         if not self._started and self.lacks(self._settled):
             self.start()
-        self._closing = True
+        self._closing.set()
         self._news.set()
 
     def end_close(self, seconds: float) -> bool:
@@ -80,19 +81,33 @@ class Follower:
         return not self._thread.is_alive()
 
     def _follow(self) -> None:
-        try:
-            logger = self._make()
+        """Sends the log until the run ends. A logger that fails is tried again, more and more rarely."""
+        wait = _FIRST_WAIT
+        while True:
+            closing = self._closing.is_set()
             try:
-                self._send(logger)
-            finally:
-                logger.close(self._settled >= self._run.steps)
-        # Also an exit or an interrupt: a package of a stranger must not end the run.
-        except BaseException as error:
+                logger = self._make()
+                try:
+                    self._send(logger)
+                finally:
+                    logger.close(self._settled >= self._run.steps)
+                return
+            # Also an exit or an interrupt: a package of a stranger must not end the run.
+            except BaseException as error:
+                self._warn_once(error)
+            if closing or self._abandoned:
+                return
+            self._closing.wait(wait)  # and one last time when the run ends
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _warn_once(self, error: BaseException) -> None:
+        if not self._warned:
+            self._warned = True
             reason = first_line(error) if isinstance(error, Exception) else type(error).__name__
             kind = "" if type(error).__name__ in reason else f"{type(error).__name__}: "
             self._warn(
-                f"note: the logger {self.name} failed ({one_line(kind + reason, 300)}): the run goes on without "
-                "it, and the next start of the same command sends what it lacks"
+                f"note: the logger {self.name} failed ({one_line(kind + reason, 300)}): the run goes on, and "
+                "tries again from time to time; the next start of the same command sends what it lacks"
             )
 
     def _send(self, logger: RunLogger) -> None:
@@ -103,11 +118,11 @@ class Follower:
             if alone:
                 _starts.release()
         if self._identity.last(self.name) is None:
-            self._identity.keep(self.name, -1)
+            self._identity.keep(self.name, last)
         log = WorkdirLog(self._run.workdir, last)
         while True:
             self._news.clear()
-            closing, settled = self._closing, self._settled
+            closing, settled = self._closing.is_set(), self._settled
             while part := log.take(EVERYTHING if logger.live else settled):
                 for logged in part:
                     if self._abandoned:

@@ -30,7 +30,7 @@ class LoggedRun(NamedTuple):
 class RunLogger(Protocol):
     """Sends what a run logs to one store. All methods are called in one thread, which is not the main thread.
 
-    Whatever a method raises ends this logger and not the run.
+    Whatever a method raises ends this object and not the run, which makes another one a minute later.
 
     Attributes:
         live: whether lines are sent at once. Then `start` must take back steps, and a step may come in parts.
