@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import os
 import shutil
 import sys
 import threading
@@ -13,12 +14,12 @@ import pytest
 
 import fake_loggers
 import runs
-from fake_loggers import Broken, Store, Stuck
+from fake_loggers import Broken, Store, Stuck, read_store
 from gan_jax.config import Config, Log
 from gan_jax.errors import UserError
 from gan_jax.metrics import record as records
 from gan_jax.report.images import png_bytes
-from gan_jax.report.loggers import choose, fan_out, follower, workdir_log
+from gan_jax.report.loggers import apart, choose, fan_out, follower, workdir_log
 from gan_jax.report.loggers.fan_out import Loggers
 from gan_jax.report.loggers.identity import Identity
 from gan_jax.report.loggers.workdir_log import LoggedStep, WorkdirLog
@@ -361,6 +362,61 @@ def test_a_damaged_identity_is_replaced_and_said(tmp_path, text):
     assert note.endswith("): loggers begin new runs")
     assert steps() == [1]
     assert Identity(tmp_path).note is None
+
+
+# ---- a process beside the run
+
+
+def test_a_large_package_is_in_another_process(tmp_path, capfd):
+    with Run(tmp_path, "fake_loggers:OnDisk", "fake_loggers:Store") as run:
+        for step in range(1, 4):
+            run.line(step)
+        run.grid(3)
+        run.loggers.settle(3)
+        wait_for(lambda: len(read_store(tmp_path)) == 3)
+        run.line(4)  # not settled
+    with Run(tmp_path, "fake_loggers:OnDisk", step=3, steps=5) as run:
+        for step in range(4, 6):
+            run.line(step)
+        run.loggers.settle(5)
+    rows = read_store(tmp_path)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["loss/generator"] for row in rows] == [step / 8 for step in range(1, 6)]
+    assert rows[2]["images"] == ["samples"]
+    assert len({row["process"] for row in rows}) == 2
+    assert os.getpid() not in {row["process"] for row in rows}
+    assert run.said == []
+    assert capfd.readouterr() == ("", "")  # what the package prints is for nobody
+    assert Identity(tmp_path).last("fake_loggers:OnDisk") == 5
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_or_hangs_stops_nothing(tmp_path, monkeypatch):
+    with Run(tmp_path, "fake_loggers:OnDisk", steps=9_000) as run:
+        run.line(999)
+        run.line(1_000)
+        run.loggers.settle(1_000)
+        wait_for(lambda: not run.loggers._warnings.empty())
+        run.line(1_001)
+        run.loggers.settle(1_001)
+    assert run.said == [
+        "note: the process of the loggers fake_loggers:OnDisk ended (exit code 7): the run goes on without them, "
+        "and the next start of the same command sends what they lack",
+        "note: the logger fake_loggers:OnDisk has not taken everything within 5 s: the next start of the same "
+        "command sends the rest",
+    ]
+    assert [row["step"] for row in read_store(tmp_path)] == [999]
+    monkeypatch.setattr(fan_out, "STOPPED_SECONDS", 0.2)
+    monkeypatch.setattr(apart, "_MARGIN", 0.2)
+    with Run(tmp_path, "fake_loggers:OnDisk", step=999, steps=9_000) as run:
+        run.line(1_500)
+        run.line(2_000)
+        run.loggers.settle(2_000)
+        wait_for(lambda: len(read_store(tmp_path)) == 2)
+        start = time.monotonic()
+    assert time.monotonic() - start < 5
+    assert len(run.said) == 1
+    assert "has not taken everything within 0.2 s" in run.said[0]
 
 
 # ---- what a config names

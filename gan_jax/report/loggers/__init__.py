@@ -8,8 +8,8 @@ whatever was sent of them would be there twice. Therefore:
 
 1. The files of the workdir are the truth: `metrics.jsonl`, `evaluations.jsonl`, the grids in `samples/`. A resumed
    run cuts them back to its checkpoint. Each logger has a thread (`follower.py`) that reads these files and sends
-   what is new. The training loop only tells it how far a step is settled, so no store can slow a step, and what
-   waits to be sent waits on the disk.
+   what is new; loggers with large packages live in a process of their own (`apart.py`). The training loop only
+   says how far a step is settled, so no store can slow a step, and what waits to be sent waits on the disk.
 2. A step is *settled* when a complete checkpoint of it, or of a later one, is on the disk, and all that the run
    writes of it is written. No kill undoes such a step. Only settled steps are sent. A step is sent in one call.
 3. The store says which step it has last, where it can: wandb's files, Trackio's and MLflow's tables. A resumed run

@@ -23,15 +23,23 @@ def find_loggers(config: Config, allow: Allow = None) -> dict[str, Callable[[], 
     Raises:
         UserError: there is no such logger, or it is not allowed, or its package is not installed.
     """
-    found = {}
-    for name in logger_names(config):
-        try:
-            found[name] = resolve(name, HOME, "Logger", allow=allow)
-        except UserError as error:
-            raise UserError(f"log.to={name}: {error}") from error
-        package = getattr(found[name], "package", None)
-        if package and importlib.util.find_spec(package) is None:
-            raise UserError(
-                f"log.to={name} needs the package {package}, which is not installed: pip install 'gan_jax[{name}]'"
-            )
+    return {name: find(name, allow) for name in logger_names(config)}
+
+
+def find(name: str, allow: Allow = None) -> Callable[[], RunLogger]:
+    """Returns the logger of a name, as `find_loggers` does."""
+    try:
+        found = resolve(name, HOME, "Logger", allow=allow)
+    except UserError as error:
+        raise UserError(f"log.to={name}: {error}") from error
+    package = package_of(found)
+    if package and importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"log.to={name} needs the package {package}, which is not installed: pip install 'gan_jax[{name}]'"
+        )
     return found
+
+
+def package_of(logger: Callable[[], RunLogger]) -> str | None:
+    """Returns the large package that a logger imports; None if it has none."""
+    return getattr(logger, "package", None)

@@ -8,7 +8,8 @@ from pathlib import Path
 from ... import config as configs
 from ...config import Config
 from ...config.build import Allow
-from .choose import find_loggers
+from .apart import LoggersApart
+from .choose import find_loggers, package_of
 from .follower import Follower
 from .identity import Identity
 from .protocol import LoggedRun
@@ -18,9 +19,10 @@ STOPPED_SECONDS = 5.0  # a run that is stopped has little time; the next start s
 
 
 class Loggers:
-    """The loggers of a run, each in a thread of its own. A context manager; only its end waits for a store.
+    """The loggers of a run. A context manager; only its end waits for a store.
 
-    Their threads start after the first step: packages of stores take seconds to import.
+    Each has a thread of its own, those with large packages in a process of their own. They start after the first
+    step.
 
     Args:
         config: of the run.
@@ -33,7 +35,7 @@ class Loggers:
     def __init__(self, config: Config, workdir: Path, step: int, say: Callable[[str], None], allow: Allow = None):
         self._say, self._step, self._steps, self._settled = say, step, config.steps, -1
         self._warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._followers: list[Follower] = []
+        self._followers: list[Follower | LoggersApart] = []
         if not (found := find_loggers(config, allow)):
             return
         workdir = Path(workdir).absolute()
@@ -41,10 +43,12 @@ class Loggers:
         if identity.note:
             say(identity.note)
         run = LoggedRun(identity.id, workdir.name, workdir, configs.to_json(config), step, config.steps)
-        self._followers = [
-            Follower(name, make, run, identity, config.log.checkpoints, self._warnings.put)
-            for name, make in found.items()
-        ]
+        checkpoints, warn = config.log.checkpoints, self._warnings.put
+        apart = [name for name, make in found.items() if package_of(make)]
+        here = {name: make for name, make in found.items() if name not in apart}
+        self._followers += [Follower(name, make, run, identity, checkpoints, warn) for name, make in here.items()]
+        if apart:
+            self._followers.append(LoggersApart(apart, run, identity, checkpoints, allow, warn))
 
     def line_written(self) -> None:
         """Says that the log has a new line. The first one starts the threads."""
@@ -80,11 +84,11 @@ class Loggers:
         """Waits until everything settled is sent, but not for ever."""
         until = time.monotonic() + seconds
         for follower in self._followers:
-            follower.begin_close()
+            follower.begin_close(seconds)
         for follower in self._followers:
-            if not follower.end_close(max(0.0, until - time.monotonic())):
+            for name in follower.end_close(max(0.0, until - time.monotonic())):
                 self._say(
-                    f"note: the logger {follower.name} has not taken everything within {seconds:g} s: the next "
+                    f"note: the logger {name} has not taken everything within {seconds:g} s: the next "
                     "start of the same command sends the rest"
                 )
         self._followers = []

@@ -3,10 +3,10 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from ...checkpoint.catalogue import ARCHIVED, Catalogue
 from ...errors import first_line, one_line
-from .identity import Identity
 from .protocol import LoggedRun, RunLogger
 from .workdir_log import EVERYTHING, WorkdirLog
 
@@ -16,6 +16,14 @@ _starts, _PATIENCE = threading.Lock(), 30.0
 _FIRST_WAIT, _LONGEST_WAIT = 60.0, 1800.0  # seconds until a logger that failed is tried again
 
 
+class Kept(Protocol):
+    """Keeps the last step that each logger has sent; see `Identity`."""
+
+    def last(self, logger: str, kind: str = "sent") -> int | None: ...
+
+    def keep(self, logger: str, step: int, kind: str = "sent") -> None: ...
+
+
 class Follower:
     """Sends the log of a run to one logger; see `gan_jax.report.loggers` for how each step is sent once.
 
@@ -23,7 +31,7 @@ class Follower:
         name: of the logger, for notes and for `loggers.json`.
         make: returns the logger; called in the thread.
         run: what is logged.
-        identity: keeps what was sent.
+        identity: keeps what was sent: an `Identity`, or what stands for one in another process.
         checkpoints: whether kept checkpoints are sent too.
         warn: gets a note, in the thread.
     """
@@ -33,7 +41,7 @@ class Follower:
         name: str,
         make: Callable[[], RunLogger],
         run: LoggedRun,
-        identity: Identity,
+        identity: Kept,
         checkpoints: bool,
         warn: Callable[[str], None],
     ):
@@ -66,19 +74,19 @@ class Follower:
         sent = self._identity.last(self.name)
         return sent is None or sent < step
 
-    def begin_close(self) -> None:
-        """Lets the thread end once everything settled is sent."""
+    def begin_close(self, seconds: float) -> None:
+        """Lets the thread end once everything settled is sent. `seconds`: see `end_close`."""
         if not self._started and self.lacks(self._settled):
             self.start()
         self._closing.set()
         self._news.set()
 
-    def end_close(self, seconds: float) -> bool:
-        """Waits for the end of the thread; returns whether it came. Afterwards nothing more is sent."""
+    def end_close(self, seconds: float) -> list[str]:
+        """Waits for the end of the thread, after which nothing more is sent; returns `[name]` if it goes on."""
         if self._started:
             self._thread.join(seconds)
         self._abandoned = True
-        return not self._thread.is_alive()
+        return [self.name] if self._thread.is_alive() else []
 
     def _follow(self) -> None:
         """Sends the log until the run ends. A logger that fails is tried again, more and more rarely."""

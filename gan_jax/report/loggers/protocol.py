@@ -34,6 +34,8 @@ class RunLogger(Protocol):
 
     Attributes:
         live: whether lines are sent at once. Then `start` must take back steps, and a step may come in parts.
+        package: optional; the package that it imports, if that is large. The logger then lives in a process of its
+            own, because importing would stop the training. It is not live.
     """
 
     live: bool
