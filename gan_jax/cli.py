@@ -23,7 +23,6 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("train a config; the same command resumes the run", compiles=True),
-    "watch": Command("show a run while it trains, in the terminal or in the browser"),
     "sample": Command("write samples of a run", compiles=True),
     "evaluate": Command("measure the quality of a run's samples", compiles=True),
     "export": Command("write a run's networks as safetensors, StableHLO or ONNX", compiles=True),
@@ -32,6 +31,7 @@ COMMANDS = {
     "card": Command("write a model card, and a folder for a repository of models", compiles=True),
     "digest": Command("print the digest of a run's state, as read back from disk", compiles=True),
     "checkpoints": Command("list a run's checkpoints and verify each"),
+    "watch": Command("show a run while it trains, in the terminal or in the browser"),
     "recipes": Command("list the recipes: configs that come with gan_jax"),
     "data": Command("say what a folder or file of images has, and how to train on it"),
     "init": Command("write a config to start from, for your own images"),

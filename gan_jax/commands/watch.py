@@ -22,5 +22,5 @@ def run(arguments: argparse.Namespace) -> int:
     from . import watch_run
 
     if arguments.browser:
-        return watch_run.serve(arguments.workdir, arguments.port, arguments.once)
+        return watch_run.serve(arguments.workdir, arguments.port, arguments.once, PORT)
     return watch_run.show(arguments.workdir, arguments.port, arguments.once)

@@ -13,7 +13,6 @@ from ..report.page_server import ADDRESS, make_server
 from ..report.progress import Progress, read_config, read_progress
 from ..report.run_rows import RunRows
 from ..report.terminal_view import run_text
-from .watch import PORT
 
 _SECONDS = 2.0
 _CLEAR = "\x1b[H\x1b[J"  # to the first line, and remove everything below
@@ -76,14 +75,14 @@ def _note_of_config(workdir: Path, config: dict) -> str | None:
     return f"{path} cannot be read: how long the run is, is not known" if path.exists() and not config else None
 
 
-def serve(workdir: Path, port: int | None, once: bool) -> int:
-    """Serves the page of a run until Ctrl-C. `port`: None for the usual one, or any if that is taken."""
+def serve(workdir: Path, port: int | None, once: bool = False, usual: int = 0) -> int:
+    """Serves the page of a run until Ctrl-C. `port`: None for the `usual` one, or any if that is taken."""
     if once:
         raise UserError("--once is for the terminal: leave out --browser, or open report.html of the workdir")
     if port is not None and not 0 <= port < 2**16:
         raise UserError(f"--port must be from 0 to 65535, got {port}")
     try:
-        server = make_server(workdir, PORT if port is None else port)
+        server = make_server(workdir, usual if port is None else port)
     except OSError as error:
         if port is not None:
             raise UserError(f"--port {port} can't be used ({error.strerror}): choose another") from error
