@@ -76,8 +76,17 @@ class Recorder:
         self._writer: Writer | None = None
         self._loggers: Loggers | None = None
         self._allow = allow
-        legends = make_legends(source, config.conditional, config.sample.count, config.inputs is not None)
-        self._page, self._legends = LivePage(workdir, legends), legends
+
+    @functools.cached_property
+    def _legends(self) -> dict[str, str]:
+        config = self._config
+        return make_legends(
+            self._prepared.source, config.conditional, config.sample.count, config.inputs is not None
+        )
+
+    @functools.cached_property
+    def _page(self) -> LivePage:
+        return LivePage(self._workdir, self._legends)
 
     @_in_process_0
     def say(self, text: str) -> None:

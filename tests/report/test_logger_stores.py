@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import sqlite3
 from pathlib import Path
@@ -186,3 +187,24 @@ def test_nothing_else_is_written(killed):
             assert table.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     for name in ("wandb", "mlruns", "mlflow.db", "mlartifacts"):
         assert not (runs.ROOT / name).exists()
+
+
+def test_a_moved_workdir_goes_on_in_the_same_runs(killed, environment, tmp_path):
+    """MLflow has absolute paths in its table, and Trackio finds a run by its name."""
+    workdir = shutil.copytree(killed, tmp_path / "moved", symlinks=True)
+    more = STEPS + 10
+    outcome = runs.spawn(
+        "train", killed.parent / "tiny.py", "log.to=trackio,mlflow", f"steps={more}", "--workdir", workdir,
+        timeout=200, **environment,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "note: the logger" not in outcome.err
+    grid = f"samples/step_{more:08d}.png"
+    assert [path.is_relative_to(workdir) for path in tmp_path.rglob(grid)] == [True, True]
+    assert not list((killed / "mlflow").rglob(grid))
+    with sqlite3.connect(workdir / "trackio" / "gan_jax.db") as table:
+        assert table.execute("SELECT count(DISTINCT run_id), count(*) FROM metrics").fetchone() == (1, more + 1)
+    with sqlite3.connect(workdir / "mlflow" / "mlflow.db") as table:
+        assert table.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+        query = "SELECT count(*), count(DISTINCT step), max(step) FROM metrics WHERE key = 'loss/generator'"
+        assert table.execute(query).fetchone() == (more, more, more)

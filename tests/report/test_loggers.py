@@ -351,6 +351,18 @@ def test_an_interrupted_run_does_not_wait(tmp_path):
     wait_for(lambda: threading.active_count() == 1)
 
 
+def test_a_moved_workdir_keeps_its_name(tmp_path):
+    for name, step in (("first", 0), ("second", 1)):
+        with Run(tmp_path / name, "fake_loggers:Store", step=step) as run:
+            run.line(step + 1)
+            run.loggers.settle(step + 1)
+        if step == 0:
+            (tmp_path / "first").rename(tmp_path / "second")
+    assert {(told.id, told.name) for told, _ in Store.told} == {(Store.told[0][0].id, "first")}
+    assert Store.told[1][0].workdir == tmp_path / "second"
+    assert steps() == [1, 2]
+
+
 @pytest.mark.parametrize("text", ["", "[1]", '{"id": 3}', '{"id": "a", "sent": {"x": 1.5}, "checkpoints": {}}'])
 def test_a_damaged_identity_is_replaced_and_said(tmp_path, text):
     (tmp_path / "loggers.json").write_text(text)

@@ -42,7 +42,7 @@ class Loggers:
         identity = Identity(workdir)
         if identity.note:
             say(identity.note)
-        run = LoggedRun(identity.id, workdir.name, workdir, configs.to_json(config), step, config.steps)
+        run = LoggedRun(identity.id, identity.name, workdir, configs.to_json(config), step, config.steps)
         checkpoints, warn = config.log.checkpoints, self._warnings.put
         apart = [name for name, make in found.items() if package_of(make)]
         here = {name: make for name, make in found.items() if name not in apart}

@@ -18,6 +18,7 @@ class Identity:
 
     Attributes:
         id: 8 hexadecimal digits.
+        name: of the workdir when the identity was made; it may have been moved since.
         note: a sentence if the file could not be used, and a new identity was made; else None.
     """
 
@@ -26,7 +27,8 @@ class Identity:
         self.note: str | None = None
         try:
             tree = parse_object(self._folder.read(IDENTITY, _LARGEST))
-            check(tree.get("id"), str, "id")
+            for name in ("id", "name"):
+                check(tree.get(name), str, name)
             for kind in ("sent", "checkpoints"):
                 check(tree.get(kind), dict[str, int], kind)
         except FileNotFoundError:
@@ -37,10 +39,11 @@ class Identity:
             self.note = f"note: {path} cannot be used ({reason}): loggers begin new runs"
             tree = self._make()
         self.id: str = tree["id"]
+        self.name: str = tree["name"]
         self._steps: dict[str, dict[str, int]] = {"sent": tree["sent"], "checkpoints": tree["checkpoints"]}
 
     def _make(self) -> dict:
-        tree = {"id": secrets.token_hex(4), "sent": {}, "checkpoints": {}}
+        tree = {"id": secrets.token_hex(4), "name": self._folder.path.name, "sent": {}, "checkpoints": {}}
         self._folder.write(IDENTITY, _to_bytes(tree))
         return tree
 
@@ -55,7 +58,7 @@ class Identity:
         """Writes down that a logger has sent everything up to `step`, by one rename."""
         with self._lock:
             self._steps[kind][logger] = step
-            self._folder.write(IDENTITY, _to_bytes({"id": self.id, **self._steps}), sync=False)
+            self._folder.write(IDENTITY, _to_bytes({"id": self.id, "name": self.name, **self._steps}), sync=False)
 
 
 def _to_bytes(tree: dict) -> bytes:

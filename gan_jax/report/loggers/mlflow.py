@@ -1,6 +1,8 @@
 """MLflow: an SQLite file below the workdir, unless the environment names a tracking server."""
 
+import contextlib
 import os
+import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 _MOST_PARAMETERS = 100  # MLflow's own limit for one call
 _LONGEST_PARAMETER = 6000  # characters
 _TAG = "gan_jax.run"
+_DATABASE, _ARTIFACTS = "mlflow.db", "artifacts"
 
 
 class Logger:
@@ -34,9 +37,10 @@ class Logger:
 
     def start(self, run: LoggedRun, sent: int | None) -> int:
         local = run.workdir / "mlflow"
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{local}/mlflow.db"
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or _uri(local)
         if "MLFLOW_TRACKING_URI" not in os.environ:
             local.mkdir(exist_ok=True)
+            _follow_move(local)
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         from mlflow import MlflowClient
@@ -57,7 +61,7 @@ class Logger:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT
         if known := client.get_experiment_by_name(name):
             return known.experiment_id
-        artifacts = (local / "artifacts").as_uri() if uri == f"sqlite:///{local}/mlflow.db" else None
+        artifacts = (local / _ARTIFACTS).as_uri() if uri == _uri(local) else None
         return client.create_experiment(name, artifact_location=artifacts)
 
     def _log_config(self, config: Mapping[str, object]) -> None:
@@ -91,3 +95,23 @@ class Logger:
     def close(self, finished: bool) -> None:
         if self._client is not None:
             self._client.set_terminated(self._run_id, "FINISHED" if finished else "KILLED")
+
+
+def _uri(local: Path) -> str:
+    return f"sqlite:///{local}/{_DATABASE}"
+
+
+def _follow_move(local: Path) -> None:
+    """Lets the store of a workdir that was moved keep its artifacts there: MLflow writes down absolute paths."""
+    database, new = local / _DATABASE, (local / _ARTIFACTS).as_uri()
+    if not database.exists():
+        return
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        places = connection.execute("SELECT artifact_location FROM experiments").fetchall()
+        for (old,) in places:
+            if old and old.endswith(f"/mlflow/{_ARTIFACTS}") and old != new:
+                for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+                    connection.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                        (new, len(old) + 1, len(old), old),
+                    )

@@ -12,7 +12,7 @@ class LoggedRun(NamedTuple):
 
     Attributes:
         id: 8 hexadecimal digits, made once for a workdir and kept there.
-        name: of the workdir.
+        name: of the workdir, when it was first logged.
         workdir: absolute.
         config: as JSON values; a function is `{"call": name, "with": {...}}`.
         step: the step of the checkpoint that this process goes on from; 0 for a new run.
