@@ -33,20 +33,20 @@ def show(
     """
     if port is not None:
         raise UserError("--port needs --browser: add --browser, or leave --port out")
-    stream = stream or sys.stdout
-    on_screen = stream.isatty() and not once
+    out: TextIO = sys.stdout if stream is None else stream
+    on_screen = out.isatty() and not once
     rows, shown = RunRows(workdir), None
     lines, progress = _look(workdir, rows)
     try:
         if on_screen:
-            stream.write(_OTHER_SCREEN)
+            out.write(_OTHER_SCREEN)
         while not once and progress.state != "finished":
             if on_screen:
                 width, height = shutil.get_terminal_size()
                 shown_lines = [line[: width - 1] for line in lines[: height - 1]]
-                print(_CLEAR + "\n".join(shown_lines), file=stream, flush=True)
+                print(_CLEAR + "\n".join(shown_lines), file=out, flush=True)
             elif progress._replace(age=None) != shown:  # only its age is another
-                print("\n".join(lines), end="\n\n", file=stream, flush=True)
+                print("\n".join(lines), end="\n\n", file=out, flush=True)
                 shown = progress._replace(age=None)
             sleep(_SECONDS)
             lines, progress = _look(workdir, rows)
@@ -54,8 +54,8 @@ def show(
         pass
     finally:
         if on_screen:
-            stream.write(_BACK)
-    print("\n".join(lines), file=stream, flush=True)
+            out.write(_BACK)
+    print("\n".join(lines), file=out, flush=True)
     return 0
 
 

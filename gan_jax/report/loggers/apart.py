@@ -106,6 +106,12 @@ class LoggersApart:
             self._process.stdin.write((json.dumps(message) + "\n").encode())
             self._process.stdin.flush()
 
+    def _keep(self, name: str, step: int, kind: str) -> None:
+        try:
+            self._identity.keep(name, step, kind)
+        except OSError as error:  # the run itself says so, when it writes the next time
+            self._warn(f"note: what {name} has sent cannot be written down ({error.strerror})")
+
     def _read(self) -> None:
         """Reads what the process says, in a thread."""
         assert self._process is not None, "it was started"
@@ -116,7 +122,7 @@ class LoggersApart:
                 if "note" in message:
                     self._warn(message["note"])
                 elif "keep" in message:
-                    self._identity.keep(*message["keep"])
+                    self._keep(*message["keep"])
                 elif "unfinished" in message:
                     self._unfinished = message["unfinished"]
                     return
