@@ -88,8 +88,9 @@ def serve(workdir: Path, port: int | None, once: bool = False, usual: int = 0) -
             raise UserError(f"--port {port} can't be used ({error.strerror}): choose another") from error
         server = make_server(workdir, 0)
     with server:
-        print(f"the page of {workdir}: http://{ADDRESS}:{server.server_address[1]}/ (Ctrl-C ends it)", flush=True)
+        address = f"http://{ADDRESS}:{server.server_address[1]}/"
         try:
+            print(f"the page of {workdir}: {address} (Ctrl-C ends it)", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print()
