@@ -69,15 +69,15 @@ def main() -> None:
             break
     else:
         os._exit(1)  # the run is gone; another process may send the next moment
-    threading.Thread(target=_end_with, args=(lines,), daemon=True).start()
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
     unfinished = [name for follower in followers for name in follower.end_close(message["close"])]
     tell(unfinished=unfinished)
     if unfinished:
         os._exit(0)
 
 
-def _end_with(lines: object) -> None:
-    """Ends this process when its input ends."""
+def _end_with_the_run() -> None:
+    """Ends this process when its input ends, while it waits for its loggers."""
     sys.stdin.read()
     os._exit(1)
 
