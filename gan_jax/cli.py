@@ -34,6 +34,7 @@ COMMANDS = {
     "sweep": Command("train a population of runs that differ in some fields", compiles=True),
     "digest": Command("print the digest of a run's state, as read back from disk", compiles=True),
     "checkpoints": Command("list a run's checkpoints and verify each"),
+    "watch": Command("show a run while it trains, in the terminal or in the browser"),
     "recipes": Command("list the recipes: configs that come with gan_jax"),
     "data": Command("say what a folder or file of images has, and how to train on it"),
     "init": Command("write a config to start from, for your own images"),

@@ -143,13 +143,14 @@ def stop(
     least: int,
     how: signal.Signals = signal.SIGKILL,
     timeout: float = 120.0,
+    after: float = 0.0,
     **environment: str,
 ) -> Stopped:
     """Trains in `workdir`, and sends the process a signal after about `lines` progress lines.
 
     A tiny run would end before the test could send it. So standard error is a pipe with room for `lines` lines,
     which nobody reads: at the next line the process blocks in the middle of its work. It gets the signal there,
-    once `least` steps are in its log.
+    once `least` steps are in its log, and `after` more seconds, in which its other threads go on.
     """
     reading, writing = os.pipe()
     try:
@@ -166,6 +167,7 @@ def stop(
                 assert process.poll() is None, f"ended before it could be stopped: {said[-4000:]}"
                 assert time.monotonic() < give_up, f"at step {logged} after {timeout} s"
                 time.sleep(0.02)
+            time.sleep(after)
             process.send_signal(how)
             said = err.read().lstrip()
             code = process.wait(timeout)

@@ -16,7 +16,9 @@ from ..errors import UserError, one_line
 from ..metrics.evaluator import Evaluator, generate_images
 from ..metrics.features.choose import choose_extractor
 from ..metrics.record import Record, append_new
-from ..report.page import make_legends, page
+from ..report.legends import make_legends
+from ..report.page import page
+from ..report.progress import is_training
 from ..runtime import precision
 from ..train.open_run import OpenedRun, open_run
 from ..types import Variables
@@ -87,7 +89,7 @@ def evaluate(
     try:
         append_new(workdir, records)
         legends = make_legends(trained_on, config.conditional, config.sample.count, config.inputs is not None)
-        page(workdir, legends)  # the page of the run shows the metrics
+        page(workdir, legends, live=is_training(workdir))  # the page of the run shows the metrics
     except OSError as error:
         reason = f"{one_line(error.filename or workdir)} can't be written to ({error.strerror})"
         warnings.warn(f"{reason}: the records are not kept there", stacklevel=2)

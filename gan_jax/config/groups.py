@@ -69,7 +69,17 @@ class Log:
     every: int = setting(50, free=True, least=1)
     """Steps from one line of metrics to the next."""
     tensorboard: bool = setting(True, free=True)
-    """Write TensorBoard events too."""
+    """Write TensorBoard events too. `tensorboard` in `log.to` means the same."""
+    to: tuple[str, ...] = setting((), free=True)
+    """Loggers that get the log too: tensorboard, wandb, trackio, mlflow.
+
+    Or a class of your own, such as my_package:MyLogger. See `gan_jax.report.loggers`.
+    """
+    checkpoints: bool = setting(False, free=True)
+    """Send kept checkpoints to the loggers in `to`, as artifacts.
+
+    These are the last one, and those that `checkpoint.archive_every` keeps for good.
+    """
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,12 @@ class Folder:
                 _refuse(errno.EINVAL, f"it has {size:,} bytes, and at most {most:,} are read", self.path / name)
             return file.read()
 
+    def read_from(self, name: str, start: int, most: int) -> bytes:
+        """Returns at most `most` bytes of a file from the byte `start` on; none behind its end."""
+        with os.fdopen(self._open(name, os.O_RDONLY), "rb") as file:
+            file.seek(start)
+            return file.read(most)
+
     def write(self, name: str, data: bytes, *, sync: bool = True, mode: int = 0o666) -> None:
         """Replaces a file in one rename: a reader, or a kill, sees the old file or the complete new one.
 

@@ -14,7 +14,6 @@ from . import images as report
 from .gif import save_gif
 from .sample_files import SAMPLES, files_beside, grid_name, step_of
 from .view import choose_view
-from .writer import Writer
 
 _MODE_SAMPLES = 10_000
 
@@ -40,15 +39,14 @@ class SampleGrids:
             if step_of(name) == step:
                 self._folder.remove(name)
 
-    def draw(self, step: int, variables: Variables, writer: Writer, new: bool = True) -> np.ndarray:
+    def draw(self, step: int, variables: Variables, say: Callable[[str], None]) -> np.ndarray:
         """Writes the sample grid after `step` steps, and what lies beside it; returns the samples, `[count, *S]`.
 
         It waits until the variables are computed.
 
         Args:
             variables: the generator's EMA.
-            writer: gets the grid as well, if `new`, and the line about modes.
-            new: whether this step's grid is drawn for the first time.
+            say: gets the line about modes.
         """
         samples = self._sampler(variables, self._count)
         centers = getattr(self._source, "centers", None)
@@ -58,14 +56,10 @@ class SampleGrids:
         files = files_beside(grid_name(step), shown, rate(self._source), groups)
         for name, content in {**files, grid_name(step): report.png_bytes(grid)}.items():
             self._folder.write(name, content, sync=False)
-        if new:
-            writer.image(step, "samples", grid)
         if centers is not None and step:
             more = self._sampler(variables, _MODE_SAMPLES, first=self._count)
             modes = mode_coverage(more, centers, self._source.sigma)  # type: ignore[attr-defined]
-            writer.message(
-                f"step {step}: {modes.found} of {len(centers)} modes, {modes.share:.1%} of samples within 3 sigma"
-            )
+            say(f"step {step}: {modes.found} of {len(centers)} modes, {modes.share:.1%} of samples within 3 sigma")
         return samples
 
     def gif(self, step: int, say: Callable[[str], None]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The log of a run while it trains: the progress line, `metrics.jsonl` and TensorBoard events."""
+"""The log of a run while it trains: the progress line and `metrics.jsonl`."""
 
 import json
 import math
@@ -7,18 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat, TextIO
-
-import numpy as np
+from typing import Any, SupportsFloat, TextIO
 
 from ..errors import printable
 from ..files import json_lines
 from ..files.folder import Folder
 from ..files.typed_json import LARGEST_INT, check
 from .sample_files import SAMPLES, step_of
-
-if TYPE_CHECKING:
-    from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
 _NUMBERS = (int, float, type(None))
@@ -35,7 +30,8 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 1000 else f"{value:.3g}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Returns a time as `m:ss` or `h:mm:ss`, rounded up."""
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
@@ -47,9 +43,6 @@ class Writer:
     - `metrics.jsonl` gets one strict JSON object a line: the values, `step`, `images` (seen since step 0), `time`
       (seconds since this Writer was made) and `images_per_second` (since the previous line). A value that is not
       finite becomes null.
-    - `tensorboard/` gets TensorBoard events. Events of an earlier process after `start_step` are hidden. The event
-      file is opened at the first line of metrics, because the import of tensorboardX is slow and would delay the
-      first step.
     - `stream` gets the progress line. On a terminal it is rewritten in place, elsewhere each one is a new line.
       The first one has no speed and no remaining time, because its time is mostly compilation.
     """
@@ -61,7 +54,6 @@ class Writer:
         start_step: int,
         total_steps: int,
         images_per_step: int,
-        tensorboard: bool = True,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ):
@@ -74,14 +66,10 @@ class Writer:
         self._last_step = start_step
         self._first: tuple[int, float] | None = None  # step and time of the first line, where compilation is over
         self._file = Folder(workdir).append(METRICS)
-        self._tensorboard = (str(workdir / "tensorboard"), start_step + 1) if tensorboard else None
-        self._events: SummaryWriter | None = None
-        self._early_images: list[tuple[int, str, np.ndarray]] = []  # from before the event file is opened
 
     def write(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Writes one line of metrics after `step` steps of the run."""
         numbers = {name: _number(value) for name, value in values.items()}
-        self._open_events()
         now = self._now()
         steps, seconds = step - self._last_step, now - self._last_time
         speed = steps * self._images_per_step / seconds if seconds > 0 else 0.0
@@ -94,10 +82,6 @@ class Writer:
         }
         self._file.write((json.dumps(row, sort_keys=True, allow_nan=False) + "\n").encode())
         self._file.flush()
-        if self._events is not None:
-            for name, value in {**numbers, "images_per_second": speed}.items():
-                if math.isfinite(value):
-                    self._events.add_scalar(name, value, step)
         self._first = self._first or (step, now)
         self._last_step, self._last_time = step, now
         self._progress(step, speed, self._seconds_left(step, now), numbers)
@@ -111,7 +95,7 @@ class Writer:
 
     def _progress(self, step: int, speed: float, left: float | None, numbers: Mapping[str, float]) -> None:
         text = f"step {step}/{self._total}"
-        text += "" if left is None else f"  images/s {speed:.0f}  left {_duration(left)}"
+        text += "" if left is None else f"  images/s {speed:.0f}  left {duration(left)}"
         players = (("G", "loss/generator"), ("D", "loss/discriminator"))
         losses = " ".join(f"{player} {_short(numbers[name])}" for player, name in players if name in numbers)
         text += f"  loss {losses}" if losses else ""
@@ -125,31 +109,6 @@ class Writer:
         self._stream.flush()
         self._line = text
 
-    def image(self, step: int, tag: str, array: np.ndarray) -> None:
-        """Writes an image, uint8 `[H, W, C]`, to TensorBoard."""
-        if self._events is not None:
-            self._events.add_image(tag, array, step, dataformats="HWC")
-        elif self._tensorboard:
-            self._early_images.append((step, tag, array))
-
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers to TensorBoard alone, not to `metrics.jsonl`."""
-        self._open_events()
-        if self._events is not None:
-            for name, value in values.items():
-                self._events.add_scalar(name, value, step)
-
-    def _open_events(self) -> None:
-        if self._tensorboard is None or self._events is not None:
-            return
-        from tensorboardX import SummaryWriter
-
-        folder, purge_step = self._tensorboard
-        self._events = SummaryWriter(folder, purge_step=purge_step)
-        images, self._early_images = self._early_images, []
-        for image in images:
-            self.image(*image)
-
     def message(self, text: str) -> None:
         """Prints a separate line; on a terminal the progress line moves below it."""
         text = "\n".join(map(printable, text.split("\n")))
@@ -162,16 +121,11 @@ class Writer:
             self._show(line)
 
     def close(self) -> None:
-        """Ends the progress line and closes the files. A second call does nothing."""
+        """Ends the progress line and closes the file. A second call does nothing."""
         if self._line:
             print(file=self._stream, flush=True)
             self._line = ""
         self._file.close()
-        if self._early_images:
-            self._open_events()
-        if self._events is not None:
-            self._events.close()
-        self._events = self._tensorboard = None
 
     def __enter__(self) -> "Writer":
         return self
@@ -182,10 +136,10 @@ class Writer:
 
 def read(workdir: Path) -> json_lines.Rows[dict[str, Any]]:
     """Returns the rows of a run's `metrics.jsonl`, and a note about lines that are no row."""
-    return json_lines.read(Folder(workdir), METRICS, _parse_row)
+    return json_lines.read(Folder(workdir), METRICS, parse_row)
 
 
-def _parse_row(row: dict[str, Any]) -> dict[str, Any]:
+def parse_row(row: dict[str, Any]) -> dict[str, Any]:
     """Returns the row; raises ValueError if `Writer` did not write it."""
     step = row.get("step")
     if not (
@@ -200,14 +154,13 @@ def rewind(workdir: Path, step: int) -> str | None:
     """Removes what a killed process wrote after `step`, so that a resumed run's log has no gap and no repetition.
 
     These are later lines of `metrics.jsonl`, an incomplete last line, and sample grids of later steps with what
-    lies beside them (`samples/step_00000300.png`, `.gif`, `_0.wav`). TensorBoard
-    hides later events itself, by the `purge_step` that `Writer` sets.
+    lies beside them (`samples/step_00000300.png`, `.gif`, `_0.wav`).
 
     Returns:
         A note about lines of the log that are no row, or None.
     """
     folder = Folder(workdir)
-    note = json_lines.rewind(folder, METRICS, _parse_row, lambda row: row["step"] <= step)
+    note = json_lines.rewind(folder, METRICS, parse_row, lambda row: row["step"] <= step)
     for name in folder.names(f"{SAMPLES}/step_*"):
         if (step_of(name) or 0) > step:
             folder.remove(name)

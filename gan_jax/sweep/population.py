@@ -126,6 +126,11 @@ class PopulationCheckpoints(_All):
         for _, member in self.alive():
             member.checkpoints.wait()
 
+    @property
+    def settled(self) -> int:
+        """The newest step that all members will never go back behind; -1: none."""
+        return min((member.checkpoints.settled for _, member in self.alive()), default=-1)
+
     def forget_after(self, step: int) -> None:
         for _, member in self.alive():
             member.checkpoints.forget_after(step)
@@ -211,6 +216,10 @@ class PopulationRecorder(_All):
     def draw(self, step: int, carry: Carry, new: bool = True) -> None:
         for member, one in self.carries(carry):
             member.recorder.draw(step, one, new)
+
+    def settle(self, step: int) -> None:
+        for _, member in self.alive():
+            member.recorder.settle(step)
 
     def lacks_metrics(self, step: int) -> bool:
         return any(member.recorder.lacks_metrics(step) for _, member in self.alive())

@@ -13,6 +13,8 @@ from typing import TypeAlias
 from ..errors import UserError, one_line, quoted
 from ..files.folder import Folder
 from ..files.typed_json import LARGEST_INT, parse_object
+from ..report.legends import LEGENDS
+from ..report.loggers.identity import IDENTITY
 from ..report.sample_files import is_claimed
 
 FORMAT = 1  # of a workdir. A change that an older gan_jax would misread raises it; checkpoints have their own.
@@ -22,9 +24,12 @@ HISTORY = "history.jsonl"
 _VERSION_FILE = "workdir.json"
 _FILES = (
     LOCK, _VERSION_FILE, CONFIG, HISTORY, "metrics.jsonl", "evaluations.jsonl", "report.html", "samples.gif",
+    IDENTITY, LEGENDS,
 )  # fmt: skip
 _RESTORE = "restore it, or remove it if this version of gan_jax wrote the run"
-_FOLDERS = ("samples", "checkpoints", "tensorboard")
+_LOGGED = ("tensorboard", "wandb", "trackio", "mlflow")  # what other packages write
+_FOLDERS = ("samples", "checkpoints", *_LOGGED)
+_WANDB_LINKS = ("latest-run", "debug.log", "debug-internal.log")  # which wandb makes, and replaces
 LARGEST_JSON = 2**24  # bytes of config.json: a thousand times what a config needs
 
 Known: TypeAlias = tuple[str, Sequence[str] | None]
@@ -70,8 +75,9 @@ def _unusual(workdir: Path) -> Iterator[tuple[str, str]]:
                     yield f"{folder}/{entry.name}", "a file"
                 if folder == "checkpoints" and entry.name.isdecimal() and not is_folder:
                     yield f"{folder}/{entry.name}", "a folder"
-                # TensorBoard's writer opens names that can be guessed.
-                if folder == "tensorboard" and not (is_file or is_folder):
+                # These packages open names that can be guessed.
+                is_own = folder == "wandb" and entry.name in _WANDB_LINKS
+                if folder in _LOGGED and not (is_file or is_folder or is_own):
                     yield f"{folder}/{entry.name}", "a file"
 
 

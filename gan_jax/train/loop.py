@@ -167,6 +167,7 @@ class Run:
             self.recorder.say_rest(step, carry)
         self._save(step, carry)
         self.checkpoints.wait()
+        self.recorder.settle(step if step >= self.config.steps else self.checkpoints.settled)
         return step, carry
 
     def _steps(self, step: int, carry: Carry) -> tuple[int, Carry]:
@@ -177,6 +178,7 @@ class Run:
         with self._loader(step) as loader:
             self.timings.phase("input")
             while step < config.steps and not self._stops(started=previous is not None):
+                self.recorder.settle(self.checkpoints.settled)  # all that these steps log is written by now
                 batch = self.placement.put_batch(next(loader), programs.batch_axis)
                 with _only_the_batch_is_sent(previous is not None):
                     carry, token = programs.step(carry, batch, *shared)

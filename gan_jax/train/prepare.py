@@ -68,7 +68,7 @@ def prepare(
     timings.phase("data")
     gan = make_gan(config, spec, allow)
     placement = Placement(config)
-    check_run(config, source)
+    check_run(config, source, allow)
     memory = placement.memory_bytes()
     resident: bool = hosts.from_first(lambda: choose_resident(config.data.resident, source, memory))
     programs = Programs(config, gan, spec, placement, resident, source)

@@ -16,7 +16,9 @@ from ..config.build import Allow
 from ..errors import printable
 from ..files.folder import Folder
 from ..metrics.evaluator import Evaluator
-from ..report.page import make_legends, page
+from ..report.legends import keep_legends, make_legends
+from ..report.live_page import LivePage
+from ..report.loggers.fan_out import Loggers
 from ..report.reals import write_reals
 from ..report.sample_files import grid_names
 from ..report.sample_grids import SampleGrids
@@ -81,6 +83,19 @@ class Recorder:
         cycle = programs.sampler.cycle
         self._health = Health(prepared.gan.loss, source, cycle) if config.health.warn else None
         self._writer: Writer | None = None
+        self._loggers: Loggers | None = None
+        self._allow = allow
+
+    @functools.cached_property
+    def _legends(self) -> dict[str, str]:
+        config = self._config
+        return make_legends(
+            self._prepared.source, config.conditional, config.sample.count, config.inputs is not None
+        )
+
+    @functools.cached_property
+    def _page(self) -> LivePage:
+        return LivePage(self._workdir, self._legends)
 
     @_in_process_0
     def say(self, text: str) -> None:
@@ -111,18 +126,19 @@ class Recorder:
             keep_config(self._workdir, replace(saved, data=replace(saved.data, source=config.data.source)))
         for note in (rewind(self._workdir, step), self._evaluation.resume(step, record)):
             self._warn(note)
+        keep_legends(self._workdir, self._legends)
         if step and not due_after(config, step).grid:
             # The grid at the end of an earlier stop. An undisturbed run has none there.
             self._grids.remove(step)
         self._writer = Writer(
             self._workdir, start_step=step, total_steps=config.steps, images_per_step=config.batch,
-            tensorboard=config.log.tensorboard, stream=self._stream,
+            stream=self._stream,
         )  # fmt: skip
         try:
-            with self._writer:
+            with self._writer, Loggers(config, self._workdir, step, self.say, self._allow) as self._loggers:
                 yield
         finally:
-            self._writer = None
+            self._writer = self._loggers = None
 
     @property
     def _log(self) -> Writer:
@@ -133,6 +149,9 @@ class Recorder:
     def log(self, step: int, means: Mapping[str, float]) -> None:
         """Writes a line of metrics, and says what looks wrong in it."""
         self._log.write(step, means)
+        if self._loggers is not None:
+            self._loggers.line_written()
+        self._page.refresh(is_line=True)
         self._warn(self._health and self._health.line(means))
 
     @_in_process_0
@@ -157,7 +176,8 @@ class Recorder:
 
     @_in_process_0
     def _draw(self, step: int, variables: Variables, new: bool) -> None:
-        samples = self._grids.draw(step, variables, self._log, new)
+        samples = self._grids.draw(step, variables, self.say)
+        self._news()
         if new and step and self._config.sample.truncation == 1.0:
             self._warn(self._health and self._health.samples(samples))
 
@@ -169,9 +189,21 @@ class Recorder:
             records = self._evaluation(step, variables)
             for record in records:
                 self.say(record.text())
-            self._log.scalars(step, {f"metrics/{record.metric}": record.value for record in records})
+            self._news()
 
         self._hosts.from_first(measure)
+
+    @_in_process_0
+    def settle(self, step: int) -> None:
+        """Says that no kill can undo the steps up to `step`, and that all that they log is written."""
+        if self._loggers is not None:
+            self._loggers.settle(step)
+
+    def _news(self) -> None:
+        """Shows a new grid, or new metrics, to whoever follows the run."""
+        if self._loggers is not None:
+            self._loggers.wake()
+        self._page.refresh()
 
     def lacks_metrics(self, step: int) -> bool:
         """Returns whether the checkpoint of this step was saved without the metrics that are due."""
@@ -196,15 +228,13 @@ class Recorder:
         def finish() -> str:
             config, folder = self._config, Folder(self._workdir)
             gifs = self._grids.gif(step, self.say) if config.sample.gif else []
-            legends = make_legends(
-                self._prepared.source, config.conditional, config.sample.count, config.inputs is not None
-            )
+            legends = self._legends
             lines = "".join(
                 f"  {self._workdir / name}{f' ({legends[kind]})' if kind in legends else ''}\n"
                 for kind, name in grid_names(step).items()
                 if folder.kind(name) == "a file"
             )
-            lines += "".join(f"  {path}\n" for path in [*gifs, page(self._workdir, legends)])
+            lines += "".join(f"  {path}\n" for path in [*gifs, self._page.finish()])
             digest = state_digest(leaf_digests(state))
             self.say(f"look at:\n{lines}step {step}, state digest {digest}")
             return digest

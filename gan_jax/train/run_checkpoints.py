@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,11 +26,16 @@ class RunCheckpoints:
         workdir: where it lives.
         hosts: the processes of the run.
         say: prints a line.
+
+    Attributes:
+        settled: the newest step with a complete checkpoint that the run will never go back behind; -1: none. A run
+            with `health.returns` may go back behind a checkpoint that a stop left.
     """
 
     def __init__(self, prepared: Prepared, workdir: Path, hosts: Hosts, say: Callable[[str], None]):
         self._prepared, self._folder, self._hosts, self._say = prepared, workdir / "checkpoints", hosts, say
         self._stack = contextlib.ExitStack()
+        self.settled = self._under_way = -1
 
     @functools.cached_property
     def _checkpoints(self) -> Checkpoints:
@@ -69,6 +74,7 @@ class RunCheckpoints:
         shapes = placement.shapes(self._prepared.programs.shapes)
         if self._hosts.count == 1:
             restored = self._read(shapes, grid, step)
+            self._begin(restored and (restored.step, restored.record))
             return None if restored is None else (restored.step, restored.state, restored.record)
         leaves: dict[str, PyTree] = {}
 
@@ -80,6 +86,7 @@ class RunCheckpoints:
             return [restored.step, restored.record]
 
         found = self._hosts.from_first(read)
+        self._begin(found)
         if found is None:
             return None
         arrays = self._hosts.arrays_from_first(leaves, named_leaves(shapes))
@@ -103,10 +110,24 @@ class RunCheckpoints:
         on_host = self._prepared.placement.fetch(carry)
         more = {**self._prepared.record, **record}
         self._hosts.from_first(lambda: self._checkpoints.save(step, on_host, more))
+        self.settled = self._under_way  # it waited for the one before
+        self._note(step, more)
 
     def wait(self) -> None:
         """Waits until the checkpoint under way is complete."""
         self._hosts.from_first(lambda: self._checkpoints.wait())
+        self.settled = self._under_way
+
+    def _begin(self, restored: Sequence[Any] | None) -> None:
+        """Settles what was restored, a step and a record; None: nothing was."""
+        self._under_way = -1
+        if restored is not None:
+            self._note(*restored)
+        self.settled = self._under_way
+
+    def _note(self, step: int, record: Mapping[str, object]) -> None:
+        if record.get("grid") or not self._prepared.config.health.returns:
+            self._under_way = step
 
     def forget_after(self, step: int) -> None:
         """Deletes the checkpoints of later steps."""

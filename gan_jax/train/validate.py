@@ -1,20 +1,23 @@
 """Checks a run before it starts, the same way for training and for `--dry-run`."""
 
 from ..config import Config
+from ..config.build import Allow
 from ..config.declared import Declared
 from ..data.classes import class_counts, odd_classes
 from ..data.source import Source, rate
 from ..data.source import notes as data_notes
 from ..errors import UserError
 from ..metrics.features.choose import check_features
+from ..report.loggers.choose import find_loggers
 from ..report.view import view_notes
 from .periodic_evaluation import check_settings
 
 
-def check_run(config: Config, source: Source | None) -> None:
+def check_run(config: Config, source: Source | None, allow: Allow = None) -> None:
     """Raises UserError if a run of `config` cannot end, or cannot be measured, as the config says.
 
-    Without the data (None) it is not checked whether the features of the metrics can be computed.
+    Without the data (None) it is not checked whether the features of the metrics can be computed. `allow`:
+    top-level packages that names may come from besides gan_jax; None: any.
     """
     steps, fuse = config.steps, config.parallel.fuse
     if steps % fuse:
@@ -25,6 +28,7 @@ def check_run(config: Config, source: Source | None) -> None:
             f"steps={near}, or set parallel.fuse"
         )
     check_settings(config)
+    find_loggers(config, allow)
     if config.metrics.every and source is not None:
         check_features(config.metrics.features, source)
 

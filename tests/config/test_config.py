@@ -129,7 +129,8 @@ def test_load_mistakes(tmp_path, text, wanted):
 FREE = {
     "steps", "remat", "data.resident", "data.workers", "data.prefetch", "parallel.mode", "parallel.devices",
     "parallel.params", "health.returns", "health.warn",
-    "log.every", "log.tensorboard", "sample.every", "sample.count", "sample.truncation", "sample.gif",
+    "log.every", "log.tensorboard", "log.to", "log.checkpoints",
+    "sample.every", "sample.count", "sample.truncation", "sample.gif",
     "checkpoint.every", "checkpoint.keep", "checkpoint.best", "checkpoint.archive_every", "init_from",
     "metrics.every", "metrics.names", "metrics.features", "metrics.count", "metrics.reference",
 }  # fmt: skip

@@ -205,7 +205,7 @@ def run_in(workdir):
     config = Config(name="rings <&>", discriminator_terms=(Term(10.0, Call("r1")),))
     (workdir / "config.json").write_text(json.dumps(to_json(config)))
     with open(workdir / "log.txt", "w") as stream:
-        log = Writer(workdir, start_step=0, total_steps=90, images_per_step=64, tensorboard=False, stream=stream)
+        log = Writer(workdir, start_step=0, total_steps=90, images_per_step=64, stream=stream)
         for step in range(10, 100, 10):
             values = {
                 "loss/generator": 1 / step,

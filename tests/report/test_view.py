@@ -14,7 +14,7 @@ from gan_jax.report import sample_files, spectrogram, strip
 from gan_jax.report.colours import INK
 from gan_jax.report.gif import choose_frames, clip_gif
 from gan_jax.report.layout import choose_layout
-from gan_jax.report.page import make_legends
+from gan_jax.report.legends import make_legends
 from gan_jax.report.reals import write_reals
 from gan_jax.report.view import choose_view, view_notes
 from gan_jax.report.wav import wav_bytes

@@ -1,8 +1,7 @@
-"""The progress line, `metrics.jsonl`, TensorBoard events, and `rewind`."""
+"""The progress line, `metrics.jsonl`, and `rewind`."""
 
 import io
 import json
-import struct
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ class Clock:
 
 
 def make(workdir, stream=None, clock=None, **changes):
-    settings = {"start_step": 0, "total_steps": 600, "images_per_step": 64, "tensorboard": False, **changes}
+    settings = {"start_step": 0, "total_steps": 600, "images_per_step": 64, **changes}
     return Writer(workdir, stream=stream or io.StringIO(), clock=clock or Clock(), **settings)
 
 
@@ -168,44 +167,3 @@ def test_rewind_removes_later_samples_only(tmp_path):
     rewind(tmp_path, 300)
     left = {path.name for path in samples.iterdir()}
     assert left == {"step_00000000.png", "step_00000300.png", "step_mine.png", "final.png"}
-
-
-def events(path):
-    """Yields the events of a TensorBoard file. Each is stored as length, checksum, event, checksum."""
-    from tensorboardX.proto.event_pb2 import Event  # type: ignore[attr-defined]
-
-    data = path.read_bytes()
-    while data:
-        (length,) = struct.unpack("<Q", data[:8])
-        yield Event.FromString(data[12 : 12 + length])
-        data = data[16 + length :]
-
-
-def test_tensorboard_has_scalars_and_images_and_hides_repeated_steps(tmp_path):
-    with make(tmp_path, start_step=3, tensorboard=True) as log:
-        log.write(4, {"loss/generator": 1.5, "bad": float("nan")})
-        log.image(4, "samples", np.zeros((4, 6, 3), np.uint8))
-    (path,) = (tmp_path / "tensorboard").iterdir()
-    found = list(events(path))
-    assert [event.step for event in found if event.HasField("session_log")] == [4]
-    values = {value.tag: value for event in found for value in event.summary.value}
-    assert set(values) == {"loss/generator", "images_per_second", "samples"}
-    assert values["loss/generator"].simple_value == 1.5
-    assert (values["samples"].image.height, values["samples"].image.width) == (4, 6)
-    assert {event.step for event in found if event.summary.value} == {4}
-
-
-def test_tensorboard_begins_with_the_first_line_and_loses_nothing(tmp_path):
-    """tensorboardX is slow to import: the image before the first step waits for it, and the step does not."""
-    with make(tmp_path, tensorboard=True) as log:
-        log.image(0, "samples", np.zeros((4, 6, 3), np.uint8))
-        assert not (tmp_path / "tensorboard").exists()
-        log.write(50, {"loss/generator": 1.5})
-        log.image(100, "samples", np.zeros((4, 6, 3), np.uint8))
-    (path,) = (tmp_path / "tensorboard").iterdir()
-    steps = [event.step for event in events(path) for value in event.summary.value if value.tag == "samples"]
-    assert steps == [0, 100]
-    with make(tmp_path / "stopped", tensorboard=True) as log:  # closed before its first line
-        log.image(0, "samples", np.zeros((4, 6, 3), np.uint8))
-    (path,) = (tmp_path / "stopped" / "tensorboard").iterdir()
-    assert [event.step for event in events(path) if event.summary.value] == [0]
