@@ -11,7 +11,7 @@ from ..metrics.measures import NUMBERS
 from ..metrics.record import readable
 from ..report import writer
 from ..report.chart import COLOURS, Points, line_chart
-from ..report.page import STYLE
+from ..report.page_style import STYLE
 from ..report.sample_files import SAMPLES, step_of
 from .grid import short_names
 from .halving import better_first
