@@ -77,6 +77,8 @@ def test_kept_latents_are_drawn_again(projected, tmp_path):
     assert older.out == f"{workdir}/kept_00000010.png\n"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_what_is_kept_is_not_replaced_by_accident(projected, tmp_path):
     workdir, folder, _ = projected
     before = runs.files(workdir)
