@@ -33,8 +33,9 @@ class Network(NamedTuple):
 
     Attributes:
         name: "generator" or "discriminator".
-        function: `(inputs, labels, noise seed)`, leaves `[B, ...]`, int32 `[B]` or None, uint32 `[]`, to images
-            `[B, *S]` or logits `[B]`.
+        apply: `(variables, inputs, labels, noise seed)`, leaves `[B, ...]`, int32 `[B]` or None, uint32 `[]`, to
+            images `[B, *S]` or logits `[B]`.
+        variables: of the network.
         inputs: the shape of one of the inputs: latents, or what the run's `inputs` make of a row; or an image.
         labels: whether it gets labels.
         input: the name of its inputs.
@@ -42,11 +43,16 @@ class Network(NamedTuple):
     """
 
     name: str
-    function: Callable[[PyTree, Labels | None, jax.Array], jax.Array]
+    apply: Callable[[PyTree, PyTree, Labels | None, jax.Array], jax.Array]
+    variables: PyTree
     inputs: PyTree
     labels: bool
     input: str
     output: str
+
+    def function(self, inputs: PyTree, labels: Labels | None, seed: jax.Array) -> jax.Array:
+        """Calls the network with its variables, which are constants of a program that has this in it."""
+        return self.apply(self.variables, inputs, labels, seed)
 
 
 def make_network(run: OpenedRun, name: str, truncation: float = 1.0) -> Network:
@@ -66,7 +72,7 @@ def make_network(run: OpenedRun, name: str, truncation: float = 1.0) -> Network:
         raise UserError(f"--truncation {truncation}: the {name} of this run has no truncation, leave it out")
     variables = run.state.ema if name == "generator" else run.state.discriminator.variables
 
-    def function(inputs: PyTree, labels: Labels | None, seed: jax.Array) -> Images:
+    def apply(variables: PyTree, inputs: PyTree, labels: Labels | None, seed: jax.Array) -> Images:
         size = jax.tree.leaves(inputs)[0].shape[0]
         keys = sample_keys(jax.random.key(seed), jnp.int32(0), Purpose.GENERATOR, jnp.arange(size))
         extra = {"label": labels, "axis_name": None, "keys": keys, **options}
@@ -76,9 +82,9 @@ def make_network(run: OpenedRun, name: str, truncation: float = 1.0) -> Network:
         return gan.loss.logit(output).reshape(size)
 
     # A CPU computes products in full anyway, so one program says it for all platforms.
-    function = traced_with(matmul_precision(config, "every platform"), function)
+    apply = traced_with(matmul_precision(config, "every platform"), apply)
     if name == "discriminator":
-        return Network(name, function, image, conditional, "images", "logits")
+        return Network(name, apply, variables, image, conditional, "images", "logits")
     row: dict[str, Any] = {"image": jax.ShapeDtypeStruct((1, *image.shape), image.dtype)}
     if conditional:
         row["label"] = jax.ShapeDtypeStruct((1,), jnp.int32)
@@ -86,7 +92,9 @@ def make_network(run: OpenedRun, name: str, truncation: float = 1.0) -> Network:
         lambda row, seed: make_inputs(gan, row, jax.random.split(jax.random.key(seed), 1)), row, 0
     )
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
-    return Network(name, function, one, conditional, "latents" if gan.inputs is None else "inputs", "images")
+    return Network(
+        name, apply, variables, one, conditional, "latents" if gan.inputs is None else "inputs", "images"
+    )
 
 
 def variables(run: OpenedRun, name: str) -> dict[str, np.ndarray]:

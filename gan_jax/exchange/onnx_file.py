@@ -174,11 +174,11 @@ def largest_difference(
     session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names, worst = [one["name"] for one in described_inputs(network, plain)], 0.0
     size = batch or _BLOCK
-    ours, draw = jax.jit(traced_with("highest", network.function)), make_noise(network, size)
+    ours, draw = jax.jit(traced_with("highest", network.apply)), make_noise(network, size)
     taken = {one.name for one in session.get_inputs()}  # an input that changes nothing may be left out
     for first in range(0, _CHECKED, size):
         inputs, labels = _examples(run, network, np.arange(first, first + size))
-        expected = np.asarray(ours(inputs, labels, jnp.uint32(0)))
+        expected = np.asarray(ours(network.variables, inputs, labels, jnp.uint32(0)))
         noise = draw(inputs, labels, jnp.uint32(0)) if plain.noise else []
         arrays = [np.asarray(array) for array in (*jax.tree.leaves((inputs, labels)), *noise)]
         feeds = {name: array for name, array in zip(names, arrays, strict=True) if name in taken}

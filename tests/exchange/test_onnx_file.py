@@ -113,7 +113,7 @@ def compared(function, *shape):
     import onnxruntime
 
     one = jax.ShapeDtypeStruct(shape, jnp.float32)
-    network = Network("generator", lambda x, labels, seed: function(x), one, False, "latents", "images")
+    network = Network("generator", lambda v, x, labels, seed: function(x), {}, one, False, "latents", "images")
     model = make_model(onnx, network, flatten(network, export.symbolic_shape("batch")[0]), {})
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
@@ -173,7 +173,7 @@ def test_what_onnx_lacks_is_named(trained, tmp_path, monkeypatch):
     real = make_network(open_run(trained, None), "generator")
 
     def with_function(function):
-        network = real._replace(function=function)
+        network = real._replace(apply=lambda variables, *arguments: function(*arguments))
         monkeypatch.setattr("gan_jax.commands.export_run.make_network", lambda *arguments: network)
         return call("export", trained, "--format", "onnx", "--out", tmp_path / "g.onnx")
 

@@ -91,6 +91,7 @@ def lowered(run):
     return re.sub(r"#?loc[^\n]*", "", text)
 
 
+@pytest.mark.slow
 def test_each_platform_has_its_own_formulation(trained, tmp_path, monkeypatch):
     """The program for a GPU is the one that is lowered for a GPU alone, though there is none here."""
     run = open_run(fresh_run("dcgan", False, tmp_path / "run"), None)
