@@ -67,7 +67,7 @@ class Answers:
 
     def _choice(self, chosen: Sequence[Any]) -> Choice:
         start, checkpoint, seed, label, truncation, directions, *amounts = chosen
-        steps, names, seed = self.model.steps(), self.model.names, _whole(seed, 0, LARGEST_SEED)
+        steps, names, seed = self.model.steps, self.model.names, _whole(seed, 0, LARGEST_SEED)
         return Choice(
             steps[_whole(checkpoint, 1, len(steps)) - 1],
             seed,

@@ -98,6 +98,7 @@ class Model:
         names: of the classes; None for a run without classes.
         truncates: whether the generator has a truncation.
         sets: the sets of directions by name.
+        steps: of the checkpoints that lay there when the run was opened, ascending.
 
     Raises:
         UserError: there is no such run or checkpoint, or its samples are not images made from latents.
@@ -109,7 +110,7 @@ class Model:
         self.images = LatentImages(self.run)
         self.names, self.truncates = self.images.class_names, self.images.truncates
         self.sets: dict[str, Directions] = {}
-        self._catalogue = Catalogue(self.workdir / "checkpoints")
+        self.steps = sorted({*Catalogue(self.workdir / "checkpoints").steps(), self.run.step})
         self._variables: OrderedDict[int, Variables] = OrderedDict({self.run.step: self.run.state.ema})
         self._lock = threading.Lock()
 
@@ -138,9 +139,9 @@ class Model:
             seconds.append(time.perf_counter() - started)
         return sorted(seconds)[2]
 
-    def steps(self) -> list[int]:
-        """Returns the steps of the checkpoints that lie there now, and of the one that was opened; ascending."""
-        return sorted({*self._catalogue.steps(), self.run.step})
+    def is_busy(self) -> bool:
+        """Returns whether something is being drawn."""
+        return self._lock.locked()
 
     def draw(self, choice: Choice) -> Drawn:
         """Draws the image of a choice."""

@@ -44,7 +44,7 @@ class Page:
 
     def build(self) -> gr.Blocks:
         """Returns the page."""
-        name, steps = self.model.run.config.name, self.model.steps()
+        name, steps = self.model.run.config.name, self.model.steps
         with gr.Blocks(title=f"{name} · gan_jax", analytics_enabled=False, fill_width=True) as blocks:
             self.start = gr.State(None)
             gr.HTML(f"<header><h1>{html.escape(name)}</h1><p>{self._facts()}</p></header>", elem_classes="head")

@@ -3,13 +3,16 @@
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..config.build import Allow
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 HOST, PORT = "127.0.0.1", 7860
+_PATIENCE = 5.0  # seconds from the signal to the end
 
 
 class Address(NamedTuple):
@@ -68,7 +72,7 @@ def serve(
     Raises:
         UserError: the port is in use, or there is no such run, or it can't be explored.
     """
-    with contextlib.closing(_listen(address)) as listener, _private_folder():
+    with contextlib.closing(_listen(address)) as listener, _private_folder() as folder:
         _check_gradio()
         from .model import Model
 
@@ -81,7 +85,7 @@ def serve(
         port = listener.getsockname()[1]
         print(f"{workdir}: step {model.run.step:,}, ready after {seconds:.1f} s, {1000 * image:.0f} ms an image")
         print(f"open {_link(address, port)} in a browser; Ctrl-C ends it", flush=True)
-        _run(app, listener)
+        _run(app, listener, model, folder)
 
 
 def _listen(address: Address) -> socket.socket:
@@ -106,7 +110,7 @@ def _listen(address: Address) -> socket.socket:
 
 
 @contextlib.contextmanager
-def _private_folder() -> Iterator[None]:
+def _private_folder() -> Iterator[str]:
     """Gives Gradio a folder of this session, and keeps it from the network. Set before Gradio is imported."""
     with tempfile.TemporaryDirectory(prefix="gan_jax_explorer_") as folder:
         settings = {
@@ -124,7 +128,7 @@ def _private_folder() -> Iterator[None]:
             del os.environ[name]  # such as GRADIO_ALLOWED_PATHS
         os.environ.update(settings)
         try:
-            yield
+            yield folder
         finally:
             for name in settings:
                 del os.environ[name]
@@ -160,23 +164,46 @@ def _link(address: Address, port: int) -> str:
     return f"http://{host}:{port}/" + (f"?token={address.token}" if address.token else "")
 
 
-def _run(app: Guard, listener: socket.socket) -> None:
-    """Serves until Ctrl-C or SIGTERM, and then returns: uvicorn itself would end the process by the signal."""
+def _run(app: Guard, listener: socket.socket, model: "Model", folder: str) -> None:
+    """Serves until Ctrl-C or SIGTERM, and then returns: uvicorn itself would end the process by the signal.
+
+    Python waits for threads before it ends. So if an image is being drawn or searched for, the process ends here
+    after a while.
+    """
     import uvicorn
+
+    def leave() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+    late = threading.Timer(_PATIENCE, leave)
+    late.daemon = True
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            before = {number: signal.signal(number, self.handle_exit) for number in _ENDS}
+            before = {number: signal.signal(number, self.handle_exit) for number in _ends()}
             try:
                 yield
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler)
 
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if not self.should_exit:
+                late.start()
+            super().handle_exit(sig, frame)
+
     # No log of requests: it would have the token. Streams of events stay open, so they are cut.
     options = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1, ws="none")
-    Server(options).run(sockets=[listener])
+    try:
+        Server(options).run(sockets=[listener])
+    finally:
+        if not model.is_busy():
+            late.cancel()
 
 
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+def _ends() -> list[signal.Signals]:
+    """Returns the signals that end the server; a process under nohup ignores SIGHUP."""
+    is_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if is_ignored else [signal.SIGHUP])]

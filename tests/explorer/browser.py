@@ -62,7 +62,7 @@ def served(*arguments: object, **environment: str) -> Iterator[Server]:
         yield server
     finally:
         if server.process.poll() is None:
-            server.stop(signal.SIGKILL)
+            server.stop()
 
 
 class Person:

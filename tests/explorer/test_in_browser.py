@@ -1,6 +1,8 @@
 """A person moves the controls of the explorer in a browser that reaches no other machine."""
 
+import base64
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from PIL import Image
 
 import runs
 from browser import Person, Server, served
-from gan_jax.latent_space.kept import read_latents
+from gan_jax.latent_space.directions import Directions
+from gan_jax.latent_space.kept import keep_directions, read_latents
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("programs")]
 
@@ -23,8 +26,17 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(trained):
-    with served(trained) as one:
+def workdir(trained, tmp_path_factory):
+    """A run that keeps two directions under a name."""
+    folder = shutil.copytree(trained, tmp_path_factory.mktemp("kept") / "run")
+    vectors = np.eye(2, 8, dtype=np.float32)
+    keep_directions(folder, "mine", Directions("sefa", "z", ("left", "right"), vectors, np.ones(2, np.float32)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(workdir):
+    with served(workdir) as one:
         yield one
 
 
@@ -51,8 +63,6 @@ def still(server: Server, person: Person) -> str:
 
 
 def pixels(address: str) -> np.ndarray:
-    import base64
-
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
 
 
@@ -73,6 +83,20 @@ def test_each_direction_moves_the_image_and_back(still, person):
     person.changes(lambda: person.type(sliders[2], -3))
     person.becomes(still, lambda: person.click("#reset"))
     assert person.run("return document.querySelector('#direction-2 input[type=number]').value") == "0"
+
+
+def test_another_set_of_directions_has_its_own_sliders(still, person):
+    person.changes(lambda: person.type("direction-0", 2))
+    person.becomes(still, lambda: person.choose("directions", "mine"))
+    labels = "return [...document.querySelectorAll('.sliders label span')].map(e => e.innerText.trim())"
+    person.until(lambda: person.run(labels) == ["left", "right"])
+    person.changes(lambda: person.type("direction-1", 2))
+    person.click("#kind label:nth-child(2)")
+    person.until(lambda: person.driver.find_elements("css selector", "#along input"))
+    person.choose("along", "right")
+    person.changes(lambda: person.click("#walk"))
+    assert "walk along right" in person.caption()
+    person.becomes(still, lambda: person.choose("directions", "SeFa"))
 
 
 def test_the_seed_moves_the_image_and_back(still, person):

@@ -76,7 +76,7 @@ def test_each_direction_moves_the_image_and_back(model, at):
 
 
 def test_a_checkpoint_is_drawn_from_its_own_variables(model, at):
-    assert model.steps() == [10, 20]
+    assert model.steps == [10, 20]
     new, old = image(model, at), image(model, at._replace(step=10))
     assert differ(new, old)
     assert not differ(image(model, at), new)
