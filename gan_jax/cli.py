@@ -36,6 +36,7 @@ COMMANDS = {
     "checkpoints": Command("list a run's checkpoints and verify each"),
     "watch": Command("show a run while it trains, in the terminal or in the browser"),
     "recipes": Command("list the recipes: configs that come with gan_jax"),
+    "explore": Command("look at a run in the browser: directions, walks, checkpoints", compiles=True),
     "data": Command("say what a folder or file of images has, and how to train on it"),
     "init": Command("write a config to start from, for your own images"),
     "prepare": Command("write a data set as array_record files: of TFDS, or of your own images"),
