@@ -49,7 +49,7 @@ peers: dev
 ratios: dev
 	$(BIN)/python -m benchmarks.ratios
 
-lint: dev
+lint: $(VENV)/.installed-after
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
 
 wheel: install
