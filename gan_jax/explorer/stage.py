@@ -69,7 +69,7 @@ def gif(text: str, name: str, frames: np.ndarray, milliseconds: int = 60) -> Dow
 def npz(text: str, name: str, arrays: Mapping[str, np.ndarray | None]) -> Download:
     """Returns an .npz file of arrays; those that are None are left out."""
     content, kept = io.BytesIO(), {key: value for key, value in arrays.items() if value is not None}
-    np.savez_compressed(content, allow_pickle=False, **kept)
+    np.savez_compressed(content, **kept)  # pyright: ignore[reportArgumentType]
     return Download(text, name, content.getvalue())
 
 
