@@ -1,6 +1,8 @@
 """Serves the page of one run on this machine alone: the page, and the files that it shows."""
 
+import contextlib
 import mimetypes
+import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -49,11 +51,13 @@ def make_server(workdir: Path, port: int) -> ThreadingHTTPServer:
 class _PageOfRun:
     def __init__(self, workdir: Path):
         self._workdir, self._folder, self._rows = workdir, Folder(workdir), RunRows(workdir)
+        self._one_at_a_time = threading.Lock()  # each request has a thread, and all share the rows
 
     def content(self, path: str) -> tuple[str, bytes] | None:
         """Returns the type and the bytes of what lies at a path; None if nothing is served there."""
         if path == "/":
-            text = render(self._workdir, read_legends(self._workdir), live=True, rows=self._rows)
+            with self._one_at_a_time:
+                text = render(self._workdir, read_legends(self._workdir), live=True, rows=self._rows)
             return "text/html; charset=utf-8", text.encode(errors="backslashreplace")
         folder, _, name = path[1:].rpartition("/")
         if (folder == SAMPLES and is_claimed(name)) or path == "/samples.gif":
@@ -86,9 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **_HEADERS}.items():
             self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(data)
+        with contextlib.suppress(ConnectionError):  # the browser loads the page again, and reads no further
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Prints nothing: the terminal shows the run."""

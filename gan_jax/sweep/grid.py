@@ -170,5 +170,5 @@ def check_names(members: Sequence[Member]) -> None:
         if names.count(member.name.casefold()) > 1:
             raise UserError(
                 f"two members would have the folder {member.name}: their values differ only behind its first "
-                f"{_LONGEST} characters, or in signs and capitals that a folder's name may not have"
+                f"{_LONGEST} characters, or in signs and capitals that a folder's name may not have: leave one out"
             )

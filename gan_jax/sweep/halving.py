@@ -72,6 +72,6 @@ def _rounds(members: int, factor: int) -> int:
 
 
 def better_first(scores: dict[str, float], metric: str, count: int) -> list[str]:
-    """Returns the names of the `count` best members by a number; of equal ones, the first."""
-    maximize = NUMBERS[metric][1]
-    return sorted(scores, key=lambda name: -scores[name] if maximize else scores[name])[:count]
+    """Returns the names of the `count` best members by a number; of equal ones, the first. NaN is the worst."""
+    sign = -1.0 if NUMBERS[metric][1] else 1.0
+    return sorted(scores, key=lambda name: (math.isnan(scores[name]), sign * scores[name]))[:count]

@@ -93,7 +93,7 @@ def write_page(workdir: Path, title: str, standings: Sequence[Standing], paths: 
         f'<!doctype html>\n<html lang="en">\n<head>\n{head}<title>{escape(title)}</title>\n'
         f"<style>{STYLE}{_MORE_STYLE}</style>\n</head>\n<body>\n" + "\n".join(sections) + "\n</body>\n</html>\n"
     )
-    Folder(workdir).write(PAGE, text.encode())
+    Folder(workdir).write(PAGE, text.encode(errors="backslashreplace"))
     return workdir / PAGE
 
 

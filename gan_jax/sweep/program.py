@@ -23,7 +23,7 @@ from ..step import Step, make_train_step
 from ..step.meter import Carry, FirstBad, Means, Meter, begin_read_each, metered, reset
 from ..train.programs import Programs, with_sharding
 from ..types import Batch, Key, PyTree
-from .varying import Numbers, check_traces, numbers_of, with_numbers
+from .varying import Numbers, check_traces, numbers_of, on_device, with_numbers
 
 
 class PopulationPrograms:
@@ -57,7 +57,7 @@ class PopulationPrograms:
         self.count, self.shapes, self.batch_axis = len(members), one.shapes, 0
         self._config, self._spec, self._placement, self._allow = members[0], spec, placement, allow
         self._gather = spec.shape if resident else None
-        self.numbers = jax.tree.map(jnp.asarray, numbers_of(members))
+        self.numbers = on_device(numbers_of(members))
         seeds = [member.seed for member in members]
         self.seeds = seeds if len(set(seeds)) > 1 else seeds[:1]
         self._keys_differ = len(self.seeds) > 1 or not self.numbers  # something has to have an axis of members
@@ -95,7 +95,9 @@ class PopulationPrograms:
 
     def _trace(self, numbers: Numbers) -> None:
         """Traces the initial state and one step of a member."""
-        scalars = {path: jax.ShapeDtypeStruct((), number.dtype) for path, number in numbers.items()}
+        scalars = {
+            path: jax.ShapeDtypeStruct((), number.dtype, weak_type=True) for path, number in numbers.items()
+        }
         jax.eval_shape(self._new, jax.random.key(0), scalars)
 
         def step(state: GANState, numbers: Numbers) -> PyTree:
@@ -161,7 +163,12 @@ class PopulationPrograms:
         carry = self._with_axis(
             self.shapes, lambda x: jax.ShapeDtypeStruct((self.count, *x.shape), x.dtype, weak_type=False)
         )
-        return self.placed_step.lower(*with_sharding((carry, dict(chunk), self.numbers, *shared), place))
+        placed, batch, *rest = with_sharding((carry, dict(chunk), *shared), place)
+        numbers = {
+            path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place, weak_type=True)
+            for path, x in self.numbers.items()
+        }
+        return self.placed_step.lower(placed, batch, numbers, *rest)
 
     def lower_for(self, source: Source) -> jax.stages.Lowered:
         """Lowers the step for these data, as a run would."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UserError, one_line
 from ..metrics.measures import NUMBERS
-from .grid import Member, make_member
+from .grid import Member, check_names, make_member
 from .record import scores
 from .run import Sweep
 
@@ -89,6 +89,7 @@ def run_search(sweep: Sweep, make: "Maker", spaces: Sequence[Space], trials: int
         batch = [make([space.ask(trial) for space in spaces]) for trial in asked]
         new = {one.name: one for one in batch if one.name not in members}
         members |= new
+        check_names(list({one.values: one for one in [*members.values(), *batch]}.values()))
         for one in new.values():
             sweep.record.add(one.name, one.values)
         if new:

@@ -24,14 +24,10 @@ from ..train.recorder import Recorder
 from ..train.run_checkpoints import RunCheckpoints
 from ..train.validate import check_run
 from ..train.workdir import check_config, known_data, locked
-from .population import (
-    Member,
-    PopulationCheckpoints,
-    PopulationPlacement,
-    PopulationProvenance,
-    PopulationRecorder,
-    PopulationRun,
-)
+from .members import Member
+from .population import PopulationPlacement, PopulationRun
+from .population_checkpoints import PopulationCheckpoints, PopulationProvenance
+from .population_recorder import PopulationRecorder
 from .program import PopulationPrograms
 from .varying import check_one_program
 

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax._src.lax.lax import _convert_element_type
 
 from ..config import Call, Config
 from ..config.overrides import leaves
@@ -66,14 +66,17 @@ def with_numbers(config: Config, numbers: Mapping[str, PyTree]) -> Config:
     """Returns the config with these numbers, which may be traced, in place of its own."""
     changed: object = config
     for path, number in numbers.items():
-        changed = _set(changed, path.split("."), _weak(number) if isinstance(number, jax.Array) else number)
+        changed = _set(changed, path.split("."), number)
     assert isinstance(changed, Config)
     return changed
 
 
-def _weak(number: jax.Array) -> jax.Array:
-    """Makes a number weakly typed, as Python's are: so it does not turn a bfloat16 array into float32."""
-    return _convert_element_type(number, weak_type=True)  # pyright: ignore[reportReturnType]
+def on_device(numbers: Numbers) -> Numbers:
+    """Returns numbers of all members as weakly typed arrays, `[N]`.
+
+    Python's numbers are weakly typed too: so one of them does not turn a bfloat16 array into float32.
+    """
+    return {path: jnp.stack([jnp.asarray(float(one)) for one in number]) for path, number in numbers.items()}
 
 
 def _set(node: object, parts: Sequence[str], value: object) -> object:

@@ -2,16 +2,21 @@
 
 import http.client
 import os
+import socket
+import struct
 import threading
+import time
 
 import pytest
 
 from gan_jax.commands import watch_run
 from gan_jax.errors import UserError
+from gan_jax.report import page_server
 from gan_jax.report.legends import keep_legends, read_legends
 from gan_jax.report.live_page import LivePage
 from gan_jax.report.page import render
 from gan_jax.report.page_server import make_server
+from logged_run import wait_for
 from written_run import add_checkpoint, write_run
 
 pytestmark = pytest.mark.timeout(60)
@@ -95,6 +100,7 @@ def served(tmp_path):
         connection.close()
         return response, body
 
+    get.server = server
     yield get
     server.shutdown()
     thread.join()
@@ -153,6 +159,39 @@ def test_names_of_this_machine_are_served_and_nothing_is_written(served):
     assert served("/", Host="localhost:9000")[0].status == 200  # through a tunnel
     assert served("/", method="POST")[0].status == 501
     assert served("/", method="DELETE")[0].status == 501
+
+
+def test_two_browsers_at_once(served, monkeypatch):
+    """All requests share the rows of the log, so one page is drawn at a time."""
+    drawn, at_once = [0], []
+
+    def render(*arguments, **options):
+        drawn[0] += 1
+        at_once.append(drawn[0])
+        time.sleep(0.05)
+        drawn[0] -= 1
+        return ""
+
+    monkeypatch.setattr(page_server, "render", render)
+    browsers = [threading.Thread(target=served, args=("/",)) for _ in range(4)]
+    for browser in browsers:
+        browser.start()
+    for browser in browsers:
+        browser.join()
+    assert at_once == [1, 1, 1, 1]
+
+
+def test_a_browser_that_reads_no_further(served, capfd, tmp_path):
+    """It loads the page again while the GIF is on its way."""
+    (tmp_path / "run" / "samples.gif").write_bytes(bytes(2**24))
+    port = served.server.server_address[1]
+    with socket.create_connection(("127.0.0.1", port)) as browser:
+        browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        browser.sendall(b"GET /samples.gif HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        browser.recv(1)
+    wait_for(lambda: not any("process_request_thread" in thread.name for thread in threading.enumerate()))
+    assert served("/")[0].status == 200
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_taken_port_is_one_sentence(tmp_path):

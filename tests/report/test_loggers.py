@@ -1,5 +1,6 @@
 """Loggers: every settled step is sent once, and no logger stops a run."""
 
+import errno
 import functools
 import json
 import os
@@ -85,6 +86,31 @@ def test_a_killed_run_ends_with_every_step_once(tmp_path, kind):
     assert rows[8].keys() == {"loss/generator", "images_per_second", "metrics/frechet", "samples"}
     assert Store.calls[-1][0] == "finish"
     assert [before for _, before in Store.told] == [None, 3]
+
+
+@pytest.mark.parametrize("kind", ["Store", "Forgetful", "Live"])
+def test_a_run_that_goes_on_before_a_settled_step(tmp_path, kind):
+    """The checkpoint of step 5 is damaged. The second run is killed when it has sent nothing of step 4 again."""
+    name = f"fake_loggers:{kind}"
+    with Run(tmp_path, name, steps=6) as run:
+        for step in range(1, 6):
+            run.line(step)
+        run.loggers.settle(5)
+    left = {"Store": 5, "Forgetful": 5, "Live": 2}[kind]
+    with Run(tmp_path, name, steps=6, step=2) as run:
+        run.line(3)
+        wait_for(lambda: len(Store.told) == 2 and Identity(tmp_path).last(name) == left)
+        wait_for(lambda: steps()[-1] == (3 if kind == "Live" else 5))
+        run.line(4)
+        run._writer.close()
+        if kind == "Live":
+            wait_for(lambda: steps() == [1, 2, 3, 4])
+            sent().pop()  # what the kill takes away
+    with Run(tmp_path, name, steps=6, step=4) as run:
+        run.line(5)
+        run.line(6)
+        run.loggers.settle(6)
+    assert steps() == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_kill_between_sending_and_writing_that_down(tmp_path):
@@ -279,6 +305,37 @@ def test_a_large_package_is_in_another_process(tmp_path, capfd):
     assert run.said == []
     assert capfd.readouterr() == ("", "")  # what the package prints is for nobody
     assert Identity(tmp_path).last("fake_loggers:OnDisk") == 5
+
+
+def test_signals_to_all_processes_of_a_run_end_no_logger(tmp_path):
+    """Ctrl-C in a terminal comes to the process of the loggers too, at any time, such as when it starts."""
+    with Run(tmp_path, "fake_loggers:OnDisk") as run:
+        run.line(1)
+        [loggers] = run.loggers._followers
+        for number in apart.SIGNALS:
+            os.kill(loggers._process.pid, number)
+        run.loggers.settle(1)
+        wait_for(lambda: read_store(tmp_path))
+        for number in apart.SIGNALS:
+            os.kill(loggers._process.pid, number)
+        run.line(2)
+        run.loggers.settle(2)
+    assert [row["step"] for row in read_store(tmp_path)] == [1, 2]
+    assert run.said == []
+
+
+def test_no_process_can_be_started(tmp_path, monkeypatch):
+    def fail(*words, **options):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(apart.subprocess, "Popen", fail)
+    with Run(tmp_path, "fake_loggers:OnDisk") as run:
+        run.line(1)
+        run.loggers.settle(1)
+    assert run.said == [
+        "note: no process can be started for the loggers fake_loggers:OnDisk (Resource temporarily unavailable): the "
+        "run goes on without them, and the next start of the same command sends what they lack"
+    ]
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ whatever was sent of them would be there twice. Therefore:
    says how far a step is settled, so no store can slow a step, and what waits to be sent waits on the disk.
 2. A step is *settled* when a complete checkpoint of it, or of a later one, is on the disk, and all that the run
    writes of it is written. No kill undoes such a step. Only settled steps are sent. A step is sent in one call.
+   If the newest checkpoint is damaged, a resumed run makes settled steps again, with the same numbers, and sends
+   none of them twice.
 3. The store says which step it has last, where it can: wandb's files, Trackio's and MLflow's tables. A resumed run
    sends what comes after that step. So a kill between sending and writing down what was sent does no harm.
    For a store that cannot tell, `loggers.json` in the workdir has the last step that was sent. It is written after

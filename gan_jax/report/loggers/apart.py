@@ -11,6 +11,7 @@ send to one store at the same time.
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from .identity import Identity
 from .protocol import LoggedRun
 
 _MARGIN = 2.0  # seconds that the process gets to end, beside those that its loggers get
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # of Ctrl-C and of schedulers, for the run alone
 
 
 class LoggersApart:
@@ -45,7 +47,7 @@ class LoggersApart:
         warn: Callable[[str], None],
     ):
         self._names, self._identity, self._warn = list(names), identity, warn
-        self._unfinished, self._settled = list(self._names), -1
+        self._unfinished, self._settled, self._failed = list(self._names), -1, False
         self._process: subprocess.Popen[bytes] | None = None
         self._reader = threading.Thread(target=self._read, name="loggers apart", daemon=True)
         self._begin = {
@@ -63,15 +65,27 @@ class LoggersApart:
 
     def start(self) -> None:
         """Starts the process, if it is not started."""
-        if self._process is not None:
+        if self._process is not None or self._failed:
             return
         kinds = ("sent", "checkpoints")
         last = {name: {kind: self._identity.last(name, kind) for kind in kinds} for name in self._names}
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "JAX_PLATFORMS": "cpu"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gan_jax.report.loggers.process"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables,
-        )  # fmt: skip
+        # The process has these signals blocked from its first instruction on, until it ignores them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            self._process = subprocess.Popen(  # -P: no file of the current folder stands for a package
+                [sys.executable, "-P", "-m", "gan_jax.report.loggers.process"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables,
+            )  # fmt: skip
+        except OSError as error:  # such as too many processes
+            self._failed = True
+            self._warn(
+                f"note: no process can be started for the loggers {', '.join(self._names)} ({error.strerror}): "
+                "the run goes on without them, and the next start of the same command sends what they lack"
+            )
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._reader.start()
         self._tell(**self._begin, last=last)
         self._tell(settled=self._settled)

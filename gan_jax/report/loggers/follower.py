@@ -125,7 +125,8 @@ class Follower:
         finally:
             if alone:
                 _starts.release()
-        if self._identity.last(self.name) is None:
+        # Also if it is less than before: a kill may come before a live logger sends again what it has taken back.
+        if self._identity.last(self.name) != last:
             self._identity.keep(self.name, last)
         log = WorkdirLog(self._run.workdir, last)
         while True:

@@ -58,7 +58,7 @@ class Identity:
         """Writes down that a logger has sent everything up to `step`, by one rename."""
         with self._lock:
             self._steps[kind][logger] = step
-            self._folder.write(IDENTITY, _to_bytes({"id": self.id, "name": self.name, **self._steps}), sync=False)
+            self._folder.write(IDENTITY, _to_bytes({"id": self.id, "name": self.name, **self._steps}))
 
 
 def _to_bytes(tree: dict) -> bytes:

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from .apart import SIGNALS
 from .choose import find
 from .follower import Follower
 from .protocol import LoggedRun
@@ -47,8 +48,9 @@ class _Tell:
 def main() -> None:
     """Follows one run until its process says that it ends, or is gone."""
     # Ctrl-C and a scheduler's signals go to all processes of the run, which says itself when it ends.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     tell, lines = _Tell(), iter(sys.stdin)
     begin = json.loads(next(lines))
     run = LoggedRun(**{**begin["run"], "workdir": Path(begin["run"]["workdir"])})
