@@ -333,8 +333,8 @@ def test_no_process_can_be_started(tmp_path, monkeypatch):
         run.line(1)
         run.loggers.settle(1)
     assert run.said == [
-        "note: no process can be started for the loggers fake_loggers:OnDisk (Resource temporarily unavailable): the "
-        "run goes on without them, and the next start of the same command sends what they lack"
+        "note: no process can be started for the loggers fake_loggers:OnDisk (Resource temporarily unavailable): "
+        "the run goes on without them, and the next start of the same command sends what they lack"
     ]
 
 

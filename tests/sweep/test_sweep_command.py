@@ -11,6 +11,7 @@ import pytest
 
 import runs
 import small_sweeps
+from fake_loggers import read_store
 from gan_jax.cli import main
 from gan_jax.sweep import places
 from gan_jax.sweep.record import read, scores
@@ -181,6 +182,30 @@ def test_a_killed_sweep_goes_on(config, tmp_path, mode, how):
         one, other = pair
         assert runs.call("digest", one).out == runs.call("digest", other).out
         assert runs.rows(one) == runs.rows(other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["vmap", "processes"])
+def test_loggers_of_a_killed_sweep_get_every_step_once(config, tmp_path, mode):
+    """Members save one after another, so the kill may come when only some of them have a step."""
+    workdir, names = tmp_path / "w", ("weight=1", "weight=3")
+    words = [config, f"{WEIGHT}=1,3", "steps=200", "log.to=fake_loggers:OnDisk", "--members", mode]
+    for until in (60, 120, None):
+        process = runs.start(["sweep", *words, "--workdir", workdir])
+        if until is not None:
+            until_step(process, workdir / "members" / names[0], until)
+            process.kill()
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "note:" not in err
+    for name in names:
+        member = workdir / "members" / name
+        sent = read_store(member)
+        assert [row["step"] for row in sent] == list(range(0, 201, 5))
+        logged = [row["loss/generator"] for row in runs.rows(member)]
+        assert [row["loss/generator"] for row in sent[1:]] == logged
+        assert [row["step"] for row in sent if "metrics/frechet" in row] == list(range(10, 201, 10))
+        assert json.loads((member / "loggers.json").read_text())["sent"] == {"fake_loggers:OnDisk": 200}
 
 
 @pytest.mark.slow

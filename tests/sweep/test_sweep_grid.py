@@ -145,6 +145,12 @@ def test_better_members():
     assert better_first(scores, "recall", 2) == ["a", "c"]
 
 
+@pytest.mark.parametrize(("metric", "best"), [("frechet", ["b", "a"]), ("recall", ["a", "b"])])
+def test_a_number_that_is_not_finite_is_no_best(metric, best):
+    nan = float("nan")
+    assert better_first({"x": nan, "a": 2.0, "y": nan, "b": 1.0, "z": nan}, metric, 2) == best
+
+
 # ---- ranges for Optuna
 
 

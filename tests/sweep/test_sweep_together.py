@@ -212,6 +212,37 @@ def test_a_lost_member_stops_no_other(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_member_whose_last_state_is_not_finite(tmp_path):
+    """Its numbers are finite, and its rate makes the state of the last step overflow. The other one ends."""
+    lost, rates = [], ("learning_rate=1e-3", "learning_rate=3e38")
+    same = ["generator_optimizer=sgd", "loss=small_sweeps:scaled", "loss.scale=1e4", "steps=1", "metrics.every=0"]
+    members = {name: swept(*same, f"generator_optimizer.{rate}") for name, rate in zip("ab", rates)}
+    said = io.StringIO()
+    train_together(members, tmp_path, on_lost=lambda *words: lost.append(words), stream=said)
+    assert [name for name, _ in lost] == ["b"]
+    assert "the state of step 1 was not saved" in lost[0][1]
+    small_sweeps.state_of(tmp_path / "members" / "a", 1)
+    assert (tmp_path / "members" / "a" / "report.html").exists()
+    assert not (tmp_path / "members" / "b" / "checkpoints" / "1" / "manifest.json").exists()
+
+
+@pytest.mark.slow
+def test_a_member_lacks_the_newest_step(tmp_path):
+    """All go back to the newest step that all have, and the log of the others says so."""
+    members = {name: swept(f"{WEIGHT}={weight}", "steps=10") for name, weight in (("a", 1.0), ("b", 2.0))}
+    train_together(members, tmp_path, stream=io.StringIO())
+    before = [small_sweeps.state_of(tmp_path / "members" / name) for name in members]
+    (tmp_path / "members" / "b" / "checkpoints" / "10" / "manifest.json").write_text("{}")
+    said = io.StringIO()
+    train_together(members, tmp_path, stream=said)
+    assert "resuming at step 5" in said.getvalue()
+    told = "checkpoints after step 5 are removed: other members lack them"
+    assert told in (tmp_path / "logs" / "a.txt").read_text()
+    for name, state in zip(members, before):
+        assert small_sweeps.furthest(state, small_sweeps.state_of(tmp_path / "members" / name)) == 0
+
+
+@pytest.mark.slow
 def test_no_member_is_left(tmp_path):
     members = {name: swept(f"{WEIGHT}={weight}") for name, weight in (("a", 1e31), ("b", 1e30))}
     with pytest.raises(
