@@ -6,16 +6,16 @@ from typing import Any
 import jax
 import optax
 
-from .types import PyTree
+from .types import Number, PyTree
 
 __all__ = ["adam", "lazy_adam", "rmsprop", "sgd"]  # what a config may name
 
 
 def adam(
     learning_rate: optax.ScalarOrSchedule = 2e-4,
-    b1: float | jax.Array = 0.5,
+    b1: Number = 0.5,
     b2: optax.ScalarOrSchedule = 0.999,
-    eps: float | jax.Array = 1e-8,
+    eps: Number = 1e-8,
 ) -> optax.GradientTransformation:
     """Adam; the defaults are those of Radford et al., "DCGAN", 2015.
 
@@ -30,9 +30,7 @@ def adam(
     return optax.chain(_scale_by_adam(b1, b2, eps), optax.scale_by_learning_rate(learning_rate))
 
 
-def _scale_by_adam(
-    b1: float | jax.Array, b2: optax.Schedule, eps: float | jax.Array
-) -> optax.GradientTransformation:
+def _scale_by_adam(b1: Number, b2: optax.Schedule, eps: Number) -> optax.GradientTransformation:
     def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         current = optax.scale_by_adam(b1=b1, b2=b2(state.count), eps=eps)
         return current.update(updates, state, params)
@@ -41,14 +39,14 @@ def _scale_by_adam(
 
 
 def sgd(
-    learning_rate: optax.ScalarOrSchedule = 1e-2, momentum: float | jax.Array | None = None
+    learning_rate: optax.ScalarOrSchedule = 1e-2, momentum: Number | None = None
 ) -> optax.GradientTransformation:
     """Stochastic gradient descent."""
     return optax.sgd(learning_rate, momentum=momentum)
 
 
 def rmsprop(
-    learning_rate: optax.ScalarOrSchedule = 5e-5, decay: float | jax.Array = 0.99, eps: float | jax.Array = 1e-8
+    learning_rate: optax.ScalarOrSchedule = 5e-5, decay: Number = 0.99, eps: Number = 1e-8
 ) -> optax.GradientTransformation:
     """RMSProp; the default learning rate is that of Arjovsky et al., "Wasserstein GAN", 2017."""
     return optax.rmsprop(learning_rate, decay=decay, eps=eps)
@@ -56,10 +54,10 @@ def rmsprop(
 
 def lazy_adam(
     learning_rate: optax.ScalarOrSchedule = 2e-3,
-    b1: float | jax.Array = 0.0,
+    b1: Number = 0.0,
     b2: optax.ScalarOrSchedule = 0.99,
     k: int = 16,
-    eps: float | jax.Array = 1e-8,
+    eps: Number = 1e-8,
 ) -> optax.GradientTransformation:
     """StyleGAN2's Adam for a player whose penalty acts every `k` steps; use it only to repeat published numbers.
 

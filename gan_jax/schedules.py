@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from .types import Schedule
-
-Number = float | jax.Array  # traced where members of a sweep differ in it
+from .types import Number, Schedule
 
 
 def constant(value: Number) -> Schedule:

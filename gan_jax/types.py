@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 PyTree: TypeAlias = Any
 AxisName: TypeAlias = str | tuple[str, ...]  # of the device axis; over a mesh of several axes, of all of them
 Device: TypeAlias = Any  # type checkers do not accept `jax.Device` as a type
+Number: TypeAlias = float | jax.Array  # of a config; an array, where members of a sweep differ in it
 Scalar: TypeAlias = Float[Array, ""]
 Images: TypeAlias = PyTree  # leaves [B, *S]: images, waves, clips; one array, or a pytree of them
 Labels: TypeAlias = PyTree  # leaves [B, ...]: integers [B] for classes, attributes [B, A], a source image

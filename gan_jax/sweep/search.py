@@ -61,7 +61,7 @@ def run_search(sweep: Sweep, make: "Maker", spaces: Sequence[Space], trials: int
     """Trains `trials` members whose values Optuna chooses, as many at a time as the sweep has places.
 
     Nothing of the study is stored: Optuna's sampler has a seed, so it makes the same proposals again when it is
-    told the numbers of the members on disk. So the same call goes on after a kill.
+    told the numbers of the members on disk. So the same call goes on after a kill, with as many places.
 
     Args:
         sweep: its members train in processes.

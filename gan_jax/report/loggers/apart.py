@@ -69,7 +69,8 @@ class LoggersApart:
             return
         kinds = ("sent", "checkpoints")
         last = {name: {kind: self._identity.last(name, kind) for kind in kinds} for name in self._names}
-        variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "JAX_PLATFORMS": "cpu"}
+        folders = os.pathsep.join(map(os.path.abspath, sys.path))  # "" is the current one
+        variables = {**os.environ, "PYTHONPATH": folders, "JAX_PLATFORMS": "cpu"}
         # The process has these signals blocked from its first instruction on, until it ignores them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
