@@ -209,8 +209,8 @@ def _all_steps(stages: Sequence[Rung]) -> int:
 def _stage_lines(plan: _Plan) -> list[str]:
     if len(plan.stages) < 2:
         return []
-    told = ", ".join(f"{stage.members} to step {stage.steps}" for stage in plan.stages)
-    return [f"halving: members train in stages, by {plan.by}: {told}"]
+    listed = ", ".join(f"{stage.members} to step {stage.steps}" for stage in plan.stages)
+    return [f"halving: members train in stages, by {plan.by}: {listed}"]
 
 
 def _describe(arguments: argparse.Namespace, plan: _Plan, members: Sequence[Config], mode: Mode) -> None:

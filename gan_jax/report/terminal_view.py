@@ -71,7 +71,7 @@ def run_text(
         *_bar(progress, width),
         f"{progress.text()}; {progress.news()}",
     ]
-    lines += [line for line in map(one_line, filter(None, notes))]
+    lines += map(one_line, filter(None, notes))
     for player, key in _PLAYERS:
         values = [row[key] for row in rows if key in row]
         if values:

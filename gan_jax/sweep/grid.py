@@ -117,8 +117,8 @@ def make_members(
         )
     counts = {axis.path: len(axis.values) for axis in axes}
     if zipped and len(set(counts.values())) > 1:
-        told = ", ".join(f"{one_line(path)} has {count}" for path, count in counts.items())
-        raise UserError(f"--zip wants as many values of each field: {told}")
+        listed = ", ".join(f"{one_line(path)} has {count}" for path, count in counts.items())
+        raise UserError(f"--zip wants as many values of each field: {listed}")
     combinations = list(
         zip(*(axis.values for axis in axes)) if zipped else itertools.product(*(axis.values for axis in axes))
     )

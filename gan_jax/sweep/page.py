@@ -105,7 +105,7 @@ def _table(members: Sequence[Standing], paths: Sequence[str], by: str, best: Sta
     heads = ["member", *short_names(paths), "step", by, ""]
     rows = ["<tr>" + "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>"]
     for one in members:
-        score = "" if one.score is None else f"{readable(one.score)}"
+        score = "" if one.score is None else readable(one.score)
         cells = [*one.values, str(one.step), score, state_text(one)]
         mark = ' class="best"' if best is not None and one.name == best.name else ""
         rows.append(

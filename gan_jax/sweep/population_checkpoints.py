@@ -32,12 +32,12 @@ class PopulationCheckpoints(Members):
         common = set.intersection(*map(set, steps.values()))
         if not common:
             if all(steps.values()) or any(len(found) > 1 for found in steps.values()):
-                told = "; ".join(
+                listed = "; ".join(
                     f"{name}: {', '.join(map(str, found)) or 'none'}" for name, found in steps.items()
                 )
                 raise UserError(
-                    f"the members have no checkpoint of the same step ({told}): restore them from a backup, or go "
-                    "on with --members processes, which trains each from its own"
+                    f"the members have no checkpoint of the same step ({listed}): restore them from a backup, or "
+                    "go on with --members processes, which trains each from its own"
                 )
             for _, member in self.alive():  # the kill came during the first save
                 member.checkpoints.forget_after(0)
@@ -107,12 +107,11 @@ class PopulationProvenance(Members):
     begins = False
 
     def resume(self, step: int, record: Mapping[str, Any]) -> list[str]:
-        lines = [
+        return [
             f"{member.name}: {line}"
             for place, member in self.alive()
             for line in member.provenance.resume(step, record[MEMBERS][place])
         ]
-        return lines
 
     def begin(self) -> None:
         for _, member in self.alive():

@@ -138,9 +138,8 @@ def scores(workdir: Path, name: str, by: str) -> dict[int, float]:
     values: dict[int, float] = {}
     for record in found:
         if record.metric == by and record.step is not None:
-            values.setdefault(
-                record.step, record.value
-            )  # the run's own is the first; gan-jax evaluate adds others
+            # The run's own number is the first one of a step; gan-jax evaluate may add others.
+            values.setdefault(record.step, record.value)
     return values
 
 

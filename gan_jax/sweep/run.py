@@ -115,8 +115,8 @@ class Sweep:
             )
         chosen = better_first(measured, self.by, count)
         self.record.drop([one.name for one in members if one.name not in chosen], steps)
-        told = ", ".join(f"{name} ({measured[name]:.4g})" for name in chosen)
-        self.say(f"step {steps}: {len(chosen)} of {len(members)} members go on by {self.by}: {told}")
+        listed = ", ".join(f"{name} ({measured[name]:.4g})" for name in chosen)
+        self.say(f"step {steps}: {len(chosen)} of {len(members)} members go on by {self.by}: {listed}")
         return [one for one in members if one.name in chosen]
 
     def standings(self, members: Sequence[Member]) -> list[Standing]:

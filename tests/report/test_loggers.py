@@ -256,6 +256,19 @@ def test_an_interrupted_run_does_not_wait(tmp_path):
     wait_for(lambda: threading.active_count() == 1)
 
 
+def test_runs_that_end_together_wait_together(tmp_path):
+    """Members of a population: each begins to end at its last step, not when the one before it has ended."""
+    both = [Run(tmp_path / name, "fake_loggers:Store", steps=1) for name in "ab"]
+    for run in both:
+        run.line(1)
+        run.loggers.settle(1)
+    wait_for(lambda: [what for what, _ in Store.calls].count("finish") == 2)
+    for run in both:
+        run.__exit__(None, None, None)
+    assert [len(rows) for rows in Store.runs.values()] == [1, 1]
+    assert [run.said for run in both] == [[], []]
+
+
 def test_a_moved_workdir_keeps_its_name(tmp_path):
     for name, step in (("first", 0), ("second", 1)):
         with Run(tmp_path / name, "fake_loggers:Store", step=step) as run:
@@ -312,6 +325,8 @@ def test_signals_to_all_processes_of_a_run_end_no_logger(tmp_path):
     with Run(tmp_path, "fake_loggers:OnDisk") as run:
         run.line(1)
         [loggers] = run.loggers._followers
+        assert isinstance(loggers, apart.LoggersApart)
+        assert loggers._process is not None
         for number in apart.SIGNALS:
             os.kill(loggers._process.pid, number)
         run.loggers.settle(1)

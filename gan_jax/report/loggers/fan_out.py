@@ -63,7 +63,10 @@ class Loggers:
         self._say_warnings()
 
     def settle(self, step: int) -> None:
-        """Says that no kill can undo the steps up to `step`, and that all they log is written."""
+        """Says that no kill can undo the steps up to `step`, and that all they log is written.
+
+        After the last step the loggers begin to end, so that those of several runs do so at the same time.
+        """
         if step == self._settled:
             return
         self._settled = step
@@ -71,6 +74,8 @@ class Loggers:
             follower.settle(step)
             if step > self._step:
                 follower.start()
+                if step >= self._steps:
+                    follower.begin_close(FINISHED_SECONDS)
         self._say_warnings()
 
     def __enter__(self) -> "Loggers":

@@ -45,8 +45,8 @@ class Logger:
         import trackio
 
         assert self._run is not None, "start comes first"
-        pictures = {name: trackio.Image(str(path)) for name, path in images.items()}
-        self._run.log({**scalars, **pictures}, step=step)
+        grids = {name: trackio.Image(str(path)) for name, path in images.items()}
+        self._run.log({**scalars, **grids}, step=step)
 
     def checkpoint(self, step: int, folder: Path) -> None:
         import trackio

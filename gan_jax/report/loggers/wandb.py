@@ -48,8 +48,8 @@ class Logger:
         import wandb
 
         assert self._run is not None, "start comes first"
-        pictures = {name: wandb.Image(str(path)) for name, path in images.items()}
-        self._run.log({**scalars, **pictures}, step=step, commit=True)
+        grids = {name: wandb.Image(str(path)) for name, path in images.items()}
+        self._run.log({**scalars, **grids}, step=step, commit=True)
 
     def checkpoint(self, step: int, folder: Path) -> None:
         import wandb
