@@ -22,6 +22,8 @@ from ..train.open_run import OpenedRun
 from .new_workdir import RECORD
 
 WEIGHTS, GRID, CONFIG, METRICS = "model.safetensors", "samples.png", "config.json", "evaluations.jsonl"
+CARD = "README.md"
+FILES = WEIGHTS, GRID, CONFIG, METRICS, CARD
 _IMAGES = "unconditional-image-generation"  # the Hub has no task for images of a class
 _MOST_CLASSES = 20
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&])")
