@@ -135,8 +135,8 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name) or len(os.fsencode(name)) > _MOST_BYTES:
         raise UserError(
-            f"{quoted(name)} is no name to keep latents under: choose one of letters, digits and _.+-, at most 100 "
-            f"and at most {_MOST_BYTES} bytes, that begins with a letter, a digit or _"
+            f"{quoted(name)} is no name to keep latents under: choose one of letters, digits and _.+-, at "
+            f"most 100 and at most {_MOST_BYTES} bytes, that begins with a letter, a digit or _"
         )
     return name
 

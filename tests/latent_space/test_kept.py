@@ -94,7 +94,10 @@ def _huge_header():
     return content.getvalue()
 
 
+_NO_TEXT = np.frombuffer(np.full(1, 2**31 - 1, np.uint32).tobytes(), "<U1")
+
 HOSTILE = {
+    "text that is none": _npz(**{**_whole(), "space": _NO_TEXT.reshape(()), "names": _NO_TEXT}),
     "empty": b"",
     "no zip": b"PK\x03\x04 nothing",
     "truncated": _npz(**_whole())[:-40],
