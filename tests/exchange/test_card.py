@@ -26,7 +26,7 @@ from small_runs import fresh_run, small_config
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(120)]
 
-HOSTILE = 'x" | <script>alert(1)</script> `a` [b](c) \n---\nlicense: mine'
+HOSTILE = 'x" | <script>alert(1)</script> `a` [b](c) \ufffe\n---\nlicense: mine'
 TOKEN = "hf_" + "s" * 34
 
 
