@@ -12,6 +12,7 @@ from ..config import Call
 from ..config.build import Allow
 from ..data.classes import find_classes, list_names
 from ..errors import UserError
+from ..files.folder import Folder, write_atomically
 from ..latent_space import directions as found
 from ..latent_space import kept
 from ..latent_space.directions import Directions
@@ -19,6 +20,7 @@ from ..latent_space.generator import Space
 from ..latent_space.images import LatentImages
 from ..metrics.features.choose import make_extractor
 from ..metrics.features.extractor import extract
+from ..report.images import png_bytes
 from ..train.open_run import OpenedRun, open_run
 from .arguments import data_option
 from .sample_run import as_user_error
@@ -78,8 +80,12 @@ def directions(
     kept.check_free(workdir, kept.DIRECTIONS, name, replace)
     start = _start(workdir, images, space, kept_latents, seed, label)
     made = _find(run, images, method, space, count, data)
+    grid = png_bytes(_grid(images, made, *start, truncation))
     with as_user_error(path):
-        report.save_png(path, _grid(images, made, *start, truncation))
+        if out is not None:
+            write_atomically(path, grid, sync=False)
+        else:  # a workdir may come from elsewhere, so links in it are not followed
+            Folder(workdir).write(f"{kept.DIRECTIONS}/{name}.png", grid, sync=False)
     print(f"each row is one direction, from the top: {list_names(made.names, most=32)}", file=sys.stderr)
     print(f"columns are moves of {', '.join(map(str, AMOUNTS))} standard deviations", file=sys.stderr)
     return [kept.keep_directions(workdir, name, made, replace), path]

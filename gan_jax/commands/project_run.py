@@ -1,7 +1,6 @@
 """Projects images: searches their latents, keeps these by name, and writes what shows the result."""
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from ..config.build import Allow
 from ..data.classes import find_classes
 from ..errors import UserError
-from ..files.folder import write_atomically
+from ..files.folder import Folder
 from ..latent_space import kept
 from ..latent_space.features import choose_features
 from ..latent_space.generator import Space
@@ -86,19 +85,20 @@ def project(
         numbers = np.resize(find_classes(labels, images.class_names), len(together))
     found = search(images, together, space, labels=numbers, features=network, seed=seed, settings=settings)
     _say_found(found, targets, images.class_names)
-    folder = Path(out) if out is not None else workdir / _FOLDER / names[0]
-    with as_user_error(folder):
+    # The latents first: they took the time.
+    written = _keep(workdir, names, targets, found, run.step, seed, replace)
+    # A workdir may come from elsewhere, so links in it are not followed; --out is the user's.
+    target, within = (Folder(out), Path()) if out is not None else (Folder(workdir), Path(_FOLDER, names[0]))
+    with as_user_error(target.path / within):
         for file, content in result_files(together, found).items():
-            write_atomically(folder / file, content, sync=False)
-    return [*_keep(workdir, names, targets, found, run.step, seed, replace), *(folder / f for f in _WRITTEN)]
-
-
-_WRITTEN = ("found.png", "way.gif", "distance.svg", "projection.npz")
+            target.write(str(within / file), content, sync=False)
+            written.append(target.path / within / file)
+    return written
 
 
 def _names(files: Sequence[Path]) -> list[str]:
     """Returns the names of the files without their ending, as names to keep latents under."""
-    names = [re.sub(r"[^\w.+-]", "_", file.stem).lstrip(".+-")[:100] or "image" for file in files]
+    names = [kept.name_like(file.stem) for file in files]
     if len(set(names)) < len(names):
         raise UserError("two files have the same name, and latents are kept by it: give --name")
     return names

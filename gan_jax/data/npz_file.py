@@ -88,4 +88,10 @@ def read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         if claimed != held:
             raise ValueError(f"its {name} claims {claimed:,} bytes of numbers but holds {held:,}")
         member.seek(0)
-        return np.lib.format.read_array(member, allow_pickle=False)
+        array = np.lib.format.read_array(member, allow_pickle=False)
+    if dtype.kind == "U":
+        try:
+            array.tolist()
+        except (SystemError, ValueError):  # numbers above those of Unicode
+            raise ValueError(f"its {name} holds numbers that are no text") from None
+    return array

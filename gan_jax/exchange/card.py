@@ -19,7 +19,7 @@ from ..report.sample_files import grid_name
 from ..report.view import choose_view
 from ..train.open_run import OpenedRun, open_run
 from . import safetensors_file
-from .card_text import CONFIG, GRID, METRICS, WEIGHTS, Facts, card
+from .card_text import CARD, CONFIG, FILES, GRID, METRICS, WEIGHTS, Facts, card
 from .exported import metadata_json
 
 _LICENSE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.+-]{0,63}")
@@ -50,7 +50,9 @@ def write_card(
     Raises:
         UserError: there is no run or checkpoint, an argument is wrong, or the folder can't be written.
     """
-    workdir, folder = Path(workdir), Path(out) if out is not None else Path(workdir) / "card"
+    workdir = Path(workdir)
+    # A workdir may come from elsewhere, so a link `card` in it is not followed; --out is the user's.
+    target, within = (Folder(out), "") if out is not None else (Folder(workdir), "card/")
     if license is not None and not _LICENSE.fullmatch(license):
         raise UserError(f"--license {one_line(license)!r} is no identifier of a licence, such as apache-2.0")
     if count < 1:
@@ -65,22 +67,20 @@ def write_card(
     files[CONFIG] = (json.dumps(metadata_json(run), indent=2, ensure_ascii=False) + "\n").encode()
     if found:
         files[METRICS] = "".join(json.dumps(one.to_json()) + "\n" for one in found).encode()
-    files["README.md"] = card(facts).encode()
-    _write(folder, run, files)
-    return folder
+    files[CARD] = card(facts).encode()
+    _write(target, within, {WEIGHTS: safetensors_file.content(run), **files})
+    return target.path / within
 
 
-def _write(folder: Path, run: OpenedRun, files: Mapping[str, bytes]) -> None:
-    """Writes the weights and the other files, the card last. Files that this card doesn't have are removed."""
+def _write(target: Folder, within: str, files: Mapping[str, bytes]) -> None:
+    """Writes the files, the card last. Files of an earlier card that this one doesn't have are removed."""
     try:
-        target = Folder(folder)
-        safetensors_file.write(run, folder / WEIGHTS)
-        for name in {GRID, METRICS} - files.keys():
-            target.remove(name)
         for name, content in files.items():
-            target.write(name, content)
+            target.write(within + name, content)
+        for name in set(FILES) - files.keys():
+            target.remove(within + name)
     except OSError as error:
-        where = one_line(error.filename or folder)
+        where = one_line(error.filename or target.path)
         raise UserError(f"can't write {where} ({error.strerror}): choose another --out") from error
 
 

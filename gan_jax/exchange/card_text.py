@@ -22,6 +22,8 @@ from ..train.open_run import OpenedRun
 from .new_workdir import RECORD
 
 WEIGHTS, GRID, CONFIG, METRICS = "model.safetensors", "samples.png", "config.json", "evaluations.jsonl"
+CARD = "README.md"
+FILES = WEIGHTS, GRID, CONFIG, METRICS, CARD
 _IMAGES = "unconditional-image-generation"  # the Hub has no task for images of a class
 _MOST_CLASSES = 20
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&])")
@@ -92,9 +94,9 @@ def _header(facts: Facts) -> str:
 
 
 def _safe(value: object) -> object:
-    """Returns JSON values without control characters in texts."""
+    """Returns JSON values whose texts are YAML too: without control characters, and U+FFFE and U+FFFF."""
     if isinstance(value, str):
-        return one_line(value)
+        return re.sub("[\ufffe\uffff]", "?", one_line(value))
     if isinstance(value, dict):
         return {key: _safe(item) for key, item in value.items()}
     return [_safe(item) for item in value] if isinstance(value, list) else value

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import UserError, first_line, one_line
+from .card_text import FILES
 
 INSTALL = "pip install 'gan_jax[hub]'"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
@@ -27,8 +28,9 @@ def hub() -> ModuleType:
 
 
 def push(folder: Path, repo: str, *, private: bool = False) -> str:
-    """Makes the repository if it is not there, uploads the folder as one commit, and returns the repository's URL.
+    """Makes the repository if it is not there, uploads the card's files as one commit, and returns its URL.
 
+    Other files in the folder stay here: with `--out .` it may be any folder.
     The token is that of the package: the variable HF_TOKEN, or that of `hf auth login`. It is never printed.
 
     Raises:
@@ -45,9 +47,11 @@ def push(folder: Path, repo: str, *, private: bool = False) -> str:
     try:
         api = package.HfApi(token=token)
         url = api.create_repo(repo, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Upload from gan_jax")
+        api.upload_folder(
+            repo_id=repo, folder_path=folder, commit_message="Upload from gan_jax", allow_patterns=list(FILES)
+        )
     except Exception as error:  # HTTP, network and validation errors of several packages
-        said = one_line(first_line(error), 300).replace(token, "<token>")
+        said = one_line(first_line(error).replace(token, "<token>"), 300)
         raise UserError(
             f"--push {repo} failed ({type(error).__name__}: {said}): the folder {one_line(folder)} is complete; "
             "start the same command again"

@@ -5,11 +5,13 @@ size, one of our eight generators. Others fail at its symbols, and its transpose
 shapes. A generator has some forty kinds of operations, and constants are folded on the way.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
 import math
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,7 @@ def write(run: OpenedRun, network: Network, path: Path, batch: int | None = None
             f"the {network.name} can't be written as ONNX ({reason}): use --format stablehlo{fixed}"
         ) from error
     content = model.SerializeToString()
-    difference = largest_difference(runtime, content, run, network, plain, batch)
+    difference = largest_difference(_session(runtime, content), run, network, plain, batch)
     if not difference <= TOLERANCE:
         raise UserError(
             f"ONNX computes other {network.output} than ours: they differ by {difference:.1e}, more than "
@@ -88,6 +90,23 @@ def write(run: OpenedRun, network: Network, path: Path, batch: int | None = None
         f"checked with onnxruntime {runtime.__version__}: of {_CHECKED} samples, no number differs by more than "
         f"{difference:.1e}",
     ]
+
+
+def _session(runtime: Any, content: bytes) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    with _as_user_error():
+        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+@contextlib.contextmanager
+def _as_user_error() -> Iterator[None]:
+    """Turns what onnxruntime raises, such as for a type that one of its operations lacks, into a UserError."""
+    try:
+        yield
+    except Exception as error:  # it has a class for each kind of error, with no common one
+        reason = one_line(first_line(error), 200)
+        raise UserError(f"onnxruntime can't run the program ({reason}): use --format stablehlo") from error
 
 
 def _package(name: str) -> Any:
@@ -154,24 +173,24 @@ def _convert_all(graph: Graph, program: ClosedJaxpr, names: list[str]) -> Tensor
             kept.append(equation)
             needed.update(atom for atom in equation.invars if not hasattr(atom, "val"))
     for equation in reversed(kept):
-        given = [constant(atom.val) if hasattr(atom, "val") else known[atom] for atom in equation.invars]
+        given = [_literal(atom) if hasattr(atom, "val") else known[atom] for atom in equation.invars]
         known |= zip(equation.outvars, convert(graph, equation, given))
     return known[jaxpr.outvars[0]]
+
+
+def _literal(atom: Any) -> Tensor:
+    """Returns a number of a program, in its type: its value may be a number of Python."""
+    return constant(np.asarray(atom.val, dtype_of(atom.aval.dtype)))
 
 
 # -- the comparison
 
 
-def largest_difference(
-    runtime: Any, content: bytes, run: OpenedRun, network: Network, plain: Plain, batch: int | None
-) -> float:
-    """Returns by how much the numbers of onnxruntime differ from ours, over `_CHECKED` samples.
+def largest_difference(session: Any, run: OpenedRun, network: Network, plain: Plain, batch: int | None) -> float:
+    """Returns by how much the numbers of a session of onnxruntime differ from ours, over `_CHECKED` samples.
 
     Where ours are larger than 1, the difference is relative to the largest of them.
     """
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names, worst = [one["name"] for one in described_inputs(network, plain)], 0.0
     size = batch or _BLOCK
     ours, draw = jax.jit(traced_with("highest", network.apply)), make_noise(network, size)
@@ -183,7 +202,8 @@ def largest_difference(
         arrays = [np.asarray(array) for array in (*jax.tree.leaves((inputs, labels)), *noise)]
         feeds = {name: array for name, array in zip(names, arrays, strict=True) if name in taken}
         parts = [slice(0, size)] if batch else [slice(0, 1), slice(1, size)]  # two batch sizes
-        made = [session.run([network.output], {k: array[part] for k, array in feeds.items()})[0] for part in parts]
+        with _as_user_error():
+            made = [session.run([network.output], {k: a[part] for k, a in feeds.items()})[0] for part in parts]
         scale = max(1.0, float(np.abs(expected).max()))
         difference = float(np.abs(np.concatenate(made) - expected).max()) / scale
         worst = max(worst, math.inf if math.isnan(difference) else difference)

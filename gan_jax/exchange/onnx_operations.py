@@ -19,6 +19,7 @@ _SAME = {  # operations on each number: the name in JAX and in ONNX
     "mul": "Mul", "neg": "Neg", "not": "Not", "or": "Or", "pow": "Pow", "sign": "Sign", "sin": "Sin",
     "sinh": "Sinh", "sqrt": "Sqrt", "sub": "Sub", "tan": "Tan", "tanh": "Tanh", "xor": "Xor",
 }  # fmt: skip
+_LOGICAL = {"And", "Not", "Or", "Xor"}  # of truth values; integers have operations of their own
 _IDENTITY = ("copy", "copy_p", "stop_gradient", "optimization_barrier", "reduce_precision", "sharding_constraint")
 _REDUCTIONS = {
     "reduce_sum": "ReduceSum", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin", "reduce_prod": "ReduceProd",
@@ -75,6 +76,8 @@ def _by_number(graph: Graph, equation: JaxprEqn, given: list[Tensor]) -> Tensor:
         return constant(_compute(equation, given, [stored] * len(given))[0], shape)
     names = [graph.name(tensor) for tensor in given]
     kind = _SAME.get(equation.primitive.name)
+    if kind in _LOGICAL and dtype != np.bool_:
+        kind = f"Bitwise{kind}"
     source = graph.node(kind, *names) if kind else _BY_NUMBER[equation.primitive.name](graph, equation, names)
     return Tensor(source, shape, stored, dtype)
 

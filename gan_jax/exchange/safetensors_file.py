@@ -38,16 +38,13 @@ class Exported(NamedTuple):
 
 def write(run: OpenedRun, path: Path, players: Collection[str] = PLAYERS) -> None:
     """Writes networks of a run: `generator/params/...` of its moving average, `discriminator/params/...`."""
+    write_atomically(path, content(run, players))
+
+
+def content(run: OpenedRun, players: Collection[str] = PLAYERS) -> bytes:
+    """Returns the bytes of the file that `write` writes."""
     arrays = {f"{name}/{at}": array for name in players for at, array in variables(run, name).items()}
-    write_atomically(path, safetensors.numpy.save(arrays, metadata=describe(run)))
-
-
-def is_ours(path: Path) -> bool:
-    """Returns whether a file is safetensors with the config of a run in its header."""
-    try:
-        return "config" in _header(path)
-    except UserError:
-        return False
+    return safetensors.numpy.save(arrays, metadata=describe(run))
 
 
 def read(path: Path, allow: Allow = ()) -> tuple[Exported, dict[str, dict[str, np.ndarray]]]:

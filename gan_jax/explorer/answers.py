@@ -72,7 +72,8 @@ class Answers:
             steps[_whole(checkpoint, 1, len(steps)) - 1],
             seed,
             None if names is None else _whole(label, 0, len(names) - 1),
-            _number(truncation, 0.0, 1.0) if self.model.truncates and truncation is not None else 1.0,
+            # Rounded: a truncation of z needs a program for each value, and a page may send any.
+            round(_number(truncation, 0.0, 1.0), 2) if self.model.truncates and truncation is not None else 1.0,
             str(directions or ""),
             tuple(_number(one, -REACH, REACH) for one in amounts),
             start if isinstance(start, Start) and start.seed == seed else None,

@@ -19,7 +19,7 @@ def direction_sets(
     Args:
         images: of the run.
         workdir: the folder of the run.
-        first: a method, or a name under which the workdir keeps directions: the first of the sets. None: SeFa, or
+        first: a name under which the workdir keeps directions, or a method: the first of the sets. None: SeFa, or
             principal components where the generator has no matrix for SeFa.
 
     Raises:
@@ -27,9 +27,13 @@ def direction_sets(
     """
     sets, notes = {}, []
     kept = direction_names(workdir)
-    if first is not None and first not in _METHODS:
-        sets[first] = _fitting(images, first, read_directions(workdir, first))
-    for name in [first] if first in _METHODS else ["sefa", "pca"]:
+    # `gan-jax directions` keeps them under the name of the method. Those of classes may have taken a classifier.
+    is_kept = first is not None and (first in kept or first not in _METHODS)
+    if first is not None and is_kept:
+        sets[_WORDS.get(first, first)] = _fitting(images, first, read_directions(workdir, first))
+    for name in ["sefa", "pca"] if first is None or is_kept else [first]:
+        if _WORDS[name] in sets:
+            break
         try:
             sets[_WORDS[name]] = _METHODS[name](images, "w" if "w" in images.spaces else "z")
             break
@@ -39,7 +43,7 @@ def direction_sets(
             notes.append(f"note: no directions by {_WORDS[name]}: {error}")
     for name in kept:
         try:
-            sets.setdefault(name, _fitting(images, name, read_directions(workdir, name)))
+            sets.setdefault(_WORDS.get(name, name), _fitting(images, name, read_directions(workdir, name)))
         except UserError as error:
             notes.append(f"note: the directions {name} are left out: {error}")
     return sets, notes

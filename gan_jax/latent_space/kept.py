@@ -4,6 +4,7 @@ A workdir may come from anyone, so a file is checked before an array of it is us
 """
 
 import io
+import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from .directions import Directions
 
 LATENTS, DIRECTIONS = "latents", "directions"  # the folders
 _NAME = re.compile(r"[\w][\w.+-]{0,99}")
+_MOST_BYTES = 200  # of a name in UTF-8: file systems have 255, and an ending follows
 _LARGEST = 2**30  # bytes of a file
 
 
@@ -131,12 +133,18 @@ def check_name(name: str) -> str:
     Raises:
         UserError: it is no such name.
     """
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or len(os.fsencode(name)) > _MOST_BYTES:
         raise UserError(
-            f"{quoted(name)} is no name to keep latents under: it has letters, digits and _.+-, at most 100, "
-            "and begins with one of the first three"
+            f"{quoted(name)} is no name to keep latents under: choose one of letters, digits and _.+-, at "
+            f"most 100 and at most {_MOST_BYTES} bytes, that begins with a letter, a digit or _"
         )
     return name
+
+
+def name_like(text: str) -> str:
+    """Returns a name to keep latents under that is like any text: `a_b` for "a b"."""
+    plain = re.sub(r"[^\w.+-]", "_", text).lstrip(".+-")[:100]
+    return os.fsencode(plain)[:_MOST_BYTES].decode(errors="ignore") or "image"
 
 
 def check_free(workdir: Path, folder: str, name: str, replace: bool) -> None:

@@ -204,3 +204,22 @@ def test_mixing_of_stylegan2(config, tmp_path):
     assert kept.read_directions(workdir, "classes").names == tuple("0123456789")
     assert {kept.read_directions(workdir, name).space for name in ("sefa", "pca", "classes")} == {"w"}
     sentence(call("directions", workdir, "--space", "z", "--method", "pca", "--from", "own"), "cannot move it")
+
+
+def test_links_in_a_workdir_lead_nowhere(trained, tmp_path):
+    """A workdir may come from anyone: nothing is written behind a link in it."""
+    workdir, outside = shutil.copytree(trained, tmp_path / "run"), tmp_path / "outside"
+    outside.mkdir()
+    for folder in ("projections", "directions", "card"):
+        (workdir / folder).symlink_to(outside, target_is_directory=True)
+    call("sample", workdir, "--count", 1, "--out", tmp_path / "own.npz")
+    for command in (
+        ("project", workdir, tmp_path / "own.npz", *QUICK),
+        ("directions", workdir),
+        ("card", workdir),
+    ):
+        outcome = call(*command)
+        assert outcome.code == 2
+        assert "it is a link, not a folder" in outcome.err.splitlines()[-1]
+    assert not any(outside.iterdir())
+    assert (workdir / "latents" / "own.npz").is_file()  # what took the time is not lost

@@ -26,7 +26,7 @@ from small_runs import fresh_run, small_config
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(120)]
 
-HOSTILE = 'x" | <script>alert(1)</script> `a` [b](c) \n---\nlicense: mine'
+HOSTILE = 'x" | <script>alert(1)</script> `a` [b](c) \ufffe\n---\nlicense: mine'
 TOKEN = "hf_" + "s" * 34
 
 
@@ -187,6 +187,8 @@ def test_a_push(workdir, package, tmp_path):
     assert package.api.made == ("me/digits", {"private": True, "exist_ok": True})
     assert package.api.sent["folder_path"] == tmp_path / "card"
     assert package.api.sent["repo_id"] == "me/digits"
+    written = {path.name for path in (tmp_path / "card").iterdir()}
+    assert set(package.api.sent["allow_patterns"]) == written  # nothing else that lies in the folder
 
 
 def test_a_push_that_fails_keeps_the_folder_and_the_token(workdir, package, tmp_path):
@@ -259,7 +261,9 @@ def test_the_package_itself_uploads_to_a_local_server(folder, monkeypatch):
             "HfApi",
             lambda token, make=huggingface_hub.HfApi: make(endpoint=endpoint, token=token),
         )
+        (folder / "secret.txt").write_text("not of the card")
         assert hub.push(folder, "me/digits") == f"{endpoint}/me/digits"
+        (folder / "secret.txt").unlink()
         assert {token for _, token, _ in server.seen} == {f"Bearer {TOKEN}"}
         (commit,) = (body for path, _, body in server.seen if "/commit/" in path)
         rows = [json.loads(line) for line in commit.splitlines()]

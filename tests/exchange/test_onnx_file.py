@@ -155,6 +155,8 @@ OPERATIONS = {
         (4,),
     ),
     "more functions": (lambda x: jnp.where(x > 0.1, jnp.expm1(x), jnp.clip(x, -0.5, 0.5)) / (1 + x * x), (4,)),
+    "a number of Python": (lambda x: lax.rem(x, 0.7) + lax.pow(lax.abs(x), 1.5), (4,)),
+    "bits": (lambda x: (~(x * 10).astype(int) & 5 | 2 ^ (x * 3).astype(int)).astype(float), (4,)),
     "reductions": (lambda x: x.max(1) + x.min(1) - x.mean(1) + jnp.argmax(x, 1), (4, 3)),
 }  # fmt: skip
 
@@ -181,6 +183,9 @@ def test_what_onnx_lacks_is_named(trained, tmp_path, monkeypatch):
     sentence(sorted_images, "can't be written as ONNX", "the operation sort", "--format stablehlo")
     other = with_function(lambda z, labels, seed: jax.random.uniform(jax.random.key(seed), z.shape))
     sentence(other, "can't be written as ONNX", "random")
+    monkeypatch.setattr(onnx_file, "make_model", lambda onnx, *arguments: onnx.ModelProto())
+    sentence(with_function(real.function), "onnxruntime can't run the program", "use --format stablehlo")
+    monkeypatch.undo()
     monkeypatch.setattr(onnx_file, "largest_difference", lambda *arguments: 0.25)
     sentence(with_function(real.function), "differ by 2.5e-01, more than 1e-04, so no file is written")
     assert not list(tmp_path.iterdir())

@@ -50,9 +50,7 @@ def test_export_import_sample(trained, exported, tmp_path):
 
 
 @pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "not"])
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "mlp" else pytest.mark.slow) for n in NETWORKS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "mlp" else pytest.mark.slow) for n in NETWORKS])
 def test_every_model_keeps_its_samples(name, conditional, tmp_path):
     """Samples before and after are equal, bit for bit, and so are the names of the classes."""
     workdir = fresh_run(name, conditional, tmp_path / "run")

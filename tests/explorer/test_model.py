@@ -312,6 +312,16 @@ def test_a_method_or_a_name_comes_first(model, workdir):
         direction_sets(model.images, workdir, "classes")
 
 
+def test_what_is_kept_under_the_name_of_a_method_is_used(model, workdir):
+    """`gan-jax directions --method classes` keeps `classes`, which took a classifier that the page has not."""
+    for name in ("classes", "sefa"):
+        keep_directions(workdir, name, next(iter(model.sets.values()))._replace(method=name))
+    found = direction_sets(model.images, workdir, "classes")[0]
+    assert list(found) == ["class means", "SeFa", "mine"]
+    assert found["class means"].method == "classes"
+    assert list(direction_sets(model.images, workdir, None)[0]) == ["SeFa", "class means", "mine"]
+
+
 def test_where_sefa_finds_no_matrix_there_are_principal_components(model, workdir, monkeypatch):
     def none(*_):
         raise UserError("no matrix")

@@ -88,7 +88,7 @@ def spoil(workdir: Path, change: Mapping[str, object]) -> None:
 
 NAMES = [
     "os:system", "builtins:eval", "builtins:exec", "runpy:run_path", "strange_code:run", "subprocess:run",
-    "gan_jax.metrics.features.torch_weights:os", "gan_jax.metrics.features.torch_pickle:pickle.loads",
+    "gan_jax.metrics.features.torch_weights:os", "gan_jax.metrics.features.plain_pickle:pickletools.dis",
     "gan_jax.losses:jax", "gan_jax.losses.jax:jit", "gan_jax.losses:__builtins__", "gan_jax.config:load",
     "gan_jax.cli:main", "gan_jax:config.load", "os.system", "jax", "__import__", "../strange_code", "strange_code",
     "", ":", "a\nb",

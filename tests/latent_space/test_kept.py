@@ -94,7 +94,10 @@ def _huge_header():
     return content.getvalue()
 
 
+_NO_TEXT = np.frombuffer(np.full(1, 2**31 - 1, np.uint32).tobytes(), "<U1")
+
 HOSTILE = {
+    "text that is none": _npz(**{**_whole(), "space": _NO_TEXT.reshape(()), "names": _NO_TEXT}),
     "empty": b"",
     "no zip": b"PK\x03\x04 nothing",
     "truncated": _npz(**_whole())[:-40],
@@ -130,3 +133,16 @@ def test_links_are_not_followed(tmp_path):
     with pytest.raises(UserError, match="it is a link, not a file"):
         kept.read_latents(workdir, "x")
     assert kept.latent_names(workdir) == []
+
+
+@pytest.mark.parametrize("text", ["a b", "..", "", "-x", "é" * 300, "\u732b" * 100, "a/../b", "\udcff"])
+def test_any_text_gives_a_name(text, tmp_path):
+    """A file of any name is projected, and its latents can be kept."""
+    name = kept.name_like(text)
+    assert kept.check_name(name) == name
+    assert kept.keep_latents(tmp_path, name, LATENTS).is_file()
+
+
+def test_a_name_that_no_file_system_takes(tmp_path):
+    with pytest.raises(UserError, match="at most 200 bytes"):
+        kept.check_name("\u732b" * 90)

@@ -1,18 +1,18 @@
 """Unpickles PyTorch's state dicts without PyTorch, and without running anything that a pickle may contain.
 
 A pickle names functions to call. This unpickler has stand-ins for the few that rebuild tensors, and refuses every
-other name. The numbers of the tensors lie outside the pickle, as raw bytes.
+other name. The numbers of the tensors lie outside the pickle, as raw bytes. `plain_pickle` reads the opcodes.
 """
 
 import math
-import pickle
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
+
+from .plain_pickle import PlainUnpickler, Refused
 
 _STORAGES = {
     "Double": np.float64, "Float": np.float32, "Half": np.float16, "BFloat16": jnp.bfloat16, "Long": np.int64,
@@ -29,10 +29,7 @@ _IGNORED = {
 _NOT_TENSORS = "does not hold named tensors alone: save a network's state_dict()"
 _MAX_EXPANDED = 2**24  # elements of a tensor that repeats stored numbers, by a stride of 0
 _MAX_DEPTH = 16  # of dictionaries in dictionaries
-
-
-class Refused(Exception):
-    """Says what is wrong with a file, in a phrase that follows its name."""
+_MAX_RANK = 32  # of a tensor
 
 
 class _Dtype(NamedTuple):
@@ -58,19 +55,11 @@ class _Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
-class _Ignored:
-    """The stand-in for a value beside the tensors, such as the arguments of a program: it takes anything."""
-
-    __slots__ = ()
-
-    def __new__(cls, *arguments: object, **keywords: object) -> "_Ignored":
-        return super().__new__(cls)
-
-    def __setstate__(self, state: object) -> None:
-        pass
+_ORDERED = object()  # the stand-in for OrderedDict
+_IGNORED_VALUE = object()  # the stand-in for a value beside the tensors, such as the arguments of a program
 
 
-class Unpickler(pickle.Unpickler):
+class Unpickler(PlainUnpickler):
     """An unpickler that allows the names in `_allowed` alone.
 
     Args:
@@ -86,20 +75,49 @@ class Unpickler(pickle.Unpickler):
         self.storages: dict[str, Storage] = {}
         self._nested = nested
 
-    def find_class(self, module: str, name: str) -> object:
-        stand_in = _Ignored if self._nested and (module, name) in _IGNORED else _allowed(module, name)
+    def find(self, module: str, name: str) -> object:
+        stand_in = _IGNORED_VALUE if self._nested and (module, name) in _IGNORED else _allowed(module, name)
         if stand_in is None:
             raise Refused(f"asks for {module}.{name}, which no file of weights needs: it was not read further")
         return stand_in
 
-    def persistent_load(self, pid: Sequence) -> Storage:
-        kind, dtype, key, _, numel, *view = pid
-        if kind != "storage" or not isinstance(dtype, _Dtype) or any(view) or not _are_counts([numel]):
-            raise Refused(f"describes its numbers as {str(pid)[:80]}, which this reader doesn't know")
-        storage = Storage(str(key), np.dtype(dtype.type), numel)
+    def call(self, function: object, arguments: tuple) -> object:
+        if function is _IGNORED_VALUE:
+            return function
+        if function is _rebuild_tensor or function is _rebuild_parameter:
+            return function(*arguments)  # type: ignore[operator]
+        if function is not _ORDERED or len(arguments) > 1:
+            raise Refused("is damaged: it calls what is no function")
+        made: dict = {}
+        for pair in arguments[0] if arguments else ():
+            self.fill(made, list(pair))
+        return made
+
+    def set_state(self, value: object) -> None:
+        if value is not _IGNORED_VALUE and type(value) is not dict:
+            raise Refused("changes a function or a type: it was not read further")
+
+    def refer(self, reference: object) -> Storage:
+        kind, dtype, key, _, numel, *view = _members(reference)
+        is_known = kind == "storage" and isinstance(dtype, _Dtype) and type(key) is str and not any(view)
+        if not is_known or not _are_counts([numel]):
+            raise Refused("describes its numbers in a way which this reader doesn't know")
+        storage = Storage(key, np.dtype(dtype.type), numel)
         if self.storages.setdefault(storage.key, storage) != storage:
             raise Refused(f"describes storage {key} in two ways")
         return storage
+
+    def store(self, target: dict, key: object, value: object) -> None:
+        if isinstance(key, str | int):
+            target[key] = value
+        elif not self._nested:
+            raise Refused(_NOT_TENSORS)
+
+
+def _members(reference: object) -> tuple:
+    if type(reference) is not tuple or len(reference) < 5:
+        raise Refused("describes its numbers in a way which this reader doesn't know")
+    return reference
 
 
 def read_arrays(state: object, read: Callable[[Storage], np.ndarray]) -> dict[str, np.ndarray]:
@@ -110,7 +128,7 @@ def read_arrays(state: object, read: Callable[[Storage], np.ndarray]) -> dict[st
     """
     if not isinstance(state, dict):
         raise Refused(_NOT_TENSORS)
-    tensors = dict(dict.items(state))
+    tensors = state
     if not all(isinstance(name, str) and isinstance(value, _Tensor) for name, value in tensors.items()):
         raise Refused(_NOT_TENSORS)
     return {name: _array(tensor, read) for name, tensor in tensors.items()}
@@ -142,26 +160,26 @@ def _walk(node: object, path: str, found: dict[str, _Tensor], above: list[int], 
         return
     if id(node) in above:
         raise Refused(f"has a dictionary or list that holds itself, {path[:80]}")
-    if type(node) not in (dict, OrderedDict, list, tuple) or id(node) in seen:
+    if type(node) not in (dict, list, tuple) or id(node) in seen:
         return
     if len(above) >= _MAX_DEPTH:
         raise Refused(f"has more than {_MAX_DEPTH} dictionaries in one another")
     seen.add(id(node))
-    members = dict.items(node) if isinstance(node, dict) else enumerate(node)  # type: ignore[arg-type]
+    members = node.items() if isinstance(node, dict) else enumerate(node)  # type: ignore[arg-type]
     for key, value in members:
         if isinstance(key, str | int):
             _walk(value, f"{path}.{key}" if path else str(key), found, [*above, id(node)], seen)
 
 
 def _allowed(module: str, name: str) -> object:
-    """Returns the stand-in for a name in a pickle, or None. No pickle can change a stand-in."""
+    """Returns the stand-in for a name in a pickle, or None."""
     if (module, name) == ("collections", "OrderedDict"):
-        return OrderedDict
+        return _ORDERED
     # The first one has four arguments. It is in files from before PyTorch 0.4, such as torchvision's VGG.
     if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-        return _RebuildTensor()
+        return _rebuild_tensor
     if (module, name) == ("torch._utils", "_rebuild_parameter"):
-        return _RebuildParameter()
+        return _rebuild_parameter
     if module == "torch" and name.endswith("Storage") and name[:-7] in _STORAGES:
         return _Dtype(_STORAGES[name[:-7]])
     if module == "torch" and name in _DTYPES:
@@ -169,40 +187,33 @@ def _allowed(module: str, name: str) -> object:
     return None
 
 
-class _RebuildTensor:
-    __slots__ = ()
-
-    def __call__(
-        self,
-        storage: object,
-        offset: int,
-        size: tuple[int, ...],
-        stride: tuple[int, ...],
-        requires_grad: object = None,
-        hooks: object = None,
-        metadata: object = None,
-    ) -> _Tensor:
-        # The pickle gives the arguments, so their types are not trusted.
-        if (
-            not isinstance(storage, Storage)
-            or not type(size) is type(stride) is tuple
-            or len(size) != len(stride)
-            or not _are_counts([offset, *size, *stride])
-        ):
-            raise Refused(f"has a tensor of size {size}, stride {stride} and offset {offset}")
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride))
-        if 0 not in size and last >= storage.numel:
-            raise Refused(f"is damaged: a tensor reaches number {last} of {storage.numel}")
-        if math.prod(size) > max(storage.numel, _MAX_EXPANDED):
-            raise Refused(f"has a tensor of size {size} over {storage.numel} numbers")
-        return _Tensor(storage, offset, size, stride)
+def _rebuild_tensor(
+    storage: object,
+    offset: int,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    requires_grad: object = None,
+    hooks: object = None,
+    metadata: object = None,
+) -> _Tensor:
+    # The pickle gives the arguments, so their types are not trusted.
+    if (
+        not isinstance(storage, Storage)
+        or not type(size) is type(stride) is tuple
+        or not len(size) == len(stride) <= _MAX_RANK
+        or not _are_counts([offset, *size, *stride])
+    ):
+        raise Refused("has a tensor of size, stride or offset that no tensor has")
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride))
+    if 0 not in size and last >= storage.numel:
+        raise Refused(f"is damaged: a tensor reaches number {last} of {storage.numel}")
+    if math.prod(size) > max(storage.numel, _MAX_EXPANDED):
+        raise Refused(f"has a tensor of size {size} over {storage.numel} numbers")
+    return _Tensor(storage, offset, size, stride)
 
 
-class _RebuildParameter:
-    __slots__ = ()
-
-    def __call__(self, data: object, requires_grad: object, hooks: object) -> object:
-        return data
+def _rebuild_parameter(data: object, requires_grad: object, hooks: object) -> object:
+    return data
 
 
 def _are_counts(values: Sequence[object]) -> bool:

@@ -10,8 +10,9 @@ from typing import BinaryIO
 import numpy as np
 
 from ...data.npz_file import check_size
-from ...errors import UserError
-from .torch_pickle import Refused, Storage, Unpickler, read_arrays, read_nested
+from ...errors import UserError, first_line, one_line
+from .plain_pickle import Refused
+from .torch_pickle import Storage, Unpickler, read_arrays, read_nested
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the legacy format, before PyTorch 1.6
 _BIG_ENDIAN = "was written on a big-endian machine: save it again on a little-endian one"
@@ -46,8 +47,8 @@ def read_torch(path: str | Path, nested: bool = False) -> dict[str, np.ndarray]:
     With `nested` the file may hold dictionaries of tensors, numbers and other values in one another, as training
     programs save them; see `torch_pickle.read_nested`.
 
-    Nothing that the file names is imported or called, except for `OrderedDict` and the stand-ins in `torch_pickle`
-    for PyTorch's `_rebuild_tensor`, `_rebuild_tensor_v2`, `_rebuild_parameter`, storages and dtypes. With `nested`
+    Nothing that the file names is imported or called. `OrderedDict` and PyTorch's `_rebuild_tensor`,
+    `_rebuild_tensor_v2`, `_rebuild_parameter`, storages and dtypes have stand-ins in `torch_pickle`. With `nested`
     a few more names have a stand-in that does nothing.
 
     Raises:
@@ -64,10 +65,12 @@ def read_torch(path: str | Path, nested: bool = False) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"'{path}' can't be read: {error.strerror or error}") from None
     except Refused as error:
-        raise UserError(f"'{path}' {error}") from None
-    # A damaged pickle may raise any exception, as the documentation of pickle says.
+        raise UserError(f"'{path}' {one_line(error)}") from None
+    # A damaged pickle or zip file may raise nearly any exception.
     except Exception as error:
-        raise UserError(f"'{path}' is damaged, or not a PyTorch file: {type(error).__name__}: {error}") from None
+        raise UserError(
+            f"'{path}' is damaged, or not a PyTorch file: {type(error).__name__}: {one_line(first_line(error))}"
+        ) from None
 
 
 def _numbers(data: bytes, storage: Storage) -> np.ndarray:
@@ -104,10 +107,11 @@ def _read_legacy(file: BinaryIO, nested: bool) -> dict[str, np.ndarray]:
     pickles = [Unpickler(file, nested) for _ in range(5)]
     if (pickles[0].load(), pickles[1].load()) != (_MAGIC, _PROTOCOL):
         raise Refused("is a pickle, but torch.save did not write it")
-    if pickles[2].load().get("little_endian") is not True:
+    machine = pickles[2].load()
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise Refused(_BIG_ENDIAN)
     state, keys, storages = pickles[3].load(), pickles[4].load(), pickles[3].storages
-    if type(keys) is not list or set(keys) != set(storages):
+    if type(keys) is not list or not all(type(key) is str for key in keys) or set(keys) != set(storages):
         raise Refused("is damaged: its list of storages is not that of its tensors")
     bytes_left = os.fstat(file.fileno()).st_size - file.tell()
     arrays = {}
