@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--truncation", type=float, default=1.0, help="the truncation of the latents in the program (1.0: none)"
     )
     parser.add_argument("--batch", type=int, help="a fixed batch size of the program; any size if not given")
-    parser.add_argument("--out", type=path, help="the file; export_<step>.<format> in the workdir if not given")
+    parser.add_argument(
+        "--out", type=path, metavar="FILE",
+        help="the file, which is replaced if it is there; export_<step>.<format> in the workdir if not given",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> None:

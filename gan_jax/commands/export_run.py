@@ -30,7 +30,8 @@ def export(
         network: "generator" (its moving average), "discriminator", or "both" in safetensors. None: the generator;
             of safetensors both.
         step: the step of the checkpoint; None: the newest good one; "best": the best one that was kept.
-        out: the file; None: `<workdir>/export_<step>.<format>`.
+        out: the file; None: `<workdir>/export_<step>.<format>`, or `export_<step>_discriminator.<format>`. A file
+            that is there is replaced.
         truncation: the truncation of the latents in a program, 1.0 for none.
         batch: a fixed batch size of a program; None: any.
         allow: packages, besides gan_jax, that functions named by the run's config may come from.
@@ -47,7 +48,8 @@ def export(
     if batch is not None and batch < 1:
         raise UserError(f"--batch must be at least 1, got {batch}")
     run = open_run(Path(workdir), step, allow)
-    path = Path(workdir) / f"export_{run.step:08d}{_ENDINGS[format]}" if out is None else Path(out)
+    named = f"export_{run.step:08d}{'_discriminator' * (network == 'discriminator')}{_ENDINGS[format]}"
+    path = Path(workdir) / named if out is None else Path(out)
     if path.suffix != _ENDINGS[format]:
         raise UserError(f"--format {format} is written to a file that ends in {_ENDINGS[format]}: set --out")
     try:

@@ -82,7 +82,10 @@ def project(
     together = np.concatenate([one.images for one in targets])
     numbers = None
     if labels is not None and images.class_names is not None:
-        numbers = np.resize(find_classes(labels, images.class_names), len(together))
+        classes = find_classes(labels, images.class_names)
+        if len(classes) > len(together):
+            raise UserError(f"--labels names {len(classes)} classes, and there are {len(together)} images")
+        numbers = np.resize(classes, len(together))
     found = search(images, together, space, labels=numbers, features=network, seed=seed, settings=settings)
     _say_found(found, targets, images.class_names)
     # The latents first: they took the time.

@@ -35,6 +35,7 @@ def show(
         raise UserError("--port needs --browser: add --browser, or leave --port out")
     out: TextIO = sys.stdout if stream is None else stream
     on_screen = out.isatty() and not once
+    _check_folder(workdir)
     rows, shown = RunRows(workdir), None
     lines, progress = _look(workdir, rows)
     try:
@@ -70,6 +71,11 @@ def _look(workdir: Path, rows: RunRows) -> tuple[list[str], Progress]:
     return run_text(workdir, progress, logged, measured, config, notes, width), progress
 
 
+def _check_folder(workdir: Path) -> None:
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is not a folder: give the workdir of a run")
+
+
 def _note_of_config(workdir: Path, config: dict) -> str | None:
     path = workdir / "config.json"
     return f"{path} cannot be read: how long the run is, is not known" if path.exists() and not config else None
@@ -81,6 +87,7 @@ def serve(workdir: Path, port: int | None, once: bool = False, usual: int = 0) -
         raise UserError("--once is for the terminal: leave out --browser, or open report.html of the workdir")
     if port is not None and not 0 <= port < 2**16:
         raise UserError(f"--port must be from 0 to 65535, got {port}")
+    _check_folder(workdir)
     try:
         server = make_server(workdir, usual if port is None else port)
     except OSError as error:

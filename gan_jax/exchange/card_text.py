@@ -19,7 +19,7 @@ from ..errors import one_line, printable
 from ..metrics.record import Record, readable
 from ..train.layout import this_version
 from ..train.open_run import OpenedRun
-from .new_workdir import RECORD
+from ..train.resume import IMPORTED
 
 WEIGHTS, GRID, CONFIG, METRICS = "model.safetensors", "samples.png", "config.json", "evaluations.jsonl"
 CARD = "README.md"
@@ -126,7 +126,7 @@ def _what(facts: Facts) -> str:
     kind = f"The generator and the discriminator of a GAN ({name}) for samples of {shape}"
     given = f", for each of {run.spec.classes} classes" if run.config.conditional else ""
     origin = ""
-    if imported := facts.record.get(RECORD):
+    if imported := facts.record.get(IMPORTED):
         origin = f" Its weights were imported from {_plain(imported)}."
     return (
         f"{kind}{given}. The generator's weights are their moving average at step {run.step}. Written by gan_jax "
@@ -216,11 +216,19 @@ def _cost(facts: Facts) -> str:
     known += [f"CPU {environment['cpu']}"] if environment.get("cpu") else []
     rows = [("machine", ", ".join(known))] if known else []
     if seconds := _seconds(facts.log):
-        rows.append(("time", f"{seconds / 3600:.2f} hours, by the log of the run"))
+        rows.append(("time", f"{_duration(seconds)}, by the log of the run"))
     speeds = sorted(row["images_per_second"] for row in facts.log if row.get("images_per_second"))
     if speeds:
         rows.append(("speed", f"{speeds[len(speeds) // 2]:,.0f} images a second (median)"))
     return _table(("", ""), rows) if rows else "The run has no log.\n"
+
+
+def _duration(seconds: float) -> str:
+    """Returns a time in hours, minutes or seconds."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{seconds / size:.2f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _seconds(log: Sequence[Mapping[str, Any]]) -> float:

@@ -24,11 +24,10 @@ from ..ops import compiler_options
 from ..pytree import is_key, named_leaves, widened
 from ..state import GANState, PlayerState
 from ..step.meter import Carry, reset
+from ..train.resume import IMPORTED
 from ..train.shapes import carry_shapes
 from ..train.workdir import keep_config
 from ..types import Key, PyTree
-
-RECORD = "imported"  # in the record of the checkpoint: the file that the networks came from
 
 
 def write_workdir(
@@ -78,7 +77,7 @@ def write_workdir(
         "sample": {**spec._asdict(), "dtype": np.dtype(spec.dtype).name},
         "data": data or f"unknown, imported from {one_line(os.path.basename(origin))}",
         "environment": {package: metadata.version(package) for package in ("gan_jax", "jax", "jaxlib")},
-        RECORD: one_line(os.path.basename(origin)),
+        IMPORTED: one_line(os.path.basename(origin)),
     }
     if rate is not None:
         record["rate"] = rate

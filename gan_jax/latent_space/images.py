@@ -53,7 +53,7 @@ class LatentImages:
     def __init__(self, run: "OpenedRun", variables: Variables | None = None):
         shape = tuple(run.spec.shape)
         if len(shape) != 3 or shape[-1] not in (1, 3, 4):
-            raise UserError(f"the latent space is looked at by images, and this run's samples have shape {shape}")
+            raise UserError(f"this command needs a run of images, and this run's samples have shape {shape}")
         self.run, self.step, self.shape = run, run.step, shape
         self.variables = run.state.ema if variables is None else variables
         self.class_names = run.spec.names() if run.config.conditional else None

@@ -9,6 +9,8 @@ from ..errors import UserError, one_line
 from .class_names import check_names
 from .prepare import Prepared
 
+IMPORTED = "imported"  # in the record of a checkpoint: the file that its networks were imported from
+
 
 def check_record(record: Mapping[str, Any], prepared: Prepared, allowed: Collection[str] = ()) -> list[str]:
     """Checks that a checkpoint is of this run, except what is allowed to change.
@@ -20,6 +22,11 @@ def check_record(record: Mapping[str, Any], prepared: Prepared, allowed: Collect
         UserError: the run of the checkpoint has another config, other data, or other classes.
     """
     check_fields(record)
+    if IMPORTED in record:
+        raise UserError(
+            f"this workdir holds networks imported from {one_line(record[IMPORTED])}, and no run to go on with: "
+            "begin one in another --workdir, with init_from=THIS_WORKDIR"
+        )
     config, fingerprint = prepared.config, prepared.fingerprint
     saved = configs.from_json(record["config"])
     configs.check_resume(saved, config, allowed)

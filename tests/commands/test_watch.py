@@ -109,6 +109,12 @@ def test_the_command_ends_with_the_run(tmp_path):
     assert "the run is finished" in once.out
 
 
+@pytest.mark.parametrize("more", [["--once"], ["--browser"]])
+def test_a_file_is_no_workdir(tmp_path, more):
+    (tmp_path / "cat.png").write_bytes(b"")
+    runs.sentence(runs.call("watch", tmp_path / "cat.png", *more), "is not a folder")
+
+
 def test_the_server_ends_with_ctrl_c(tmp_path):
     process = runs.start(["watch", tmp_path, "--browser", "--port", "0"])
     line = process.stdout.readline()

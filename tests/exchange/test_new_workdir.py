@@ -64,6 +64,14 @@ def test_a_run_starts_from_it_and_none_goes_on_in_it(run, config, tmp_path):
     )
 
 
+def test_training_does_not_go_on_where_the_data_are_the_same(run, config, tmp_path):
+    """An exported run of ours says its data: they would not tell that the optimizers are new."""
+    spec, networks = run.spec, arrays(run.state.ema)
+    write_workdir(tmp_path / "new", run.config, spec, networks, None, "a/net.safetensors", data=run.data)
+    outcome = call("train", config, "--workdir", tmp_path / "new")
+    runs.sentence(outcome, "networks imported from net.safetensors", "init_from=")
+
+
 def test_class_names_and_rates_are_kept(run, tmp_path):
     names = ("circle", "square")
     spec = SampleSpec((8, 8, 1), np.uint8, 2, names)

@@ -1,6 +1,7 @@
 """Networks of ours in a safetensors file: a round trip keeps every bit, and a damaged file is refused."""
 
 import json
+import shutil
 import struct
 
 import numpy as np
@@ -32,6 +33,14 @@ def exported(trained, tmp_path_factory):
     outcome = call("export", trained, "--format", "safetensors", "--out", path)
     assert outcome.out == f"{path}: generator and discriminator at step 20; gan-jax import reads it\n"
     return path.read_bytes()
+
+
+def test_an_export_does_not_replace_that_of_the_other_network(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    for network in ("both", "discriminator"):
+        assert call("export", tmp_path / "run", "--format", "safetensors", "--network", network).code == 0
+    found = sorted(path.name for path in (tmp_path / "run").glob("export_*"))
+    assert found == ["export_00000020.safetensors", "export_00000020_discriminator.safetensors"]
 
 
 def test_export_import_sample(trained, exported, tmp_path):
