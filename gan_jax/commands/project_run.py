@@ -84,7 +84,7 @@ def project(
     if labels is not None and images.class_names is not None:
         classes = find_classes(labels, images.class_names)
         if len(classes) > len(together):
-            raise UserError(f"--labels names {len(classes)} classes, and there are {len(together)} images")
+            raise UserError(f"--labels has {len(classes)} classes for a smaller number of images ({len(together)})")
         numbers = np.resize(classes, len(together))
     found = search(images, together, space, labels=numbers, features=network, seed=seed, settings=settings)
     _say_found(found, targets, images.class_names)
