@@ -76,16 +76,16 @@ def project(
     space = space or images.default_space
     images.generator.check(space)
     targets = read_targets(paths, images.shape, run.config)
-    _say_resized(targets, images.shape)
-    network, line = choose_features(images.shape, settings.features)
-    print(line, file=sys.stderr)
     together = np.concatenate([one.images for one in targets])
     numbers = None
     if labels is not None and images.class_names is not None:
         classes = find_classes(labels, images.class_names)
         if len(classes) > len(together):
-            raise UserError(f"--labels has {len(classes)} classes for a smaller number of images ({len(together)})")
+            raise UserError(f"--labels names {len(classes)} classes, more than the images ({len(together)})")
         numbers = np.resize(classes, len(together))
+    _say_resized(targets, images.shape)
+    network, line = choose_features(images.shape, settings.features)
+    print(line, file=sys.stderr)
     found = search(images, together, space, labels=numbers, features=network, seed=seed, settings=settings)
     _say_found(found, targets, images.class_names)
     # The latents first: they took the time.

@@ -184,6 +184,9 @@ def test_mixing_of_stylegan2(config, tmp_path):
     trained = call("train", config, "steps=2", *STYLED, "--workdir", workdir)
     assert trained.code == 0, trained.err
     call("sample", workdir, "--count", 2, "--labels", "4,7", "--out", tmp_path / "own.npz")
+    sentence(
+        call("project", workdir, tmp_path / "own.npz", "--labels", "4,7,1", *quick), "more than the images (2)"
+    )
     outcome = call("project", workdir, tmp_path / "own.npz", "--labels", "4,7", *quick)
     assert outcome.code == 0, outcome.err
     stored = kept.read_latents(workdir, "own")
