@@ -34,10 +34,10 @@ def read_foreign(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{one_line(path)} can't be read: {error.strerror or error}") from None
     if path.suffix.lower() == ".npz":
         arrays = read_weights(path)
+    elif start[8:9] == b"{":  # before the others: the length of a header may begin as they do
+        arrays = _read_safetensors(path)
     elif start[:2] == b"PK" or start[:1] == b"\x80":
         arrays = _read_torch(path)
-    elif start[8:9] == b"{":
-        arrays = _read_safetensors(path)
     else:
         raise UserError(f"{one_line(path)} is no file of weights: give a safetensors, .npz or PyTorch file")
     return {_plain(name): array for name, array in arrays.items()}

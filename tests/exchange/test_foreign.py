@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gan_jax.exchange.foreign import import_foreign, read_networks
+from gan_jax.exchange.foreign_file import read_foreign
 from gan_jax.exchange.layout_changes import CHANGES
 from gan_jax.train.open_run import open_run
 from quick import some
@@ -119,3 +120,13 @@ def test_one_power_iteration():
     matrix = weight.reshape(5, 27)
     np.testing.assert_allclose(u @ matrix @ v, np.linalg.norm(matrix @ v))
     np.testing.assert_allclose(v, (u0 @ matrix)[0] / np.linalg.norm(u0 @ matrix))
+
+
+@pytest.mark.parametrize("start", [b"\x80", b"PK"])
+def test_the_length_of_a_header_may_begin_like_another_format(start, tmp_path):
+    """A header of safetensors is JSON, which spaces may follow, behind its length in eight bytes."""
+    size = int.from_bytes(start, "little")
+    header = b'{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'.ljust(size)
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(size.to_bytes(8, "little") + header + np.array([1, 2], np.float32).tobytes())
+    np.testing.assert_array_equal(read_foreign(path)["w"], [1, 2])
