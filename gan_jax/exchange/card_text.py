@@ -22,6 +22,7 @@ from ..train.open_run import OpenedRun
 from ..train.resume import IMPORTED
 
 WEIGHTS, GRID, CONFIG, METRICS = "model.safetensors", "samples.png", "config.json", "evaluations.jsonl"
+HOME = "https://github.com/gan-jax/gan_jax"
 CARD = "README.md"
 FILES = WEIGHTS, GRID, CONFIG, METRICS, CARD
 _IMAGES = "unconditional-image-generation"  # the Hub has no task for images of a class
@@ -136,7 +137,7 @@ def _what(facts: Facts) -> str:
 
 def _how_to_load() -> str:
     return (
-        f"Get the files of this page, and `pip install gan_jax`. `{WEIGHTS}` has no code in it.\n\n"
+        f"Get the files of this page, and [gan_jax]({HOME}). `{WEIGHTS}` has no code in it.\n\n"
         f"```python\n{LOAD}```\n\n"
         f"Or on the command line: `gan-jax import {WEIGHTS} --out run`, then `gan-jax sample run`. The folder "
         "`run` is a run like any other: `gan-jax evaluate run --data PATH` measures it, and `init_from=run` "
