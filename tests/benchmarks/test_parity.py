@@ -16,6 +16,8 @@ from benchmarks.runners import Runner
 from benchmarks.timing import Sample
 from gan_jax.models import dcgan, r3gan
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 SMALL = dataclasses.replace(CASES["mlp28"], batch=8)
 _R3GAN: dict[str, Any] = {"widths": (32, 16), "cardinality": (4, 2), "full_precision_up_to": 4, "blocks": 1}
 R3GAN = dataclasses.replace(

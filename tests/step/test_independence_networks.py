@@ -17,6 +17,8 @@ from gan_jax.networks import call_network, init_network
 from gan_jax.step.independence import mixing_primitive
 from quick import some
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 B, CLASSES = 6, 3
 IMAGE = (8, 8, 1)
 WIDTHS = {"widths": (8, 4), "classes": CLASSES}

@@ -11,6 +11,8 @@ from filled import filled
 from gan_jax.models import biggan, dcgan, dcgan_studiogan, mlp, r3gan, sagan, sngan, stylegan2
 from gan_jax.networks import call_network, init_network
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 B, CLASSES, LATENT = 2, 3, 6
 SIZES = {
     mlp: {"width": 64},
