@@ -120,7 +120,7 @@ def test_latents_of_several_arrays_are_flattened():
 
 def test_runs_without_a_latent_space():
     run, _, _ = linear_run()
-    with pytest.raises(UserError, match=r"by images, and this run's samples have shape \(2,\)"):
+    with pytest.raises(UserError, match=r"of images, and this run's samples have shape \(2,\)"):
         LatentImages(run._replace(spec=run.spec._replace(shape=(2,))))
     paired = dataclasses.replace(run.gan, latent=missing, inputs=lambda example, key: example["image"])
     with pytest.raises(UserError, match="from data, and has no latent space"):
