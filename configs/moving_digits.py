@@ -7,8 +7,8 @@ Source    The clips follow Moving MNIST (Srivastava et al., "Unsupervised learni
           R1 (Mescheder et al., 2018) instead of batch norm. Widths and rates are our own.
 Command   gan-jax train moving_digits
 Expected  not trained to its end here. A like generator made strokes that move and bounce after 4,500 steps, few of
-          which read as digits. The generator of sprites in examples/moving_digits.py makes digits that a viewer can
-          read. No score is claimed.
+          which read as digits. The generator of sprites in examples/moving_digits.py makes digits that a viewer
+          can read. No score is claimed.
 Cost      not measured to its end: a step takes 0.08 s on 2 quiet CPU cores, which makes 6 minutes.
 """
 

@@ -30,7 +30,7 @@ class Download(NamedTuple):
     content: bytes
 
 
-def stage(image: Download, size: tuple[int, int], words: Iterable[str], downloads: Iterable[Download]) -> str:
+def stage(image: Download, size: tuple[int, ...], words: Iterable[str], downloads: Iterable[Download]) -> str:
     """Returns the HTML of an image of `size` (height, width), the words of its caption, and links to downloads."""
     height, width = size
     shown = " class='pixels'" if max(size) <= _PIXELS else ""
