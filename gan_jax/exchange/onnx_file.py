@@ -31,7 +31,8 @@ from ..train.open_run import OpenedRun
 from ..types import PyTree
 from .exported import Network, describe
 from .onnx_graph import Graph, Tensor, constant
-from .onnx_operations import convert, dtype_of
+from .onnx_numbers import dtype_of
+from .onnx_operations import convert
 from .plain_program import Plain, flatten, make_noise
 from .stablehlo import inputs_of, shape_text
 
@@ -67,6 +68,7 @@ def write(run: OpenedRun, network: Network, path: Path, batch: int | None = None
     try:
         plain = flatten(network, export.symbolic_shape("batch")[0] if batch is None else batch)
         model = make_model(onnx, network, plain, describe(run))
+    # JAX raises the last two where a network needs to know the number that a batch size of any kind stands for.
     except (NotImplementedError, ValueError, TypeError) as error:
         fixed = "" if batch is not None else "; a fixed batch size, such as --batch 16, may help"
         reason = one_line(first_line(error), 200)

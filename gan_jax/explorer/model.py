@@ -6,7 +6,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from ..checkpoint.catalogue import Catalogue
@@ -18,7 +17,7 @@ from ..latent_space.generator import Space
 from ..latent_space.images import LatentImages
 from ..latent_space.projection import project
 from ..latent_space.search import Settings
-from ..runtime.sampler import slerp
+from ..latent_space.walk import between
 from ..train.open_run import OpenedRun, open_run
 from ..types import PyTree, Variables
 from .direction_sets import direction_sets
@@ -159,11 +158,7 @@ class Model:
             self._restore(choice.step)
             first, space = self._latent(choice)
             last = self._in_space(choice._replace(seed=seed, start=None), space)
-            t = np.linspace(0, 1, count, dtype=np.float32)
-            if space == "z":
-                way = np.stack([np.asarray(slerp(jnp.asarray(first), jnp.asarray(last), one)) for one in t])
-            else:
-                way = first + t[:, None] * (last - first)
+            way = between(first, last, space, np.linspace(0, 1, count, dtype=np.float32))
             return self._draw(choice, way, space)
 
     def walk_along(self, choice: Choice, direction: int, count: int) -> Drawn:

@@ -29,14 +29,17 @@ def walk(latents: np.ndarray, space: Space, steps: int) -> np.ndarray:
         `[count * steps, ...]`, float32.
     """
     t = np.arange(steps, dtype=np.float32) / steps
-    after = np.roll(latents, -1, axis=0)
+    ways = [between(*ends, space, t) for ends in zip(latents, np.roll(latents, -1, axis=0))]
+    return np.concatenate(ways)
+
+
+def between(first: np.ndarray, last: np.ndarray, space: Space, t: np.ndarray) -> np.ndarray:
+    """Returns latents on the way from `first` (t = 0) to `last` (t = 1), float32 `[len(t), ...]`; see `walk`."""
     if space == "z":
-        between = jax.vmap(jax.vmap(slerp, (None, None, 0)), (0, 0, None))
-        ways = np.asarray(between(jnp.asarray(latents), jnp.asarray(after), jnp.asarray(t)))
-    else:
-        share = t.reshape(1, -1, *[1] * (latents.ndim - 1))
-        ways = (1 - share) * latents[:, None] + share * after[:, None]
-    return ways.reshape(-1, *latents.shape[1:]).astype(np.float32)
+        ways = jax.vmap(slerp, (None, None, 0))(jnp.asarray(first), jnp.asarray(last), jnp.asarray(t))
+        return np.asarray(ways, np.float32)
+    share = t.reshape(-1, *[1] * first.ndim)
+    return ((1 - share) * first + share * last).astype(np.float32)
 
 
 def common_space(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _MOST_PARAMETERS = 100  # MLflow's own limit for one call
 _LONGEST_PARAMETER = 6000  # characters
 _TAG = "gan_jax.run"
+_FORBIDDEN = re.compile(r"[^\w\-. :/]", re.ASCII)  # characters that the name of a metric must not have
 _DATABASE, _ARTIFACTS = "mlflow.db", "artifacts"
 
 
@@ -28,7 +30,8 @@ class Logger:
     own reports on its use are off.
 
     A resumed run reads the last step of each metric. So each is there once, also if the process was killed within
-    a call. Parameters cannot change in MLflow; a field that changed on resume is right in `config.json`.
+    a call. A character that MLflow refuses in the name of a metric becomes "_". Parameters cannot change there; a
+    field that changed on resume is right in `config.json`.
     """
 
     package = "mlflow"
@@ -81,7 +84,8 @@ class Logger:
         for path in images.values():  # the same file again replaces it
             self._client.log_artifact(self._run_id, str(path), path.parent.name)
         now = int(time.time() * 1000)
-        new = [Metric(k, float(v), now, step) for k, v in scalars.items() if step > self._last.get(k, -1)]
+        named = {_FORBIDDEN.sub("_", name): float(value) for name, value in scalars.items()}
+        new = [Metric(k, value, now, step) for k, value in named.items() if step > self._last.get(k, -1)]
         if new:
             self._client.log_batch(self._run_id, metrics=new)
 
