@@ -136,3 +136,14 @@ def read_store(workdir: Path) -> list[dict[str, Any]]:
     """Returns the rows of an `OnDisk` logger."""
     path = workdir / "store.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def sent(kind=Store):
+    """Returns the rows of the one run that there is."""
+    [rows] = kind.runs.values()
+    return rows
+
+
+def steps():
+    """Returns the steps of those rows."""
+    return [step for step, *_ in sent()]

@@ -1,23 +1,20 @@
 """What the explorer draws: the images of `gan-jax sample`, moved by directions, seeds and checkpoints."""
 
-import base64
 import dataclasses
-import io
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import runs
 from gan_jax.errors import UserError
 from gan_jax.explorer.answers import Answers, _number, _whole
 from gan_jax.explorer.direction_sets import direction_sets
 from gan_jax.explorer.model import REACH, Choice, Model, Start
-from gan_jax.explorer.stage import gif, npz, png, stage
-from gan_jax.explorer.upload import MOST_BYTES, read_upload
+from gan_jax.explorer.stage import png
 from gan_jax.latent_space.kept import keep_directions
 from gan_jax.latents import missing
+from test_stage import addresses
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -143,99 +140,6 @@ def test_a_run_without_images_is_refused(trained, monkeypatch):
     monkeypatch.setattr("gan_jax.explorer.model.open_run", lambda *_: run._replace(gan=gan))
     with pytest.raises(UserError, match="from data"):
         Model(trained)
-
-
-# ---- the image as HTML
-
-
-def addresses(page):
-    return {
-        name: base64.b64decode(data)
-        for data, name in re.findall(r"href='data:[^,]*,([^']*)' download='([^']*)'", page)
-    }
-
-
-def test_downloads_are_inside_the_page():
-    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    files = [png("PNG", "a.png", pixels), npz("Arrays", "a.npz", {"image": pixels[None], "label": None})]
-    page = stage(files[0], (4, 4), ["seed 0", "class <b>"], files)
-    assert "<b>" not in page
-    found = addresses(page)
-    np.testing.assert_array_equal(Image.open(io.BytesIO(found["a.png"])), pixels)
-    with np.load(io.BytesIO(found["a.npz"])) as arrays:
-        assert arrays.files == ["image"]
-        np.testing.assert_array_equal(arrays["image"], pixels[None])
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_an_animation_goes_forth_and_back(channels):
-    frames = np.linspace(0, 255, 5).astype(np.uint8)[:, None, None, None] * np.ones((1, 4, 6, channels), np.uint8)
-    with Image.open(io.BytesIO(gif("GIF", "a.gif", frames).content)) as image:
-        assert image.size == (258, 172)
-        shown = []
-        for i in range(image.n_frames):  # type: ignore[attr-defined]
-            image.seek(i)
-            shown.append(image.convert("L").getpixel((0, 0)))
-    np.testing.assert_allclose(shown, [0, 63, 127, 191, 255, 191, 127, 63], atol=3)
-
-
-# ---- an upload
-
-
-def encoded(content):
-    return base64.b64encode(content).decode()
-
-
-def file_of(image, kind="PNG"):
-    content = io.BytesIO()
-    image.save(content, kind)
-    return content.getvalue()
-
-
-def white(size, mode="RGB", kind="PNG"):
-    return file_of(Image.new(mode, size, "white"), kind)
-
-
-NOISE = file_of(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)))
-
-
-@pytest.mark.parametrize("shape", [(8, 8, 1), (8, 6, 3), (4, 4, 4)])
-def test_an_upload_gets_the_size_of_the_run(shape):
-    for content in (white((20, 10)), white((5, 9), "L"), white((9, 9), kind="JPEG"), white((9, 9), "RGBA")):
-        read = read_upload("a.png", encoded(content), shape)
-        assert read.shape == shape
-        assert read.dtype == np.uint8
-        assert read.min() > 250
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        ("", "larger than 16 MiB"),
-        (None, "larger than 16 MiB"),
-        (7, "larger than 16 MiB"),
-        ("A" * (MOST_BYTES * 4 // 3 + 8), "larger than 16 MiB"),
-        ("no base64!", "can't be read as an image"),
-        (encoded(b""), "empty"),
-        (encoded(b"%!PS-Adobe-3.0 EPSF"), "can't be read as an image"),
-        (encoded(NOISE[: len(NOISE) // 2]), "can't be read as an image"),
-        (encoded(b"P5 99999 99999 255\n"), "claims"),
-        (encoded(b"<svg xmlns='http://www.w3.org/2000/svg'><image href='/etc/passwd'/></svg>"), "can't be read"),
-    ],
-    ids=range(10),
-)
-def test_a_bad_upload_gets_a_sentence(data, words):
-    with pytest.raises(UserError, match=r"^b\.png ") as error:
-        read_upload("b.png", data, (8, 8, 1))
-    assert words in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_the_name_of_an_upload_is_safe_to_print():
-    with pytest.raises(UserError) as error:
-        read_upload("a\n\x1b[31m" + "b" * 500, "", (8, 8, 1))
-    assert len(str(error.value)) < 200
-    assert "\x1b" not in str(error.value)
 
 
 # ---- the values of the controls
