@@ -190,10 +190,11 @@ def tables(records: Sequence[dict[str, Any]]) -> dict[str, str]:
             f"{plain['ms']:.3g}", f"{plain['ms'] / each:.2f}", f"{seconds:.1f}", f"{before:.1f}",
         )  # fmt: skip
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    whole = ["| members | seconds | best | scores |", "|---" * 4 + "|"]
+    whole = ["| overrides | members | seconds | best | scores |", "|---" * 5 + "|"]
     for one in (record for record in records if record["table"] == "sweep"):
         listed = ", ".join(f"{name.partition('=')[2]}: {score:.4g}" for name, score in one["scores"].items())
-        whole.append(f"| {one['mode']} | {one['seconds']:.0f} | {one['best']} | {listed} |")
+        words = " ".join(one["words"])
+        whole.append(f"| {words} | {one['mode']} | {one['seconds']:.0f} | {one['best']} | {listed} |")
     return {"populations": "\n".join(lines), "population_sweeps": "\n".join(whole)}
 
 
@@ -214,7 +215,7 @@ def main() -> None:
     kept, found = read(), []
     if arguments.sweep is not None:
         found += sweeps(arguments.sweep)
-        kept = [one for one in kept if one["table"] != "sweep"]
+        kept = [one for one in kept if one["table"] != "sweep" or one["words"] != arguments.sweep]
     else:
         counts = [int(count) for count in arguments.members.split(",")]
         for name in arguments.cases:
