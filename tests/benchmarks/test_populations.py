@@ -10,8 +10,8 @@ def test_tables():
         {**STEP, "members": 1, "ms": 1.5, "compile_s": 4.0},
         {**STEP, "members": 4, "ms": 2.0, "compile_s": 6.0},
         {
-            "table": "sweep", "mode": "vmap", "words": ["steps=500", "seed=1"], "seconds": 61.2, "best": "weight=3",
-            "scores": {"weight=1": 3.25, "weight=3": 1.5},
+            "table": "sweep", "mode": "vmap", "words": ["steps=500", "seed=1"], "seconds": 61.2,
+            "best": "weight=3", "scores": {"weight=1": 3.25, "weight=3": 1.5},
         },
     ]  # fmt: skip
     tables = populations.tables(records)
