@@ -43,7 +43,8 @@ class Discriminator: pass
 
 @pytest.fixture
 def homes(tmp_path, monkeypatch):
-    """Every home replaced by real modules in a folder on the path."""
+    """Every home replaced by real modules in a folder on the path; what a test imports of them goes with it."""
+    before = set(sys.modules)
     for name, text in FAKE_HOMES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -52,5 +53,6 @@ def homes(tmp_path, monkeypatch):
         module = "fake_models" if home.attribute else "fake_losses"
         monkeypatch.setitem(HOMES, field, Home(module, home.attribute))
     yield tmp_path
-    for name in [name for name in sys.modules if name.startswith("fake_")]:
-        del sys.modules[name]
+    for name in set(sys.modules) - before:
+        if name.startswith("fake_"):
+            del sys.modules[name]
