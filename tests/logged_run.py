@@ -1,6 +1,7 @@
 """Writes a workdir as a run does, with loggers that follow it, for tests of loggers."""
 
 import io
+import threading
 import time
 
 import numpy as np
@@ -61,3 +62,8 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.005)
+
+
+def logger_threads():
+    """Returns the names of the threads of loggers that are alive; other tests may have left other threads."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("logger")]

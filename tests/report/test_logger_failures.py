@@ -1,7 +1,6 @@
 """Loggers that fail or hang, and what they cannot stop."""
 
 import functools
-import threading
 import time
 
 import pytest
@@ -10,7 +9,7 @@ import fake_loggers
 from fake_loggers import Broken, Store, Stuck, steps
 from gan_jax.report.loggers import fan_out, follower
 from gan_jax.report.loggers.identity import Identity
-from logged_run import Run, wait_for
+from logged_run import Run, logger_threads, wait_for
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("programs")]
 
@@ -101,7 +100,7 @@ def test_a_logger_that_hangs_keeps_nothing(tmp_path, monkeypatch):
         "command sends the rest"
     ]
     Stuck.free.set()
-    wait_for(lambda: threading.active_count() == 1)
+    wait_for(lambda: not logger_threads())
     assert steps() == [1]  # the step that was under way; nothing was sent behind the run's back
 
 
@@ -114,7 +113,7 @@ def test_an_interrupted_run_does_not_wait(tmp_path):
     assert time.monotonic() - start < 4
     run._writer.close()
     Stuck.free.set()
-    wait_for(lambda: threading.active_count() == 1)
+    wait_for(lambda: not logger_threads())
 
 
 def test_runs_that_end_together_wait_together(tmp_path):
