@@ -142,8 +142,8 @@ def test_downloads_are_what_sample_writes(still, person, trained, tmp_path):
     person.changes(lambda: person.type("seed", 4))
     person.changes(lambda: person.choose("class", "3"))
     command = ["sample", trained, "--seed", 4, "--labels", 3, "--count", 1, "--out"]
-    assert runs.call(*command, tmp_path / "folder").code == 0
-    assert runs.call(*command, tmp_path / "a.npz").code == 0
+    assert runs.spawn(*command, tmp_path / "folder").code == 0
+    assert runs.spawn(*command, tmp_path / "a.npz").code == 0
     assert person.download("PNG").read_bytes() == (tmp_path / "folder" / "3" / "00000.png").read_bytes()
     with np.load(person.download("Arrays")) as ours, np.load(tmp_path / "a.npz") as theirs:
         assert set(ours.files) == set(theirs.files)
@@ -236,7 +236,7 @@ def test_stylegan2_has_truncation_and_moves_in_w(tmp_path):
     )
     text = text.replace('discriminator=Call("dcgan", width=8)', f"discriminator={call.format('group=4')}")
     workdir = tmp_path / "run"
-    outcome = runs.call("train", runs.write_config(tmp_path, text), "steps=2", "--workdir", workdir)
+    outcome = runs.spawn("train", runs.write_config(tmp_path, text), "steps=2", "--workdir", workdir)
     assert outcome.code == 0, outcome.err
     with served(workdir) as server:
         person = Person(tmp_path)
