@@ -1,7 +1,10 @@
 """The programs in examples/imported_step are short, are named in the docs, and run."""
 
+import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 
 from devices import ROOT, run_python
@@ -24,9 +27,33 @@ def test_a_program_is_short_and_named_in_the_docs(path: Path) -> None:
     assert f"../examples/imported_step/{path.name}" in links(page.read_text())
 
 
+FOUR = [path for path in PROGRAMS if "jax_num_cpu_devices" in path.read_text()]
+ONE = [path for path in PROGRAMS if path not in FOUR]
+
+
+@pytest.fixture
+def compiled_for(path: Path) -> Iterator[None]:
+    """Compiles fast, but not convolutions of many steps: these would take minutes."""
+    jax.config.update("jax_disable_most_optimizations", "Conv" not in path.read_text())
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
-def test_a_program_does_what_it_says(path: Path) -> None:
-    """It ends with assertions. Those for four devices ask JAX for them themselves."""
-    assert run_python(path.read_text(), timeout=300.0).strip()
+@pytest.mark.parametrize("path", ONE, ids=lambda path: path.stem)
+def test_a_program_does_what_it_says(path: Path, compiled_for: None, capsys: pytest.CaptureFixture) -> None:
+    """It ends with assertions."""
+    runpy.run_path(str(path))
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_programs_for_four_devices_do_what_they_say() -> None:
+    """Each asks JAX for them itself, before JAX starts: so the first one is alone in a new process."""
+    paths = [str(path) for path in FOUR]
+    assert len(paths) >= 4
+    source = f"import runpy\nfor path in {paths}:\n    print(path, flush=True)\n    runpy.run_path(path)"
+    printed = run_python(source, timeout=300.0, JAX_DISABLE_MOST_OPTIMIZATIONS="1").splitlines()
+    assert len(printed) >= 2 * len(paths)

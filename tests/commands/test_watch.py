@@ -11,7 +11,7 @@ import pytest
 import runs
 from gan_jax.report.page_server import make_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("programs")]
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +97,14 @@ def test_the_command_ends_with_the_run(tmp_path):
     config = runs.write_config(tmp_path, runs.MLP)
     workdir = tmp_path / "run"
     watching = runs.start(["watch", workdir])
-    outcome = runs.spawn("train", config, "--workdir", workdir)
+    outcome = runs.call("train", config, "--workdir", workdir)
     assert outcome.code == 0, outcome.err
     out, err = watching.communicate(timeout=60)
     assert (watching.returncode, err) == (0, "")
     assert "the run has not begun" in out
     assert "step 60 of 60, 0.96 kimg" in out
     assert out.rstrip().endswith(f"newest grid  {workdir}/samples/step_00000060.png")
-    once = runs.spawn("watch", workdir, "--once")
+    once = runs.call("watch", workdir, "--once")
     assert "step 60 of 60" in once.out
     assert "the run is finished" in once.out
 
