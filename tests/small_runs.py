@@ -29,7 +29,6 @@ NETWORKS: dict[str, tuple[dict, dict, tuple[int, ...]]] = {
     "r3gan": ({**_R3GAN, "embedding": 3}, _R3GAN, SHAPE),
     "stylegan2": ({**_STYLEGAN2, "w_size": 4}, {**_STYLEGAN2, "group": 1}, SHAPE),
 }
-KINDS = [(name, conditional) for name in NETWORKS for conditional in (True, False)]
 
 
 def small_config(name: str, conditional: bool, **fields) -> Config:

@@ -19,7 +19,7 @@ from gan_jax.networks import sample_network
 from gan_jax.ops import conv, conv_transpose, downsample, grouped_conv, upsample
 from gan_jax.train.open_run import open_run
 from runs import call, sentence
-from small_runs import KINDS, NETWORKS, fresh_run, small_config
+from small_runs import NETWORKS, fresh_run, small_config
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(300)]
 
@@ -34,7 +34,8 @@ def written(workdir, path, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "conditional"), KINDS)
+@pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "not"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_model(name, conditional, tmp_path):
     """The export's own check, and the file read again by onnxruntime at another batch size."""
     import onnxruntime

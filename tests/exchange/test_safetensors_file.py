@@ -13,7 +13,7 @@ from gan_jax.config.build import SampleSpec, make_gan
 from gan_jax.exchange import safetensors_file
 from gan_jax.train.open_run import open_run
 from runs import call, sentence
-from small_runs import KINDS, fresh_run
+from small_runs import NETWORKS, fresh_run
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
@@ -58,10 +58,8 @@ def test_export_import_sample(trained, exported, tmp_path):
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
-@pytest.mark.parametrize(
-    ("name", "conditional"),
-    [pytest.param(*kind, marks=[] if kind[0] == "mlp" else pytest.mark.slow) for kind in [*KINDS, ("mlp", False)]],
-)
+@pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "not"])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "mlp" else pytest.mark.slow) for n in NETWORKS])
 def test_every_model_keeps_its_samples(name, conditional, tmp_path):
     """Samples before and after are equal, bit for bit, and so are the names of the classes."""
     workdir = fresh_run(name, conditional, tmp_path / "run")

@@ -15,7 +15,7 @@ from gan_jax.exchange.exported import make_network
 from gan_jax.exchange.stablehlo import make_program
 from gan_jax.train.open_run import open_run
 from runs import call, sentence
-from small_runs import KINDS, NETWORKS, fresh_run
+from small_runs import NETWORKS, fresh_run
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
@@ -57,7 +57,8 @@ print(json.dumps([list(images.shape), [name for name in ("gan_jax", "flax") if n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "conditional"), KINDS)
+@pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "not"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_model(name, conditional, tmp_path):
     """To 1e-5 of the images of `gan-jax sample`, with its noise, for two batch sizes."""
     run = open_run(fresh_run(name, conditional, tmp_path / "run"), None)
