@@ -192,30 +192,6 @@ print(json.dumps([
     assert json.loads((folder / "config.json").read_text())["name"] == "tiny"
 
 
-def test_mlflow_gets_a_metric_whose_name_it_refuses(environment, tmp_path):
-    code = f"""
-import json
-from pathlib import Path
-from gan_jax.report.loggers.mlflow import Logger
-from gan_jax.report.loggers.protocol import LoggedRun
-
-run, last = LoggedRun("0123abcd", "run", Path({str(tmp_path)!r}), {{}}, 0, 2), []
-for steps in ((1,), (1, 2)):
-    logger = Logger()
-    last.append(logger.start(run, None))
-    for step in steps:
-        logger.log(step, {{"loss/mine (raw)": 2.0}}, {{}})
-    logger.close(True)
-[found] = logger._client.search_runs(["1"])
-history = logger._client.get_metric_history(found.info.run_id, "loss/mine _raw_")
-print(json.dumps([last, sorted(found.data.metrics), [one.step for one in history]]))
-"""
-    last, names, steps = run_json(code, **environment)
-    assert last == [-1, 1]
-    assert names == ["loss/mine _raw_"]
-    assert steps == [1, 2]
-
-
 def test_nothing_leaves_the_workdir(killed, calls):
     """All stores lie in the workdir, their tables are whole, and no package has called anybody."""
     assert calls[1] == []

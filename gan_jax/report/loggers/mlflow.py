@@ -3,7 +3,9 @@
 import contextlib
 import os
 import re
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +42,7 @@ class Logger:
 
     def start(self, run: LoggedRun, sent: int | None) -> int:
         local = run.workdir / "mlflow"
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or _uri(local)
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or _uri(local / _DATABASE)
         if "MLFLOW_TRACKING_URI" not in os.environ:
             local.mkdir(exist_ok=True)
             _follow_move(local)
@@ -48,6 +50,8 @@ class Logger:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         from mlflow import MlflowClient
 
+        if uri == _uri(local / _DATABASE) and not (local / _DATABASE).exists():
+            _make_database(local)
         client = MlflowClient(tracking_uri=uri)
         experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or self._experiment(client, uri, local)
         found = client.search_runs([experiment], f"tags.`{_TAG}` = '{run.id}'", max_results=1)
@@ -64,7 +68,7 @@ class Logger:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT
         if known := client.get_experiment_by_name(name):
             return known.experiment_id
-        artifacts = (local / _ARTIFACTS).as_uri() if uri == _uri(local) else None
+        artifacts = (local / _ARTIFACTS).as_uri() if uri == _uri(local / _DATABASE) else None
         return client.create_experiment(name, artifact_location=artifacts)
 
     def _log_config(self, config: Mapping[str, object]) -> None:
@@ -101,8 +105,23 @@ class Logger:
             self._client.set_terminated(self._run_id, "FINISHED" if finished else "KILLED")
 
 
-def _uri(local: Path) -> str:
-    return f"sqlite:///{local}/{_DATABASE}"
+def _uri(database: Path) -> str:
+    return f"sqlite:///{database}"
+
+
+def _make_database(local: Path) -> None:
+    """Makes the tables of a new store.
+
+    The file gets its name last: MLflow cannot use a store of which a kill has left only some of the tables.
+    """
+    from mlflow import MlflowClient
+
+    for leftover in local.glob("new-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="new-", dir=local) as folder:  # MLflow remembers what was at a path
+        new = Path(folder) / _DATABASE
+        MlflowClient(tracking_uri=_uri(new)).search_experiments()  # the first use makes the tables
+        new.rename(local / _DATABASE)
 
 
 def _follow_move(local: Path) -> None:
