@@ -64,18 +64,27 @@ def forward_on_gpu(x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     smallest = (min(n, out) if s == 1 else n for n, out, s in zip(g.size, g.output, g.stride))
     if any(k > n for k, n in zip(g.kernel, smallest)):
         return frames.forward(forward_on_gpu, x, kernel, g) if g.rank == 3 else patches.forward(x, kernel, g)
-    return forward(x, kernel, g)
+    return forward(x, _row_major(kernel), g)
 
 
 def transpose_on_gpu(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     """As `transpose`. Where the kernel is as large as y with its gaps, XLA takes it for a map."""
     if any(k >= (out - 1) * s + 1 for k, out, s in zip(g.kernel, g.output, g.stride)):
         return frames.transpose(transpose_on_gpu, y, kernel, g) if g.rank == 3 else patches.transpose(y, kernel, g)
-    return transpose(y, kernel, g)
+    return transpose(y, _row_major(kernel), g)
 
 
 def kernel_on_gpu(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     """As `kernel`. cuDNN gets it as a backward filter only where y is larger than the kernel."""
     if any(k >= out for k, out in zip(g.kernel, g.output)):
         return frames.kernel(kernel_on_gpu, x, y, g) if g.rank == 3 else patches.kernel(x, y, g)
-    return kernel(x, y, g)
+    return _row_major(kernel(x, y, g))
+
+
+def _row_major(kernel: jax.Array) -> jax.Array:
+    """Returns the kernel, in the memory order of its axes on this side of the convolution.
+
+    cuDNN reads and writes kernels in another order. XLA carries that order on to the parameter, the optimizer's
+    state and the moving average, and then copies each of them from and to the order in which the step gets them.
+    """
+    return lax.optimization_barrier(kernel.reshape(-1)).reshape(kernel.shape)

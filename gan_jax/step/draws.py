@@ -55,8 +55,11 @@ def global_batch(size: int, axis_name: AxisName | None) -> int:
 
 def sample_keys(key: Key, step: jax.Array, purpose: int, index: jax.Array) -> Key:
     """Returns `[B]` keys: `fold_in(fold_in(fold_in(key, step), purpose), index)`."""
-    base = jax.random.fold_in(jax.random.fold_in(key, step), purpose)
-    return jax.vmap(lambda i: jax.random.fold_in(base, i))(index)
+    return _each(jax.random.fold_in(jax.random.fold_in(key, step), purpose), index)
+
+
+def _each(key: Key, index: jax.Array) -> Key:
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
 
 def draw(gan: GAN, key: Key, step: jax.Array, update: int, rows: Batch, index: jax.Array) -> Draws:
@@ -70,9 +73,12 @@ def draw(gan: GAN, key: Key, step: jax.Array, update: int, rows: Batch, index: j
         rows: of the batch. Generated samples get their labels if the GAN has no `fake_labels`.
         index: global indices of the samples, `[B]`.
     """
+    # One operation makes the keys of all purposes; on a GPU, each operation costs the start of a kernel.
+    of_step, purposes = jax.random.fold_in(key, step), jnp.arange(len(Purpose)) + len(Purpose) * update
+    bases = _each(of_step, purposes)
 
     def keys(purpose: Purpose) -> Key:
-        return sample_keys(key, step, purpose + len(Purpose) * update, index)
+        return _each(bases[purpose], index)
 
     return Draws(
         latents=make_inputs(gan, rows, keys(Purpose.LATENT)),

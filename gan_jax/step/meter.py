@@ -61,18 +61,19 @@ def reset(meter: Meter) -> Meter:
 
 def add(meter: Meter, metrics: Metrics, step: jax.Array) -> Meter:
     """Returns the meter after one more step, number `step`."""
-    weight = {name: metrics.get(f"applied/{PLAYER.get(name, name)}", jnp.ones(())) for name in meter.sums}
-    weight |= {
-        name: metrics.get(f"applied/{name.removeprefix('penalty/')}", jnp.ones(()))
-        for name in meter.sums
-        if name.startswith("penalty/")
-    }
+    names = list(meter.sums)
+    applied = {name: f"applied/{PLAYER.get(name, name.removeprefix('penalty/'))}" for name in names}
+    weights = jnp.stack([jnp.asarray(metrics.get(applied[name], 1.0), jnp.float32) for name in names])
+    values = jnp.stack([metrics[name].astype(jnp.float32) for name in names])
     now = (metrics["nonfinite"] > 0) & (meter.first_bad < 0)
+    bad = now & ~jnp.stack([jnp.isfinite(metrics[name]) for name in names])
+    # On a GPU, each scalar that is added alone is a kernel. All that read one array, and no other, are one kernel.
+    new = lax.optimization_barrier(jnp.stack([weights * values, weights, bad.astype(jnp.float32)]))
     return Meter(
-        sums={n: s + weight[n] * metrics[n].astype(jnp.float32) for n, s in meter.sums.items()},
-        counts={n: c + weight[n] for n, c in meter.counts.items()},
+        sums={name: meter.sums[name] + new[0, i] for i, name in enumerate(names)},
+        counts={name: meter.counts[name] + new[1, i] for i, name in enumerate(names)},
         first_bad=jnp.where(now, step, meter.first_bad).astype(jnp.int32),
-        bad={n: jnp.where(now, ~jnp.isfinite(metrics[n]), b) for n, b in meter.bad.items()},
+        bad={name: meter.bad[name] | (new[2, i] > 0) for i, name in enumerate(names)},
     )
 
 

@@ -3,7 +3,7 @@
 Miyato et al., "Spectral normalization for generative adversarial networks", 2018, algorithm 1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -60,16 +60,53 @@ def spectral_refresh(variables: Variables) -> dict[str, PyTree]:
     """Makes one power iteration for every spectrally normalised kernel: v = W u / ||W u||, u <- W^T v / ||.||."""
     if _COLLECTION not in variables:
         return dict(variables)
+    kernels = dict(_kernels(variables["params"], variables[_COLLECTION], ()))
+    alike: dict[tuple, list[_Path]] = {}
+    for path, (matrix, u) in kernels.items():
+        alike.setdefault((matrix.shape, matrix.dtype, u.dtype), []).append(path)
+    new = {}
+    for paths in alike.values():
+        matrices, us = zip(*(kernels[path] for path in paths))
+        new.update(zip(paths, lax.platform_dependent(matrices, us, cpu=_one_by_one, default=_together)))
 
-    def walk(params: Mapping[str, PyTree], vectors: Mapping[str, PyTree]) -> dict[str, PyTree]:
-        if "u" not in vectors:
-            return {name: walk(params[name], vectors[name]) for name in vectors}
-        matrix = _matrix(params["kernel"])
-        v = _unit(_matmul(matrix, vectors["u"]))
-        new = {"u": _unit(_matmul(matrix.T, v)), "v": v}
-        return {name: new[name] for name in vectors}
+    def walk(vectors: Mapping[str, PyTree], path: _Path) -> dict[str, PyTree]:
+        if "u" in vectors:
+            return {name: new[path][name] for name in vectors}
+        return {name: walk(part, (*path, name)) for name, part in vectors.items()}
 
-    return {**variables, _COLLECTION: lax.stop_gradient(walk(variables["params"], variables[_COLLECTION]))}
+    return {**variables, _COLLECTION: lax.stop_gradient(walk(variables[_COLLECTION], ()))}
+
+
+_Path = tuple[str, ...]  # of a layer in the tree of parameters
+_Vectors = list[dict[str, jax.Array]]  # u and v of each kernel
+
+
+def _kernels(
+    params: Mapping[str, PyTree], vectors: Mapping[str, PyTree], path: _Path
+) -> Iterator[tuple[_Path, tuple[jax.Array, jax.Array]]]:
+    """Yields the path of each spectrally normalised layer, with its kernel as a matrix and its u."""
+    if "u" in vectors:
+        yield path, (_matrix(params["kernel"]), vectors["u"])
+    else:
+        for name in vectors:
+            yield from _kernels(params[name], vectors[name], (*path, name))
+
+
+def _one_by_one(matrices: Sequence[jax.Array], us: Sequence[jax.Array]) -> _Vectors:
+    return [_power_iteration(matrix, u) for matrix, u in zip(matrices, us)]
+
+
+def _together(matrices: Sequence[jax.Array], us: Sequence[jax.Array]) -> _Vectors:
+    """As `_one_by_one`, for matrices of one shape. On a GPU, the starts of so many small kernels cost the time."""
+    new = jax.vmap(_power_iteration, out_axes=1)(jnp.stack(matrices), jnp.stack(us))
+    # Without the barrier, each vector becomes a kernel again; with it, one kernel writes them all.
+    new = lax.optimization_barrier(new)
+    return [{name: vectors[:, place] for name, vectors in new.items()} for place in range(len(us))]
+
+
+def _power_iteration(matrix: jax.Array, u: jax.Array) -> dict[str, jax.Array]:
+    v = _unit(_matmul(matrix, u))
+    return {"u": _unit(_matmul(matrix.T, v)), "v": v}
 
 
 class SpectralNormed(nn.Module):
