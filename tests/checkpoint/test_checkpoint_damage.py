@@ -156,12 +156,14 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch
     assert Checkpoints(tmp_path).verify(1) is None
 
 
-# It forks before JAX starts threads. The nth child kills itself at its nth operation on the file system.
+# It forks before JAX starts threads, and imports Orbax before, which each child would do otherwise.
+# The nth child kills itself at its nth operation on the file system.
 _KILLED = """
 import os, shutil, signal, sys, warnings
 warnings.simplefilter("ignore")
 from gan_jax.checkpoint import Checkpoints
 import numpy as np
+import orbax.checkpoint
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 

@@ -5,6 +5,8 @@ import shutil
 import pytest
 
 import runs
+from gan_jax.train import prepare
+from gan_jax.train.programs import Programs
 from runs import call
 
 
@@ -35,3 +37,32 @@ def ends_undisturbed(config, undisturbed, workdir):
         return outcome.err
 
     return check
+
+
+class _CompiledOnce(Programs):
+    """Programs for many runs with the same config and data: only the first run compiles them."""
+
+    compiled: frozenset[str] = frozenset()
+
+    def compile(self, *, starts, chunk, shared, timings):
+        wanted = {name for name, needed in (("start", starts), ("step", chunk is not None)) if needed}
+        new = wanted - self.compiled
+        self.compiled |= new
+        chunk = chunk if "step" in new else None
+        super().compile(starts="start" in new, chunk=chunk, shared=shared, timings=timings)
+
+
+@pytest.fixture(scope="module")
+def programs_shared(programs):
+    """Runs in this process trace and compile their programs once for each config. Their files are their own."""
+    made: dict[str, _CompiledOnce] = {}
+
+    def shared(config, gan, spec, placement, resident, source=None):
+        kind = repr((config, spec, resident))
+        if kind not in made:
+            made[kind] = _CompiledOnce(config, gan, spec, placement, resident, source)
+        return made[kind]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "Programs", shared)
+        yield

@@ -46,9 +46,9 @@ class Scene:
 
     Attributes:
         workdir, outcome: of the undisturbed run.
-        other: the workdir and the outcome of a run with another seed.
-        seconds: the time of a run whose programs are in the cache, while another one runs.
+        seconds: the time of a run whose programs are in the cache.
         stepping: the part of this time until the last step.
+        report: the part of this time after the last save.
         compilation: the seconds of the first compilation, from its first file in the cache.
     """
 
@@ -56,7 +56,7 @@ class Scene:
         self.config = runs.write_config(folder, CONFIG, "faults.py")
         shutil.copy(runs.ROOT / "tests" / "fake_features.py", folder)  # features for runs that measure metrics
         self._overrides, self._devices = overrides, devices
-        self.cache, self._folder = folder / "cache", folder
+        self.cache = folder / "cache"
         first = self.start(folder / "first")
         assert first.wait_until(lambda: first.compiling), first.err
         start = first.age
@@ -64,19 +64,14 @@ class Scene:
         self.compilation = first.age - start
         self.workdir, self.outcome = first.workdir, first.finish()
         assert self.outcome.code == 0, self.outcome.err
-        # Again, with programs from the cache, to measure the times. The seed 1 gives a run with other bits.
-        self._times: list[tuple[float, float]] = []
-        (workdir, outcome), self.other = two_at_a_time(self._again, [[], ["seed=1"]])
-        self.check(workdir, outcome)
-        self.stepping, self.seconds = (max(times) for times in zip(*self._times))
-
-    def _again(self, overrides: list[str]) -> tuple[Path, runs.Outcome]:
-        process = self.start(self._folder / f"again{len(overrides)}", *overrides)
-        process.wait_until(lambda: runs.last_step(process.workdir) == STEPS)
-        stepping = process.age
-        outcome = process.finish()
-        self._times.append((stepping, process.age))
-        return process.workdir, outcome
+        # Again, with programs from the cache, to measure the times.
+        again = self.start(folder / "again")
+        again.wait_until(lambda: runs.last_step(again.workdir) == STEPS)
+        self.stepping = again.age
+        again.wait_until(lambda: again.saved)
+        saved = again.age
+        self.check(again.workdir, again.finish())
+        self.seconds, self.report = again.age, again.age - saved
 
     def start(self, workdir: Path, *overrides: str, cache: Path | None = None) -> Process:
         words = [*self._overrides, *overrides]
@@ -171,7 +166,7 @@ def reach(process: Process, scene: Scene, wish: Wish, rng: random.Random, since:
 
     Args:
         process: the process to watch.
-        scene: for the length of its compilation.
+        scene: for the length of its compilation and of its report.
         wish: a place (`Process.place`), or a part of the time between `since` and `until`, both from 0 to 1.
         rng: draws the moment.
         since: the age of the process, in seconds, at which the time begins.
@@ -188,7 +183,7 @@ def reach(process: Process, scene: Scene, wish: Wish, rng: random.Random, since:
         moment = rng.uniform(0, scene.compilation)
         return process.wait_until(lambda: process.compiling) and process.wait_age(process.age + moment)
     if wish == "in the final report":
-        moment = rng.uniform(0, 0.5)
+        moment = rng.uniform(0, scene.report)
         return process.wait_until(lambda: process.saved) and process.wait_age(process.age + moment)
     begin, end = wish
     return process.wait_age(since + rng.uniform(begin, end) * (until - since))

@@ -19,7 +19,7 @@ import runs
 from runs import call
 from workdir_changes import CHANGES
 
-pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("programs_shared"), pytest.mark.slow]
 COUNT = int(os.environ.get("GAN_JAX_FUZZ", "120"))
 SEED = int(os.environ.get("GAN_JAX_FUZZ_SEED", "14"))
 LONGEST = int(os.environ.get("GAN_JAX_FUZZ_SECONDS", "20"))  # of one command; a busy machine needs more

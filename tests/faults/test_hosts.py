@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> str:
-    return str(runs.write_config(tmp_path_factory.mktemp("config"), SGD))
+    """Convolutions and batch norm, wide enough that some leaves can be split over the devices."""
+    return str(runs.write_config(tmp_path_factory.mktemp("config"), SGD.replace("width=8", "width=32")))
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +67,9 @@ def test_under_slurm_distributed_is_enough_and_the_bits_repeat(config, together,
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["parallel.mode=pmap", "parallel.params=sharded", "data.resident=false"])
 def test_every_mode_of_two_processes(mode, config, together, tmp_path):
-    arguments = [config, mode, *(["generator.width=32", "discriminator.width=32"] if "sharded" in mode else [])]
-    outcomes = ended(start(tmp_path / "run", *arguments))
+    outcomes = ended(start(tmp_path / "run", config, mode))
     assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
-    reference = together[0]
-    if "sharded" in mode:
-        reference = tmp_path / "replicated"
-        assert [one.code for one in ended(start(reference, *arguments, "parallel.params=replicated"))] == [0, 0]
-    assert difference(tmp_path / "run", reference) < 1e-6
+    assert difference(tmp_path / "run", together[0]) < 1e-6
     if "resident" in mode:  # the same batches give the same bits
         assert outcomes[0].digest == together[1][0].digest
 

@@ -18,13 +18,13 @@ import pytest
 import yaml
 
 import runs
-from host_processes import SGD, free_port
+from host_processes import SMALL, free_port
 from snippets import ROOT, blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("programs"), pytest.mark.timeout(300)]
 SCALING = ROOT / "docs" / "scaling.md"
 
-CONFIG = SGD.replace('"dcgan", width=8', '"mlp", width=8').replace("steps=60", "steps=30")  # compiles soon
+CONFIG = SMALL.replace("steps=60", "steps=30")
 SOURCE = '''
 import os, signal
 from pathlib import Path

@@ -21,6 +21,15 @@ def scene(tmp_path_factory):
     return Scene(tmp_path_factory.mktemp("kill"))
 
 
+@pytest.fixture(scope="module")
+def other(scene):
+    """The workdir and the outcome of a run with another seed."""
+    process = scene.start(scene.workdir.with_name("other"), "seed=1")
+    outcome = process.finish()
+    assert outcome.code == 0, outcome.err
+    return process.workdir, outcome
+
+
 def kill(scene: Scene, folder: Path, wish: Wish, seed: str) -> Ended:
     """Kills a run at a random moment of the wish, and lets the same command complete it.
 
@@ -54,13 +63,13 @@ def kill_all(scene: Scene, folder: Path, wishes: list[Wish], seed: int) -> Count
     return places
 
 
-def test_the_comparison_tells_runs_apart(scene, tmp_path):
+def test_the_comparison_tells_runs_apart(scene, other, tmp_path):
     """`Scene.check` refuses a run with another seed, a changed log, or a file too many."""
     with pytest.raises(AssertionError):
-        scene.check(*scene.other)
+        scene.check(*other)
     workdir = shutil.copytree(scene.workdir, tmp_path / "same")
     with pytest.raises(AssertionError):
-        scene.check(workdir, scene.other[1])
+        scene.check(workdir, other[1])
     scene.check(workdir, scene.outcome)
     log = workdir / "metrics.jsonl"
     lines = log.read_text().splitlines(keepends=True)
@@ -99,20 +108,24 @@ KINDS: dict[str, tuple[list[str], int]] = {  # overrides, and the number of devi
         ],
         1,
     ),
-    "shard, ADA": (["augment=ada", "parallel.mode=shard", "parallel.devices=4"], 4),
-    "shard, fused": (["log.every=2", "parallel.fuse=2", "parallel.mode=shard", "parallel.devices=4"], 4),
+    "shard, ADA, fused": (
+        ["augment=ada", "log.every=2", "parallel.fuse=2", "parallel.mode=shard", "parallel.devices=4"], 4,
+    ),
     "pmap": (["parallel.mode=pmap", "parallel.devices=4"], 4),
 }  # fmt: skip
-KILLS = int(os.environ.get("GAN_JAX_KILLS", "30"))  # of all kinds together
+KILLS = int(os.environ.get("GAN_JAX_KILLS", "20"))  # of all kinds together
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_kills(kind, tmp_path):
+def test_many_kills(kind, request, tmp_path):
     """`GAN_JAX_KILLS=100` makes more of them than the default."""
     overrides, devices = KINDS[kind]
-    (tmp_path / "scene").mkdir()
-    scene = Scene(tmp_path / "scene", overrides, devices)
+    if kind == "jit":
+        scene = request.getfixturevalue("scene")
+    else:
+        (tmp_path / "scene").mkdir()
+        scene = Scene(tmp_path / "scene", overrides, devices)
     count = KILLS // len(KINDS)
     named = {"in a save": max(1, count // 3), "in the final report": max(1, count // 10)}
     if kind == "jit":

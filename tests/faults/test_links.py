@@ -216,6 +216,7 @@ def places(names: list[str]) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("programs_shared")
 @pytest.mark.parametrize("kind", ["a link to a file", "a link to a folder", "a hard link", "a pipe"])
 def test_every_name_that_a_command_opens(kind, config, recorded, outside, tmp_path):
     """Whatever is in its place: nothing outside changes, and nothing hangs."""

@@ -61,7 +61,11 @@ class Process:
 
     def wait_age(self, seconds: float) -> bool:
         """Waits until the process is so old; returns False when it ended before."""
-        return self.wait_until(lambda: self.age >= seconds)
+        try:
+            self._process.wait(max(seconds - self.age, 0.0))
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def end(self, number: signal.Signals, within: float = 30.0) -> tuple[int, float]:
         """Sends a signal; returns the exit code and the seconds until the end."""
