@@ -136,12 +136,18 @@ def init(gan: GAN, key: Key, batch: Batch, frozen: PyTree = None) -> GANState:
         frozen: what the step gets as its third argument, or the shapes of that.
 
     Raises:
-        ValueError: the batch, the generator's samples or the discriminator's logits have a wrong shape or type.
+        ValueError: the batch, the generator's samples or the discriminator's logits have a wrong shape or type; or
+            the key is of a type that draws other numbers where a batch is split.
         TypeError: a network's `init` does not return a mapping with "params".
     """
     check_batch(batch, gan.batches_per_step)
     if not isinstance(key, jax.Array):
         raise ValueError(f"the key must be one of jax.random.key(seed), got {key!r}")
+    if (kind := str(jax.random.key_impl(key))) in ("rbg", "unsafe_rbg"):
+        raise ValueError(
+            f"the key is of the type {kind}, whose numbers for a sample depend on the samples drawn with it: "
+            'use jax.random.key(seed, impl="threefry2x32"), or unset JAX_DEFAULT_PRNG_IMPL'
+        )
     for_generator, for_discriminator, for_run = jax.random.split(key, 3)
     one = _example(gan, batch, for_run, 1)
     frozen = jax.tree.map(lambda x: _zeros(x) if isinstance(x, jax.ShapeDtypeStruct) else x, frozen)

@@ -90,6 +90,14 @@ def test_an_optimizer_that_computes_with_numpy_is_served():
     assert metrics["nonfinite"] == 0
 
 
+def test_keys_whose_numbers_depend_on_the_other_samples_are_refused():
+    """Only threefry draws the same numbers for a sample, whatever is drawn with it."""
+    batch = small_gan.batches(8)
+    for kind in ("rbg", "unsafe_rbg"):
+        with pytest.raises(ValueError, match=f"of the type {kind}, .*threefry2x32"):
+            gan_jax.init(small_gan.make(), jax.random.key(0, impl=kind), batch)
+
+
 def test_a_loss_of_an_array_is_refused():
     batch = small_gan.batches(8)
     loss = gan_jax.Loss(lambda real, fake: -fake, lambda real, fake: fake - real)

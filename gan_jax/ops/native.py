@@ -82,9 +82,10 @@ def kernel_on_gpu(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
 
 
 def _row_major(kernel: jax.Array) -> jax.Array:
-    """Returns the kernel, in the memory order of its axes on this side of the convolution.
+    """Returns the kernel. Whatever is computed with it outside of the convolution keeps the order of its axes.
 
-    cuDNN reads and writes kernels in another order. XLA carries that order on to the parameter, the optimizer's
-    state and the moving average, and then copies each of them from and to the order in which the step gets them.
+    cuDNN wants the axes of a kernel in another order in memory. Without the barrier, XLA takes that order for the
+    parameter, the optimizer's state and the moving average too. Then it copies each of them at the start and at
+    the end of the step, since a step gets and returns arrays in their usual order.
     """
     return lax.optimization_barrier(kernel.reshape(-1)).reshape(kernel.shape)

@@ -55,11 +55,11 @@ def global_batch(size: int, axis_name: AxisName | None) -> int:
 
 def sample_keys(key: Key, step: jax.Array, purpose: int, index: jax.Array) -> Key:
     """Returns `[B]` keys: `fold_in(fold_in(fold_in(key, step), purpose), index)`."""
-    return _each(jax.random.fold_in(jax.random.fold_in(key, step), purpose), index)
+    return _fold_in_each(jax.random.fold_in(jax.random.fold_in(key, step), purpose), index)
 
 
-def _each(key: Key, index: jax.Array) -> Key:
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+def _fold_in_each(key: Key, numbers: jax.Array) -> Key:
+    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
 
 
 def draw(gan: GAN, key: Key, step: jax.Array, update: int, rows: Batch, index: jax.Array) -> Draws:
@@ -73,12 +73,12 @@ def draw(gan: GAN, key: Key, step: jax.Array, update: int, rows: Batch, index: j
         rows: of the batch. Generated samples get their labels if the GAN has no `fake_labels`.
         index: global indices of the samples, `[B]`.
     """
-    # One operation makes the keys of all purposes; on a GPU, each operation costs the start of a kernel.
+    # One operation makes the keys of all purposes. On a GPU, each operation is a kernel to start.
     of_step, purposes = jax.random.fold_in(key, step), jnp.arange(len(Purpose)) + len(Purpose) * update
-    bases = _each(of_step, purposes)
+    bases = _fold_in_each(of_step, purposes)
 
     def keys(purpose: Purpose) -> Key:
-        return _each(bases[purpose], index)
+        return _fold_in_each(bases[purpose], index)
 
     return Draws(
         latents=make_inputs(gan, rows, keys(Purpose.LATENT)),

@@ -46,7 +46,7 @@ class Scene:
 
     Attributes:
         workdir, outcome: of the undisturbed run.
-        seconds: the time of a run whose programs are in the cache.
+        seconds: the time of a run whose programs are in the cache, while another one runs.
         stepping: the part of this time until the last step.
         report: the part of this time after the last save.
         compilation: the seconds of the first compilation, from its first file in the cache.
@@ -64,13 +64,14 @@ class Scene:
         self.compilation = first.age - start
         self.workdir, self.outcome = first.workdir, first.finish()
         assert self.outcome.code == 0, self.outcome.err
-        # Again, with programs from the cache, to measure the times.
-        again = self.start(folder / "again")
+        # Again, with programs from the cache, to measure the times: as later, two runs at a time.
+        beside, again = self.start(folder / "beside"), self.start(folder / "again")
         again.wait_until(lambda: runs.last_step(again.workdir) == STEPS)
         self.stepping = again.age
         again.wait_until(lambda: again.saved)
         saved = again.age
         self.check(again.workdir, again.finish())
+        self.check(beside.workdir, beside.finish())
         self.seconds, self.report = again.age, again.age - saved
 
     def start(self, workdir: Path, *overrides: str, cache: Path | None = None) -> Process:

@@ -1,7 +1,6 @@
 """Runs that are killed and resumed, and what each store has of them, read by the store's own means."""
 
 import json
-import os
 import shutil
 import signal
 import socketserver
@@ -18,10 +17,9 @@ from devices import run_json
 from gan_jax.report.loggers.wandb_files import history, records
 from test_tensorboard import events
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("plain_environment")]
 STEPS = 120
 TO = "log.to=tensorboard,wandb,trackio,mlflow"
-VARIABLES = ("WANDB", "MLFLOW", "TRACKIO")
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +44,6 @@ def environment(calls, tmp_path_factory):
     names = ("HF_ENDPOINT", "HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy", "ALL_PROXY")
     variables = {"GAN_JAX_CACHE": str(home / "programs"), "HOME": str(home), "HF_TOKEN": "hf_notoken"}
     return {**dict.fromkeys(names, calls[0]), **variables}
-
-
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch):
-    for name in os.environ:
-        if name.startswith(VARIABLES):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="module", params=[(0.0, 2.0), (5.0, 9.0)], ids=["early kills", "late kills"])

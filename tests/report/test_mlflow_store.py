@@ -4,7 +4,7 @@ import pytest
 
 from devices import run_json
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200), pytest.mark.usefixtures("plain_environment")]
 LOGGED = """
 import json
 import sqlite3
@@ -19,9 +19,9 @@ database = workdir / "mlflow" / "mlflow.db"
 """
 
 
-def logged(tmp_path, code):
+def logged(tmp_path, code, **environment):
     """Runs `code` after `LOGGED` in a process of its own; returns the JSON that it prints."""
-    return run_json(LOGGED.format(workdir=str(tmp_path)) + code, HOME=str(tmp_path))
+    return run_json(LOGGED.format(workdir=str(tmp_path)) + code, HOME=str(tmp_path), **environment)
 
 
 def test_a_metric_whose_name_is_refused(tmp_path):
@@ -73,3 +73,14 @@ print(json.dumps([there, last, sorted(path.name for path in database.parent.iter
     assert there == [False, False]
     assert last == [-1, 1]
     assert after == ["artifacts", "mlflow.db"]
+
+
+@pytest.mark.parametrize("uri", ["", "sqlite:///{workdir}/mlflow/mlflow.db", "sqlite:///{workdir}/mine.db"])
+def test_a_store_that_the_environment_names(uri, tmp_path):
+    code = """
+last = Logger().start(run, None)
+print(json.dumps([last, sorted(str(path.relative_to(workdir)) for path in workdir.rglob("*.db"))]))
+"""
+    last, stores = logged(tmp_path, code, MLFLOW_TRACKING_URI=uri.format(workdir=tmp_path))
+    assert last == -1
+    assert stores == ["mine.db" if "mine" in uri else "mlflow/mlflow.db"]

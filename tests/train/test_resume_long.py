@@ -36,9 +36,9 @@ def _full(*overrides: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_400_steps_at_once_and_150_then_250(four_hundred, tmp_path):
-    """The killed run keeps the data on the device."""
+    """The killed run streams its data, over the borders of epochs."""
     workdir = tmp_path / "run"
-    arguments = _full("data.resident=true")
+    arguments = _full("data.resident=false")
     stopped = runs.stop(workdir, *arguments, lines=34, least=150, timeout=300, **_FRESH)
     assert stopped.code == -signal.SIGKILL
     assert 150 <= stopped.step < 200
@@ -51,9 +51,9 @@ def test_400_steps_at_once_and_150_then_250(four_hundred, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_200_steps_and_then_400(four_hundred, tmp_path):
-    """Here the data are streamed. `steps` is raised after the first run has ended."""
+    """Here the data stay on the device. `steps` is raised after the first run has ended."""
     for steps in (200, 400):
-        arguments = ["train", *_full("data.resident=false"), f"steps={steps}", "--workdir", tmp_path / "run"]
+        arguments = ["train", *_full("data.resident=true"), f"steps={steps}", "--workdir", tmp_path / "run"]
         outcome = spawn(*arguments, timeout=300, **_FRESH)
         assert outcome.code == 0, outcome.err
     assert "resuming at step 200" in outcome.err

@@ -23,6 +23,8 @@ v `[fan-in]` too, as PyTorch does: the value is v . W u, half a power iteration 
 Spectral = bool | SpectralVectors  # of a layer: False has no spectral normalisation, True means "u"
 
 _COLLECTION = "spectral"
+_Path = tuple[str, ...]  # of a layer in the tree of parameters
+_Vectors = list[dict[str, jax.Array]]  # u and v of each matrix
 
 
 def _unit(vector: jax.Array) -> jax.Array:
@@ -67,7 +69,7 @@ def spectral_refresh(variables: Variables) -> dict[str, PyTree]:
     new = {}
     for paths in alike.values():
         matrices, us = zip(*(kernels[path] for path in paths))
-        new.update(zip(paths, lax.platform_dependent(matrices, us, cpu=_one_by_one, default=_together)))
+        new.update(zip(paths, _iterate(matrices, us)))
 
     def walk(vectors: Mapping[str, PyTree], path: _Path) -> dict[str, PyTree]:
         if "u" in vectors:
@@ -75,10 +77,6 @@ def spectral_refresh(variables: Variables) -> dict[str, PyTree]:
         return {name: walk(part, (*path, name)) for name, part in vectors.items()}
 
     return {**variables, _COLLECTION: lax.stop_gradient(walk(variables[_COLLECTION], ()))}
-
-
-_Path = tuple[str, ...]  # of a layer in the tree of parameters
-_Vectors = list[dict[str, jax.Array]]  # u and v of each kernel
 
 
 def _kernels(
@@ -92,14 +90,19 @@ def _kernels(
             yield from _kernels(params[name], vectors[name], (*path, name))
 
 
+def _iterate(matrices: Sequence[jax.Array], us: Sequence[jax.Array]) -> _Vectors:
+    """Makes one power iteration for each of these matrices of one shape."""
+    return lax.platform_dependent(matrices, us, cuda=_together, rocm=_together, default=_one_by_one)
+
+
 def _one_by_one(matrices: Sequence[jax.Array], us: Sequence[jax.Array]) -> _Vectors:
     return [_power_iteration(matrix, u) for matrix, u in zip(matrices, us)]
 
 
 def _together(matrices: Sequence[jax.Array], us: Sequence[jax.Array]) -> _Vectors:
-    """As `_one_by_one`, for matrices of one shape. On a GPU, the starts of so many small kernels cost the time."""
+    """As `_one_by_one`. An iteration is a few small GPU kernels, and for each layer they take longer to start."""
     new = jax.vmap(_power_iteration, out_axes=1)(jnp.stack(matrices), jnp.stack(us))
-    # Without the barrier, each vector becomes a kernel again; with it, one kernel writes them all.
+    # With the barrier, one GPU kernel writes all vectors; without it, each vector has one of its own.
     new = lax.optimization_barrier(new)
     return [{name: vectors[:, place] for name, vectors in new.items()} for place in range(len(us))]
 

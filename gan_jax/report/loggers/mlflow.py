@@ -43,14 +43,15 @@ class Logger:
     def start(self, run: LoggedRun, sent: int | None) -> int:
         local = run.workdir / "mlflow"
         uri = os.environ.get("MLFLOW_TRACKING_URI") or _uri(local / _DATABASE)
-        if "MLFLOW_TRACKING_URI" not in os.environ:
+        in_workdir = uri == _uri(local / _DATABASE)
+        if in_workdir:
             local.mkdir(exist_ok=True)
             _follow_move(local)
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         from mlflow import MlflowClient
 
-        if uri == _uri(local / _DATABASE) and not (local / _DATABASE).exists():
+        if in_workdir and not (local / _DATABASE).exists():
             _make_database(local)
         client = MlflowClient(tracking_uri=uri)
         experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or self._experiment(client, uri, local)
@@ -118,7 +119,8 @@ def _make_database(local: Path) -> None:
 
     for leftover in local.glob("new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="new-", dir=local) as folder:  # MLflow remembers what was at a path
+    # A new folder each time: MLflow keeps its connection to a path, also after it has failed.
+    with tempfile.TemporaryDirectory(prefix="new-", dir=local) as folder:
         new = Path(folder) / _DATABASE
         MlflowClient(tracking_uri=_uri(new)).search_experiments()  # the first use makes the tables
         new.rename(local / _DATABASE)

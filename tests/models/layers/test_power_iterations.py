@@ -1,4 +1,4 @@
-"""Power iterations of matrices of one shape: one by one on a CPU, together on GPUs and TPUs."""
+"""Power iterations of matrices of one shape: together on GPUs, one by one elsewhere."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_together_is_one_by_one(monkeypatch):
         given = variables(kept)
         one_by_one = spectral_refresh(given)
         with monkeypatch.context() as patch:
-            patch.setattr(spectral.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+            patch.setattr(spectral.lax, "platform_dependent", lambda *args, cuda, **others: cuda(*args))
             together = spectral_refresh(given)
         assert jax.tree.structure(together) == jax.tree.structure(given)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), one_by_one, together)
@@ -49,4 +49,4 @@ def test_the_platform_decides():
         platform: traced.lower(lowering_platforms=(platform,)).as_text().count("dot_general")
         for platform in ("cpu", "cuda", "tpu")
     }
-    assert products == {"cpu": 2 * len(SHAPES), "cuda": 2 * SHAPES_OF_MATRICES, "tpu": 2 * SHAPES_OF_MATRICES}
+    assert products == {"cpu": 2 * len(SHAPES), "cuda": 2 * SHAPES_OF_MATRICES, "tpu": 2 * len(SHAPES)}
