@@ -1,6 +1,7 @@
 """`gan-jax card`: writes a model card, and a folder for a repository of models."""
 
 import argparse
+import sys
 
 from .arguments import add_run, path
 
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         check_repo(arguments.push)  # before anything is written
     folder = write_card(
         arguments.workdir, out=arguments.out, step=arguments.step, license=arguments.license,
-        count=arguments.count, allow=arguments.allow,
+        count=arguments.count, allow=arguments.allow, say=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
     print(folder / "README.md")
     if arguments.push is not None:

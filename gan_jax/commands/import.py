@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
             raise UserError(
                 f"{arguments.file} is a program, not weights: export the run with --format safetensors"
             )
+        if arguments.file.suffix in (".npz", ".pth", ".pt", ".bin", ".pkl"):
+            raise UserError(f"{arguments.file} has weights of another program: say by --as of what network")
         if arguments.overrides or arguments.discriminator is not None:
             given = "--discriminator" if arguments.discriminator is not None else arguments.overrides[0]
             raise UserError(f"{given} is for published weights: add --as, or leave it out")

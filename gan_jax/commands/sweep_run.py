@@ -23,6 +23,7 @@ from ..sweep.halving import Rung, check_metric, interval, rungs
 from ..sweep.record import SweepRecord
 from ..sweep.run import Sweep, run_sweep
 from ..sweep.search import Maker, Space, read_space, run_search
+from ..sweep.varying import check_one_program, numbers_of
 from ..train.workdir import locked
 from .arguments import data_option, path
 from .train import SAVED, make_deterministic
@@ -57,9 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     mode, reason = _mode(arguments, members, cost)
     if mode != "vmap" and places.gpus():  # this process must leave the GPUs to the members
         jax.config.update("jax_platforms", "cpu")
-    steps = plan.trials * members[0].steps if plan.spaces else _all_steps(plan.stages)
-    count = plan.trials if plan.spaces else len(members)
-    for line in (f"members: {mode}, {reason}", *cost_lines([members[0]] * count, cost, mode, steps)):
+    counted = [members[0]] * plan.trials if plan.spaces else members
+    steps = _all_steps(plan.stages) if len(plan.stages) > 1 else None
+    for line in (f"members: {mode}, {reason}", *cost_lines(counted, cost, mode, steps)):
         print(line, file=sys.stderr, flush=True)
     for line in _stage_lines(plan):
         print(line, file=sys.stderr, flush=True)
@@ -191,6 +192,9 @@ def _check_measured(config: Config, by: str, option: str) -> None:
 
 
 def _mode(arguments: argparse.Namespace, members: Sequence[Config], cost: Cost) -> tuple[Mode, str]:
+    if arguments.members == "vmap":  # before anything is written
+        numbers_of(members)
+        check_one_program(members[0])
     if arguments.members:
         return arguments.members, "as --members says"
     if arguments.optuna:

@@ -36,6 +36,8 @@ def show(
     out: TextIO = sys.stdout if stream is None else stream
     on_screen = out.isatty() and not once
     _check_folder(workdir)
+    if once and not workdir.exists():
+        raise UserError(f"there is no run in {workdir}: give its workdir, or leave out --once to wait for it")
     rows, shown = RunRows(workdir), None
     lines, progress = _look(workdir, rows)
     try:
@@ -74,6 +76,11 @@ def _look(workdir: Path, rows: RunRows) -> tuple[list[str], Progress]:
 def _check_folder(workdir: Path) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is not a folder: give the workdir of a run")
+    if (workdir / "sweep.json").exists():
+        raise UserError(
+            f"{workdir} is a sweep: give the workdir of a member, such as {workdir / 'members'}/NAME, or look at "
+            f"{workdir / 'report.html'}"
+        )
 
 
 def _note_of_config(workdir: Path, config: dict) -> str | None:

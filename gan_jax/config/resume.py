@@ -22,21 +22,26 @@ def differences(a: Config, b: Config) -> list[tuple[str, object, object, bool]]:
     return [(path, before, now, free[path]) for path, before, now in pairs if before != now]
 
 
-def check_resume(saved: Config, new: Config, allowed: Collection[str] = ()) -> None:
+def check_resume(saved: Config, new: Config, allowed: Collection[str] | None = ()) -> None:
     """Raises UserError if `new` is another run than `saved`, the config in the workdir; it names the fields.
 
-    The data are not compared here: their fingerprint is. `allowed`: what `--allow-change` names.
+    The data are not compared here: their fingerprint is. `allowed`: what `--allow-change` names; None: the command
+    has no such option.
     """
     returns = max(saved.health.returns, new.health.returns) > 0
     changed = [
         (path, old, now)
         for path, old, now, free in differences(saved, new)
-        if not (free or is_data(path) or is_allowed(path, allowed)) or (returns and path in _GRID)
+        if not (free or is_data(path) or is_allowed(path, allowed or ())) or (returns and path in _GRID)
     ]
     if changed:
         them = "it" if len(changed) == 1 else "them"
         paths = [path for path, _, _ in changed]
-        way = f", or add --allow-change {option_for(paths)}" if all(map(may_change, paths)) else ""
+        way = (
+            f", or add --allow-change {option_for(paths)}"
+            if allowed is not None and all(map(may_change, paths))
+            else ""
+        )
         raise UserError(
             f"this workdir holds another run: {_describe(changed)}; use another --workdir, or set {them} back{way}"
         )

@@ -1,9 +1,10 @@
 """Writes a folder for a repository of models: a card, weights, a grid of samples, the config and the metrics."""
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from .. import report
@@ -22,6 +23,7 @@ from . import safetensors_file
 from .card_text import CARD, CONFIG, FILES, GRID, METRICS, WEIGHTS, Facts, card
 from .exported import metadata_json
 
+_SEAL = "<!-- gan-jax card {} -->"  # of the text above it
 _LICENSE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.+-]{0,63}")
 
 
@@ -33,8 +35,11 @@ def write_card(
     license: str | None = None,
     count: int = 64,
     allow: Allow = (),
+    say: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """Writes the folder and returns it. Files of an earlier card in it are replaced, others are left alone.
+
+    A README.md that somebody has changed stays as it is.
 
     The folder has `README.md`, `model.safetensors` (which `gan-jax import` reads), `samples.png`, `config.json`
     and `evaluations.jsonl`, the measured numbers of this step. Paths of this machine are in none of them.
@@ -46,6 +51,7 @@ def write_card(
         license: the identifier of a licence, such as `apache-2.0`; None: the card names none.
         count: the number of samples in the grid.
         allow: packages, besides gan_jax, that functions named by the run's config may come from.
+        say: gets a note if README.md stays as it is.
 
     Raises:
         UserError: there is no run or checkpoint, an argument is wrong, or the folder can't be written.
@@ -67,17 +73,35 @@ def write_card(
     files[CONFIG] = (json.dumps(metadata_json(run), indent=2, ensure_ascii=False) + "\n").encode()
     if found:
         files[METRICS] = "".join(json.dumps(one.to_json()) + "\n" for one in found).encode()
-    files[CARD] = card(facts).encode()
-    _write(target, within, {WEIGHTS: safetensors_file.content(run), **files})
+    files[CARD] = sealed(card(facts))
+    kept = (CARD,) if _is_changed(target, within + CARD) else ()
+    if kept:
+        shown = one_line(target.path / within / CARD)
+        say(f"note: {shown} was changed by hand, so it stays as it is: move it away for a new one")
+    files = {WEIGHTS: safetensors_file.content(run), **files}
+    _write(target, within, {name: content for name, content in files.items() if name not in kept}, kept)
     return target.path / within
 
 
-def _write(target: Folder, within: str, files: Mapping[str, bytes]) -> None:
-    """Writes the files, the card last. Files of an earlier card that this one doesn't have are removed."""
+def sealed(text: str) -> bytes:
+    """Returns the text with a last line that tells whether somebody has changed it since."""
+    return f"{text.rstrip()}\n\n{_SEAL.format(hashlib.sha256(text.strip().encode()).hexdigest()[:16])}\n".encode()
+
+
+def _is_changed(target: Folder, name: str) -> bool:
+    try:
+        found = target.read(name)
+    except OSError:
+        return False
+    return sealed(found.decode(errors="replace").rpartition("\n<!-- ")[0]) != found
+
+
+def _write(target: Folder, within: str, files: Mapping[str, bytes], kept: Collection[str]) -> None:
+    """Writes the files, the card last. Files of an earlier card that are neither here nor kept are removed."""
     try:
         for name, content in files.items():
             target.write(within + name, content)
-        for name in set(FILES) - files.keys():
+        for name in set(FILES) - files.keys() - set(kept):
             target.remove(within + name)
     except OSError as error:
         where = one_line(error.filename or target.path)

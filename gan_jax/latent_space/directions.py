@@ -140,7 +140,10 @@ def class_means(
     images.generator.check(space)
     if images.class_names is not None:
         if space != "w":
-            raise UserError("the class of this run's samples is its label, and no direction of z: choose --labels")
+            raise UserError(
+                "the class of this run's samples is its label, and no direction of z: use another --method, or "
+                "gan-jax sample --labels"
+            )
         z = images.latents(seed, DRAWN // 10)
         means = np.stack([images.map(z, c).mean(axis=0) for c in range(len(images.class_names))])
         return _named(images, space, images.class_names, means - means.mean(axis=0))

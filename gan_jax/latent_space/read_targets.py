@@ -51,6 +51,8 @@ def read_targets(files: Sequence[Path], shape: tuple[int, ...], config: Config) 
 def _read(file: Path, shape: tuple[int, ...], transform: Transform) -> Targets:
     if file.suffix.lower() == ".npz":
         return _from_arrays(file, shape, transform)
+    if file.is_dir():
+        raise UserError(f"'{one_line(file)}' is a folder: give its images, as in {one_line(file)}/*.png")
     if not file.is_file():
         raise UserError(f"there is no image '{one_line(file)}'")
     if shape[-1] not in (1, 3):

@@ -93,14 +93,17 @@ def size_text(count: float) -> str:
     return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
 
 
-def cost_lines(members: Sequence[Config], cost: Cost, mode: Mode, steps: int) -> list[str]:
-    """Says what a sweep costs: `steps` are those of all members together."""
+def cost_lines(members: Sequence[Config], cost: Cost, mode: Mode, steps: int | None) -> list[str]:
+    """Says what a sweep costs: `steps` are those of all members together; None: as their configs say."""
     first, each = members[0], cost.state_bytes
     together = f", {size_text(each * len(members))} in all" if mode == "vmap" else ""
+    images = sum(one.steps * one.batch for one in members) if steps is None else steps * first.batch
+    steps = sum(one.steps for one in members) if steps is None else steps
     lines = [
-        f"cost: {len(members)} members, {steps:,} steps in all, {steps * first.batch:,} images; state "
+        f"cost: {len(members)} members, {steps:,} steps in all, {images:,} images; state "
         f"{size_text(each)} a member{together}"
     ]
-    if cost.flops is not None:
-        lines[0] += f"; {flops_text(cost.flops * steps)} in all"
+    alike = all((one.generator, one.discriminator) == (first.generator, first.discriminator) for one in members)
+    if cost.flops is not None and alike:
+        lines[0] += f"; {flops_text(cost.flops * images / first.batch)} in all"
     return lines

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from ..config import Config
+from ..config import Config, check_resume, from_json
 from ..errors import NonFiniteError, UserError, printable
+from ..report.progress import read_config
 from .apart import train_apart
 from .choose import Mode
 from .grid import Member
@@ -60,6 +61,16 @@ class Sweep:
 
     # -- training
 
+    def check(self, members: Sequence[Member]) -> None:
+        """Raises UserError if the workdir of a member, also of a finished one, has another run."""
+        for one in members:
+            if not (saved := read_config(self.workdir / "members" / one.name)):
+                continue
+            try:
+                check_resume(from_json(saved), one.config, None)
+            except UserError as error:
+                raise UserError(f"member {one.name}: {error}") from error
+
     def train(self, members: Sequence[Member], steps: int) -> str | None:
         """Trains members to `steps`, but those that are lost or done. Returns why it was stopped, or None.
 
@@ -67,6 +78,7 @@ class Sweep:
             UserError: something that the user can correct.
             NonFiniteError: all members are lost.
         """
+        self.check(members)
         left = [one for one in members if one.name not in self.record.lost]
         todo = [one for one in left if not is_finished(self.workdir, one.name, steps)]
         if not left:
@@ -149,6 +161,7 @@ def run_sweep(sweep: Sweep, members: Sequence[Member], stages: Sequence[tuple[in
         UserError: something that the user can correct.
         NonFiniteError: all members are lost.
     """
+    sweep.check(members)
     sweep.record.dropped = {}  # it is decided anew, from the numbers on disk
     sweep.record.write()
     alive = list(members)

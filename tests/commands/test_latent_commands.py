@@ -101,7 +101,8 @@ def test_images_that_cannot_be_projected(projected, tmp_path):
     (tmp_path / "again").mkdir()
     (tmp_path / "again" / "own.png").write_bytes(whole)
     for name, words in {
-        "missing.png": "there is no image", "cut.png": "cannot be read as an image", "bad.npz": "not a whole .npz",
+        "missing.png": "there is no image", "again": "is a folder: give its images, as in",
+        "cut.png": "cannot be read as an image", "bad.npz": "not a whole .npz",
         "text.png": "cannot be read as an image", "floats.npz": "uint8 of shape [n, H, W, 1 or 3]",
     }.items():  # fmt: skip
         sentence(call("project", workdir, tmp_path / name, "--name", "new"), name, words)

@@ -115,6 +115,16 @@ def test_a_file_is_no_workdir(tmp_path, more):
     runs.sentence(runs.call("watch", tmp_path / "cat.png", *more), "is not a folder")
 
 
+@pytest.mark.parametrize("more", [["--once"], ["--browser"], []])
+def test_a_sweep_is_no_run(tmp_path, more):
+    (tmp_path / "sweep.json").write_text("{}")
+    runs.sentence(runs.call("watch", tmp_path, *more), "is a sweep: give the workdir of a member, such as")
+
+
+def test_once_needs_a_run(tmp_path):
+    runs.sentence(runs.call("watch", tmp_path / "typo", "--once"), "there is no run in", "typo: give its workdir")
+
+
 def test_the_server_ends_with_ctrl_c(tmp_path):
     process = runs.start(["watch", tmp_path, "--browser", "--port", "0"])
     line = process.stdout.readline()

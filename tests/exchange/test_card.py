@@ -102,6 +102,23 @@ def test_the_folder(folder, workdir):
         assert b"secret" not in path.read_bytes(), path
 
 
+def test_a_card_that_was_changed_stays(workdir, tmp_path):
+    said = []
+    folder = write_card(workdir, out=tmp_path / "card", count=4, say=said.append)
+    text = (folder / "README.md").read_text()
+    write_card(workdir, out=folder, license="mit", count=4, say=said.append)
+    again = (folder / "README.md").read_text()
+    assert said == []
+    assert header(again)["license"] == "mit"
+    for changed in (text + "For tests alone.\n", text.replace("cat", "tiger"), "mine", ""):
+        (folder / "README.md").write_text(changed)
+        (folder / "samples.png").unlink()
+        write_card(workdir, out=folder, count=4, say=said.append)
+        assert (folder / "README.md").read_text() == changed
+        assert "README.md was changed by hand, so it stays as it is" in said.pop()
+        assert (folder / "samples.png").exists()
+
+
 def test_the_five_lines_work(folder, workdir, monkeypatch):
     lines = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
     assert len(lines.splitlines()) == 5

@@ -205,6 +205,7 @@ def test_what_is_no_file(tmp_path):
     sentence(call("import", tmp_path, "--out", tmp_path / "new"), "there is no file")
     sentence(call("import", tmp_path / "absent", "--out", tmp_path / "new"), "there is no file")
     sentence(call("import", tmp_path / "a.onnx", "--out", tmp_path / "new"), "is a program, not weights")
+    sentence(call("import", tmp_path / "a.npz", "--out", tmp_path / "new"), "say by --as of what network")
 
 
 def test_options_that_do_not_belong_together(trained, tmp_path):

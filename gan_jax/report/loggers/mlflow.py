@@ -49,6 +49,8 @@ class Logger:
             _follow_move(local)
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        # MLflow tries for minutes, and says nothing. With fewer tries its reason comes before a short run ends.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         from mlflow import MlflowClient
 
         if in_workdir and not (local / _DATABASE).exists():
