@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from ..config import Config, check_resume, from_json
+from ..config import Config
 from ..errors import NonFiniteError, UserError, printable
-from ..report.progress import read_config
+from ..train.workdir import check_config
 from .apart import train_apart
 from .choose import Mode
 from .grid import Member
@@ -64,10 +64,8 @@ class Sweep:
     def check(self, members: Sequence[Member]) -> None:
         """Raises UserError if the workdir of a member, also of a finished one, has another run."""
         for one in members:
-            if not (saved := read_config(self.workdir / "members" / one.name)):
-                continue
             try:
-                check_resume(from_json(saved), one.config, None)
+                check_config(self.workdir / "members" / one.name, one.config, None)
             except UserError as error:
                 raise UserError(f"member {one.name}: {error}") from error
 

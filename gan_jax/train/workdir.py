@@ -88,8 +88,11 @@ def read_config(workdir: Path) -> Config:
     return config
 
 
-def check_config(workdir: Path, config: Config, allowed: Collection[str] = ()) -> None:
-    """Raises UserError if the workdir belongs to another run. Without a checkpoint there is nothing to protect."""
+def check_config(workdir: Path, config: Config, allowed: Collection[str] | None = ()) -> None:
+    """Raises UserError if the workdir belongs to another run. Without a checkpoint there is nothing to protect.
+
+    `allowed`: as for `check_resume`.
+    """
     if (workdir / CONFIG).exists() and any((workdir / "checkpoints").glob("*/manifest.json")):
         configs.check_resume(read_config(workdir), config, allowed)
 
