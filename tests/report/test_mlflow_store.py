@@ -7,6 +7,7 @@ from devices import run_json
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200), pytest.mark.usefixtures("plain_environment")]
 LOGGED = """
 import json
+import os
 import sqlite3
 from pathlib import Path
 from mlflow import MlflowClient
@@ -16,6 +17,7 @@ from gan_jax.report.loggers.protocol import LoggedRun
 workdir = Path({workdir!r})
 run = LoggedRun("0123abcd", "run", workdir, {{}}, 0, 2)
 database = workdir / "mlflow" / "mlflow.db"
+os.chdir(workdir)  # a store that the environment names has its artifacts in the current folder
 """
 
 
