@@ -16,7 +16,7 @@ import optax
 from flax.errors import FlaxError
 
 from .augment import Augment, identity
-from .checks import check_aux, check_batch, check_gan, check_images, check_logit, check_optimizer
+from .checks import check_aux, check_batch, check_gan, check_images, check_key, check_logit, check_optimizer
 from .errors import first_line
 from .latents import Latent, missing
 from .losses import Loss
@@ -141,13 +141,7 @@ def init(gan: GAN, key: Key, batch: Batch, frozen: PyTree = None) -> GANState:
         TypeError: a network's `init` does not return a mapping with "params".
     """
     check_batch(batch, gan.batches_per_step)
-    if not isinstance(key, jax.Array):
-        raise ValueError(f"the key must be one of jax.random.key(seed), got {key!r}")
-    if (kind := str(jax.random.key_impl(key))) in ("rbg", "unsafe_rbg"):
-        raise ValueError(
-            f"the key is of the type {kind}, whose numbers for a sample depend on the samples drawn with it: "
-            'use jax.random.key(seed, impl="threefry2x32"), or unset JAX_DEFAULT_PRNG_IMPL'
-        )
+    check_key(key)
     for_generator, for_discriminator, for_run = jax.random.split(key, 3)
     one = _example(gan, batch, for_run, 1)
     frozen = jax.tree.map(lambda x: _zeros(x) if isinstance(x, jax.ShapeDtypeStruct) else x, frozen)

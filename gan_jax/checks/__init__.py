@@ -2,6 +2,7 @@
 
 from .batch import check_batch as check_batch
 from .batch import check_frozen as check_frozen
+from .batch import check_key as check_key
 from .batch import check_state as check_state
 from .batch import frozen_readers as frozen_readers
 from .functions import axis_keyword as axis_keyword

@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from ..state import GANState
 
 
+def check_key(key: object) -> None:
+    """Checks the key of a run.
+
+    Raises:
+        ValueError: it is no key, or of a type that draws other numbers where a batch is split.
+    """
+    if not isinstance(key, jax.Array):
+        raise ValueError(f"the key must be one of jax.random.key(seed), got {key!r}")
+    if (kind := str(jax.random.key_impl(key))) in ("rbg", "unsafe_rbg"):
+        raise ValueError(
+            f"the key is of the type {kind}, whose numbers for a sample depend on the samples drawn with it: "
+            'use jax.random.key(seed, impl="threefry2x32"), or unset JAX_DEFAULT_PRNG_IMPL'
+        )
+
+
 def check_batch(batch: Batch, batches: int) -> None:
     """Checks what a step reads: arrays, or their shapes.
 

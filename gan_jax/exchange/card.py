@@ -73,7 +73,7 @@ def write_card(
     files[CONFIG] = (json.dumps(metadata_json(run), indent=2, ensure_ascii=False) + "\n").encode()
     if found:
         files[METRICS] = "".join(json.dumps(one.to_json()) + "\n" for one in found).encode()
-    files[CARD] = sealed(card(facts))
+    files[CARD] = _sealed(card(facts))
     kept = (CARD,) if _is_changed(target, within + CARD) else ()
     if kept:
         shown = one_line(target.path / within / CARD)
@@ -83,7 +83,7 @@ def write_card(
     return target.path / within
 
 
-def sealed(text: str) -> bytes:
+def _sealed(text: str) -> bytes:
     """Returns the text with a last line that tells whether somebody has changed it since."""
     return f"{text.rstrip()}\n\n{_SEAL.format(hashlib.sha256(text.strip().encode()).hexdigest()[:16])}\n".encode()
 
@@ -93,7 +93,7 @@ def _is_changed(target: Folder, name: str) -> bool:
         found = target.read(name)
     except OSError:
         return False
-    return sealed(found.decode(errors="replace").rpartition("\n<!-- ")[0]) != found
+    return _sealed(found.decode(errors="replace").rpartition("\n<!-- ")[0]) != found
 
 
 def _write(target: Folder, within: str, files: Mapping[str, bytes], kept: Collection[str]) -> None:

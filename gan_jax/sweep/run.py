@@ -76,7 +76,6 @@ class Sweep:
             UserError: something that the user can correct.
             NonFiniteError: all members are lost.
         """
-        self.check(members)
         left = [one for one in members if one.name not in self.record.lost]
         todo = [one for one in left if not is_finished(self.workdir, one.name, steps)]
         if not left:

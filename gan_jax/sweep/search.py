@@ -90,6 +90,7 @@ def run_search(sweep: Sweep, make: "Maker", spaces: Sequence[Space], trials: int
         new = {one.name: one for one in batch if one.name not in members}
         members |= new
         check_names(list({one.values: one for one in [*members.values(), *batch]}.values()))
+        sweep.check(list(new.values()))
         for one in new.values():
             sweep.record.add(one.name, one.values)
         if new:

@@ -13,6 +13,7 @@ from gan_jax.pytree import is_key, named_leaves
 from gan_jax.train.open_run import open_run
 from gan_jax.types import PyTree
 
+WEIGHT = "discriminator_terms.0.weight"
 TEXT = '''"""Swept in tests."""
 
 import small_sweeps
@@ -77,3 +78,8 @@ def furthest(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
     return max(
         float(np.max(np.abs(one[name].astype(float) - other[name].astype(float)), initial=0)) for name in one
     )
+
+
+def sweep(config: Path, workdir: Path, *words: object) -> runs.Outcome:
+    """Returns what `gan-jax sweep` printed."""
+    return runs.call("sweep", config, *words, "--workdir", workdir)

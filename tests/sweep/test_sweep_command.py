@@ -2,31 +2,17 @@
 
 import html.parser
 import json
-import os
 import re
 
 import pytest
 
 import runs
-import small_sweeps
 from gan_jax.cli import main
 from gan_jax.sweep import places
 from gan_jax.sweep.record import read, scores
+from small_sweeps import WEIGHT, sweep
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(400)]
-WEIGHT = "discriminator_terms.0.weight"
-TESTS = os.pathsep.join([str(runs.ROOT / "tests"), str(runs.ROOT / "tests" / "sweep")])
-
-
-@pytest.fixture
-def config(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", TESTS)
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    return small_sweeps.write(tmp_path)
-
-
-def sweep(config, workdir, *words):
-    return runs.call("sweep", config, *words, "--workdir", workdir)
 
 
 # ---- what is said before training

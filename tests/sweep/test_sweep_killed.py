@@ -1,7 +1,6 @@
 """A sweep that is killed goes on, in one program and in processes."""
 
 import json
-import os
 import re
 import signal
 import time
@@ -9,23 +8,10 @@ import time
 import pytest
 
 import runs
-import small_sweeps
 from fake_loggers import read_store
+from small_sweeps import WEIGHT, sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("programs"), pytest.mark.timeout(400)]
-WEIGHT = "discriminator_terms.0.weight"
-TESTS = os.pathsep.join([str(runs.ROOT / "tests"), str(runs.ROOT / "tests" / "sweep")])
-
-
-@pytest.fixture
-def config(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", TESTS)
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    return small_sweeps.write(tmp_path)
-
-
-def sweep(config, workdir, *words):
-    return runs.call("sweep", config, *words, "--workdir", workdir)
 
 
 def until_step(process, workdir, step):

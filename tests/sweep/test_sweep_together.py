@@ -21,9 +21,9 @@ from gan_jax.sweep.program import PopulationPrograms
 from gan_jax.sweep.together import for_one_device, train_together
 from gan_jax.sweep.varying import check_one_program, differing, numbers_of, with_numbers
 from gan_jax.train.prepare import prepare
+from small_sweeps import WEIGHT
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
-WEIGHT = "discriminator_terms.0.weight"
 
 
 def swept(*overrides, **changes):
