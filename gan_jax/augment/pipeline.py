@@ -10,7 +10,8 @@ from jax import lax
 from ..types import Images, Key
 from .color import Color, color_matrix, recolor
 from .corruption import add_noise, band_gains, cut_box, filter_bands
-from .geometry import Geometry, blit, blit_inverse, inverse, warp
+from .geometry import Geometry, blit_inverse, inverse
+from .sampling import blit, warp
 
 
 class Strengths(NamedTuple):

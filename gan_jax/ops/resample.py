@@ -14,17 +14,17 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching
 
-from .backend import default_platform, formulations, lower_by_platform
+from .backend import default_platform, formulations
 from .fir import FORMS, Filter, Pads
 from .float32 import widen
 from .geometry import RANKS, for_each_axis
+from .linear import linear_primitive
 from .vary import vary_alike
 
 Taps = Sequence[float] | np.ndarray
@@ -176,13 +176,11 @@ def compute(platform: str, x: jax.Array, *, filter: Filter, transposed: bool) ->
     return y
 
 
-_primitive = Primitive("resample")
+def _shape(x: Any, *, filter: Filter, transposed: bool) -> tuple[int, ...]:
+    return x.shape[0], *(filter.size if transposed else filter.output), x.shape[-1]
 
 
-@_primitive.def_abstract_eval
-def _abstract(x, *, filter: Filter, transposed: bool):
-    size = filter.size if transposed else filter.output
-    return x.update(shape=(x.shape[0], *size, x.shape[-1]), weak_type=False)
+_primitive = linear_primitive("resample", compute, _shape)
 
 
 @_primitive.def_impl
@@ -194,18 +192,3 @@ def _compute_now(x: jax.Array, *, filter: Filter, transposed: bool) -> jax.Array
 def _jitted(platform: str, filter: Filter, transposed: bool, row: object) -> Callable[[jax.Array], jax.Array]:
     """Compiles the function; `row`, the formulations, is here so that another row compiles anew."""
     return jax.jit(functools.partial(compute, platform, filter=filter, transposed=transposed))
-
-
-def _transposed(cotangent: jax.Array, x, *, filter: Filter, transposed: bool) -> list[jax.Array]:
-    return [_primitive.bind(cotangent, filter=filter, transposed=not transposed)]
-
-
-def _batched(arguments, dims, **parameters):
-    x = jnp.moveaxis(arguments[0], dims[0], 0)
-    y = _primitive.bind(x.reshape(-1, *x.shape[2:]), **parameters)
-    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
-
-
-ad.deflinear2(_primitive, _transposed)
-batching.primitive_batchers[_primitive] = _batched
-lower_by_platform(_primitive, compute)

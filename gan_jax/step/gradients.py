@@ -1,4 +1,4 @@
-"""The norm of all gradients of a player, in few kernels of an accelerator."""
+"""The norm of all gradients of a player, in few passes over them."""
 
 import functools
 import operator
@@ -17,11 +17,16 @@ def global_norm(grads: PyTree) -> Scalar:
     """Returns the Euclidean norm of all numbers in `grads`, as `optax.tree.norm` does.
 
     On an accelerator each array gives a vector of partial sums, and one kernel sums these. Optax's form needs a
-    kernel more for each array. The CPU keeps Optax's, so that its metrics keep their bits.
+    kernel more for each array. The CPU keeps Optax's, so that its metrics keep their bits. It computes the squares
+    for the norm alone: Adam needs them too, and an array of squares that both read would cost more.
     """
     if not jax.tree.leaves(grads):
         return jnp.zeros(())
-    return lax.platform_dependent(grads, cpu=optax.tree.norm, default=norm_by_lanes)
+    return lax.platform_dependent(grads, cpu=_norm_alone, default=norm_by_lanes)
+
+
+def _norm_alone(grads: PyTree) -> Scalar:
+    return optax.tree.norm(lax.optimization_barrier(grads))
 
 
 def norm_by_lanes(grads: PyTree) -> Scalar:

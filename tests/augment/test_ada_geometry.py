@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.augment.geometry import Geometry, blit, blit_inverse, inverse, warp
+from gan_jax.augment.geometry import Geometry, blit_inverse, inverse
+from gan_jax.augment.sampling import blit, warp
 from gan_jax.augment.wavelets import SYM6, downsampling, mirrored, upsampling
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")

@@ -7,7 +7,7 @@ import pytest
 
 from devices import run_json
 from gan_jax.augment.adaptive import POLICIES
-from gan_jax.augment.geometry import warp
+from gan_jax.augment.sampling import warp
 from test_ada_geometry import reference
 
 # Without `quick_compile`: the fault that these tests look for is one of fusions.

@@ -7,7 +7,8 @@ import pytest
 
 from gan_jax.augment import differentiable
 from gan_jax.augment.corruption import cut_box
-from gan_jax.augment.geometry import Geometry, blit, blit_inverse, inverse, warp
+from gan_jax.augment.geometry import Geometry, blit_inverse, inverse
+from gan_jax.augment.sampling import blit, warp
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
 

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from gan_jax.ops import compiler_options
 from gan_jax.step.gradients import global_norm, norm_by_lanes
 
 TREE = {
@@ -32,3 +33,16 @@ def test_the_platform_that_is_compiled_for_decides(platform, scalars):
     text = jax.jit(global_norm).trace(TREE).lower(lowering_platforms=(platform,)).as_text()
     reductions = [line for line in text.splitlines() if "stablehlo.reduce(" in line]
     assert sum("-> tensor<f32>" in line for line in reductions) == scalars
+
+
+def test_the_squares_of_the_norm_are_not_kept():
+    """Adam needs squares too. An array of them that both read would be written once more, and read twice."""
+    size = 512
+
+    def update(grad: jax.Array, nu: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return 0.9 * nu + 0.1 * grad**2, global_norm(grad)
+
+    array = jax.ShapeDtypeStruct((size, size), jnp.float32)
+    options = compiler_options("cpu")
+    compiled = jax.jit(update, donate_argnums=1, compiler_options=options).lower(array, array).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * size**2 / 2

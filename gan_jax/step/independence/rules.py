@@ -100,6 +100,7 @@ RULES: dict[str, Rule] = {
     "conv_forward": with_samples_in_front(0),
     "conv_transpose": with_samples_in_front(0),
     "resample": with_samples_in_front(0),
+    "sample_images": with_samples_in_front(0, 1),
     "dynamic_update_slice": update_slice,
     "pad": pad,
     "gather": gather,
