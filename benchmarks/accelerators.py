@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--overrides", nargs="*", default=[], metavar="key=value", help="fields of every config")
     parser.add_argument("--limit", type=int, default=1800, help="seconds that one row may take (1800)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file of the rows")
+    parser.add_argument("--quick", action="store_true", help="TPUs: with less effort of the compiler")
     parser.add_argument("--again", action="store_true", help="compile also what is there")
     parser.add_argument("--table", action="store_true", help="compile nothing: write the table anew")
     arguments = parser.parse_args()
@@ -59,6 +60,7 @@ def measure(recipe: str, target: str, arguments: argparse.Namespace) -> None:
     """Compiles one row in a process of its own, and appends it."""
     key = {"recipe": recipe, "target": target, "overrides": arguments.overrides, "commit": machine.commit()}
     key["config"] = digest(recipe, arguments.overrides)
+    key["quick"] = arguments.quick
     if not arguments.again and any(
         key.items() <= row.items() and "facts" in row for row in read(arguments.results)
     ):
@@ -76,6 +78,7 @@ def compiled(recipe: str, target: str, arguments: argparse.Namespace) -> dict[st
     with tempfile.TemporaryDirectory(prefix="gan_jax-accelerators-") as folder:
         file = Path(folder) / "facts.json"
         words = [sys.executable, "-m", "gan_jax", "train", recipe, *arguments.overrides, "--dry-run"]
+        words += ["--quick"] * arguments.quick
         try:
             process = subprocess.run(
                 [*words, "--target", target, "--json", str(file)], capture_output=True, text=True,
@@ -109,8 +112,12 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def newest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the last row of each recipe, target and overrides, in the order of recipes and targets."""
-    last = {(row["recipe"], row["target"], *row["overrides"]): row for row in rows}
+    """Returns the last row of each recipe, target and overrides, in the order of recipes and targets.
+
+    One that was compiled with less effort counts only where there is no other.
+    """
+    better_later = sorted(rows, key=lambda row: not row.get("quick", False))
+    last = {(row["recipe"], row["target"], *row["overrides"]): row for row in better_later}
     return sorted(last.values(), key=lambda row: (row["recipe"], row["target"], row["overrides"]))
 
 
@@ -128,14 +135,15 @@ def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 def cells(row: dict[str, Any]) -> list[str]:
     """Returns the cells of one row."""
     name = " ".join([f"`{row['recipe']}`", *row["overrides"]])
+    target = row["target"] + (", quick" if row.get("quick", False) else "")
     if "failed" in row:
-        return [name, row["target"], "", row["failed"], *[""] * (len(HEADER) - 4)]
+        return [name, target, "", row["failed"], *[""] * (len(HEADER) - 4)]
     facts = row["facts"]
     memory, fit = facts["memory"], facts.get("fit")
     fits = "yes" if memory["fits"] else f"microbatches={fit['microbatches']}" if fit else "no"
     if fit and fit["batch_per_device"]:
         fits += f", or {fit['batch_per_device']} a device"
-    start = [name, row["target"], f"{row['batch']:,}", fits, _gib(memory["needed"])]
+    start = [name, target, f"{row['batch']:,}", fits, _gib(memory["needed"])]
     if "bounds_seconds" not in facts:
         return [*start, *[""] * (len(HEADER) - len(start))]
     flops, bounds = facts["flops"], facts["bounds_seconds"]

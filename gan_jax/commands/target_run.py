@@ -23,10 +23,10 @@ from ..train.programs import Programs
 from ..train.validate import check_run, notes
 
 
-def describe(config: Config, names: Sequence[str], file: Path | None) -> Iterator[str]:
+def describe(config: Config, names: Sequence[str], file: Path | None, quick: bool = False) -> Iterator[str]:
     """Yields lines on the step of `config`, compiled for each target, and writes all to `file` as JSON.
 
-    Nothing of the data is read, beyond its shape.
+    Nothing of the data is read, beyond its shape. With `quick`, a TPU's compiler makes less effort.
 
     Raises:
         UserError: the config cannot be trained, or there is no such target, or its compiler is not installed.
@@ -36,6 +36,8 @@ def describe(config: Config, names: Sequence[str], file: Path | None) -> Iterato
     # No device of this computer is used, and JAX looks for none.
     jax.config.update("jax_platforms", "cpu")
     found = [targets.find(name) for name in names]
+    if quick:
+        found = [target.quick() for target in found]
     # What is compiled for another device can't be loaded from the cache of programs here.
     jax.config.update("jax_enable_compilation_cache", False)
     data = declared(config)

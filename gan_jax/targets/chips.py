@@ -3,7 +3,7 @@
 import contextlib
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..errors import UserError
@@ -12,7 +12,7 @@ from ..types import Device
 INSTALL = {"cuda": "pip install 'gan_jax[target-gpu]'", "tpu": "pip install 'gan_jax[target-tpu]'"}
 
 
-Options = Mapping[str, str | bool]
+Options = Mapping[str, str | bool | float]
 """Options of the compiler."""
 
 
@@ -53,6 +53,7 @@ class Target:
         devices: of the compiler. They hold no arrays and run nothing.
         options: of the compiler.
         fallback: options to try where it refuses a program.
+        less_effort: options with which it takes less time, and makes a program that reads and writes more.
     """
 
     name: str
@@ -61,6 +62,12 @@ class Target:
     devices: Sequence[Device] = field(repr=False)
     options: Options
     fallback: Options | None = None
+    less_effort: Options = field(default_factory=dict)
+
+    def quick(self) -> "Target":
+        """Returns this target with the compiler's options of `less_effort`."""
+        fallback = None if self.fallback is None else {**self.fallback, **self.less_effort}
+        return replace(self, options={**self.options, **self.less_effort}, fallback=fallback)
 
 
 def installed(*modules: str) -> bool:

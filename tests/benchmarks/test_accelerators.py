@@ -20,7 +20,7 @@ FACTS = {
 
 @pytest.fixture
 def arguments(tmp_path):
-    return argparse.Namespace(overrides=[], limit=1, results=tmp_path / "rows.jsonl", again=False)
+    return argparse.Namespace(overrides=[], limit=1, results=tmp_path / "rows.jsonl", again=False, quick=False)
 
 
 def test_a_row_is_compiled_once(arguments, monkeypatch):
@@ -54,6 +54,17 @@ def test_a_row_that_failed_is_tried_again(arguments, monkeypatch):
 def test_a_command_that_fails_gives_its_last_line(arguments):
     arguments.limit = 60
     assert "there is no target 'h300'" in accelerators.compiled("digits", "h300", arguments)["failed"]
+
+
+def test_a_quick_row_counts_where_there_is_no_other(arguments, monkeypatch):
+    monkeypatch.setattr(accelerators, "compiled", lambda *_: {"facts": FACTS, "batch": 8})
+    accelerators.measure("digits", "v5e:2x4", arguments)
+    arguments.quick = True
+    accelerators.measure("digits", "v5e:2x4", arguments)
+    accelerators.measure("gaussians", "v5e:2x4", arguments)
+    digits, gaussians = accelerators.newest(accelerators.read(arguments.results))
+    assert accelerators.cells(digits)[1] == "v5e:2x4"
+    assert accelerators.cells(gaussians)[1] == "v5e:2x4, quick"
 
 
 def test_cells():

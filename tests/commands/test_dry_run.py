@@ -140,6 +140,7 @@ def test_dry_run_without_the_data(config):
         (["--dry-run", "--target", "h300"], "there is no target 'h300': there are h200, h100,"),
         (["--target", "h200"], "--target needs --dry-run"),
         (["--dry-run", "--json", "facts.json"], "--json needs --target"),
+        (["--dry-run", "--quick"], "--quick needs --target"),
     ],
 )
 def test_targets_that_are_refused(words, message, config):

@@ -76,3 +76,23 @@ def test_the_step_of_a_run(name, tmp_path):
     assert facts["flops"]["program_of_model"] == pytest.approx(1, abs=0.05)
     assert "all-gather" in facts["collectives"]  # of the parameters
     assert facts["devices"] == (2 if module is gpus else 4)
+
+
+@pytest.mark.programs
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not tpus.installed("libtpu"), reason="the compiler for TPUs is not installed")
+def test_less_effort_is_said(tmp_path):
+    """The compiler moves less into the fast memory ahead of time."""
+    facts = {}
+    for option in ((), ("--quick",)):
+        outcome = spawn(
+            "train", "digits", "--dry-run", "--target", "v5e:1x1", "--json", tmp_path / "facts.json", *option,
+            timeout=500,
+        )  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        assert ("less effort" in outcome.out) == bool(option)
+        facts[option] = json.loads((tmp_path / "facts.json").read_text())["targets"][0]
+    full, quick = facts[()], facts["--quick",]
+    assert (full["options"], quick["options"]) == ({}, {"exec_time_optimization_effort": -0.5})
+    assert quick["flops"] == pytest.approx(full["flops"])
+    assert quick["bytes"] != full["bytes"]
