@@ -26,7 +26,7 @@ CHIPS = {
 }
 """The chips, by the first part of a topology's name."""
 
-# JAX's scale is -1 to 1. At -0.5 the program of cifar10_r3gan is ready five times sooner. See docs/accelerators.md.
+# JAX's scale is -1 to 1. At -0.5 the program of cifar10_r3gan takes a fifth of the time: docs/accelerators.md.
 _LESS_EFFORT = {"exec_time_optimization_effort": -0.5}
 
 _NAME = re.compile(r"(v\d+[a-z]?|tpu\w+):(\d+(?:x\d+)+)$")

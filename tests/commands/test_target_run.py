@@ -86,7 +86,7 @@ def test_less_effort_is_said(tmp_path):
     facts = {}
     for option in ((), ("--quick",)):
         outcome = spawn(
-            "train", "digits", "--dry-run", "--target", "v5e:1x1", "--json", tmp_path / "facts.json", *option,
+            "train", "digits", "--dry-run", "--target", "v5e:2x2", "--json", tmp_path / "facts.json", *option,
             timeout=500,
         )  # fmt: skip
         assert outcome.code == 0, outcome.err
