@@ -22,10 +22,12 @@ _Weights = Callable[[jax.Array, int], jax.Array]
 
 
 def blit(images: jax.Array, inverses: jax.Array) -> jax.Array:
+    _, h, w, _ = images.shape
+
     def weights(coordinate: jax.Array, side: int) -> jax.Array:
         return (pixel_at(coordinate, side)[:, None] == jnp.arange(side)[None]).astype(images.dtype)
 
-    return _sample(images, inverses, *map(pixels, images.shape[1:3]), weights)
+    return _sample(images, inverses, pixels(h), pixels(w), weights)
 
 
 def warp(images: jax.Array, inverses: jax.Array) -> jax.Array:

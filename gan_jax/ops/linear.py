@@ -34,7 +34,7 @@ def linear_primitive(
         (x, *constants), tangent = primals, tangents[0]
         out = primitive.bind(x, *constants, **parameters)
         if type(tangent) is ad.Zero:
-            return out, ad.Zero.from_primal_value(out)
+            return out, ad.Zero(jax.typeof(out).to_tangent_aval())
         return out, primitive.bind(tangent, *constants, **parameters)
 
     def transpose(cotangent: Any, x: Any, *constants: Any, transposed: bool, **parameters: Any) -> list:

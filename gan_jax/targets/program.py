@@ -199,7 +199,8 @@ def _compile(lowered: jax.stages.Lowered, target: Target, options: Options) -> t
     for attempt in attempts:
         used = {**attempt, **options}
         try:
-            return lowered.compile(compiler_options={**used}), used
+            # Numbers too are options, though JAX's type names none.
+            return lowered.compile(compiler_options={**used}), used  # pyright: ignore[reportArgumentType]
         except Exception as error:  # the compiler's: the types differ between platforms and versions
             text = str(error)
             if (found := out_of_memory(text)) is not None:
