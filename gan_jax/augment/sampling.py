@@ -4,13 +4,16 @@ Differentiation treats the matrices as constants, so the result is linear in the
 is the sampling or its transpose. The form is chosen when it is lowered, for the platform that is compiled for.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
-from ..ops.backend import default_platform
+from ..ops.backend import Formulations, default_platform, formulations
 from ..ops.linear import linear_primitive
 from ..ops.vary import vary_alike
-from . import by_gathers, by_products
+from . import sample_by_gather, sample_by_matmul
 
 
 def blit(images: jax.Array, inverses: jax.Array) -> jax.Array:
@@ -18,6 +21,9 @@ def blit(images: jax.Array, inverses: jax.Array) -> jax.Array:
 
     Images are mirrored beyond the border. A quarter turn of an image with one odd and one even side is off by half
     a pixel.
+
+    Raises:
+        ValueError: there is not one matrix for each image.
     """
     return _bind("blit", images, inverses)
 
@@ -29,23 +35,38 @@ def warp(images: jax.Array, inverses: jax.Array) -> jax.Array:
     pads by reflection as much as the matrices of a batch need, by one image size at most. Here the reflection goes
     on without end, so shapes are static and no image depends on the others of its batch. The results differ only
     where the source is more than one image size outside.
+
+    Raises:
+        ValueError: a side has one pixel, or there is not one matrix for each image.
     """
+    if min(images.shape[1:3]) < 2:
+        raise ValueError(f"warp needs images with sides of 2 pixels or more, got {images.shape}")
     return _bind("warp", images, inverses)
 
 
 def _bind(name: str, images: jax.Array, inverses: jax.Array) -> jax.Array:
+    if inverses.shape != (images.shape[0], 3, 3):
+        raise ValueError(f"{name} needs a matrix for each image, got {inverses.shape} for images {images.shape}")
     images, inverses = vary_alike(images, inverses)
     return _primitive.bind(images, inverses, name=name, transposed=False)
 
 
+_FORMS = {
+    "blit": {"gather": sample_by_gather.blit, "matmul": sample_by_matmul.blit},
+    "warp": {"gather": sample_by_gather.warp, "matmul": sample_by_matmul.warp},
+}
+
+
 def compute(platform: str, images: jax.Array, inverses: jax.Array, *, name: str, transposed: bool) -> jax.Array:
-    """Applies the sampling `name`, or its transpose, in the form for the platform."""
-    small = max(images.shape[1:3]) <= by_products.LARGEST_SIDE
-    sampling = getattr(by_products if platform == "tpu" and small else by_gathers, name)
+    """Applies the transformation `name`, or its transpose, as `FORMULATIONS` says for the platform."""
+    form = formulations(platform).sampling
+    if max(images.shape[1:3]) > sample_by_matmul.LARGEST_SIDE:
+        form = "gather"
+    sample = _FORMS[name][form]
     if not transposed:
-        return sampling(images, inverses)
+        return sample(images, inverses)
     zeros, images = vary_alike(jnp.zeros_like(images), images)
-    return jax.vjp(lambda x: sampling(x, inverses), zeros)[1](images)[0]
+    return jax.vjp(lambda x: sample(x, inverses), zeros)[1](images)[0]
 
 
 _primitive = linear_primitive("sample_images", compute, lambda images, **_: images.shape)
@@ -53,4 +74,10 @@ _primitive = linear_primitive("sample_images", compute, lambda images, **_: imag
 
 @_primitive.def_impl
 def _compute_now(images: jax.Array, inverses: jax.Array, *, name: str, transposed: bool) -> jax.Array:
-    return compute(default_platform(), images, inverses, name=name, transposed=transposed)
+    return _jitted(default_platform(), name, transposed, formulations())(images, inverses)
+
+
+@functools.lru_cache
+def _jitted(platform: str, name: str, transposed: bool, row: Formulations) -> Callable[..., jax.Array]:
+    """Compiles the function; `row` is here so that another row compiles anew."""
+    return jax.jit(functools.partial(compute, platform, name=name, transposed=transposed))

@@ -38,6 +38,9 @@ def describe(config: Config, names: Sequence[str], file: Path | None, quick: boo
     found = [targets.find(name) for name in names]
     if quick:
         found = [target.quick() for target in found]
+        same = [target.name for target in found if not target.less_effort]
+        if same:
+            yield f"--quick changes nothing for {', '.join(same)}: it is for TPUs"
     # What is compiled for another device can't be loaded from the cache of programs here.
     jax.config.update("jax_enable_compilation_cache", False)
     data = declared(config)

@@ -25,6 +25,8 @@ class Formulations(NamedTuple):
             its transpose, and for the kernel's derivative.
         resample: "native" is a depthwise convolution; "shifts" is a weighted sum of shifted images; "strides" is
             the same, of images with zeros between the pixels, and of every other pixel.
+        sampling: ADA's geometric transformations read pixels by "gather", or by matrix products ("matmul") where
+            images are small.
         volumes: a convolution in three dimensions is what `convolution` says ("native"), or one in two dimensions
             whose channels are the frames that a kernel covers ("frames").
     """
@@ -34,6 +36,7 @@ class Formulations(NamedTuple):
     resample: Literal["native", "shifts", "strides"]
     merge: tuple[int, int, int] = (1, 1, 1)
     volumes: Literal["native", "frames"] = "native"
+    sampling: Literal["gather", "matmul"] = "gather"
 
 
 Platform = str  # as JAX names it where a program is lowered for it: "cpu", "cuda", "rocm", "tpu"
@@ -49,7 +52,7 @@ FORMULATIONS: dict[Platform, Formulations] = {
     "cpu": Formulations(convolution="explicit", grouped="blocks", resample="shifts", volumes="frames"),
     "cuda": Formulations(convolution="gpu", grouped="native", resample="strides"),
     "rocm": Formulations(convolution="gpu", grouped="native", resample="strides"),
-    "tpu": Formulations(convolution="native", grouped="native", resample="shifts"),
+    "tpu": Formulations(convolution="native", grouped="native", resample="shifts", sampling="matmul"),
 }
 
 PLATFORMS = tuple(FORMULATIONS)

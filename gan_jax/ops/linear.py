@@ -49,8 +49,10 @@ def linear_primitive(
             jnp.broadcast_to(a, (size, *a.shape)) if dim is None else jnp.moveaxis(a, dim, 0)
             for a, dim in zip(arguments, dims)
         ]
-        out = primitive.bind(*(a.reshape(-1, *a.shape[2:]) for a in each), **parameters)
-        return out.reshape(size, -1, *out.shape[1:]), 0
+        samples = each[0].shape[1]
+        merged = (a.reshape(size * samples, *a.shape[2:]) for a in each)
+        out = primitive.bind(*merged, **parameters)
+        return out.reshape(size, samples, *out.shape[1:]), 0
 
     ad.primitive_jvps[primitive] = jvp
     ad.primitive_transposes[primitive] = transpose

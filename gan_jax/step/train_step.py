@@ -155,24 +155,25 @@ def _alternating(
     discriminator, logit, metrics, grads = updates.discriminator(state, last, generated)
     opponent = state.replace(discriminator=updates.whole_discriminator(discriminator))
     if generated is None:
-        # On several devices, only after their exchange is the norm known. A discriminator that may rest has no
-        # gradient: its parameters are known as late. On one device the norm costs least memory: see `_after`.
+        # Without a device axis, waiting for the norm costs least memory. With one, the norm is known only after
+        # the devices have exchanged their gradients. A discriminator that may rest has no gradient: its parameters
+        # are known as late.
         gradient = discriminator.params if grads is None else grads
-        known = metrics["grad_norm/discriminator"] if updates.axis_name is None else gradient
-        for_generator = _after(known, for_generator)
+        last = metrics["grad_norm/discriminator"] if updates.axis_name is None else gradient
+        for_generator = _after(last, for_generator)
     generator, more = updates.generator(opponent, for_generator, generated)
     return discriminator, generator, logit, {**metrics, **more}
 
 
-def _after(known: PyTree, inputs: UpdateInputs) -> UpdateInputs:
-    """Returns the inputs of an update that begins when some values of the one before are known.
+def _after(last: PyTree, inputs: UpdateInputs) -> UpdateInputs:
+    """Returns the inputs of an update that begins when the values `last` of the one before are known.
 
     The generator's pass does not read the new discriminator. Without this the compiler may begin it during the
     discriminator's update, and keep the activations of both. With gradients it may still begin before the devices
     have exchanged them. Compiled for one H200, `ffhq64_r3gan` needs 51 GiB of temporaries with the norm of the
     gradients, and 64 GiB with the gradients.
     """
-    latents, _ = lax.optimization_barrier((inputs.draws.latents, known))
+    latents, _ = lax.optimization_barrier((inputs.draws.latents, last))
     return inputs._replace(draws=inputs.draws._replace(latents=latents))
 
 

@@ -15,6 +15,8 @@ INSTALL = {"cuda": "pip install 'gan_jax[target-gpu]'", "tpu": "pip install 'gan
 Options = Mapping[str, str | bool | float]
 """Options of the compiler."""
 
+EFFORT = "exec_time_optimization_effort"  # JAX's name of a compiler's option, from -1 to 1
+
 
 @dataclass(frozen=True)
 class Chip:

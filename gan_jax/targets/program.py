@@ -17,7 +17,7 @@ from ..step import Step, StepFunction
 from ..types import PyTree
 from . import hlo, names
 from .bounds import Bounds, bounds
-from .chips import Options, Target
+from .chips import EFFORT, Options, Target
 from .collectives import Collective, collectives
 from .flops import traced_flops
 from .kernels import Kernel, kernels
@@ -154,7 +154,7 @@ def compile_step(
     traced = step.trace(state, batch, *shared)
     if model_flops is None:
         model_flops = traced_flops(traced.jaxpr)
-    compiled, used = _compile(traced.lower(), target, options or {})
+    compiled, used = _compile(traced.lower(), target, {**_effort(), **(options or {})})
     used_devices = {device for place in jax.tree.leaves(compiled.input_shardings) for device in place.device_set}
     if not used_devices <= set(target.devices):
         raise UserError(
@@ -192,6 +192,12 @@ def _placed(step: Step, state: PyTree, batch: PyTree, shared: tuple, target: Tar
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree)
 
     return placed, put(state, everywhere), put(batch, across), put(shared, everywhere)
+
+
+def _effort() -> Options:
+    """Returns JAX's own setting of the compiler's effort, if it is not the default."""
+    effort = jax.config.jax_exec_time_optimization_effort  # pyright: ignore[reportAttributeAccessIssue]
+    return {EFFORT: effort} if effort else {}
 
 
 def _compile(lowered: jax.stages.Lowered, target: Target, options: Options) -> tuple[jax.stages.Compiled, Options]:

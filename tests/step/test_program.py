@@ -98,3 +98,23 @@ def test_penalties_share_what_the_loss_computed(penalty, passes):
 def test_joint_updates_do_less(update, share):
     """In passes of equal cost: alternating 11, simultaneous 10 (no second forward of D), one-stage 9."""
     assert of_step(update=update) / of_step() == pytest.approx(share, abs=0.05)
+
+
+@pytest.mark.parametrize(("axis_name", "waits_for"), [(None, "norm"), ("devices", "gradients")])
+def test_what_the_generators_pass_waits_for(axis_name, waits_for):
+    """On one device the norm: XLA then needs less memory. On several the gradients before their exchange."""
+    sgd = gan_jax.optimizers.sgd()
+    gan = gan_jax.GAN(
+        GENERATOR, dcgan.Discriminator(width=32, base=4, norm="none"), gan_jax.losses.non_saturating(), sgd, sgd,
+        gan_jax.latents.normal(8), share_latents=False,
+    )  # fmt: skip
+    batch = {"image": jax.ShapeDtypeStruct((2, *BATCH["image"].shape), jnp.uint8)}  # for two updates
+    state = jax.eval_shape(lambda: gan_jax.init(gan, jax.random.key(0), batch))
+    step = gan_jax.make_train_step(gan, axis_name=axis_name).function
+    axes = [] if axis_name is None else [(axis_name, 2)]
+    traced = jax.make_jaxpr(step, axis_env=axes)(state, batch)
+    barriers = [eqn for eqn in traced.eqns if eqn.primitive.name == "optimization_barrier"]
+    (waiting,) = (eqn for eqn in barriers if eqn.invars[0].aval.shape == (4, 8))
+    gradients = [leaf.shape for leaf in jax.tree.leaves(state.discriminator.params)]
+    found = [operand.aval.shape for operand in waiting.invars[1:]]
+    assert found == {"norm": [()], "gradients": gradients}[waits_for]

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.augment import by_gathers, by_products, geometry, sampling
+from gan_jax.augment import geometry, sample_by_gather, sample_by_matmul, sampling
 from gan_jax.augment.pipeline import Strengths, draw
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "quick_compile")
 
 FORMS = {
-    "warp": (by_products.warp, by_gathers.warp, geometry.inverse),
-    "blit": (by_products.blit, by_gathers.blit, geometry.blit_inverse),
+    "warp": (sample_by_matmul.warp, sample_by_gather.warp, geometry.inverse),
+    "blit": (sample_by_matmul.blit, sample_by_gather.blit, geometry.blit_inverse),
 }
 BATCH = 8
 
@@ -47,10 +47,10 @@ def test_products_are_gathers(form, height, width):
 @pytest.mark.parametrize(
     ("platform", "side", "gathers"),
     [
-        ("tpu", by_products.LARGEST_SIDE, 0),
-        ("tpu", by_products.LARGEST_SIDE + 1, 1),
-        ("cuda", 8, 1),
-        ("cpu", 8, 1),
+        ("tpu", sample_by_matmul.LARGEST_SIDE, False),
+        ("tpu", sample_by_matmul.LARGEST_SIDE + 1, True),
+        ("cuda", 8, True),
+        ("cpu", 8, True),
     ],
 )
 def test_the_platform_and_the_size_decide(form, platform, side, gathers):
@@ -59,8 +59,11 @@ def test_the_platform_and_the_size_decide(form, platform, side, gathers):
     inverses = jax.ShapeDtypeStruct((BATCH, 3, 3), jnp.float32)
     derivative = jax.grad(lambda x, inverses: jnp.sum(sample(x, inverses) ** 2))
     text = jax.jit(derivative).trace(x, inverses).lower(lowering_platforms=(platform,)).as_text()
-    assert ("stablehlo.scatter" in text) == bool(gathers)
-    assert ("stablehlo.while" in text) != bool(gathers)
+    assert ("stablehlo.scatter" in text) == gathers
+    assert ("stablehlo.while" in text) != gathers
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+    assert products or form == "blit"
 
 
 def test_weights_of_the_fine_grid_are_not_kept():
@@ -70,7 +73,23 @@ def test_weights_of_the_fine_grid_are_not_kept():
     inverses = jax.ShapeDtypeStruct((batch, 3, 3), jnp.float32)
 
     def loss(x, inverses):
-        return jnp.sum(by_products.warp(x, inverses) ** 2)
+        return jnp.sum(sample_by_matmul.warp(x, inverses) ** 2)
 
     compiled = jax.jit(jax.grad(loss)).lower(x, inverses).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * batch * (2 * size + 10) ** 2 * size
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_matrices_are_constants(form):
+    sample = {"warp": sampling.warp, "blit": sampling.blit}[form]
+    inverses = matrices(FORMS[form][2], 6, 4)
+    gradient = jax.grad(lambda inverses: jnp.sum(sample(jnp.ones((BATCH, 6, 4, 1)), inverses)))(inverses)
+    np.testing.assert_array_equal(gradient, np.zeros_like(inverses))
+
+
+def test_what_does_not_fit_is_refused():
+    images = jnp.zeros((BATCH, 6, 4, 1))
+    with pytest.raises(ValueError, match="a matrix for each image"):
+        sampling.blit(images, jnp.zeros((2, 3, 3)))
+    with pytest.raises(ValueError, match="sides of 2 pixels or more"):
+        sampling.warp(images[:, :1], jnp.zeros((BATCH, 3, 3)))

@@ -2,7 +2,8 @@
 
 A TPU gathers one pixel after the other. It computes the derivative of a gather by sorting the positions of all
 pixels of the batch, and the program that sorts takes long to compile. Products of an image with the weights of its
-rows and columns, nearly all of them zeros, are what it is fast at. They grow with the fourth power of the side.
+rows and columns, nearly all of them zeros, are what it is fast at. Their number grows with the fourth power of the
+side.
 """
 
 from collections.abc import Callable
@@ -15,13 +16,16 @@ from jax import lax
 from .grid import along, fine_pixels, fine_position, pixel_at, pixels, sources
 from .wavelets import downsampling, upsampling
 
-LARGEST_SIDE = 64  # in pixels: above, these products would be more work than a network
+# In pixels. At 64 the products are a fifth of the arithmetic of `ffhq64_r3gan` on a TPU, by its program
+# (docs/accelerators.md). At 128 they would be 16 times as much.
+LARGEST_SIDE = 64
 
 _EXACT = lax.Precision.HIGHEST
 _Weights = Callable[[jax.Array, int], jax.Array]
 
 
 def blit(images: jax.Array, inverses: jax.Array) -> jax.Array:
+    """As `sampling.blit`."""
     _, h, w, _ = images.shape
 
     def weights(coordinate: jax.Array, side: int) -> jax.Array:
@@ -31,6 +35,7 @@ def blit(images: jax.Array, inverses: jax.Array) -> jax.Array:
 
 
 def warp(images: jax.Array, inverses: jax.Array) -> jax.Array:
+    """As `sampling.warp`."""
     _, h, w, _ = images.shape
     # The fine grid is padded to a multiple of 8. For other sizes the TPU's compiler may take seconds a product.
     down, right = (_to_eights(downsampling(n), 1) for n in (h, w))

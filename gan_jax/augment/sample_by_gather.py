@@ -11,6 +11,7 @@ from .wavelets import downsampling, upsampling
 
 
 def blit(images: jax.Array, inverses: jax.Array) -> jax.Array:
+    """As `sampling.blit`."""
     _, h, w, _ = images.shape
 
     def transform_one(image: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -21,6 +22,7 @@ def blit(images: jax.Array, inverses: jax.Array) -> jax.Array:
 
 
 def warp(images: jax.Array, inverses: jax.Array) -> jax.Array:
+    """As `sampling.warp`."""
     _, h, w, _ = images.shape
     up, right = upsampling(h), upsampling(w)
     # The even and odd rows and columns of the fine grid are images apart: see `_bilinear`.
