@@ -54,8 +54,8 @@ def _bilinear(phases: list[list[jax.Array]], y: jax.Array, x: jax.Array) -> jax.
     ):
         at = jnp.stack([row % height, column % width], -1)
         mode = lax.GatherScatterMode.PROMISE_IN_BOUNDS
-        pixels = lax.gather(phases[i][j], at, numbers, (1, 1, channels), mode=mode)
-        total = total + pixels * (below * beside).astype(pixels.dtype)[:, :, None]
+        read = lax.gather(phases[i][j], at, numbers, (1, 1, channels), mode=mode)
+        total = total + read * (below * beside).astype(read.dtype)[:, :, None]
     return total
 
 
