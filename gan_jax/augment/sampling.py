@@ -4,13 +4,10 @@ Differentiation treats the matrices as constants, so the result is linear in the
 is the sampling or its transpose. The form is chosen when it is lowered, for the platform that is compiled for.
 """
 
-import functools
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
-from ..ops.backend import Formulations, default_platform, formulations
+from ..ops.backend import formulations
 from ..ops.linear import linear_primitive
 from ..ops.vary import vary_alike
 from . import sample_by_gather, sample_by_matmul
@@ -70,14 +67,3 @@ def compute(platform: str, images: jax.Array, inverses: jax.Array, *, name: str,
 
 
 _primitive = linear_primitive("sample_images", compute, lambda images, **_: images.shape)
-
-
-@_primitive.def_impl
-def _compute_now(images: jax.Array, inverses: jax.Array, *, name: str, transposed: bool) -> jax.Array:
-    return _jitted(default_platform(), name, transposed, formulations())(images, inverses)
-
-
-@functools.lru_cache
-def _jitted(platform: str, name: str, transposed: bool, row: Formulations) -> Callable[..., jax.Array]:
-    """Compiles the function; `row` is here so that another row compiles anew."""
-    return jax.jit(functools.partial(compute, platform, name=name, transposed=transposed))

@@ -1,5 +1,6 @@
 """JAX primitives that are linear in their first operand, and that each platform computes in its own way."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from .backend import lower_by_platform
+from .backend import Formulations, default_platform, formulations, lower_by_platform
 
 
 def linear_primitive(
@@ -21,7 +22,7 @@ def linear_primitive(
 
     Args:
         name: of the primitive.
-        compute: `compute(platform, x, *constants, transposed=..., **parameters)`.
+        compute: `compute(platform, x, *constants, transposed=..., **parameters)`; parameters can be hashed.
         shape: takes x's type and the parameters; returns the shape of the result.
     """
     primitive = Primitive(name)
@@ -53,6 +54,15 @@ def linear_primitive(
         merged = (a.reshape(size * samples, *a.shape[2:]) for a in each)
         out = primitive.bind(*merged, **parameters)
         return out.reshape(size, samples, *out.shape[1:]), 0
+
+    @functools.lru_cache
+    def jitted(platform: str, row: Formulations, **parameters: Any) -> Callable[..., jax.Array]:
+        """Compiles the primitive for calls outside of jit; `row` is here so that another row compiles anew."""
+        return jax.jit(functools.partial(compute, platform, **parameters))
+
+    @primitive.def_impl
+    def compute_now(*arguments: jax.Array, **parameters: Any) -> jax.Array:
+        return jitted(default_platform(), formulations(), **parameters)(*arguments)
 
     ad.primitive_jvps[primitive] = jvp
     ad.primitive_transposes[primitive] = transpose

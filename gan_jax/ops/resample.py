@@ -10,7 +10,6 @@ Zhang, "Making convolutional networks shift-invariant again", 2019. The alignmen
 `upsample` repeats pixels and `downsample` averages them.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .backend import default_platform, formulations
+from .backend import formulations
 from .fir import FORMS, Filter, Pads
 from .float32 import widen
 from .geometry import RANKS, for_each_axis
@@ -181,14 +180,3 @@ def _shape(x: Any, *, filter: Filter, transposed: bool) -> tuple[int, ...]:
 
 
 _primitive = linear_primitive("resample", compute, _shape)
-
-
-@_primitive.def_impl
-def _compute_now(x: jax.Array, *, filter: Filter, transposed: bool) -> jax.Array:
-    return _jitted(default_platform(), filter, transposed, formulations())(x)
-
-
-@functools.lru_cache
-def _jitted(platform: str, filter: Filter, transposed: bool, row: object) -> Callable[[jax.Array], jax.Array]:
-    """Compiles the function; `row`, the formulations, is here so that another row compiles anew."""
-    return jax.jit(functools.partial(compute, platform, filter=filter, transposed=transposed))

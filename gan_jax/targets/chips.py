@@ -12,10 +12,11 @@ from ..types import Device
 INSTALL = {"cuda": "pip install 'gan_jax[target-gpu]'", "tpu": "pip install 'gan_jax[target-tpu]'"}
 
 
-Options = Mapping[str, str | bool | float]
+Options = Mapping[str, str | bool | int]
 """Options of the compiler."""
 
-EFFORT = "exec_time_optimization_effort"  # JAX's name of a compiler's option, from -1 to 1
+EFFORT = "optimization_level"  # JAX's name of the option for a compiler's effort
+EFFORTS = {"O0": 9, "O1": 19, "O2": 29, "O3": 39}  # XLA's numbers of JAX's levels
 
 
 @dataclass(frozen=True)

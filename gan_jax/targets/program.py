@@ -17,7 +17,7 @@ from ..step import Step, StepFunction
 from ..types import PyTree
 from . import hlo, names
 from .bounds import Bounds, bounds
-from .chips import EFFORT, Options, Target
+from .chips import EFFORT, EFFORTS, Options, Target
 from .collectives import Collective, collectives
 from .flops import traced_flops
 from .kernels import Kernel, kernels
@@ -196,8 +196,8 @@ def _placed(step: Step, state: PyTree, batch: PyTree, shared: tuple, target: Tar
 
 def _effort() -> Options:
     """Returns JAX's own setting of the compiler's effort, if it is not the default."""
-    effort = jax.config.jax_exec_time_optimization_effort  # pyright: ignore[reportAttributeAccessIssue]
-    return {EFFORT: effort} if effort else {}
+    level = jax.config.jax_optimization_level  # pyright: ignore[reportAttributeAccessIssue]
+    return {EFFORT: EFFORTS[level]} if level in EFFORTS else {}
 
 
 def _compile(lowered: jax.stages.Lowered, target: Target, options: Options) -> tuple[jax.stages.Compiled, Options]:

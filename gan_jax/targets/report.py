@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from .chips import EFFORT
+from .chips import EFFORT, EFFORTS
 from .kernels import Kernel
 from .program import Memory, Program
 
@@ -94,7 +94,7 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
     words = {"state": "state", "batch": "batch and resident data", "temporaries": "temporaries"}
     parts = ", ".join(f"{word} {size(used[name])}" for name, word in words.items())
     yield f"  memory of a device: {size(used['needed'])} ({parts}): {_fits(used)}"
-    if float(facts["options"].get(EFFORT, 0)) < 0:
+    if facts["options"].get(EFFORT, EFFORTS["O2"]) < EFFORTS["O2"]:
         yield "  compiled with less effort: training compiles another program, with less traffic"
     image = "" if flops["model_image"] is None else f", {count(flops['model_image'])}FLOP an image"
     share = "" if flops["program_of_model"] is None else f" ({flops['program_of_model']:.1%} of the model's)"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from ..errors import UserError, first_line
-from .chips import EFFORT, Chip, Target, installed, missing, topology
+from .chips import EFFORT, EFFORTS, Chip, Target, installed, missing, topology
 
 
 def _chip(name: str, memory_gb: float, bandwidth_gb: float, teraflops: float, page: str) -> Chip:
@@ -26,7 +26,7 @@ CHIPS = {
 }
 """The chips, by the first part of a topology's name."""
 
-_LESS_EFFORT = {EFFORT: -0.5}  # docs/accelerators.md says what it changes
+_LESS_EFFORT = {EFFORT: EFFORTS["O1"]}  # docs/accelerators.md says what it changes
 
 _NAME = re.compile(r"(v\d+[a-z]?|tpu\w+):(\d+(?:x\d+)+)$")
 

@@ -83,7 +83,7 @@ def test_the_step_of_a_run(name, tmp_path):
 @pytest.mark.skipif(not tpus.installed("libtpu"), reason="the compiler for TPUs is not installed")
 def test_less_effort_is_said(tmp_path):
     """The compiler moves less into the fast memory ahead of time."""
-    facts = {}
+    facts = []
     for option in ((), ("--quick",)):
         outcome = spawn(
             "train", "digits", "--dry-run", "--target", "v5e:2x2", "--json", tmp_path / "facts.json", *option,
@@ -91,9 +91,9 @@ def test_less_effort_is_said(tmp_path):
         )  # fmt: skip
         assert outcome.code == 0, outcome.err
         assert ("less effort" in outcome.out) == bool(option)
-        facts[option] = json.loads((tmp_path / "facts.json").read_text())["targets"][0]
-    full, quick = facts[()], facts["--quick",]
-    assert (full["options"], quick["options"]) == ({}, {"exec_time_optimization_effort": -0.5})
+        facts += json.loads((tmp_path / "facts.json").read_text())["targets"]
+    full, quick = facts
+    assert (full["options"], quick["options"]) == ({}, {"optimization_level": 19})
     for name in ("model_step", "program_step"):
         assert quick["flops"][name] == pytest.approx(full["flops"][name])
-    assert quick["bytes"] != full["bytes"]
+    assert quick["bytes"] > full["bytes"]

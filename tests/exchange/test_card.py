@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from card_run import record, written_run
+from card_run import record
 from gan_jax.checkpoint.digest import leaf_digests, state_digest
 from gan_jax.exchange import card_text
 from gan_jax.exchange.card import write_card
@@ -19,16 +19,6 @@ from runs import call, sentence
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(120)]
 
 HOSTILE = 'x" | <script>alert(1)</script> `a` [b](c) \ufffe\n---\nlicense: mine'
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    return written_run(tmp_path_factory.mktemp("card"))
-
-
-@pytest.fixture(scope="module")
-def folder(workdir):
-    return write_card(workdir, license="cc-by-4.0", count=9)
 
 
 def header(text: str) -> dict:

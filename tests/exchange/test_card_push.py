@@ -9,25 +9,13 @@ import types
 
 import pytest
 
-from card_run import written_run
 from gan_jax.errors import UserError
 from gan_jax.exchange import hub
-from gan_jax.exchange.card import write_card
 from runs import call
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(120)]
 
 TOKEN = "hf_" + "s" * 34
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    return written_run(tmp_path_factory.mktemp("card"))
-
-
-@pytest.fixture(scope="module")
-def folder(workdir):
-    return write_card(workdir, license="cc-by-4.0", count=9)
 
 
 class FakeApi:

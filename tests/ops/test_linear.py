@@ -18,11 +18,6 @@ def _compute(platform, x, weights, *, transposed):
 _primitive = linear_primitive("weighted", _compute, lambda x, transposed: (x.shape[0], 4 if transposed else 3))
 
 
-@_primitive.def_impl
-def _compute_now(x, weights, *, transposed):
-    return _compute("cpu", x, weights, transposed=transposed)
-
-
 def weighted(x, weights):
     return _primitive.bind(x, weights, transposed=False)
 

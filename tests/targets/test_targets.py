@@ -2,12 +2,13 @@
 
 import json
 
+import jax
 import pytest
 
 from devices import run_json
 from gan_jax import targets
 from gan_jax.errors import UserError
-from gan_jax.targets import gpus, tpus
+from gan_jax.targets import gpus, program, tpus
 from gan_jax.targets.program import out_of_memory
 
 GPU = pytest.mark.skipif(not gpus.installed(*gpus._PLUGINS), reason="needs gan_jax[target-gpu]")
@@ -105,3 +106,13 @@ def test_tpu():
 )
 def test_a_compiler_that_gives_up_says_what_is_needed(message, found):
     assert out_of_memory(message) == (found and tuple(int(gib * 2**30) for gib in found))
+
+
+@pytest.mark.parametrize(("level", "options"), [("UNKNOWN", {}), ("O1", {"optimization_level": 19})])
+def test_the_compilers_effort_that_jax_is_set_to_is_an_option(level, options):
+    before = jax.config.jax_optimization_level
+    jax.config.update("jax_optimization_level", level)
+    try:
+        assert program._effort() == options
+    finally:
+        jax.config.update("jax_optimization_level", before)
