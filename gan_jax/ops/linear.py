@@ -11,10 +11,10 @@ from jax.interpreters import ad, batching
 
 from .backend import Formulations, default_platform, formulations, lower_by_platform
 
+Shape = tuple[Any, ...]  # of integers; in a program for any batch size (`jax.export`), N is a symbol
 
-def linear_primitive(
-    name: str, compute: Callable[..., jax.Array], shape: Callable[..., tuple[int, ...]]
-) -> Primitive:
+
+def linear_primitive(name: str, compute: Callable[..., jax.Array], shape: Callable[..., Shape]) -> Primitive:
     """Returns a primitive whose derivatives of any order, forward or reverse, are the primitive or its transpose.
 
     The primitive has one array x `[N, ...]`, with samples in front, and may have further arrays `[N, ...]`, which

@@ -23,7 +23,7 @@ from .backend import formulations
 from .fir import FORMS, Filter, Pads
 from .float32 import widen
 from .geometry import RANKS, for_each_axis
-from .linear import linear_primitive
+from .linear import Shape, linear_primitive
 from .vary import vary_alike
 
 Taps = Sequence[float] | np.ndarray
@@ -175,7 +175,7 @@ def compute(platform: str, x: jax.Array, *, filter: Filter, transposed: bool) ->
     return y
 
 
-def _shape(x: Any, *, filter: Filter, transposed: bool) -> tuple[int, ...]:
+def _shape(x: Any, *, filter: Filter, transposed: bool) -> Shape:
     return x.shape[0], *(filter.size if transposed else filter.output), x.shape[-1]
 
 

@@ -1,5 +1,6 @@
 """`gan-jax watch` and the live page, in a browser, while a run trains."""
 
+import itertools
 import re
 import signal
 import subprocess
@@ -97,11 +98,12 @@ def test_the_command_ends_with_the_run(tmp_path):
     config = runs.write_config(tmp_path, runs.MLP)
     workdir = tmp_path / "run"
     watching = runs.start(["watch", workdir])
+    before = "".join(itertools.takewhile(lambda line: line != "\n", watching.stdout))
+    assert "the run has not begun" in before
     outcome = runs.call("train", config, "--workdir", workdir)
     assert outcome.code == 0, outcome.err
     out, err = watching.communicate(timeout=60)
     assert (watching.returncode, err) == (0, "")
-    assert "the run has not begun" in out
     assert "step 60 of 60, 0.96 kimg" in out
     assert out.rstrip().endswith(f"newest grid  {workdir}/samples/step_00000060.png")
     once = runs.call("watch", workdir, "--once")

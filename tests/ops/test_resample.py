@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
 
 from derivatives import compare
 from gan_jax.ops import FORMULATIONS, downsample, filter2d, upsample
@@ -206,6 +206,16 @@ def test_the_platform_compiled_for_chooses_the_formulation():
     assert "concatenate" not in text("cpu")  # the fixture's row
     assert "concatenate" not in text("cuda")
     assert "concatenate" in text("tpu")
+
+
+@pytest.mark.parametrize("resample", [upsample, downsample, filter2d])
+def test_any_number_of_images(resample):
+    """The number is a symbol, as in a network that is exported for any batch size."""
+    (n,) = export.symbolic_shape("n")
+    x = images(4, 6).astype(np.float32)
+    function = jax.jit(lambda x: resample(x, BINOMIAL))
+    program = export.export(function)(jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype))
+    np.testing.assert_array_equal(program.call(x), function(x))
 
 
 def test_vmap():
