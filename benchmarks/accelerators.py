@@ -1,6 +1,7 @@
-"""Writes the table of docs/accelerators.md: what each recipe's step is on accelerators that need not be here.
+"""Writes the tables of docs/accelerators.md: what each recipe's step is on accelerators that need not be here.
 
     python -m benchmarks.accelerators --recipes cifar10_dcgan,digits --targets h200,h200:8,v5e:2x4
+    python -m benchmarks.accelerators --modes --quick --targets h200:8,v5e:2x4  # other modes of several devices
 
 Each row is compiled in a process of its own, and is appended to results/accelerators.jsonl with the versions. A
 row that is there for the same commit and config is skipped, so a broken run goes on where it stopped.
@@ -8,12 +9,12 @@ row that is there for the same commit and config is skipped, so a broken run goe
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,12 @@ from typing import Any
 from gan_jax import config as configs
 from gan_jax.config.recipes import recipes
 
-from . import machine, table
+from . import accelerator_tables, machine, table
 
 RESULTS = Path(__file__).parent / "results" / "accelerators.jsonl"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "accelerators.md"
 TARGETS = ("h200", "h200:8", "v5e:2x4")
 PACKAGES = ("jax", "jaxlib", "gan_jax", "libtpu", "jax-cuda12-plugin")
-HEADER = (
-    "recipe", "target", "batch", "fits", "memory of a device", "temporaries", "TFLOP", "of the model's", "kernels",
-    "slow conv.", "moves", "collectives", "traffic", "bounds: arithmetic, traffic, sum",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -38,46 +35,52 @@ def main() -> None:
     parser.add_argument("--recipes", type=_words, default=tuple(recipes()), help="the recipes; all if not given")
     parser.add_argument("--targets", type=_words, default=TARGETS, help="the targets")
     parser.add_argument("--overrides", nargs="*", default=[], metavar="key=value", help="fields of every config")
+    parser.add_argument(
+        "--modes", action="store_true", help=f"in the other modes: {', '.join(accelerator_tables.MODES)}"
+    )
     parser.add_argument("--limit", type=int, default=1800, help="seconds that one row may take (1800)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file of the rows")
     parser.add_argument("--quick", action="store_true", help="TPUs: with less effort of the compiler")
     parser.add_argument("--again", action="store_true", help="compile also what is there")
-    parser.add_argument("--table", action="store_true", help="compile nothing: write the table anew")
+    parser.add_argument("--table", action="store_true", help="compile nothing: write the tables anew")
     arguments = parser.parse_args()
-    if not arguments.table:
-        for recipe in arguments.recipes:
-            for target in arguments.targets:
-                measure(recipe, target, arguments)
+    modes = accelerator_tables.MODES.values() if arguments.modes else ([],)
+    for recipe, target, mode in itertools.product(arguments.recipes, arguments.targets, modes):
+        if not arguments.table:
+            measure(recipe, target, [*arguments.overrides, *mode], arguments)
     if arguments.results == RESULTS:
-        table.update(DOCUMENT, "accelerators", "\n".join(lines(newest(read(RESULTS)))))
+        rows = accelerator_tables.newest(read(RESULTS))
+        table.update(DOCUMENT, "accelerators", "\n".join(accelerator_tables.lines(rows)))
+        table.update(DOCUMENT, "accelerator_modes", "\n".join(accelerator_tables.mode_lines(rows)))
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
-def measure(recipe: str, target: str, arguments: argparse.Namespace) -> None:
+def measure(recipe: str, target: str, overrides: list[str], arguments: argparse.Namespace) -> None:
     """Compiles one row in a process of its own, and appends it."""
-    key = {"recipe": recipe, "target": target, "overrides": arguments.overrides, "commit": machine.commit()}
-    key["config"] = digest(recipe, arguments.overrides)
+    key = {"recipe": recipe, "target": target, "overrides": overrides, "commit": machine.commit()}
+    key["config"] = digest(recipe, overrides)
     key["quick"] = arguments.quick and target.startswith("v")  # of a TPU
+    words = (recipe, target, *overrides)
     if not arguments.again and any(
         key.items() <= row.items() and "facts" in row for row in read(arguments.results)
     ):
-        print(f"{recipe} {target}: is there", flush=True)
+        print(*words, "is there", flush=True)
         return
-    row = {**key, "versions": versions(), **compiled(recipe, target, arguments)}
+    row = {**key, "versions": versions(), **compiled(recipe, target, overrides, arguments)}
     arguments.results.parent.mkdir(exist_ok=True)
     with arguments.results.open("a") as file:
         file.write(json.dumps(row) + "\n")
-    print(f"{recipe} {target}: {row.get('failed', 'done')}", flush=True)
+    print(*words, row.get("failed", "done"), flush=True)
 
 
-def compiled(recipe: str, target: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def compiled(recipe: str, target: str, overrides: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns "facts" and "batch" of a row, or why it "failed"."""
     with tempfile.TemporaryDirectory(prefix="gan_jax-accelerators-") as folder:
         file = Path(folder) / "facts.json"
-        words = [sys.executable, "-m", "gan_jax", "train", recipe, *arguments.overrides, "--dry-run"]
+        words = [sys.executable, "-m", "gan_jax", "train", recipe, *overrides, "--dry-run"]
         words += ["--quick"] * arguments.quick
         try:
             process = subprocess.run(
@@ -92,7 +95,7 @@ def compiled(recipe: str, target: str, arguments: argparse.Namespace) -> dict[st
     # What is listed one by one is long: run the command with --json to have it.
     facts["moves"] = len(facts.get("moves", ()))
     facts.pop("products", None)
-    return {"batch": configs.override(configs.load(recipe), arguments.overrides).batch, "facts": facts}
+    return {"batch": configs.override(configs.load(recipe), overrides).batch, "facts": facts}
 
 
 def digest(recipe: str, overrides: list[str]) -> str:
@@ -109,57 +112,6 @@ def versions() -> dict[str, str]:
 
 def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def newest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the last row of each recipe, target and overrides, in the order of recipes and targets.
-
-    One that was compiled with less effort counts only where there is no other.
-    """
-    better_later = sorted(rows, key=lambda row: not row.get("quick", False))
-    last = {(row["recipe"], row["target"], *row["overrides"]): row for row in better_later}
-    return sorted(last.values(), key=lambda row: (row["recipe"], row["target"], row["overrides"]))
-
-
-def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yields the lines of the table, then the versions and commits."""
-    yield f"| {' | '.join(HEADER)} |"
-    yield f"|{'---|' * len(HEADER)}"
-    for row in rows:
-        yield f"| {' | '.join(cells(row))} |"
-    used = sorted({", ".join(f"{n} {v}" for n, v in row["versions"].items()) for row in rows})
-    yield ""
-    yield f"Compiled by {'; '.join(used)}. Commits: {', '.join(sorted({row['commit'] for row in rows}))}."
-
-
-def cells(row: dict[str, Any]) -> list[str]:
-    """Returns the cells of one row."""
-    name = " ".join([f"`{row['recipe']}`", *row["overrides"]])
-    target = row["target"] + (", quick" if row.get("quick", False) else "")
-    if "failed" in row:
-        return [name, target, "", row["failed"], *[""] * (len(HEADER) - 4)]
-    facts = row["facts"]
-    memory, fit = facts["memory"], facts.get("fit")
-    fits = "yes" if memory["fits"] else f"microbatches={fit['microbatches']}" if fit else "no"
-    if fit and fit["batch_per_device"]:
-        fits += f", or {fit['batch_per_device']} a device"
-    start = [name, target, f"{row['batch']:,}", fits, _gib(memory["needed"])]
-    if "bounds_seconds" not in facts:
-        return [*start, *[""] * (len(HEADER) - len(start))]
-    flops, bounds = facts["flops"], facts["bounds_seconds"]
-    sent = ", ".join(f"{one['count']:g} {kind} {one['bytes'] / 1e6:,.3g} MB"
-                     for kind, one in facts["collectives"].items())  # fmt: skip
-    return [
-        *start, _gib(memory["temporaries"]),
-        f"{flops['model_step'] / 1e12:,.3g}", f"{flops['program_of_model']:.1%}",
-        f"{sum(facts['kernels'].values()):,.0f}",
-        str(facts["slow_convolutions"]), str(facts["moves"]), sent or "–",
-        f"{facts['bytes'] / 1e9:,.3g} GB", ", ".join(f"{1e3 * b:.3g}" for b in bounds.values()) + " ms",
-    ]  # fmt: skip
-
-
-def _gib(count: float) -> str:
-    return f"{count / 2**30:,.3g} GiB"
 
 
 if __name__ == "__main__":

@@ -106,10 +106,11 @@ def _first_leaf(tree: PyTree) -> PyTree:
 
 
 def state_shardings(state: PyTree, mesh: Mesh, least: int = 4096) -> PyTree:
-    """Returns a sharding for each leaf of a state: its largest axis that the devices divide is split over them.
+    """Returns a sharding for each leaf of a state: one axis that the devices divide is split over them.
 
-    A leaf without such an axis, and a leaf of fewer than `least` numbers, is whole on every device. So each device
-    holds a share of the parameters, of the optimizer state and of the moving average. A step gathers the
+    It is the largest axis whose shares are whole tiles of a TPU's memory, else the largest of all. A leaf without
+    an axis that the devices divide, and a leaf of fewer than `least` numbers, is whole on every device. So each
+    device holds a share of the parameters, of the optimizer state and of the moving average. A step gathers the
     parameters and scatters the gradients (`step/split_state.py`). Rajbhandari et al., "ZeRO", 2020.
 
     Args:
@@ -123,9 +124,21 @@ def state_shardings(state: PyTree, mesh: Mesh, least: int = 4096) -> PyTree:
         axes = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0 and size]
         if not axes or leaf.size < least:
             return whole(mesh)
-        return split(mesh, max(axes, key=lambda axis: (leaf.shape[axis], axis)))
+        key = lambda axis: (_makes_whole_tiles(leaf.shape, axis, mesh.size), leaf.shape[axis], axis)  # noqa: E731
+        return split(mesh, max(axes, key=key))
 
     return jax.tree.map(sharding, state)
+
+
+def _makes_whole_tiles(shape: tuple[int, ...], axis: int, parts: int) -> bool:
+    """Returns whether the parts of an array along `axis` are whole tiles of a TPU: 8 x 128 on the last two axes.
+
+    If not, a TPU's compiler reduces the whole array on every device instead of scattering the sum. Axes of size 1
+    do not count.
+    """
+    behind = sum(size > 1 for size in shape[axis + 1 :])
+    tile = {0: 128, 1: 8}.get(behind, 1)
+    return shape[axis] // parts % tile == 0
 
 
 def check_divides(batch: PyTree, axis: int, devices: int) -> None:

@@ -118,14 +118,21 @@ class SplitUpdates(Updates):
         leaves, structure = jax.tree.flatten(grads)
         along = structure.flatten_up_to(axes)
         means = iter(pmean([x for x, axis in zip(leaves, along, strict=True) if axis == WHOLE], self.axis_name))
-        count = lax.axis_size(self.axis_name)
         shares = [
-            next(means)
-            if axis == WHOLE
-            else lax.psum_scatter(x, self.axis_name, scatter_dimension=axis, tiled=True) / count
+            next(means) if axis == WHOLE else self._mean_share(x, axis)
             for x, axis in zip(leaves, along, strict=True)
         ]
         return jax.tree.unflatten(structure, shares)
+
+    def _mean_share(self, x: jax.Array, axis: int) -> jax.Array:
+        """Returns this device's share, along `axis`, of the mean of an array that each device has whole."""
+        count = lax.axis_size(self.axis_name)
+        # Without the axes of size 1: with them, a TPU's compiler reduces the whole array on every device.
+        long = [a for a, size in enumerate(x.shape) if size > 1 or a == axis]
+        narrow = x.reshape([x.shape[a] for a in long])
+        share = lax.psum_scatter(narrow, self.axis_name, scatter_dimension=long.index(axis), tiled=True)
+        shape = [size // count if a == axis else size for a, size in enumerate(x.shape)]
+        return share.reshape(shape) / count
 
     def _norm(self, shares: PyTree, axes: Axes) -> jax.Array:
         """Returns the norm of a gradient from the devices' shares."""

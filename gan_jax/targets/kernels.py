@@ -60,23 +60,32 @@ class Kernel(NamedTuple):
 
 def kernels(module: Module) -> list[Kernel]:
     """Returns the kernels of a program, with those of its loops and branches."""
-    return list(_kernels(module, module.entry, 1))
+    return list(_kernels(module, module.entry, 1, set()))
 
 
-def _kernels(module: Module, name: str, count: int) -> Iterator[Kernel]:
-    computation, chains = module[name], set[str]()  # the chains of the collectives that were found so far
+def _kernels(module: Module, name: str, count: int, chains: set[str]) -> Iterator[Kernel]:
+    """Yields the kernels of a computation.
+
+    Args:
+        module: the program.
+        name: of the computation.
+        count: how often it runs.
+        chains: the chains of the collectives that were found so far; those of this computation are added. A
+            collective that starts before a loop may have a piece in its body.
+    """
+    computation = module[name]
     for instruction in computation.instructions.values():
         opcode = instruction.opcode
         if opcode in _NO_KERNEL or opcode.endswith(("-done", "-update")):
             continue
         if opcode == "while":
             times = count * trip_count(module, instruction)
-            yield from _kernels(module, instruction.called_by("body"), times)
+            yield from _kernels(module, instruction.called_by("body"), times, chains)
         elif opcode == "conditional":
-            yield from _branches(module, instruction, count)
+            yield from _branches(module, instruction, count, chains)
         elif opcode == "call" or opcode == "async-start":
             for called in instruction.called:
-                yield from _kernels(module, called, count)
+                yield from _kernels(module, called, count, chains)
         elif instruction.attribute("custom_call_target") not in _NO_WORK:
             yield from _with_collective(module, computation, instruction, count, chains)
 
@@ -97,8 +106,8 @@ def _with_collective(
     yield _kernel(module, computation, instruction, count, "")
 
 
-def _branches(module: Module, instruction: Instruction, count: int) -> Iterator[Kernel]:
-    branches = [list(_kernels(module, called, count)) for called in instruction.called]
+def _branches(module: Module, instruction: Instruction, count: int, chains: set[str]) -> Iterator[Kernel]:
+    branches = [list(_kernels(module, called, count, chains)) for called in instruction.called]
     most = max(range(len(branches)), key=lambda i: sum(k.count * k.bytes for k in branches[i]), default=0)
     for index, branch in enumerate(branches):
         for kernel in branch:

@@ -29,7 +29,7 @@ class Small(NamedTuple):
         recipe: the name of the recipe.
         overrides: what makes it small; precision and batch come on top.
         target: the name of the target, such as "h200" or "v5e:2x2".
-        mode: "jit", "shard" or "pmap".
+        mode: "jit", "shard", "pmap" or "split" (`shard` with the parameters and the optimizers' state split).
     """
 
     recipe: str
@@ -69,6 +69,8 @@ PROGRAMS = {
     "stylegan2_ada, 8 GPUs, shard": Small("cifar10_stylegan2_ada", _STYLEGAN2, "h200:8", "shard"),
     "stylegan2_ada, 8 GPUs, pmap": Small("cifar10_stylegan2_ada", _STYLEGAN2, "h200:8", "pmap"),
     "dcgan, 4 TPUs, shard": Small("cifar10_dcgan", (), "v5e:2x2", "shard"),
+    "r3gan, 8 GPUs, split": Small("cifar10_r3gan", _R3GAN, "h200:8", "split"),
+    "sngan, 4 TPUs, split": Small("cifar10_sngan", _SNGAN, "v5e:2x2", "split"),
 }
 
 
@@ -76,20 +78,34 @@ PROGRAMS = {
 def program(name: str) -> Program:
     """Compiles one of `PROGRAMS`."""
     small = PROGRAMS[name]
-    facts, target = spec(small.recipe), find(small.target)
+    target = find(small.target)
+    gan, state, batch = shapes(name)
+    step = gan_jax.make_train_step(gan, axis_name="data" if small.mode == "pmap" else None)
+    if small.mode in ("jit", "shard"):
+        return compile_step(step, state, batch, target)
+    mesh = gan_jax.make_mesh(target.devices)
+    places = jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), state)
+    if small.mode == "split":
+        places = gan_jax.state_shardings(state, mesh)
+        step = gan_jax.shard_step(step, mesh, places)
+    else:
+        step = gan_jax.pmap_step(step, "data", target.devices)
+
+    def placed(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    of_batch = NamedSharding(mesh, PartitionSpec(*[None] * step.batch_axis, *mesh.axis_names))
+    batch = jax.tree.map(lambda x: placed(x, of_batch), batch)
+    return compile_step(step, jax.tree.map(placed, state, places), batch, target)
+
+
+def shapes(name: str) -> tuple[gan_jax.GAN, PyTree, PyTree]:
+    """Returns the GAN of one of `PROGRAMS`, and the shapes of its state and its batch."""
+    small = PROGRAMS[name]
+    facts = spec(small.recipe)
     gan = make_gan(small.config, facts)
     batch = batch_spec(small.config, gan, facts)
-    state = jax.eval_shape(lambda key: gan_jax.init(gan, key, batch), jax.random.key(0))
-    if small.mode != "pmap":
-        return compile_step(gan_jax.make_train_step(gan), state, batch, target)
-    mesh = gan_jax.make_mesh(target.devices)
-    step = gan_jax.pmap_step(gan_jax.make_train_step(gan, axis_name="data"), "data", target.devices)
-
-    def placed(tree: PyTree, *axes: str | None) -> PyTree:
-        sharding = NamedSharding(mesh, PartitionSpec(*axes))
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
-    return compile_step(step, placed(state), placed(batch, *[None] * step.batch_axis, "data"), target)
+    return gan, jax.eval_shape(lambda key: gan_jax.init(gan, key, batch), jax.random.key(0)), batch
 
 
 def figures(name: str) -> dict[str, int]:

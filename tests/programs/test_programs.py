@@ -5,9 +5,10 @@ They run no program. The compilers are wheels, so no GPU or TPU is needed either
 
 import json
 
+import jax
 import pytest
 
-from small_programs import BATCH, MISSING, PROGRAMS, TABLE, figures, program, versions
+from small_programs import BATCH, MISSING, PROGRAMS, TABLE, figures, program, shapes, versions
 
 pytestmark = [
     pytest.mark.programs,
@@ -41,10 +42,19 @@ def is_map(array, samples, size):
 
 @pytest.mark.parametrize("name", MANY_DEVICES)
 def test_no_activations_are_gathered(name):
-    """Minibatch deviation in StyleGAN2 asks for its 4 x 4 maps by name; nothing else is gathered or exchanged."""
+    """Only what is named: the 4 x 4 maps of minibatch deviation in StyleGAN2, and parameters that are split."""
     allowed = BATCH * 4 * 4 * 64 if name.startswith("stylegan2") else 0
+    sizes = {x.size for x in jax.tree.leaves(shapes(name)[1])} if PROGRAMS[name].mode == "split" else set()
     moved = [k for k in collectives(name) if k.call != "all-reduce" and k.result.size > allowed]
+    moved = [k for k in moved if not sizes & {k.result.size, PROGRAMS[name].devices * k.result.size}]
     assert [f"{k.call} {k.result} {k.op_name}" for k in moved] == []
+
+
+@pytest.mark.parametrize("name", [name for name in MANY_DEVICES if PROGRAMS[name].mode == "split"])
+def test_gradients_of_split_parameters_are_scattered(name):
+    """A TPU reduces a gradient on every device, and then cuts it, where the shares are not whole tiles."""
+    sent = program(name).collectives
+    assert sent["all-reduce"].bytes < 0.1 * PROGRAMS[name].devices * sent["reduce-scatter"].bytes
 
 
 @pytest.mark.parametrize("name", MANY_DEVICES)

@@ -181,6 +181,40 @@ def test_a_collective_beside_several_fusions_is_one():
     assert found["fusion.1"].flops == found["fusion.2"].flops == 2 * 8 * 16 * 16
 
 
+def test_a_piece_in_a_loop_is_no_collective_of_each_round():
+    """The collective starts before the loop, so it runs once."""
+    head, entry = PIECES.split("ENTRY")
+    loop = """
+body (s: (s32[], bf16[8,16], bf16[16,16], bf16[1,16])) -> (s32[], bf16[8,16], bf16[16,16], bf16[1,16]) {
+  %s = (s32[], bf16[8,16]{1,0}, bf16[16,16]{1,0}, bf16[1,16]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%s), index=0
+  %a = bf16[8,16]{1,0} get-tuple-element(%s), index=1
+  %b = bf16[16,16]{1,0} get-tuple-element(%s), index=2
+  %c = bf16[1,16]{1,0} get-tuple-element(%s), index=3
+  %fusion.3 = (bf16[8,16]{1,0}, bf16[4,16]{1,0}) fusion(%a, %b, %c), kind=kOutput, calls=%piece
+  %gte.3 = bf16[8,16]{1,0} get-tuple-element(%fusion.3), index=0
+  ROOT %next = (s32[], bf16[8,16]{1,0}, bf16[16,16]{1,0}, bf16[1,16]{1,0}) tuple(%i, %gte.3, %b, %c)
+}
+
+until (s.1: (s32[], bf16[8,16], bf16[16,16], bf16[1,16])) -> pred[] {
+  %s.1 = (s32[], bf16[8,16]{1,0}, bf16[16,16]{1,0}, bf16[1,16]{1,0}) parameter(0)
+  %i.1 = s32[] get-tuple-element(%s.1), index=0
+  %limit = s32[] constant(80)
+  ROOT %less = pred[] compare(%i.1, %limit), direction=LT
+}
+
+ENTRY"""
+    start = "  %zero = s32[] constant(0)\n"
+    start += "  %start = (s32[], bf16[8,16], bf16[16,16], bf16[1,16]) tuple(%zero, %gte.1, %w, %y)\n"
+    start += (
+        "  %while.1 = (s32[], bf16[8,16], bf16[16,16], bf16[1,16]) while(%start), condition=%until, body=%body\n"
+    )
+    lines = entry.replace("  %fusion.2", start + "  %fusion.2")
+    found = kernels(hlo.parse(head + loop + lines))
+    assert [kernel.count for kernel in found if kernel.name == "fusion.3"] == [80]
+    assert collectives(found)["all-gather"].count == 1
+
+
 def test_tpu(tpu):
     assert tpu["convolution.1"].flops == 2 * 16 * 1024 * 128
     assert tpu["next"].count == 2  # the condition says how often
