@@ -42,3 +42,12 @@ def test_fused_steps_round_the_intervals(overrides, rounded):
     found = [line for line in notes(config, data([50, 50, 50])) if "fuse" in line]
     start = "note: parallel.fuse=20 makes 20 steps at a time, so what is due in between comes after them: "
     assert found == ([start + rounded] if rounded else [])
+
+
+@pytest.mark.parametrize(("steps", "said"), [(49, True), (50, False)])
+def test_a_run_that_ends_before_its_first_line(steps, said):
+    lines = notes(override(Config("a"), [f"steps={steps}"]), data([50, 50, 50]))
+    assert (
+        lines[1:]
+        == ["note: log.every=50 is more than steps=49, so no losses are logged: set log.every to see them"] * said
+    )
