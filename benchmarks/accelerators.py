@@ -15,11 +15,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from gan_jax import config as configs
+from gan_jax.commands import target_run
 from gan_jax.config.recipes import recipes
 
 from . import accelerator_tables, machine, table
@@ -27,7 +27,6 @@ from . import accelerator_tables, machine, table
 RESULTS = Path(__file__).parent / "results" / "accelerators.jsonl"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "accelerators.md"
 TARGETS = ("h200", "h200:8", "v5e:2x4")
-PACKAGES = ("jax", "jaxlib", "gan_jax", "libtpu", "jax-cuda12-plugin")
 
 
 def main() -> None:
@@ -39,7 +38,12 @@ def main() -> None:
         "--modes", action="store_true", help=f"in the other modes: {', '.join(accelerator_tables.MODES)}"
     )
     parser.add_argument("--limit", type=int, default=1800, help="seconds that one row may take (1800)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the file of the rows")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        help="the file of the rows; the tables are written from the default one",
+    )
     parser.add_argument("--quick", action="store_true", help="TPUs: with less effort of the compiler")
     parser.add_argument("--again", action="store_true", help="compile also what is there")
     parser.add_argument("--table", action="store_true", help="compile nothing: write the tables anew")
@@ -69,7 +73,7 @@ def measure(recipe: str, target: str, overrides: list[str], arguments: argparse.
     ):
         print(*words, "is there", flush=True)
         return
-    row = {**key, "versions": versions(), **compiled(recipe, target, overrides, arguments)}
+    row = {**key, "versions": target_run.versions(), **compiled(recipe, target, overrides, arguments)}
     arguments.results.parent.mkdir(exist_ok=True)
     with arguments.results.open("a") as file:
         file.write(json.dumps(row) + "\n")
@@ -102,12 +106,6 @@ def digest(recipe: str, overrides: list[str]) -> str:
     """Returns a short name of a resolved config."""
     text = configs.to_text(configs.override(configs.load(recipe), overrides))
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of the packages that matter, those that are installed."""
-    there = {distribution.metadata["Name"]: distribution.version for distribution in metadata.distributions()}
-    return {name: there[name] for name in PACKAGES if name in there}
 
 
 def read(path: Path) -> list[dict[str, Any]]:

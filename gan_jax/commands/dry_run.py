@@ -108,7 +108,8 @@ def _cost(program: Compiled, whole: Compiled, batch: int) -> list[str]:
     memory = program.memory_analysis()
     lines = []
     if flops:
-        lines.append(f"a step: {_flops(flops)}, {_flops(flops / batch)} an image")
+        each = _flops(flops / batch)
+        lines.append(f"a step: {_flops(flops)}, {each} an image (counted by XLA, with element-wise operations)")
     if memory is not None:
         needed = (
             memory.argument_size_in_bytes

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from .. import targets
-from ..config import Config, override
+from ..config import Config, override, to_json
 from ..config.build import batch_spec, make_gan
 from ..config.declared import Declared, declared
 from ..data.loader import choose_resident, resident_spec
@@ -21,6 +21,8 @@ from ..targets import report
 from ..targets.fit import divisors, smallest
 from ..train.programs import Programs
 from ..train.validate import check_run, notes
+
+PACKAGES = ("jax", "jaxlib", "gan_jax", "libtpu", "jax-cuda12-plugin")
 
 
 def describe(config: Config, names: Sequence[str], file: Path | None, quick: bool = False) -> Iterator[str]:
@@ -48,19 +50,35 @@ def describe(config: Config, names: Sequence[str], file: Path | None, quick: boo
     yield from notes(config, data)
     results = []
     for target in found:
+        yield from _other_devices(config, target)
         facts = measure(config, data, target)
         results.append(facts)
         yield ""
         yield from describe_fit(facts) if "bounds_seconds" not in facts else report.lines(facts)
         yield from fitting(facts)
     if file is not None:
-        versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "gan_jax")}
+        about = {"config": config.name, "versions": versions(), "fields": to_json(config), "targets": results}
         try:
-            file.write_text(
-                json.dumps({"config": config.name, "versions": versions, "targets": results}, indent=1)
-            )
+            file.write_text(json.dumps(about, indent=1))
         except OSError as error:
             raise UserError(f"'{one_line(file)}' cannot be written: {error.strerror}") from error
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that a program depends on, those that are installed."""
+    there = {one.metadata["Name"]: one.version for one in metadata.distributions()}
+    return {name: there[name] for name in PACKAGES if name in there}
+
+
+def _other_devices(config: Config, target: targets.Target) -> Iterator[str]:
+    """Yields a note where the config asks for other devices than the target has."""
+    wanted = 1 if config.parallel.mode == "jit" else config.parallel.devices
+    number = len(target.devices)
+    if wanted not in (0, number):
+        field = "mode=jit" if config.parallel.mode == "jit" else f"devices={wanted}"
+        yield f"note: parallel.{field} is not used here: the step is split over the {number} of {target.name}"
+    if number == 1 and config.parallel.params == "sharded":
+        yield f"note: parallel.params=sharded splits nothing on the one device of {target.name}"
 
 
 def measure(config: Config, data: Declared, target: targets.Target) -> dict[str, Any]:

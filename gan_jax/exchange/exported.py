@@ -26,6 +26,8 @@ from ..types import Images, Labels, PyTree
 FORMAT = 1  # of what we add to an exported file
 _OF_JSON = {"config", "sample", "step", "format", "rate"}
 PLAYERS = "generator", "discriminator"
+# What JAX raises where a program has no form for export, or needs to know the number that a batch size stands for.
+REFUSALS = (ValueError, TypeError, NotImplementedError, jax.errors.InconclusiveDimensionOperation)
 
 
 class Network(NamedTuple):

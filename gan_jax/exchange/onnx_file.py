@@ -29,7 +29,7 @@ from ..runtime.precision import traced_with
 from ..step.draws import Purpose, sample_keys
 from ..train.open_run import OpenedRun
 from ..types import PyTree
-from .exported import Network, describe
+from .exported import REFUSALS, Network, describe
 from .onnx_graph import Graph, Tensor, constant
 from .onnx_numbers import dtype_of
 from .onnx_operations import convert
@@ -68,8 +68,7 @@ def write(run: OpenedRun, network: Network, path: Path, batch: int | None = None
     try:
         plain = flatten(network, export.symbolic_shape("batch")[0] if batch is None else batch)
         model = make_model(onnx, network, plain, describe(run))
-    # JAX raises the last two where a network needs to know the number that a batch size of any kind stands for.
-    except (NotImplementedError, ValueError, TypeError) as error:
+    except REFUSALS as error:
         fixed = "" if batch is not None else "; a fixed batch size, such as --batch 16, may help"
         reason = one_line(first_line(error), 200)
         raise UserError(
@@ -83,9 +82,9 @@ def write(run: OpenedRun, network: Network, path: Path, batch: int | None = None
             f"{TOLERANCE:.0e}, so no file is written: use --format stablehlo"
         )
     write_atomically(path, content)
-    inputs = described_inputs(network, plain)
+    inputs = described_inputs(network, plain, batch)
     called = ", ".join(f"{one['name']} {one['dtype']}{shape_text(one['shape'])}" for one in inputs)
-    shape = shape_text(["batch", *plain.program.out_avals[0].shape[1:]])
+    shape = shape_text([batch or "batch", *plain.program.out_avals[0].shape[1:]])
     return [
         f"{path}: the {network.name} at step {run.step}, opset {OPSET}",
         f"({called}) -> {network.output} {shape}",
@@ -120,13 +119,13 @@ def _package(name: str) -> Any:
         raise UserError(f"--format onnx needs {name}: pip install 'gan_jax[export]'") from error
 
 
-def described_inputs(network: Network, plain: Plain) -> list[dict[str, Any]]:
+def described_inputs(network: Network, plain: Plain, batch: int | None) -> list[dict[str, Any]]:
     """Returns name, type and shape of each input: the inputs, the labels, and the normal noise."""
     noise = [
-        {"name": f"noise_{i}", "dtype": np.dtype(one.dtype).name, "shape": ["batch", *one.shape[1:]]}
+        {"name": f"noise_{i}", "dtype": np.dtype(one.dtype).name, "shape": [batch or "batch", *one.shape[1:]]}
         for i, one in enumerate(plain.noise)
     ]
-    return [*inputs_of(network, drawn=False), *noise]
+    return [*inputs_of(network, False, batch), *noise]
 
 
 def make_model(onnx: Any, network: Network, plain: Plain, metadata: dict[str, str]) -> Any:
@@ -135,7 +134,7 @@ def make_model(onnx: Any, network: Network, plain: Plain, metadata: dict[str, st
     Raises:
         NotImplementedError: an operation has no form in ONNX.
     """
-    inputs = described_inputs(network, plain)
+    inputs = described_inputs(network, plain, None)
     variables = plain.program.jaxpr.invars
     symbols = [size for size in variables[0].aval.shape[:1] if not isinstance(size, int)]
     graph = Graph(symbols[0] if symbols else None, inputs[0]["name"])
@@ -193,7 +192,7 @@ def largest_difference(session: Any, run: OpenedRun, network: Network, plain: Pl
 
     Where ours are larger than 1, the difference is relative to the largest of them.
     """
-    names, worst = [one["name"] for one in described_inputs(network, plain)], 0.0
+    names, worst = [one["name"] for one in described_inputs(network, plain, batch)], 0.0
     size = batch or _BLOCK
     ours, draw = jax.jit(traced_with("highest", network.apply)), make_noise(network, size)
     taken = {one.name for one in session.get_inputs()}  # an input that changes nothing may be left out

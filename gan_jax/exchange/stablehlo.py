@@ -24,7 +24,7 @@ from ..files.folder import write_atomically
 from ..pytree import named_leaves
 from ..train.open_run import OpenedRun
 from ..types import PyTree
-from .exported import Network, metadata_json
+from .exported import REFUSALS, Network, metadata_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -42,7 +42,7 @@ def write(run: OpenedRun, network: Network, path: Path, batch: int | None = None
         UserError: the network has operations that are not exported, or that need a fixed batch size.
     """
     program, drawn = make_program(network, batch)
-    inputs, shape = inputs_of(network, drawn), ["batch", *program.out_avals[0].shape[1:]]
+    inputs, shape = inputs_of(network, drawn, batch), [batch or "batch", *program.out_avals[0].shape[1:]]
     version = program.calling_convention_version
     about = {
         **metadata_json(run), "network": network.name, "inputs": inputs, "platforms": list(PLATFORMS),
@@ -83,7 +83,7 @@ def make_program(network: Network, batch: int | None = None) -> tuple[export.Exp
         drawn = draws(network, inputs, labels)
         with _without_places():
             program = export.export(jax.jit(call), platforms=PLATFORMS)(*arguments, *([seed] if drawn else []))
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except REFUSALS as error:
         fixed = "" if batch is not None else " for any batch size: try a fixed one, such as --batch 16"
         raise UserError(f"the {network.name} can't be exported ({one_line(first_line(error))}){fixed}") from error
     return program, drawn
@@ -112,16 +112,17 @@ def draws(network: Network, inputs: PyTree, labels: jax.ShapeDtypeStruct) -> boo
     return closed.jaxpr.invars[-1] in needed
 
 
-def inputs_of(network: Network, drawn: bool) -> list[dict[str, Any]]:
+def inputs_of(network: Network, drawn: bool, batch: int | None) -> list[dict[str, Any]]:
     """Returns name, type and shape of each input of a network; the first axis of all but the seed is the batch."""
+    first = batch or "batch"
     leaves = named_leaves(network.inputs)
     names = [network.input if path == "value" else f"{network.input}/{path}" for path in leaves]
     found: list[dict[str, Any]] = [
-        {"name": name, "dtype": np.dtype(leaf.dtype).name, "shape": ["batch", *leaf.shape]}
+        {"name": name, "dtype": np.dtype(leaf.dtype).name, "shape": [first, *leaf.shape]}
         for name, leaf in zip(names, leaves.values())
     ]
     if network.labels:
-        found.append({"name": "labels", "dtype": "int32", "shape": ["batch"]})
+        found.append({"name": "labels", "dtype": "int32", "shape": [first]})
     return [*found, {"name": "noise_seed", "dtype": "uint32", "shape": []}] if drawn else found
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from .chips import EFFORT, EFFORTS
+from .chips import EFFORT, EFFORTS, Target
 from .kernels import Kernel
 from .program import Memory, Program
 
@@ -28,7 +28,7 @@ def summary(program: Program, *, steps: int = 1, images: int | None = None) -> d
         "devices": devices,
         "compile_seconds": round(program.compile_seconds, 1),
         "options": dict(program.options),
-        "memory": memory(program.memory, program.target.chip.memory),
+        "memory": memory(program.memory, program.target),
         "flops": {
             "model_step": model,
             "model_image": None if images is None else model / images,
@@ -54,9 +54,11 @@ def summary(program: Program, *, steps: int = 1, images: int | None = None) -> d
     }  # fmt: skip
 
 
-def memory(used: Memory, available: float) -> dict[str, Any]:
-    """Returns bytes of a device, and whether they fit."""
+def memory(used: Memory, target: Target) -> dict[str, Any]:
+    """Returns bytes of a device, and whether they fit; "by_default" is what JAX takes of the device's memory."""
+    available = target.chip.memory
     return {
+        "by_default": (0.75 if target.platform == "cuda" else 1.0) * available,
         "state": used.state, "batch": used.batch, "temporaries": used.temporaries, "needed": used.needed,
         "available": available, "fits": used.needed <= available,
     }  # fmt: skip
@@ -98,15 +100,16 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
         yield "  compiled with less effort: training compiles another program, with less traffic"
     image = "" if flops["model_image"] is None else f", {count(flops['model_image'])}FLOP an image"
     share = "" if flops["program_of_model"] is None else f" ({flops['program_of_model']:.1%} of the model's)"
+    together = " over all devices" if facts["devices"] > 1 else ""
     yield f"  a step: {count(flops['model_step'])}FLOP of the model{image}"
-    yield f"  in the compiled program: {count(flops['program_step'])}FLOP{share} over all devices"
+    yield f"  in the compiled program: {count(flops['program_step'])}FLOP{share}{together}"
     yield "  of one device and step:"
     total = sum(facts["kernels"].values())
     kinds = ", ".join(f"{number:g} {kind}" for kind, number in facts["kernels"].items())
     yield f"    {total:g} kernels: {kinds}"
     if facts["devices"] > 1:
         yield "    collectives: " + (
-            ", ".join(f"{one['count']:g} {kind}, {size(one['bytes'])}, the largest {one['largest']}"
+            "; ".join(f"{one['count']:g} {kind}, {size(one['bytes'])}, the largest {one['largest']}"
                       for kind, one in facts["collectives"].items()) or "none"
         )  # fmt: skip
     for product in facts["products"]:
@@ -130,7 +133,7 @@ def _fits(used: dict[str, Any]) -> str:
     available = f"{used['available'] / 1e9:g} GB"
     if not used["fits"]:
         return f"does not fit in {available}"
-    if used["needed"] > 0.75 * used["available"]:
+    if used["needed"] > used["by_default"]:
         return f"fits in {available}, if XLA_PYTHON_CLIENT_MEM_FRACTION gives JAX more than three quarters of it"
     return f"fits in {available}"
 

@@ -62,7 +62,7 @@ def test_dry_run_counts_floating_point_operations(config):
     networks = [f"{player}.{field}" for player in ("generator", "discriminator") for field in ("width=256",)]
     overrides = ["generator=mlp", "discriminator=mlp", *networks, "batch=64"]
     out = call("train", config, *overrides, "--dry-run").out
-    found = re.search(r"^a step: ([\d.]+) MFLOP, ([\d.]+) MFLOP an image$", out, re.MULTILINE)
+    found = re.search(r"^a step: ([\d.]+) MFLOP, ([\d.]+) MFLOP an image \(counted by XLA", out, re.MULTILINE)
     assert found, out
     step, image = float(found[1]), float(found[2])
     assert image * 64 == pytest.approx(step, rel=0.01)

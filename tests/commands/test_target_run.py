@@ -8,7 +8,7 @@ import pytest
 from gan_jax import config as configs
 from gan_jax.commands import target_run
 from gan_jax.config.declared import Declared
-from gan_jax.targets import Chip, DoesNotFitError, Memory, Target, gpus, tpus
+from gan_jax.targets import Chip, DoesNotFitError, Memory, Target, gpus, report, tpus
 from runs import spawn
 
 CHIP = Chip("toy", 100.0, 1.0, {"bf16": 1.0, "tf32": 1.0, "float32": 1.0}, "")
@@ -61,6 +61,37 @@ def test_nothing_fits():
     ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "devices", "words"),
+    [
+        ([], 8, []),
+        (["parallel.devices=8"], 8, []),
+        (["parallel.devices=4"], 8, ["parallel.devices=4 is not used", "over the 8 of toy"]),
+        (["parallel.mode=jit"], 8, ["parallel.mode=jit is not used"]),
+        (["parallel.mode=jit"], 1, []),
+        (["parallel.params=sharded"], 1, ["splits nothing on the one device of toy"]),
+        (["parallel.params=sharded"], 8, []),
+    ],
+)
+def test_other_devices_than_those_of_the_config_are_said(fields, devices, words):
+    config = configs.override(configs.Config("toy"), fields)
+    lines = list(target_run._other_devices(config, Target("toy", "cuda", CHIP, [None] * devices, {})))
+    assert len(lines) == bool(words)
+    assert all(word in lines[0] for word in words)
+
+
+@pytest.mark.parametrize(("platform", "needed", "says"), [
+    ("cuda", 75, "fits in"), ("cuda", 76, "XLA_PYTHON_CLIENT_MEM_FRACTION"), ("tpu", 76, "fits in"),
+    ("tpu", 101, "does not fit"),
+])  # fmt: skip
+def test_what_jax_takes_of_the_memory(platform, needed, says):
+    """Three quarters of a GPU's, unless a variable says otherwise, and all of a TPU's."""
+    target = Target("toy", platform, CHIP, [None], {})
+    said = report._fits(report.memory(Memory(1, 1, 1, needed), target))
+    assert says in said
+    assert ("XLA_PYTHON" in said) == ("XLA_PYTHON" in says)
+
+
 @pytest.mark.programs
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["h200:2", "v5e:2x2"])
@@ -71,7 +102,10 @@ def test_the_step_of_a_run(name, tmp_path):
     words = ["cifar10_dcgan", "parallel.fuse=2", "parallel.params=sharded", "precision=bfloat16"]
     outcome = spawn("train", *words, "--dry-run", "--target", name, "--json", tmp_path / "facts.json", timeout=800)
     assert outcome.code == 0, outcome.err
-    facts = json.loads((tmp_path / "facts.json").read_text())["targets"][0]
+    about = json.loads((tmp_path / "facts.json").read_text())
+    assert about["fields"]["parallel"]["params"] == "sharded"
+    assert {"jax", "libtpu" if module is tpus else "jax-cuda12-plugin"} <= set(about["versions"])
+    facts = about["targets"][0]
     assert facts["memory"]["fits"]
     assert facts["flops"]["program_of_model"] == pytest.approx(1, abs=0.05)
     assert "all-gather" in facts["collectives"]  # of the parameters

@@ -11,11 +11,12 @@ from jax import export
 
 from devices import run_json
 from gan_jax import ops
+from gan_jax.config import override
 from gan_jax.exchange.exported import make_network
 from gan_jax.exchange.stablehlo import make_program
 from gan_jax.train.open_run import open_run
 from runs import call, sentence
-from small_runs import NETWORKS, fresh_run
+from small_runs import NETWORKS, fresh_run, small_config
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.timeout(180)]
 
@@ -112,3 +113,17 @@ def test_what_is_refused(trained, tmp_path):
     sentence(call(*words, "--batch", 0), "--batch must be at least 1")
     sentence(call("export", trained, "--format", "stablehlo", "--network", "both"), "one network in a file")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["stablehlo", "onnx"])
+def test_a_network_that_needs_to_know_the_batch_size(form, tmp_path):
+    """Minibatch deviation makes groups of the batch."""
+    config = override(small_config("stylegan2", False), ["discriminator.group=2"])
+    workdir = fresh_run("stylegan2", False, tmp_path / "run", config)
+    words = ("export", workdir, "--format", form, "--network", "discriminator", "--out", tmp_path / f"d.{form}")
+    sentence(call(*words), "the discriminator can't be", "such as --batch 16")
+    assert not (tmp_path / f"d.{form}").exists()
+    outcome = call(*words, "--batch", 4)
+    assert outcome.code == 0, outcome.err
+    assert "[4, 16, 16, 3]" in outcome.out

@@ -47,7 +47,13 @@ def test_fused_steps_round_the_intervals(overrides, rounded):
 @pytest.mark.parametrize(("steps", "said"), [(49, True), (50, False)])
 def test_a_run_that_ends_before_its_first_line(steps, said):
     lines = notes(override(Config("a"), [f"steps={steps}"]), data([50, 50, 50]))
-    assert (
-        lines[1:]
-        == ["note: log.every=50 is more than steps=49, so no losses are logged: set log.every to see them"] * said
-    )
+    line = "note: log.every=50 is more than steps=49, so metrics.jsonl gets no line: set log.every"
+    assert lines[1:] == [line] * said
+
+
+@pytest.mark.parametrize(("mode", "said"), [("jit", True), ("shard", False)])
+def test_one_device_has_nothing_to_split(mode, said):
+    fields = [f"parallel.mode={mode}", "parallel.params=sharded"]
+    lines = notes(override(Config("a"), fields), data([50, 50, 50]))
+    line = "note: parallel.params=sharded splits nothing on the one device of parallel.mode=jit"
+    assert lines[1:] == [line] * said
