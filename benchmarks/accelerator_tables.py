@@ -38,12 +38,13 @@ def mode_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     rows = [row for row in rows if mode(row) is not None]
     yield f"| recipe | target | batch | {' | '.join(MODES)} |"
     yield f"|---|---|---|{'---|' * len(MODES)}"
-    found: dict[tuple[str, str, int], dict[str, str]] = {}
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        text = row["failed"] if "failed" in row else sent(row["facts"])
-        found.setdefault((row["recipe"], _target(row), row.get("batch", 0)), {})[str(mode(row))] = text
-    for (recipe, target, batch), texts in found.items():
-        yield f"| `{recipe}` | {target} | {batch:,} | {' | '.join(texts.get(name, '') for name in MODES)} |"
+        found.setdefault((row["recipe"], _target(row)), []).append(row)
+    for (recipe, target), alike in found.items():
+        batch = next((f"{row['batch']:,}" for row in alike if "batch" in row), "")
+        texts = {mode(row): row["failed"] if "failed" in row else sent(row["facts"]) for row in alike}
+        yield f"| `{recipe}` | {target} | {batch} | {' | '.join(texts.get(name, '') for name in MODES)} |"
     yield from _origin(rows)
 
 
@@ -63,6 +64,9 @@ def _target(row: dict[str, Any]) -> str:
 
 
 def _origin(rows: list[dict[str, Any]]) -> Iterator[str]:
+    if not rows:
+        yield "Nothing was compiled yet."
+        return
     used = sorted({", ".join(f"{n} {v}" for n, v in row["versions"].items()) for row in rows})
     yield ""
     yield f"Compiled by {'; '.join(used)}. Commits: {', '.join(sorted({row['commit'] for row in rows}))}."

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="compile also what is there")
     parser.add_argument("--table", action="store_true", help="compile nothing: write the tables anew")
     arguments = parser.parse_args()
-    modes = accelerator_tables.MODES.values() if arguments.modes else ([],)
+    modes = accelerator_tables.MODES.values() if arguments.modes else [()]
     for recipe, target, mode in itertools.product(arguments.recipes, arguments.targets, modes):
         if not arguments.table:
             measure(recipe, target, [*arguments.overrides, *mode], arguments)

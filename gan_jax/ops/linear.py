@@ -11,7 +11,7 @@ from jax.interpreters import ad, batching
 
 from .backend import Formulations, default_platform, formulations, lower_by_platform
 
-Shape = tuple[Any, ...]  # of integers; in a program for any batch size (`jax.export`), N is a symbol
+Shape = tuple[Any, ...]  # Integers. In a program for any batch size (`jax.export`), N is a symbol.
 
 
 def linear_primitive(name: str, compute: Callable[..., jax.Array], shape: Callable[..., Shape]) -> Primitive:
@@ -22,7 +22,7 @@ def linear_primitive(name: str, compute: Callable[..., jax.Array], shape: Callab
 
     Args:
         name: of the primitive.
-        compute: `compute(platform, x, *constants, transposed=..., **parameters)`; parameters can be hashed.
+        compute: `compute(platform, x, *constants, transposed=..., **parameters)`; each parameter must be hashable.
         shape: takes x's type and the parameters; returns the shape of the result.
     """
     primitive = Primitive(name)
@@ -57,7 +57,7 @@ def linear_primitive(name: str, compute: Callable[..., jax.Array], shape: Callab
 
     @functools.lru_cache
     def jitted(platform: str, row: Formulations, **parameters: Any) -> Callable[..., jax.Array]:
-        """Compiles the primitive for calls outside of jit; `row` is here so that another row compiles anew."""
+        """Returns the compiled primitive for calls outside of jit; another `row` is compiled anew."""
         return jax.jit(functools.partial(compute, platform, **parameters))
 
     @primitive.def_impl

@@ -119,20 +119,10 @@ class SplitUpdates(Updates):
         along = structure.flatten_up_to(axes)
         means = iter(pmean([x for x, axis in zip(leaves, along, strict=True) if axis == WHOLE], self.axis_name))
         shares = [
-            next(means) if axis == WHOLE else self._mean_share(x, axis)
+            next(means) if axis == WHOLE else mean_share(x, axis, self.axis_name)
             for x, axis in zip(leaves, along, strict=True)
         ]
         return jax.tree.unflatten(structure, shares)
-
-    def _mean_share(self, x: jax.Array, axis: int) -> jax.Array:
-        """Returns this device's share, along `axis`, of the mean of an array that each device has whole."""
-        count = lax.axis_size(self.axis_name)
-        # Without the axes of size 1: with them, a TPU's compiler reduces the whole array on every device.
-        long = [a for a, size in enumerate(x.shape) if size > 1 or a == axis]
-        narrow = x.reshape([x.shape[a] for a in long])
-        share = lax.psum_scatter(narrow, self.axis_name, scatter_dimension=long.index(axis), tiled=True)
-        shape = [size // count if a == axis else size for a, size in enumerate(x.shape)]
-        return share.reshape(shape) / count
 
     def _norm(self, shares: PyTree, axes: Axes) -> jax.Array:
         """Returns the norm of a gradient from the devices' shares."""
@@ -142,6 +132,16 @@ class SplitUpdates(Updates):
             parts[axis == WHOLE].append(jnp.sum(jnp.abs(x) ** 2))
         split, whole = map(sum, parts)
         return jnp.sqrt(psum(split, self.axis_name) + whole)
+
+
+def mean_share(x: jax.Array, axis: int, axis_name: AxisName) -> jax.Array:
+    """Returns this device's share, along `axis`, of the mean over devices of an array that each has whole."""
+    count = lax.axis_size(axis_name)
+    # Without the axes of size 1: with them, a TPU's compiler adds up the whole array on every device.
+    kept = [a for a, size in enumerate(x.shape) if size > 1 or a == axis]
+    narrow = x.reshape([x.shape[a] for a in kept])
+    share = lax.psum_scatter(narrow, axis_name, scatter_dimension=kept.index(axis), tiled=True)
+    return share.reshape([size // count if a == axis else size for a, size in enumerate(x.shape)]) / count
 
 
 def split_axes(shardings: PyTree, state: PyTree, names: AxisName) -> Axes | None:

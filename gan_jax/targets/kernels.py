@@ -59,7 +59,7 @@ class Kernel(NamedTuple):
 
 def kernels(module: Module) -> list[Kernel]:
     """Returns the kernels of a program, with those of its loops and branches."""
-    return list(_kernels(module, module.entry, 1, set()))
+    return list(_kernels(module, module.entry, 1, set[str]()))
 
 
 def _kernels(module: Module, name: str, count: int, chains: set[str]) -> Iterator[Kernel]:
@@ -69,10 +69,10 @@ def _kernels(module: Module, name: str, count: int, chains: set[str]) -> Iterato
         module: the program.
         name: of the computation.
         count: how often it runs.
-        chains: the chains of the collectives that were found so far; those of this computation are added. A
-            collective that starts before a loop may have a piece in its body.
+        chains: those of the collectives that the callers started: one that starts before a loop may have a piece
+            in its body, and runs once. (Seen in a program for TPUs whose loop is ADA's sampling.)
     """
-    computation = module[name]
+    computation, chains = module[name], set(chains)
     for instruction in computation.instructions.values():
         opcode = instruction.opcode
         if opcode in _NO_KERNEL or opcode.endswith(("-done", "-update")):

@@ -97,7 +97,7 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
     parts = ", ".join(f"{word} {size(used[name])}" for name, word in words.items())
     yield f"  memory of a device: {size(used['needed'])} ({parts}): {_fits(used)}"
     if facts["options"].get(EFFORT, EFFORTS["O2"]) < EFFORTS["O2"]:
-        yield "  compiled with less effort: training compiles another program, with less traffic"
+        yield "  compiled with less effort than JAX's default, which makes another program, with less traffic"
     image = "" if flops["model_image"] is None else f", {count(flops['model_image'])}FLOP an image"
     share = "" if flops["program_of_model"] is None else f" ({flops['program_of_model']:.1%} of the model's)"
     together = " over all devices" if facts["devices"] > 1 else ""

@@ -83,5 +83,9 @@ def test_other_modes_have_a_table_of_their_own():
     rows += [{**row, "overrides": ["batch=64", "parallel.mode=pmap"], "facts": FACTS}]
     rows += [{**row, "overrides": ["parallel.mode=shard", "parallel.params=sharded"], "facts": facts}]
     of_modes = list(accelerator_tables.mode_lines(rows))
-    assert of_modes[2:3] == ["| `digits` | h200:8 | 64 | 3 all-reduce 2 MB | 5 all-gather 7 MB |"]
+    assert of_modes[2] == "| `digits` | h200:8 | 64 | 3 all-reduce 2 MB | 5 all-gather 7 MB |"
     assert len(of_modes) == len(list(accelerator_tables.lines(rows))) == 5
+    failed = {name: value for name, value in rows[2].items() if name not in ("batch", "facts")}
+    of_modes = list(accelerator_tables.mode_lines([rows[1], {**failed, "failed": "took long"}]))
+    assert of_modes[2] == "| `digits` | h200:8 | 64 | 3 all-reduce 2 MB | took long |"
+    assert list(accelerator_tables.mode_lines(rows[:1]))[2:] == ["Nothing was compiled yet."]

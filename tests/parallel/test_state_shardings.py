@@ -8,20 +8,41 @@ import pytest
 
 import gan_jax
 from devices import run_json
+from gan_jax.parallel.mesh import _fills_tiles
 
-# (shape, the axis that is split, or None). A TPU's tile is 8 x 128 on the last two axes that are longer than 1.
+# (shape, the axis that is split, or None). A tile is 8 x 128 on the last two axes that are longer than 1.
 LEAVES = [
-    ((3, 3, 256, 256), 2),  # shares of 32 rows are whole tiles, those of 32 columns are not
+    ((3, 3, 256, 256), 2),  # shares of 32 rows fill tiles, those of 32 columns do not
+    ((3, 3, 64, 256), 2),  # shares of 8 rows, though the last axis is larger
+    ((1032, 1024), 1),  # 128 columns, though the first axis is larger: 129 rows
     ((1, 1, 768, 1536), 2),
-    ((512, 8192), 1),  # 1,024 columns are whole tiles too, and this axis is larger
+    ((512, 8192), 1),  # 1,024 columns fill tiles too, and this axis is larger
+    ((1024, 1024), 1),  # both fill tiles: the last
     ((64, 3, 16, 128), 0),  # the axes before the last two have no tiles
-    ((4, 4, 1024, 1), 2),  # 128 columns: the last axis is 1
-    ((3, 3, 16, 1536), 3),  # no axis makes whole tiles: the largest
+    ((3, 3, 16, 1536), 3),  # no axis fills tiles: the largest
     ((32768,), 0),
     ((6272,), 0),
     ((3, 3, 250, 250), None),  # eight divide none
     ((16, 16), None),  # too small
 ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "fills"),
+    [
+        ((256, 256), 0, True),
+        ((256, 256), 1, False),
+        ((64, 256), 0, True),
+        ((32, 256), 0, False),
+        ((16, 1024), 1, True),
+        ((16, 512), 1, False),
+        ((24, 512, 1), 1, False),  # 64 columns, not rows: the axis of size 1 does not count
+        ((24, 1024, 1), 1, True),
+        ((8, 3, 3, 3), 0, True),
+    ],
+)
+def test_what_fills_tiles(shape, axis, fills):
+    assert _fills_tiles(shape, axis, 8) == fills
 
 
 def main():

@@ -52,9 +52,9 @@ def test_no_activations_are_gathered(name):
 
 @pytest.mark.parametrize("name", [name for name in MANY_DEVICES if PROGRAMS[name].mode == "split"])
 def test_gradients_of_split_parameters_are_scattered(name):
-    """A TPU reduces a gradient on every device, and then cuts it, where the shares are not whole tiles."""
+    """A TPU's compiler may add up a gradient on every device, and then cut it (`_fills_tiles`)."""
     sent = program(name).collectives
-    assert sent["all-reduce"].bytes < 0.1 * PROGRAMS[name].devices * sent["reduce-scatter"].bytes
+    assert sent["all-reduce"].bytes < 0.1 * sent["reduce-scatter"].bytes
 
 
 @pytest.mark.parametrize("name", MANY_DEVICES)
