@@ -117,6 +117,7 @@ class SplitUpdates(Updates):
         """Returns this device's share of the mean gradient. What is whole is averaged in one piece."""
         leaves, structure = jax.tree.flatten(grads)
         along = structure.flatten_up_to(axes)
+        assert self.axis_name is not None
         means = iter(pmean([x for x, axis in zip(leaves, along, strict=True) if axis == WHOLE], self.axis_name))
         shares = [
             next(means) if axis == WHOLE else mean_share(x, axis, self.axis_name)
