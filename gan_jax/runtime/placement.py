@@ -72,7 +72,8 @@ class Placement:
             parts = f" in {config.microbatches} microbatches" if config.microbatches > 1 else ""
             raise UserError(
                 f"batch={config.batch} can't be divided over {len(self.devices)} devices{parts}: make it a "
-                f"multiple of {len(self.devices) * config.microbatches}, or use another number of devices"
+                f"multiple of {len(self.devices) * config.microbatches}, or use another number of "
+                "devices (parallel.devices)"
             )
         self.precision = precision.matmul_precision(config, self.devices[0].platform)
         self.mesh = make_mesh(self.devices)
