@@ -52,6 +52,7 @@ def describe(config: Config) -> str:
         *_fields(config),
         "",
         *notes(config, data),
+        *placement.notes,
         "",
         *_table("generator", state.generator.params),
         "",

@@ -15,7 +15,7 @@ from ..config.build import batch_spec, make_gan
 from ..config.declared import Declared, declared
 from ..data.loader import choose_resident, resident_spec
 from ..errors import UserError, one_line
-from ..runtime.placement import Placement
+from ..runtime.placement import UNSPLIT, Placement
 from ..step import make_train_step
 from ..targets import report
 from ..targets.fit import divisors, smallest
@@ -76,9 +76,10 @@ def _other_devices(config: Config, target: targets.Target) -> Iterator[str]:
     number = len(target.devices)
     if wanted not in (0, number):
         field = "mode=jit" if config.parallel.mode == "jit" else f"devices={wanted}"
-        yield f"note: parallel.{field} is not used here: the step is split over the {number} of {target.name}"
+        devices = f"{number} device{'s' if number > 1 else ''}"
+        yield f"note: parallel.{field} is not used: target {target.name} has {devices}"
     if number == 1 and config.parallel.params == "sharded":
-        yield f"note: parallel.params=sharded splits nothing on the one device of {target.name}"
+        yield f"{UNSPLIT}: target {target.name}"
 
 
 def measure(config: Config, data: Declared, target: targets.Target) -> dict[str, Any]:

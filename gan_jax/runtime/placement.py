@@ -24,6 +24,7 @@ from . import precision
 from .machine import cpu_model, cpu_threads
 
 _PACKAGES = "jax", "jaxlib", "flax", "optax", "numpy", "pillow", "gan_jax"  # which the bits of a run depend on
+UNSPLIT = "note: parallel.params=sharded splits nothing on one device"
 _DETERMINISTIC = "--xla_gpu_deterministic_ops"
 
 
@@ -41,6 +42,7 @@ class Placement:
         mode: "jit", "shard" or "pmap".
         sharded: whether the state is split over the devices.
         replicated: the sharding of a value that lies whole on every device.
+        notes: lines that are said before training.
         precision: of float32 products, see `precision.matmul_precision`.
 
     Raises:
@@ -67,6 +69,7 @@ class Placement:
             raise UserError(
                 "parallel.params=sharded needs parallel.mode=shard: pmap has the whole state on each device"
             )
+        self.notes = [UNSPLIT] if self.sharded and len(self.devices) == 1 else []
         self.sharded &= self.mode == "shard"  # one device has nothing to split
         if config.batch % (len(self.devices) * config.microbatches):
             parts = f" in {config.microbatches} microbatches" if config.microbatches > 1 else ""

@@ -80,7 +80,7 @@ def prepare(
     }
     if (at := rate(source)) is not None:
         record["rate"] = at  # for `gan-jax sample`, which does not open the data
-    lines = notes(config, Declared.of(source)) + late_starts(config, gan)
+    lines = notes(config, Declared.of(source)) + placement.notes + late_starts(config, gan)
     mixed = mixes_samples(gan, programs.shapes.state) if config.microbatches > 1 else []
     if mixed:
         seen = ", ".join(mixed)

@@ -157,11 +157,12 @@ class Recorder:
     @_in_process_0
     def say_rest(self, step: int, carry: Carry) -> None:
         """Prints the means since the last line. They are not written: where a run stops is no part of its log."""
-        since = "since the last line" if step >= self._config.log.every else "over all steps"
         means, _ = read(carry.meter)
         players = (("G", "loss/generator"), ("D", "loss/discriminator"))  # one that starts late has no mean yet
         losses = [f"{player} {means[name]:.2f}" for player, name in players if name in means]
         if losses:
+            steps = max(map(int, carry.meter.counts.values()))  # since the last line
+            since = "over all steps" if steps == step else "since the last line"
             self.say(f"step {step}: loss {' '.join(losses)} {since}")
 
     def draw_reals(self) -> None:

@@ -56,8 +56,6 @@ def notes(config: Config, data: Declared) -> list[str]:
             "note: inputs is set, and generator_terms is empty: no loss compares a sample with the row that it is "
             "made from; add a term such as Term(10.0, Call('reconstruction')) to the config"
         )
-    if config.parallel.mode == "jit" and config.parallel.params == "sharded":
-        lines.append("note: parallel.params=sharded splits nothing on the one device of parallel.mode=jit")
     if config.steps < config.log.every:
         lines.append(
             f"note: log.every={config.log.every} is more than steps={config.steps}, so metrics.jsonl gets no "

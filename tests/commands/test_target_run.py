@@ -66,10 +66,10 @@ def test_nothing_fits():
     [
         ([], 8, []),
         (["parallel.devices=8"], 8, []),
-        (["parallel.devices=4"], 8, ["parallel.devices=4 is not used", "over the 8 of toy"]),
+        (["parallel.devices=4"], 8, ["parallel.devices=4 is not used: target toy has 8 devices"]),
         (["parallel.mode=jit"], 8, ["parallel.mode=jit is not used"]),
         (["parallel.mode=jit"], 1, []),
-        (["parallel.params=sharded"], 1, ["splits nothing on the one device of toy"]),
+        (["parallel.params=sharded"], 1, ["splits nothing on one device: target toy"]),
         (["parallel.params=sharded"], 8, []),
     ],
 )

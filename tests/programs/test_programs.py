@@ -8,6 +8,8 @@ import json
 import jax
 import pytest
 
+from gan_jax.targets.fused_collectives import kind
+from gan_jax.targets.traffic import results
 from small_programs import BATCH, MISSING, PROGRAMS, TABLE, figures, program, shapes, versions
 
 pytestmark = [
@@ -44,17 +46,25 @@ def is_map(array, samples, size):
 def test_no_activations_are_gathered(name):
     """Only what is named: the 4 x 4 maps of minibatch deviation in StyleGAN2, and parameters that are split."""
     allowed = BATCH * 4 * 4 * 64 if name.startswith("stylegan2") else 0
-    sizes = {x.size for x in jax.tree.leaves(shapes(name)[1])} if PROGRAMS[name].mode == "split" else set()
-    moved = [k for k in collectives(name) if k.call != "all-reduce" and k.result.size > allowed]
-    moved = [k for k in moved if not sizes & {k.result.size, PROGRAMS[name].devices * k.result.size}]
-    assert [f"{k.call} {k.result} {k.op_name}" for k in moved] == []
+    whole = {x.size for x in jax.tree.leaves(shapes(name)[1])} if PROGRAMS[name].mode == "split" else set()
+    moved = [(one, array) for one, array in sent(name) if array.size > allowed]
+    moved = [pair for pair in moved if not whole & {pair[1].size, PROGRAMS[name].devices * pair[1].size}]
+    assert [f"{one.opcode} {array} {one.op_name}" for one, array in moved] == []
+
+
+def sent(name):
+    """Yields every array that the devices gather, scatter or exchange, with its instruction."""
+    for computation in program(name).module.computations.values():
+        for one in computation.instructions.values():
+            if kind(one) not in ("", "all-reduce"):
+                yield from ((one, array) for array in results(one))
 
 
 @pytest.mark.parametrize("name", [name for name in MANY_DEVICES if PROGRAMS[name].mode == "split"])
 def test_gradients_of_split_parameters_are_scattered(name):
     """A TPU's compiler may add up a gradient on every device, and then cut it (`_fills_tiles`)."""
-    sent = program(name).collectives
-    assert sent["all-reduce"].bytes < 0.1 * sent["reduce-scatter"].bytes
+    found = program(name).collectives
+    assert found["all-reduce"].bytes < 0.1 * found["reduce-scatter"].bytes
 
 
 @pytest.mark.parametrize("name", MANY_DEVICES)

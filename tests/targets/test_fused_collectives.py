@@ -59,46 +59,40 @@ until (s.1: {STATE}) -> pred[] {{
 }}
 
 """
-START = "  %zero = s32[] constant(0)\n  %start = {state} tuple(%zero, {first}, %w, %y)\n"
+START = f"""  %zero = s32[] constant(0)
+  %start = {STATE} tuple(%zero, %gte.1, %w, %y)
+"""
+# Two computations that have a collective of one other chain; the second reads more.
+OTHER = PIECES.replace('chain_id="7"', 'chain_id="8"').split("ENTRY")[0]
+OTHER = OTHER.replace("HloModule pieces\n", "").replace("piece (", "other (")
+ALONE = BODY.split("until")[0].replace("calls=%piece", "calls=%other").replace("body (", "alone (")
+LARGER = ALONE.replace("alone (", "larger (").replace(
+    "  ROOT %next", "  %copy.9 = bf16[8,16]{0,1} copy(%a)\n  ROOT %next"
+)
 
 
-def with_body(lines, first="%gte.1"):
-    """Returns the kernels of `PIECES` with `BODY` and, before its second fusion, with `lines`."""
+def found_in(lines):
+    """Returns the kernels of `PIECES` with the computations above and, before its second fusion, with `lines`."""
     head, entry = PIECES.split("ENTRY")
-    lines = START.format(state=STATE, first=first) + lines
-    return kernels(hlo.parse(head + BODY + "ENTRY" + entry.replace("  %fusion.2", lines + "  %fusion.2")))
+    entry = entry.replace("  %fusion.2", START + lines + "  %fusion.2")
+    return kernels(hlo.parse(f"{head}{BODY}{OTHER}{ALONE}{LARGER}ENTRY{entry}"))
 
 
 def test_a_piece_in_a_loop_is_no_collective_of_each_round():
     """The collective starts before the loop, so it runs once."""
-    found = with_body(f"  %while.1 = {STATE} while(%start), condition=%until, body=%body\n")
+    found = found_in(f"  %while.1 = {STATE} while(%start), condition=%until, body=%body\n")
     assert [kernel.count for kernel in found if kernel.name == "fusion.3"] == [80]
     assert collectives(found)["all-gather"].count == 1
 
 
-OTHER = PIECES.replace('chain_id="7"', 'chain_id="8"').split("ENTRY")[0]
-OTHER = OTHER.replace("HloModule pieces\n", "").replace("piece (", "other (")
-
-
 def test_a_computation_that_is_called_twice_runs_its_collective_twice():
     lines = "".join(f"  %call.{i} = {STATE} call(%start), to_apply=%alone\n" for i in (1, 2))
-    found = with_another(lines)
+    found = found_in(lines)
     assert collectives(found)["all-gather"].count == 1 + 2
 
 
 def test_of_two_branches_one_runs_its_collective():
     lines = "  %p = pred[] constant(false)\n"
     lines += f"  %branch = {STATE} conditional(%p, %start, %start), branch_computations={{%alone, %larger}}\n"
-    found = with_another(lines)
+    found = found_in(lines)
     assert collectives(found)["all-gather"].count == 1 + 1
-
-
-def with_another(lines):
-    """As `with_body`, with two computations that have a collective of one other chain; the second reads more."""
-    alone = BODY.split("until")[0].replace("calls=%piece", "calls=%other").replace("body (", "alone (")
-    more = "  %copy.9 = bf16[8,16]{0,1} copy(%a)\n  ROOT %next"
-    larger = alone.replace("alone (", "larger (").replace("  ROOT %next", more)
-    head, entry = PIECES.split("ENTRY")
-    start = START.format(state=STATE, first="%gte.1")
-    entry = entry.replace("  %fusion.2", start + lines + "  %fusion.2")
-    return kernels(hlo.parse(head + OTHER + alone + larger + "ENTRY" + entry))

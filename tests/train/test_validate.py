@@ -1,10 +1,12 @@
 """What is said before training."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
+import runs
 from gan_jax.config import Config, override
 from gan_jax.config.declared import Declared
 from gan_jax.data.arrays import Arrays
@@ -51,9 +53,16 @@ def test_a_run_that_ends_before_its_first_line(steps, said):
     assert lines[1:] == [line] * said
 
 
-@pytest.mark.parametrize(("mode", "said"), [("jit", True), ("shard", False)])
-def test_one_device_has_nothing_to_split(mode, said):
-    fields = [f"parallel.mode={mode}", "parallel.params=sharded"]
-    lines = notes(override(Config("a"), fields), data([50, 50, 50]))
-    line = "note: parallel.params=sharded splits nothing on the one device of parallel.mode=jit"
-    assert lines[1:] == [line] * said
+def test_the_losses_of_a_run_without_a_line(tmp_path):
+    """The note before training, the words after it, and that one device splits nothing."""
+    config, workdir = runs.write_config(tmp_path, runs.MLP), tmp_path / "run"
+    words = ("train", config, "steps=4", "log.every=50", "parallel.params=sharded", "--workdir", workdir)
+    outcome = runs.call(*words)
+    assert outcome.code == 0, outcome.err
+    assert "note: log.every=50 is more than steps=4, so metrics.jsonl gets no line" in outcome.err
+    assert "note: parallel.params=sharded splits nothing on one device" in outcome.err
+    assert re.search(r"^step 4: loss G \S+ D \S+ over all steps$", outcome.err, re.MULTILINE)
+    # A later line, at a rarer interval, is of the steps since the line before it.
+    runs.call("train", config, "steps=6", "log.every=6", "--workdir", workdir)
+    outcome = runs.call("train", config, "steps=8", "log.every=50", "--workdir", workdir)
+    assert re.search(r"^step 8: loss G \S+ D \S+ since the last line$", outcome.err, re.MULTILINE)
